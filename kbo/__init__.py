@@ -1,0 +1,19 @@
+"""Kernel bilevel optimization: hypergradients through problems posed in spaces of functions."""
+
+from . import hypergradients, kernels, losses, optimizers, solvers, spaces
+from ._version import __version__
+from .check import check_hypergradient
+from .estimators import KernelBilevelClassifier, KernelBilevelRegressor
+from .function import Function
+from .minimize import minimize, value_and_hypergradient
+from .problem import BilevelProblem, Sample
+from .result import BilevelError, BilevelResult, Hypergradient, Residuals, Status, StepRecord
+from .spaces import RKHS, FeatureSpace, RandomFourierFeatures
+
+__all__ = [
+    "RKHS", "BilevelError", "BilevelProblem", "BilevelResult", "FeatureSpace", "Function",
+    "Hypergradient", "KernelBilevelClassifier", "KernelBilevelRegressor",
+    "RandomFourierFeatures", "Residuals", "Sample", "Status", "StepRecord", "__version__",
+    "check_hypergradient", "hypergradients", "kernels", "losses", "minimize", "optimizers",
+    "solvers", "spaces", "value_and_hypergradient",
+]

@@ -1,0 +1,3 @@
+"""The version, importable without the package."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,346 @@
+"""What the regressor and the classifier share: fit = tune over folds, then refit on all data."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from numbers import Integral, Real
+
+import jax
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from .. import kernels
+from ..function import evaluate_at
+from ..hypergradients.base import arrays, canonical
+from ..hypergradients.implicit import outer_value
+from ..linalg import SingularSystem
+from ..losses import Loss
+from ..minimize import minimize
+from ..optimizers import LBFGS
+from ..result import Status
+from ..solvers import Exact
+from ._folds import bucket, make_folds, pad, thinned
+from ._model import Model, Tunable
+
+KERNELS = {
+    "gaussian": kernels.Gaussian,
+    "laplacian": kernels.Laplacian,
+    "matern12": kernels.Matern12,
+    "matern32": kernels.Matern32,
+    "matern52": kernels.Matern52,
+    "rational_quadratic": kernels.RationalQuadratic,
+    "linear": kernels.Linear,
+    "polynomial": kernels.Polynomial,
+}
+PREDICT_ROWS = 512
+PROBE_ROWS, PROBE_STEPS, PROBE_TOL, PROBE_REACH = 600, 15, 1e-2, 2.5
+
+
+@contextlib.contextmanager
+def computing(device):
+    """float64 on the device asked for, whatever the process-wide settings.
+
+    Raises
+    ------
+    ValueError
+        For an unknown device name, or a GPU where JAX sees none.
+    """
+    if device not in (None, "cpu", "gpu"):
+        raise ValueError(f"device={device!r} must be None, 'cpu' or 'gpu'")
+    with jax.enable_x64(True):
+        if device is None:
+            yield
+            return
+        try:
+            chosen = jax.devices(device)[0]
+        except RuntimeError as error:
+            raise ValueError(
+                f"device={device!r} but JAX sees no such device: install a GPU build of jaxlib, "
+                "or use device=None"
+            ) from error
+        with jax.default_device(chosen):
+            yield
+
+
+class KernelBilevelBase(BaseEstimator):
+    """Parameters, validation and the fit of both estimators."""
+
+    _log_criterion = False  # whether a criterion that is never negative is minimised in logs
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        return tags
+
+    # -- start values ---------------------------------------------------------------------------
+
+    def _input_scale(self, X, weight):
+        """Per-feature units in which the start lengthscale is √d (ARD), or one unit for all."""
+        weight = weight / weight.sum()
+        mean = weight @ X
+        spread = np.sqrt(np.maximum(weight @ (X - mean) ** 2, 0.0))
+        constant = spread <= 1e-12 * np.maximum(np.abs(mean), np.finfo(float).tiny)
+        if self.ard:
+            varying = max(1, int((~constant).sum()))
+            return np.where(constant, np.maximum(np.abs(mean), 1.0), spread) * np.sqrt(varying)
+        total = np.sqrt(np.sum(np.where(constant, 0.0, spread) ** 2))
+        return np.float64(total if total > 0 else 1.0)
+
+    def _start_kernel(self, X, weight):
+        if isinstance(self.kernel, kernels.Kernel):
+            return self.kernel
+        names = [self.kernel] if isinstance(self.kernel, str) else self.kernel
+        if callable(names):
+            return kernels.as_kernel(names)
+        known = isinstance(names, list | tuple) and all(name in KERNELS for name in names)
+        if not known or not names:
+            raise ValueError(
+                f"kernel={self.kernel!r} must be one of {sorted(KERNELS)}, a list of them (a "
+                "mixture), a kbo.kernels.Kernel, or a callable k(x, z)"
+            )
+        scale = self._input_scale(X, weight)
+        if self.lengthscale is not None:
+            scale = np.broadcast_to(np.asarray(self.lengthscale, float), np.shape(scale))
+            if not (np.isfinite(scale).all() and (scale > 0).all()):
+                raise ValueError(f"lengthscale={self.lengthscale!r} must be positive and finite")
+        parts = [KERNELS[name](lengthscale=np.array(scale)) for name in names]
+        if len(parts) == 1:
+            return parts[0]
+        mixture = parts[0] * (1.0 / len(parts))
+        for part in parts[1:]:
+            mixture = mixture + part * (1.0 / len(parts))
+        return mixture
+
+    def _tune(self):
+        if self.tune is None:
+            return None
+        names = [self.tune] if isinstance(self.tune, str) else list(self.tune)
+        known = {
+            "alpha", "lengthscale", "scale", "period", "exponent", "offset", "delta", "width",
+        }
+        unknown = sorted(set(names) - known)
+        if unknown:
+            raise ValueError(f"tune names {unknown}; choose among {sorted(known)}, or None for all")
+        return set(names)
+
+    # -- fit ------------------------------------------------------------------------------------
+
+    def _check_parameters(self):
+        checks = {
+            "alpha": (self.alpha, Real, 0, False), "tol": (self.tol, Real, 0, False),
+            "max_iter": (self.max_iter, Integral, 1, True),
+            "n_restarts": (self.n_restarts, Integral, 0, True),
+        }
+        for name, (value, kind, least, inclusive) in checks.items():
+            good = isinstance(value, kind) and np.isfinite(value)
+            good = good and (value >= least if inclusive else value > least)
+            if not good:
+                bound = "at least" if inclusive else "greater than"
+                raise ValueError(f"{name}={value!r} must be a number {bound} {least}")
+        if not (self.error_score == "raise" or isinstance(self.error_score, Real)):
+            raise ValueError(f"error_score={self.error_score!r} must be 'raise' or a number")
+
+    def _fit(self, X, targets, offset, n_outputs, inner, outer, sample_weight, labels, classifier):
+        """Tune over folds, refit on everything, and store what was learnt.
+
+        Parameters
+        ----------
+        targets : pair of ndarray (n,) or (n, p)
+            What the inner and what the outer loss compare predictions with.
+        offset : ndarray () or (p,)
+        inner, outer : Loss
+        labels : ndarray
+            What splitters see as y.
+        """
+        tune = self._tune()
+        with computing(self.device):
+            model = Model(
+                kernel=Tunable.of(self._start_kernel(X, sample_weight), tune),
+                inner_loss=Tunable.of(inner, tune, fixed=("quantile",)),
+                outer_loss=Tunable.of(outer, tune, fixed=("quantile", "delta", "width")),
+                alpha=np.float64(self.alpha),
+                offset=offset,
+                tune_alpha=tune is None or "alpha" in tune,
+                n_outputs=n_outputs,
+            )
+            omega = model.start()
+            self.n_iter_, self.n_evaluations_, self.history_ = 1, 0, []
+            self.status_ = Status.CONVERGED.name
+            if jax.tree.leaves(omega):
+                folds = make_folds(
+                    self.cv, X, labels, sample_weight, classifier, random_state=self.random_state
+                )
+                self.n_splits_ = len(folds.train)
+                omega = self._search(model, folds, X, targets)
+            self._refit(model, omega, X, targets, sample_weight)
+        return self
+
+    def _search(self, model, folds, X, targets):
+        """Probe a few starts on a part of the first fold, then minimise over all from the best.
+
+        The part costs little and has a similar landscape; what is kept is judged by the full
+        criterion, against the plain start.
+        """
+        X, targets = X[folds.order], tuple(target[folds.order] for target in targets)
+        problem = _padded_problem(model, X, targets, folds.train, folds.test)
+        bounds = model.bounds(X)
+        start = omega = model.start()
+        self.n_evaluations_ = 0
+        if self.n_restarts and len(folds.train) > 1:
+            train, test = folds.train[0], folds.test[0]
+            part = np.flatnonzero((test > 0) | (train > 0) & thinned(train > 0, PROBE_ROWS))
+            probe = _padded_problem(
+                model, X[part], tuple(target[part] for target in targets),
+                train[None, part] * (train.sum() / train[part].sum()), test[None, part],
+            )
+            candidates = [start]
+            for k in range(self.n_restarts + 1):
+                found = self._minimize(model, probe, model.shorter(k), bounds, f"probe{k}")
+                candidates.append(model.nearer(found.omega, PROBE_REACH))
+            omega = self._best(problem, candidates)
+        result = self._minimize(model, problem, omega, bounds, "all")
+        self.n_iter_ = max(1, result.n_steps)
+        self.status_ = result.status.name
+        self.criterion_ = float(result.value)
+        if omega is start:
+            self.criterion_start_ = self.history_[0]["value"] if self.history_ else np.inf
+        if not result.status.ok and result.status is not Status.STOPPED:
+            if self.error_score == "raise" and not result.status.usable:
+                raise ValueError(f"tuning failed: {result.status}")
+            warnings.warn(str(result.status), ConvergenceWarning, stacklevel=4)
+        return result.omega
+
+    def _minimize(self, model, problem, omega, bounds, stage):
+        last = stage == "all"
+        nonnegative = self._log_criterion and getattr(model.outer_loss.base, "nonnegative", False)
+        result = minimize(
+            problem, omega, bounds=bounds, throw=False,
+            optimizer=LBFGS(
+                self.max_iter if last else min(PROBE_STEPS, self.max_iter),
+                tol=0.0, ftol=self.tol if last else max(PROBE_TOL, self.tol), log=nonnegative,
+            ),
+            callback=self._record(model) if last else None,
+            progress=last and self.verbose > 0,
+            checkpoint=None if self.checkpoint is None else f"{self.checkpoint}.{stage}",
+        )
+        self.n_evaluations_ += result.n_evaluations
+        return result
+
+    def _best(self, problem, candidates):
+        values, state = [], None
+        for omega in candidates:
+            try:
+                value, status, state = outer_value(*canonical(problem, omega), Exact(), state)
+                values.append(value if status.usable and np.isfinite(value) else np.inf)
+            except SingularSystem:
+                values.append(np.inf)
+        self.criterion_start_ = float(values[0])
+        return candidates[int(np.argmin(values))]
+
+    def _record(self, model):
+        def record(step):
+            kernel = model.kernel_at(step.omega)
+            entry = {
+                "value": step.value, "grad_norm": step.grad_norm, "seconds": step.seconds,
+                "evaluations": step.evaluations, "alpha": self._alpha(model, step.omega),
+                "lengthscale": getattr(kernel, "lengthscale", None),
+            }
+            self.history_.append(entry)
+            return self.callback is not None and bool(self.callback(dict(entry)))
+
+        return record
+
+    @staticmethod
+    def _alpha(model, omega):
+        return float(model.alpha * np.exp(omega.get("alpha", 0.0)))
+
+    def _refit(self, model, omega, X, targets, sample_weight):
+        problem = _padded_problem(model, X, targets, sample_weight[None], sample_weight[None])
+        try:
+            solution = Exact().solve(*canonical(problem, omega))
+        except SingularSystem as error:
+            raise ValueError(f"the final fit failed: {Status.SINGULAR}") from error
+        if not solution.status.ok:
+            warnings.warn(str(solution.status), ConvergenceWarning, stacklevel=5)
+        coefficients = np.array(solution.coefficients[0, : len(X)])
+        self.dual_coef_ = coefficients[:, 0] if model.n_outputs is None else coefficients
+        self.kernel_ = model.kernel_at(omega)
+        self.alpha_ = self._alpha(model, omega)
+        lengthscale = getattr(self.kernel_, "lengthscale", None)
+        if lengthscale is not None:
+            self.lengthscale_ = np.array(lengthscale)
+        self.intercept_ = np.array(model.offset)
+        self.loss_parameters_ = _numbers(model.inner_loss, omega["inner"])
+        self.outer_parameters_ = _numbers(model.outer_loss, omega["outer"])
+        self.X_fit_ = np.array(X)
+
+    # -- predict --------------------------------------------------------------------------------
+
+    def _scores(self, X):
+        """offset + h(x), (k,) or (k, p)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        coefficients = self.dual_coef_.reshape(len(self.X_fit_), -1)
+        size = bucket(len(self.X_fit_))
+        anchors = pad(self.X_fit_, size)
+        coefficients = np.pad(coefficients, ((0, size - len(coefficients)), (0, 0)))
+        out = []
+        with computing(self.device):
+            kernel = arrays(self.kernel_, np.float64)
+            for start in range(0, len(X), PREDICT_ROWS):
+                rows = X[start : start + PREDICT_ROWS]
+                height = min(bucket(len(rows)), PREDICT_ROWS)
+                values = evaluate_at(kernel, anchors, pad(rows, height), coefficients)
+                out.append(np.array(values[: len(rows)]))
+        values = np.concatenate(out)
+        return self.intercept_ + (values[:, 0] if self.dual_coef_.ndim == 1 else values)
+
+
+def _padded_problem(model, X, targets, train, test):
+    """The model's problem on a bucket's number of rows; those added have no weight."""
+    size = bucket(len(X))
+    extra = ((0, 0), (0, size - len(X)))
+    goals = tuple(pad(target, size) for target in targets)
+    return model.problem(pad(X, size), goals, np.pad(train, extra), np.pad(test, extra))
+
+
+def _numbers(tunable, logs) -> dict:
+    """The tuned parameters of a loss as plain numbers."""
+    at = tunable.at(logs, np.exp)
+    values = [leaf for leaf, tuned in zip(jax.tree.leaves(at), tunable.tuned, strict=True) if tuned]
+    return {name: np.array(value) for name, value in zip(tunable.names(), values, strict=True)}
+
+
+def check_weights(sample_weight, X) -> np.ndarray:
+    """Non-negative float64 weights with a positive sum.
+
+    Raises
+    ------
+    ValueError
+        Otherwise.
+    """
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not weight.sum() > 0:
+        raise ValueError("sample_weight is all zero: give some sample a positive weight")
+    return weight
+
+
+def as_loss(value, named, argument) -> Loss:
+    """A loss by name, a Loss, or a callable ℓ(ω, v, t).
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    if isinstance(value, str) and value in named:
+        return named[value]()
+    if callable(value):
+        return value
+    raise ValueError(
+        f"{argument}={value!r} must be one of {sorted(named)}, a kbo.losses.Loss, or a callable "
+        "loss(omega, prediction, target)"
+    )

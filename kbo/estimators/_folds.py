@@ -1,0 +1,86 @@
+"""Cross-validation splits as the weights of replicates, ordered and padded for the solver."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+
+BUCKETS = (64, 256, 512)
+BUCKET_STEP = 512
+
+
+def bucket(n: int) -> int:
+    """The padded size for n samples: few sizes, so few compilations."""
+    for size in BUCKETS:
+        if n <= size:
+            return size
+    return -(-n // BUCKET_STEP) * BUCKET_STEP
+
+
+def pad(array, size):
+    """Rows of ``array`` followed by copies of its first one."""
+    extra = size - len(array)
+    return np.concatenate([array, np.repeat(array[:1], extra, axis=0)]) if extra else array
+
+
+def thinned(mask, most):
+    """Every k-th of the true entries of ``mask``, k the least that leaves at most ``most``."""
+    rows = np.flatnonzero(mask)
+    kept = np.zeros(len(mask), bool)
+    kept[rows[:: max(1, -(-len(rows) // most))]] = True
+    return kept
+
+
+class Folds(NamedTuple):
+    """Cross-validation as one problem with F replicates.
+
+    Attributes
+    ----------
+    order : ndarray (n,)
+        Samples ordered by the fold that tests them: training sets are then contiguous.
+    train, test : ndarray (F, n)
+        Weights in that order. Each row of ``test`` sums to one, so that the outer value is the
+        mean over folds of the weighted mean loss, as ``cross_val_score`` computes.
+    """
+
+    order: np.ndarray
+    train: np.ndarray
+    test: np.ndarray
+
+
+def make_folds(cv, X, y, sample_weight, classifier, groups=None, random_state=None) -> Folds:
+    """Read ``cv`` as scikit-learn does; None means five folds (fewer for fewer samples).
+
+    Raises
+    ------
+    ValueError
+        If a split leaves no weight to train or to test on.
+    """
+    n = len(X)
+    if n < 2:
+        raise ValueError(
+            f"n_samples={n} cannot be split for cross-validation: give more samples, or tune=() "
+            "to fit without tuning"
+        )
+    if cv is None:
+        cv = min(5, n)
+        if classifier:
+            smallest = np.unique(y, return_counts=True)[1].min()
+            cv = max(2, min(cv, int(smallest)))
+    if isinstance(cv, int) and random_state is not None:
+        splitter = StratifiedKFold if classifier else KFold
+        cv = splitter(cv, shuffle=True, random_state=random_state)
+    splits = list(check_cv(cv, y, classifier=classifier).split(X, y, groups))
+    train, test = np.zeros((len(splits), n)), np.zeros((len(splits), n))
+    for f, (train_rows, test_rows) in enumerate(splits):
+        np.add.at(train[f], train_rows, sample_weight[train_rows])
+        np.add.at(test[f], test_rows, sample_weight[test_rows])
+    for name, weights in (("train", train), ("test", test)):
+        empty = np.flatnonzero(weights.sum(1) == 0)
+        if len(empty):
+            raise ValueError(f"cv split {empty[0]} has no {name} sample with positive weight")
+    order = np.argsort(test.astype(bool).argmax(0), kind="stable")
+    test = test / test.sum(1, keepdims=True)
+    return Folds(order, train[:, order], test[:, order])

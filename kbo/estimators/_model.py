@@ -1,0 +1,215 @@
+"""The bilevel problem behind the estimators: positive hyperparameters, tuned in logs.
+
+Everything here is an Equinox module with array leaves: two fits of one kind differ in numbers
+only, so they share their compilations.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..hypergradients.base import arrays
+from ..kernels import Kernel
+from ..losses import Loss
+from ..problem import BilevelProblem, Sample
+from ..spaces import RKHS
+from ._folds import pad
+
+LOG_RANGE = 9.0
+LOSS_LOG_RANGE = 3.0  # a loss whose width tends to nothing is no longer smooth
+
+
+def _named_leaves(tree):
+    """(name, leaf) of every leaf of a kernel or loss; the name is its last attribute."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(getattr(path[-1], "name", "") if path else "", leaf) for path, leaf in paths]
+
+
+def _is_number(leaf) -> bool:
+    return isinstance(leaf, float | int | np.ndarray | np.number) and not isinstance(leaf, bool)
+
+
+@eqx.filter_jit
+def _diagonal(kernel, X):
+    """k(x_i, x_i), (n,)."""
+    return jax.vmap(kernel.evaluate)(X, X)
+
+
+class Tunable(eqx.Module):
+    """A kernel or loss whose positive parameters are multiplied by exp(log).
+
+    Parameters
+    ----------
+    base : pytree
+        The values at log = 0, NumPy arrays.
+    tuned : tuple of bool
+        Which leaves, in flattening order.
+    """
+
+    base: Any
+    tuned: tuple[bool, ...] = eqx.field(static=True)
+
+    @classmethod
+    def of(cls, base, tune, fixed=()):
+        """Tune every positive number whose name ``tune`` admits.
+
+        Parameters
+        ----------
+        tune : None or container of str
+            None admits all.
+        fixed : container of str
+            Names never tuned.
+        """
+        base = jax.tree.map(lambda v: np.asarray(v, float) if _is_number(v) else v, base)
+        admits = lambda name: name not in fixed and (tune is None or name in tune)  # noqa: E731
+        tuned = tuple(
+            _is_number(leaf) and admits(name) and bool((leaf > 0).all())
+            for name, leaf in _named_leaves(base)
+        )
+        return cls(base, tuned)
+
+    def start(self):
+        """Zero logs, one array per tuned leaf."""
+        return [np.zeros(np.shape(leaf)) for leaf in self._tuned_leaves()]
+
+    def _tuned_leaves(self):
+        leaves = jax.tree.leaves(self.base)
+        return [leaf for leaf, tuned in zip(leaves, self.tuned, strict=True) if tuned]
+
+    def names(self):
+        """The tuned leaves' names."""
+        named = _named_leaves(self.base)
+        return [name for (name, _), tuned in zip(named, self.tuned, strict=True) if tuned]
+
+    def at(self, logs, exp=jnp.exp):
+        """The kernel or loss at these logs."""
+        leaves, structure = jax.tree.flatten(self.base)
+        logs = iter(logs)
+        scaled = [
+            leaf * exp(next(logs)) if tuned else leaf
+            for leaf, tuned in zip(leaves, self.tuned, strict=True)
+        ]
+        return jax.tree.unflatten(structure, scaled)
+
+
+class TunedSpace(eqx.Module):
+    """ω ↦ RKHS of the kernel at ω["kernel"]."""
+
+    kernel: Tunable
+
+    def __call__(self, omega):
+        return RKHS(self.kernel.at(omega["kernel"]))
+
+
+class TunedRidge(eqx.Module):
+    """ω ↦ alpha/Σw, alpha = alpha₀ exp(ω["alpha"]); folds share alpha."""
+
+    alpha: Any
+    total: Any
+
+    def __call__(self, omega):
+        alpha = self.alpha * (jnp.exp(omega["alpha"]) if "alpha" in omega else 1.0)
+        return alpha / self.total
+
+
+class TunedLoss(Loss):
+    """The loss at ω[key], of the offset prediction: ℓ(ω, c + v, t)."""
+
+    loss: Tunable
+    offset: Any
+    key: str = eqx.field(static=True)
+
+    def __call__(self, omega, prediction, target):
+        return self.loss.at(omega[self.key])(omega, self.offset + prediction, target)
+
+
+class Model(eqx.Module):
+    """Kernel, losses and alpha with their start values; makes problems out of samples.
+
+    Attributes
+    ----------
+    kernel, inner_loss, outer_loss : Tunable
+    alpha : array ()
+    tune_alpha : bool
+    offset : array () or (p,)
+        The best constant prediction; h models what is left.
+    n_outputs : int or None
+    """
+
+    kernel: Tunable
+    inner_loss: Tunable
+    outer_loss: Tunable
+    alpha: Any
+    offset: Any
+    tune_alpha: bool = eqx.field(static=True)
+    n_outputs: int | None = eqx.field(static=True)
+
+    def start(self):
+        """ω₀: all logs zero."""
+        omega = {
+            "kernel": self.kernel.start(),
+            "inner": self.inner_loss.start(),
+            "outer": self.outer_loss.start(),
+        }
+        return {**omega, "alpha": np.zeros(())} if self.tune_alpha else omega
+
+    def shorter(self, k):
+        """ω₀ with every tuned lengthscale divided by 2^k."""
+        omega = self.start()
+        omega["kernel"] = [
+            log - k * np.log(2.0) * (name == "lengthscale")
+            for name, log in zip(self.kernel.names(), omega["kernel"], strict=True)
+        ]
+        return omega
+
+    def nearer(self, omega, reach):
+        """ω with the kernel's logs within ±reach: back from plateaus where nothing matters."""
+        return {**omega, "kernel": [np.clip(log, -reach, reach) for log in omega["kernel"]]}
+
+    def bounds(self, X):
+        """Logs within ±9 of the start, the inner loss's within ±3; alpha where all is well posed.
+
+        That is between 1e-6 and 1e4·n times the mean of k(x, x), and includes the start.
+        """
+        side = lambda r: jax.tree.map(lambda v: np.full(np.shape(v), r), self.start())  # noqa: E731
+        lower, upper = side(-LOG_RANGE), side(LOG_RANGE)
+        for side_, reach in ((lower, -LOSS_LOG_RANGE), (upper, LOSS_LOG_RANGE)):
+            side_["inner"] = [np.full(np.shape(log), reach) for log in side_["inner"]]
+        if self.tune_alpha:
+            kernel = arrays(self.kernel.base, np.float64)
+            some = X[:64]
+            diagonal = np.asarray(_diagonal(kernel, pad(some, 64)))[: len(some)]
+            size = max(float(diagonal.mean()), np.finfo(float).tiny)
+            lower["alpha"] = np.minimum(np.log(1e-6 * size / self.alpha), 0.0)
+            upper["alpha"] = np.maximum(np.log(1e4 * len(X) * size / self.alpha), 0.0)
+        return lower, upper
+
+    def problem(self, X, targets, train, test) -> BilevelProblem:
+        """Train with weights ``train`` (F, n), judge with ``test`` (F, n), on the same points.
+
+        ``targets`` is the pair of what the inner and what the outer loss compare with.
+        """
+        inner, inner_target = TunedLoss(self.inner_loss, self.offset, "inner"), targets[0]
+        base = self.inner_loss.base
+        if isinstance(base, Loss) and base.constant_curvature:
+            # The offset comes off the target, and the solver sees that one solve is exact.
+            inner, inner_target = base, targets[0] - self.offset
+        sample = Sample(X, inner_target, train)
+        return BilevelProblem(
+            inner_loss=inner,
+            outer_loss=TunedLoss(self.outer_loss, self.offset, "outer"),
+            inner_data=sample,
+            outer_data=Sample(sample.x, targets[1], test),
+            space=TunedSpace(self.kernel),
+            ridge=TunedRidge(self.alpha, train.sum(1)),
+            n_outputs=self.n_outputs,
+        )
+
+    def kernel_at(self, omega) -> Kernel:
+        """The kernel with NumPy parameters, ready to be stored and pickled."""
+        return self.kernel.at(omega["kernel"], np.exp)

@@ -1,0 +1,141 @@
+"""Kernel classification that tunes itself."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from .. import losses
+from ._base import KernelBilevelBase, as_loss, check_weights
+
+LOSSES = ("logistic", "squared")
+
+
+class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
+    """Kernel classification whose hyperparameters are tuned by hypergradient inside ``fit``.
+
+    Like KernelBilevelRegressor, with scores h: one for two classes, K for K > 2.
+
+    Parameters
+    ----------
+    kernel, alpha, lengthscale, ard, tune, cv, max_iter, tol, n_restarts, random_state, device,
+    callback, checkpoint, error_score, verbose
+        As in KernelBilevelRegressor; ``cv`` stratifies.
+    loss : {"logistic", "squared"}, default "logistic"
+        The inner loss. "logistic" is the softmax likelihood for K > 2. "squared" regresses on
+        ±1 codes: one factorisation per fold instead of a Newton iteration, so much the faster
+        for many classes; its scores are calibrated by a tuned scale.
+    outer_loss : None or callable
+        ℓ_out(omega, scores, target), target in {−1, 1} for two classes, in 0…K−1 otherwise;
+        None means the logistic (softmax) likelihood.
+
+    Attributes
+    ----------
+    classes_ : ndarray (K,)
+    others
+        As in KernelBilevelRegressor.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from kbo import KernelBilevelClassifier
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), KernelBilevelClassifier(loss="squared"))
+    >>> bool(model.fit(X, y).score(X, y) > 0.95)
+    True
+    """
+
+    def __init__(
+        self, kernel="gaussian", *, loss="logistic", outer_loss=None, alpha=0.1,
+        lengthscale=None, ard=True, tune=None, cv=None, max_iter=100, tol=1e-3,
+        n_restarts=1, random_state=None, device=None, callback=None, checkpoint=None,
+        error_score=np.nan, verbose=0,
+    ):
+        self.kernel = kernel
+        self.loss = loss
+        self.outer_loss = outer_loss
+        self.alpha = alpha
+        self.lengthscale = lengthscale
+        self.ard = ard
+        self.tune = tune
+        self.cv = cv
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_restarts = n_restarts
+        self.random_state = random_state
+        self.device = device
+        self.callback = callback
+        self.checkpoint = checkpoint
+        self.error_score = error_score
+        self.verbose = verbose
+
+    def fit(self, X, y, sample_weight=None):
+        """Tune on stratified folds, then fit on all samples.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        y : array-like (n,)
+            Labels of any kind; at least two classes.
+        sample_weight : array-like (n,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        X, y = validate_data(self, X, y, dtype=np.float64)
+        check_classification_targets(y)
+        weight = check_weights(sample_weight, X)
+        self.classes_, index = np.unique(y, return_inverse=True)
+        K = len(self.classes_)
+        present = np.bincount(index, weights=weight, minlength=K)
+        if (present > 0).sum() < 2:
+            raise ValueError(
+                "y has one class only (among samples of positive weight): the number of classes "
+                "must be greater than one; got 1 class"
+            )
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss={self.loss!r} must be one of {LOSSES}")
+        prior = np.maximum(present, 1e-3 * weight.sum()) / weight.sum()
+        binary = K == 2
+        signs = 2.0 * index - 1.0
+        codes = signs if binary else 2.0 * np.eye(K)[index] - 1.0
+        labels = signs if binary else index
+        likelihood = losses.Logistic() if binary else losses.Multinomial()
+        if self.loss == "logistic":
+            inner, inner_target = likelihood, labels
+            offset = np.log(prior[1] / prior[0]) if binary else np.log(prior) - np.log(prior).mean()
+        else:
+            inner, inner_target = losses.Squared(), codes
+            offset = np.asarray(np.average(codes, axis=0, weights=weight))
+            likelihood = losses.Scaled(likelihood, scale=2.0)
+        outer = likelihood
+        if self.outer_loss is not None:
+            outer = as_loss(self.outer_loss, {}, "outer_loss")
+        return self._fit(
+            X, (inner_target, labels), offset, None if binary else K, inner, outer, weight,
+            labels=index, classifier=True,
+        )
+
+    def decision_function(self, X):
+        """Scores: (k,) for two classes, positive for the second; (k, K) otherwise."""
+        return self._scores(X)
+
+    def predict(self, X):
+        """The class with the highest score."""
+        scores = self.decision_function(X)
+        chosen = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)
+        return self.classes_[chosen]
+
+    def predict_proba(self, X):
+        """Class probabilities (k, K): the likelihood's link of the (rescaled) scores."""
+        scores = self.decision_function(X) * self.outer_parameters_.get("scale", 1.0)
+        if scores.ndim == 1:
+            return np.stack([expit(-scores), expit(scores)], axis=1)
+        return softmax(scores, axis=1)

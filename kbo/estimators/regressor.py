@@ -1,0 +1,187 @@
+"""Kernel regression that tunes itself."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils.validation import validate_data
+
+from .. import losses
+from ._base import KernelBilevelBase, as_loss, check_weights
+
+LOSSES = {
+    "squared": losses.Squared,
+    "huber": losses.Huber,
+    "quantile": losses.SmoothQuantile,
+    "poisson": losses.Poisson,
+}
+
+
+def _weighted_quantile(y, weight, quantile):
+    """The smallest y with at least ``quantile`` of the weight at or below it, per output."""
+    out = []
+    for column in y.reshape(len(y), -1).T:
+        order = np.argsort(column, kind="stable")
+        reached = np.cumsum(weight[order]) >= quantile * weight.sum() * (1 - 1e-12)
+        out.append(column[order][reached.argmax()])
+    return np.array(out).reshape(y.shape[1:])
+
+
+class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase):
+    """Kernel regression whose hyperparameters are tuned by hypergradient inside ``fit``.
+
+        h_f = argmin_h Σ_{i∈train_f} w_i ℓ(c + h(x_i), y_i) + (alpha/2) ‖h‖²_k
+        L   = mean_f mean_{j∈test_f} ℓ_out(c + h_f(x_j), y_j)        minimised over alpha, k, ℓ
+
+    Parameters
+    ----------
+    kernel : str, list of str, kbo.kernels.Kernel or callable, default "gaussian"
+        A name ("gaussian", "laplacian", "matern12", "matern32", "matern52",
+        "rational_quadratic", "linear", "polynomial"), a list of names (their mixture, with tuned
+        weights), a kernel with start values of its own, or a JAX function k(x, z).
+    loss : str, kbo.losses.Loss or callable, default "squared"
+        The inner loss ℓ: "squared", "huber", "quantile", "poisson" (log link: ``predict``
+        returns the mean), a Loss, or a callable loss(omega, prediction, target), convex in the
+        prediction.
+    outer_loss : str, Loss, callable or None
+        ℓ_out; None takes the inner loss, with its parameters held at their start values.
+    quantile : float, default 0.5
+        For loss="quantile".
+    alpha : float, default 0.01
+        Start value of the ridge, in KernelRidge's convention (shared by all folds).
+    lengthscale : float, array (d,) or None
+        Start value, in the units of X; None takes √d standard deviations of each feature
+        (with ard) or the root mean square distance to the mean (without).
+    ard : bool, default True
+        One lengthscale per feature, so that irrelevant features are switched off.
+    tune : None, str or iterable of str
+        Names of the parameters to tune: "alpha", "lengthscale", "scale" (mixture weights),
+        "period", "exponent", "offset", "delta", "width"; None tunes all, () none.
+    cv : None, int, splitter or iterable of splits
+        None means 5 folds.
+    max_iter : int, default 100
+        Accepted steps of the outer optimiser.
+    tol : float, default 1e-3
+        The search stops when a step lowers the criterion by at most this fraction.
+    n_restarts : int, default 1
+        The search first probes, on the first fold alone, the start and n_restarts starts of
+        successively halved lengthscales, and goes on from the best; 0 begins at the start.
+    random_state : None, int or RandomState
+        Shuffles the folds when ``cv`` is None or an int; None keeps the order of the samples.
+    device : None, "cpu" or "gpu"
+    callback : callable or None
+        Called with a dict for the start and each step; a true result stops the search.
+    checkpoint : path or None
+        A file from which a killed ``fit`` with the same arguments resumes exactly.
+    error_score : "raise" or number
+        What to do when no finite criterion can be had at all: raise, or warn and keep the start.
+    verbose : int
+        A progress bar if positive.
+
+    Attributes
+    ----------
+    alpha_, kernel_, lengthscale_, intercept_
+        The tuned ridge, kernel (NumPy parameters), its lengthscale where it has one, and c.
+    dual_coef_ : ndarray (n,) or (n, p)
+    X_fit_ : ndarray (n, d)
+    loss_parameters_, outer_parameters_ : dict
+        Tuned parameters of the losses.
+    criterion_, criterion_start_ : float
+        L at the end (never above the start's) and at the start.
+    history_ : list of dict
+    n_iter_, n_evaluations_, n_splits_ : int
+    status_ : str
+    n_features_in_, feature_names_in_
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from kbo import KernelBilevelRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = KernelBilevelRegressor().fit(X, y)
+    >>> bool(model.criterion_ < model.criterion_start_)
+    True
+    """
+
+    _log_criterion = True
+
+    def __init__(
+        self, kernel="gaussian", *, loss="squared", outer_loss=None, quantile=0.5, alpha=0.01,
+        lengthscale=None, ard=True, tune=None, cv=None, max_iter=100, tol=1e-3,
+        n_restarts=1, random_state=None, device=None, callback=None, checkpoint=None,
+        error_score=np.nan, verbose=0,
+    ):
+        self.kernel = kernel
+        self.loss = loss
+        self.outer_loss = outer_loss
+        self.quantile = quantile
+        self.alpha = alpha
+        self.lengthscale = lengthscale
+        self.ard = ard
+        self.tune = tune
+        self.cv = cv
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_restarts = n_restarts
+        self.random_state = random_state
+        self.device = device
+        self.callback = callback
+        self.checkpoint = checkpoint
+        self.error_score = error_score
+        self.verbose = verbose
+
+    def fit(self, X, y, sample_weight=None):
+        """Tune on the folds, then fit on all samples.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        y : array-like (n,) or (n, p)
+        sample_weight : array-like (n,), optional
+            Weight k means k repetitions, in the inner and in the outer loss.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        y = y.astype(np.float64)
+        weight = check_weights(sample_weight, X)
+        inner = self._start_loss(as_loss(self.loss, LOSSES, "loss"), y, weight)
+        chosen = self.loss if self.outer_loss is None else self.outer_loss
+        outer = self._start_loss(as_loss(chosen, LOSSES, "outer_loss"), y, weight)
+        self._log_link = isinstance(inner, losses.Poisson)
+        if self._log_link and (y < 0).any():
+            raise ValueError("loss='poisson' needs targets that are not negative")
+        offset = self._offset(inner, y, weight)
+        n_outputs = None if y.ndim == 1 else y.shape[1]
+        return self._fit(
+            X, (y, y), offset, n_outputs, inner, outer, weight, labels=y, classifier=False
+        )
+
+    def _start_loss(self, loss, y, weight):
+        """A named loss in the units of y."""
+        mean = np.average(y, axis=0, weights=weight)
+        spread = float(np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weight).mean())) or 1.0
+        if self.loss == "huber" and type(loss) is losses.Huber:
+            return losses.Huber(delta=spread)
+        if self.loss == "quantile" and type(loss) is losses.SmoothQuantile:
+            if not 0 < self.quantile < 1:
+                raise ValueError(f"quantile={self.quantile!r} must lie strictly between 0 and 1")
+            return losses.SmoothQuantile(quantile=float(self.quantile), width=0.1 * spread)
+        return loss
+
+    def _offset(self, loss, y, weight):
+        """The best constant prediction, or nearly so: h models what is left."""
+        if isinstance(loss, losses.Huber):
+            return _weighted_quantile(y, weight, 0.5)
+        if isinstance(loss, losses.SmoothQuantile):
+            return _weighted_quantile(y, weight, loss.quantile)
+        mean = np.asarray(np.average(y, axis=0, weights=weight))
+        return np.log(np.maximum(mean, 1e-8)) if self._log_link else mean
+
+    def predict(self, X):
+        """c + h(x), (k,) or (k, p); its exponential for the Poisson loss."""
+        scores = self._scores(X)
+        return np.exp(scores) if self._log_link else scores

@@ -1,0 +1,59 @@
+"""A function of an inner space that a user can call on new points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from . import linalg
+from .problem import BilevelProblem
+
+
+@eqx.filter_jit
+def _evaluate(problem, omega, x, coefficients, on_both):
+    instance = problem.at(omega)
+    anchors = instance.inner.x
+    if on_both:
+        anchors = jnp.concatenate([anchors, instance.outer.x])
+    return instance.space.evaluate(anchors, x, coefficients)
+
+
+@eqx.filter_jit
+def evaluate_at(kernel, anchors, x, coefficients):
+    """k(x, anchors) @ coefficients, (k, p), for NumPy or JAX arguments."""
+    return linalg.matmul(kernel, x, anchors, coefficients)
+
+
+class Function(eqx.Module):
+    """h: (k, d) points to (k,) or (k, p) values, with a leading replicate axis if there is one.
+
+    Parameters
+    ----------
+    problem, omega
+        Where the function was found.
+    coefficients : array (F, N, p)
+    on_both : bool
+        Whether the coefficients belong to the inner and the outer points.
+    """
+
+    problem: BilevelProblem
+    omega: Any
+    coefficients: jax.Array
+    on_both: bool = eqx.field(static=True, default=False)
+
+    def __call__(self, x) -> jax.Array:
+        """Values at ``x`` (k, d).
+
+        Raises
+        ------
+        ValueError
+            If x has another number of features than the data.
+        """
+        x = jnp.asarray(x, self.coefficients.dtype)
+        x = x[:, None] if x.ndim == 1 else x
+        values = _evaluate(self.problem, self.omega, x, self.coefficients, self.on_both)
+        values = values[..., 0] if self.problem.n_outputs is None else values
+        return values[0] if values.shape[0] == 1 else values

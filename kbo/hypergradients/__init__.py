@@ -1,0 +1,7 @@
+"""Ways to differentiate through the inner problem."""
+
+from .base import Method
+from .finite_difference import FiniteDifference
+from .implicit import Implicit
+
+__all__ = ["FiniteDifference", "Implicit", "Method"]

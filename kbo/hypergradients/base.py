@@ -1,0 +1,57 @@
+"""What a hypergradient method is, and the canonical form of its arguments."""
+
+from __future__ import annotations
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..problem import BilevelProblem
+from ..result import Hypergradient
+
+
+def data_dtype(problem, omega):
+    """The floating dtype of the inner points: the dtype of the whole computation."""
+    data = problem.inner_data
+    return (data(omega) if callable(data) else data).x.dtype
+
+
+def canonical(problem: BilevelProblem, omega):
+    """Numbers become arrays of the data's dtype, so that new values never mean new compilations.
+
+    Raises
+    ------
+    ValueError
+        If a leaf of ω is not a finite real number or array of them.
+    """
+
+    def outer_leaf(leaf):
+        array = np.asarray(leaf)
+        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+            raise ValueError(f"omega has the leaf {leaf!r}; every leaf must be finite and real")
+        return jnp.asarray(leaf, float)
+
+    omega = jax.tree.map(outer_leaf, omega)
+    dtype = data_dtype(problem, omega)
+    return arrays(problem, dtype), jax.tree.map(lambda v: v.astype(dtype), omega)
+
+
+def arrays(tree, dtype):
+    """Every real number and NumPy array of ``tree`` as a jax array of one dtype."""
+
+    def convert(leaf):
+        number = isinstance(leaf, float | np.floating | np.ndarray)
+        return jnp.asarray(leaf, dtype) if number and np.asarray(leaf).dtype.kind == "f" else leaf
+
+    return jax.tree.map(convert, tree)
+
+
+class Method(eqx.Module):
+    """Computes L(ω) and ∇L(ω) of a BilevelProblem."""
+
+    @abc.abstractmethod
+    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+        """The value and hypergradient at ω, in canonical form, from a warm start if given."""

@@ -1,0 +1,68 @@
+"""Central differences: the oracle that knows nothing of adjoints."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from ..function import Function
+from ..result import Hypergradient, Residuals, Status
+from .base import Method, data_dtype
+from .implicit import _outer, outer_value
+
+
+class FiniteDifference(Method):
+    """∂_k L ≈ (L(ω + εe_k) − L(ω − εe_k)) / 2ε, or its fourth-order version.
+
+    Parameters
+    ----------
+    step : float
+        ε, relative to max(1, |ω_k|).
+    order : int
+        2, or 4 for (8(L₊ − L₋) − (L₊₊ − L₋₋)) / 12ε.
+    """
+
+    step: float = 1e-4
+    order: int = 4
+
+    def __check_init__(self):
+        if self.order not in (2, 4):
+            raise ValueError(f"order={self.order!r} must be 2 or 4")
+        if not self.step > 0:
+            raise ValueError(f"step={self.step!r} must be positive")
+
+    def directional(self, problem, omega, direction, solver) -> float:
+        """The derivative of L at ω along ``direction``, a pytree like ω."""
+        flat, unravel = ravel_pytree(omega)
+        along = ravel_pytree(direction)[0]
+        step = self.step * max(1.0, float(jnp.abs(flat).max()))
+
+        def value(multiple):
+            return outer_value(problem, unravel(flat + multiple * step * along), solver)[0]
+
+        first = value(1) - value(-1)
+        if self.order == 2:
+            return first / (2 * step)
+        return (8 * first - (value(2) - value(-2))) / (12 * step)
+
+    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+        """See Method."""
+        flat, unravel = ravel_pytree(omega)
+        basis = np.eye(flat.size)
+        grad = [self.directional(problem, omega, unravel(jnp.asarray(e)), solver) for e in basis]
+        solution = solver.solve(problem, omega, state)
+        dtype = data_dtype(problem, omega)
+        value, _ = _outer(problem, omega, jnp.asarray(solution.h_outer, dtype))
+        finite = np.isfinite(float(value)) and np.isfinite(grad).all()
+        return Hypergradient(
+            value=float(value),
+            grad=jax.tree.map(np.array, unravel(jnp.asarray(grad, flat.dtype))),
+            inner=Function(problem, omega, jnp.asarray(solution.coefficients, dtype)),
+            adjoint=None,
+            residuals=Residuals(solution.residual, 0.0),
+            jitter=solution.jitter,
+            status=solution.status if finite else Status.NON_FINITE,
+            state=solution.state,
+        )

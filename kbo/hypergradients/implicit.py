@@ -1,0 +1,82 @@
+"""Functional implicit differentiation: inner solve, adjoint solve, one reverse pass of Λ."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..function import Function
+from ..result import Hypergradient, Residuals, Status
+from ..spaces import Frozen
+from .base import Method, data_dtype
+from .bounds import error_bound
+
+
+@eqx.filter_jit
+def _outer(problem, omega, values):
+    """L without its penalty part's gradient: the value, and ∂L/∂h(x'_j), (F, m, p)."""
+    instance = problem.at(omega)
+    value, slopes = jax.value_and_grad(instance.outer_value)(values)
+    return value + instance.penalty_value(), slopes
+
+
+@eqx.filter_jit
+def _reverse_pass(problem, omega, frozen, shared):
+    """∂_ω Λ(ω; h, a)."""
+
+    def lagrangian(omega):
+        instance = problem.at(omega)
+        x_outer = None if shared else instance.outer.x
+        parts = instance.space.evaluations(instance.inner.x, x_outer, frozen)
+        return instance.lagrangian(*parts)
+
+    return jax.grad(lagrangian)(omega)
+
+
+def outer_value(problem, omega, solver, state=None):
+    """L(ω) alone, the status of its inner solution, and the state to go on from."""
+    solution = solver.solve(problem, omega, state)
+    h_outer = jnp.asarray(solution.h_outer, data_dtype(problem, omega))
+    return float(_outer(problem, omega, h_outer)[0]), solution.status, solution.state
+
+
+class Implicit(Method):
+    """∇L(ω) = ∂_ω Λ(ω; h_ω, a_ω), h and a frozen: no derivative goes through a solver.
+
+    References
+    ----------
+    Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Theorem 2.3.
+    """
+
+    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+        """See Method."""
+        dtype = data_dtype(problem, omega)
+        to_device = lambda array: jnp.asarray(array, dtype)  # noqa: E731
+        solution = solver.solve(problem, omega, state)
+        shared = solution.shared
+        h_outer = to_device(solution.h_outer)
+        value, slopes = _outer(problem, omega, h_outer)
+        adjoint = solution.adjoint(np.asarray(slopes, np.float64))
+        frozen = Frozen(
+            to_device(solution.coefficients), to_device(adjoint.frozen),
+            to_device(solution.h_inner), h_outer,
+        )
+        grad = jax.tree.map(np.array, _reverse_pass(problem, omega, frozen, shared))
+        value = float(value)
+        status = solution.status
+        finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
+        if status.usable and not finite:
+            status = Status.NON_FINITE
+        return Hypergradient(
+            value=value,
+            grad=grad,
+            inner=Function(problem, omega, frozen.h),
+            adjoint=Function(problem, omega, to_device(adjoint.coefficients), adjoint.on_both),
+            residuals=Residuals(solution.residual, adjoint.residual),
+            jitter=solution.jitter,
+            status=status,
+            state=solution.state,
+            _bound=lambda: error_bound(problem, omega, frozen, shared),
+        )

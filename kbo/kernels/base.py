@@ -1,0 +1,106 @@
+"""The kernel interface: one method on a pair of points, and the algebra of kernels."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+
+class Kernel(eqx.Module):
+    """A positive semi-definite function k(x, z). Subclasses define ``evaluate``.
+
+    Kernels add, multiply, and scale by a non-negative number: ``2.0 * Gaussian() + Linear()``.
+    """
+
+    @abc.abstractmethod
+    def evaluate(self, x: jax.Array, z: jax.Array) -> jax.Array:
+        """k(x, z) for two points of shape (d,), a scalar."""
+
+    def matrix(self, x: jax.Array, z: jax.Array) -> jax.Array:
+        """The (n, m) matrix k(x_i, z_j) of (n, d) and (m, d) points."""
+        return jax.vmap(lambda xi: jax.vmap(lambda zj: self.evaluate(xi, zj))(z))(x)
+
+    def __add__(self, other):
+        return Sum(self, as_kernel(other))
+
+    def __mul__(self, other):
+        return Product(self, other) if isinstance(other, Kernel) else Scaled(self, other)
+
+    def __rmul__(self, scale):
+        return Scaled(self, scale)
+
+
+class Sum(Kernel):
+    """k(x, z) = k₁(x, z) + k₂(x, z)."""
+
+    left: Kernel
+    right: Kernel
+
+    def evaluate(self, x, z):
+        return self.left.evaluate(x, z) + self.right.evaluate(x, z)
+
+    def matrix(self, x, z):
+        return self.left.matrix(x, z) + self.right.matrix(x, z)
+
+
+class Product(Kernel):
+    """k(x, z) = k₁(x, z) · k₂(x, z)."""
+
+    left: Kernel
+    right: Kernel
+
+    def evaluate(self, x, z):
+        return self.left.evaluate(x, z) * self.right.evaluate(x, z)
+
+    def matrix(self, x, z):
+        return self.left.matrix(x, z) * self.right.matrix(x, z)
+
+
+class Scaled(Kernel):
+    """k(x, z) = c · k₀(x, z), c ≥ 0."""
+
+    kernel: Kernel
+    scale: jax.Array | float
+
+    def evaluate(self, x, z):
+        return self.scale * self.kernel.evaluate(x, z)
+
+    def matrix(self, x, z):
+        return self.scale * self.kernel.matrix(x, z)
+
+
+class Function(Kernel):
+    """k(x, z) = f(x, z) for a user's JAX function of two points.
+
+    Parameters
+    ----------
+    function : callable
+        Maps two (d,) arrays to a scalar; symmetric and positive semi-definite. It may close
+        over ω when the space is given as a callable of ω.
+    """
+
+    function: Callable
+
+    def evaluate(self, x, z):
+        return jnp.asarray(self.function(x, z))
+
+
+def as_kernel(kernel) -> Kernel:
+    """A Kernel as it is; any other callable of two points wrapped as one.
+
+    Raises
+    ------
+    ValueError
+        If ``kernel`` is neither.
+    """
+    if isinstance(kernel, Kernel):
+        return kernel
+    if callable(kernel):
+        return Function(kernel)
+    raise ValueError(
+        f"kernel={kernel!r} is neither a kbo.kernels.Kernel nor a callable k(x, z) of two points"
+    )

@@ -1,0 +1,146 @@
+"""Kernels of a distance: k(x, z) = φ(‖e(x) − e(z)‖²), e(x) = x/lengthscale unless said otherwise.
+
+The lengthscale is a scalar or one per feature (ARD). Each profile φ comes with its slope φ′ in
+closed form, which is finite at s = 0 where automatic differentiation of √s is not.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from .base import Kernel
+
+
+def _with_slope(profile, slope):
+    """φ(s) whose derivative in s is ``slope(s)``: finite at coincident points."""
+    wrapped = jax.custom_jvp(profile)
+    wrapped.defjvps(lambda s_dot, value, s: slope(s) * s_dot)
+    return wrapped
+
+
+def _positive_sqrt(s):
+    """√s with derivative 0 (not ∞) at s = 0."""
+    positive = s > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, s, 1.0)), 0.0)
+
+
+_matern32 = _with_slope(
+    lambda s: (1 + jnp.sqrt(3 * s)) * jnp.exp(-jnp.sqrt(3 * s)),
+    lambda s: -1.5 * jnp.exp(-_positive_sqrt(3 * s)),
+)
+_matern52 = _with_slope(
+    lambda s: (1 + jnp.sqrt(5 * s) + 5 * s / 3) * jnp.exp(-jnp.sqrt(5 * s)),
+    lambda s: -5 / 6 * (1 + _positive_sqrt(5 * s)) * jnp.exp(-_positive_sqrt(5 * s)),
+)
+
+
+class Stationary(Kernel):
+    """k(x, z) = φ(s), s = ‖e(x) − e(z)‖². Subclasses define ``profile`` (and may ``embed``).
+
+    The matrix is computed from one matrix product, centred so that s keeps its digits; where φ is
+    not differentiable at 0 (``rough``) differences are formed directly instead.
+    """
+
+    rough: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def profile(self, s: jax.Array) -> jax.Array:
+        """φ(s), elementwise, for squared scaled distances s ≥ 0."""
+
+    def embed(self, x: jax.Array) -> jax.Array:
+        """e(x): points (…, d) in the coordinates in which distance is measured."""
+        return x / self.lengthscale
+
+    def evaluate(self, x, z):
+        # k depends on x − z alone; subtracting first keeps the digits of points far from 0.
+        return self.profile(jnp.sum((self.embed(x - z) - self.embed(jnp.zeros_like(z))) ** 2))
+
+    def matrix(self, x, z):
+        if self.rough:
+            return super().matrix(x, z)
+        centre = jax.lax.stop_gradient(jnp.mean(z, axis=0))
+        ex, ez = self.embed(x - centre), self.embed(z - centre)
+        s = jnp.sum(ex**2, 1)[:, None] + jnp.sum(ez**2, 1) - 2 * ex @ ez.T
+        return self.profile(jnp.maximum(s, 0.0))
+
+
+class Gaussian(Stationary):
+    """k(x, z) = exp(−‖x − z‖² / (2 lengthscale²)); scikit-learn's gamma is 1/(2 lengthscale²)."""
+
+    lengthscale: jax.Array | float = 1.0
+
+    def profile(self, s):
+        return jnp.exp(-0.5 * s)
+
+
+class Matern12(Stationary):
+    """k(x, z) = exp(−r), r = ‖x − z‖/lengthscale: the Matérn kernel of smoothness ½."""
+
+    rough = True
+    lengthscale: jax.Array | float = 1.0
+
+    def profile(self, s):
+        return jnp.exp(-_positive_sqrt(s))
+
+
+class Matern32(Stationary):
+    """k(x, z) = (1 + √3 r) exp(−√3 r), r = ‖x − z‖/lengthscale (Rasmussen & Williams, eq. 4.17)."""
+
+    lengthscale: jax.Array | float = 1.0
+
+    def profile(self, s):
+        return _matern32(s)
+
+
+class Matern52(Stationary):
+    """k(x, z) = (1 + √5 r + 5r²/3) exp(−√5 r), r = ‖x − z‖/lengthscale (ibid., eq. 4.17)."""
+
+    lengthscale: jax.Array | float = 1.0
+
+    def profile(self, s):
+        return _matern52(s)
+
+
+class RationalQuadratic(Stationary):
+    """k(x, z) = (1 + r²/(2a))^(−a), r = ‖x − z‖/lengthscale, mixture exponent a > 0 (eq. 4.19)."""
+
+    lengthscale: jax.Array | float = 1.0
+    exponent: jax.Array | float = 1.0
+
+    def profile(self, s):
+        return jnp.exp(-self.exponent * jnp.log1p(0.5 * s / self.exponent))
+
+
+class Periodic(Stationary):
+    """k(x, z) = exp(−2 Σ_k sin²(π(x_k − z_k)/period_k)/lengthscale_k²) (MacKay 1998).
+
+    It is the Gaussian kernel between points wrapped on circles of radius 1/lengthscale.
+    """
+
+    lengthscale: jax.Array | float = 1.0
+    period: jax.Array | float = 1.0
+
+    def embed(self, x):
+        angle = 2 * jnp.pi * x / self.period
+        return jnp.concatenate(
+            [jnp.cos(angle) / self.lengthscale, jnp.sin(angle) / self.lengthscale], axis=-1
+        )
+
+    def profile(self, s):
+        return jnp.exp(-0.5 * s)
+
+
+class Laplacian(Kernel):
+    """k(x, z) = exp(−Σ_k |x_k − z_k|/lengthscale_k), as scikit-learn's (gamma = 1/lengthscale).
+
+    For the exponential of the Euclidean distance see Matern12.
+    """
+
+    lengthscale: jax.Array | float = 1.0
+
+    def evaluate(self, x, z):
+        return jnp.exp(-jnp.sum(jnp.abs(x - z) / self.lengthscale))

@@ -1,0 +1,129 @@
+"""Pointwise losses ℓ(ω, prediction, target); they see one sample at a time."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+
+def resolve(parameter, omega):
+    """A loss parameter is a number, or a callable of ω that returns one."""
+    return parameter(omega) if callable(parameter) else parameter
+
+
+class Loss(eqx.Module):
+    """ℓ(ω, v, t) for one sample: prediction v (scalar or (p,)), target t.
+
+    Class attributes
+    ----------------
+    constant_curvature : bool
+        ∂²ℓ/∂v² is the identity whatever ω, v and t: one linear solve is exact.
+    smooth : bool
+        Twice continuously differentiable in v. The hypergradient of a loss that is only
+        piecewise so (Huber) is exact away from the kinks.
+    nonnegative : bool
+        Never below zero, so that its logarithm may be minimised instead.
+    """
+
+    constant_curvature: ClassVar[bool] = False
+    smooth: ClassVar[bool] = True
+    nonnegative: ClassVar[bool] = True
+
+    @abc.abstractmethod
+    def __call__(self, omega, prediction, target) -> jax.Array:
+        """The loss of one sample, a scalar."""
+
+
+class Squared(Loss):
+    """ℓ = ½‖v − t‖², summed over outputs."""
+
+    constant_curvature = True
+
+    def __call__(self, omega, prediction, target):
+        return 0.5 * jnp.sum((prediction - target) ** 2)
+
+
+class Logistic(Loss):
+    """ℓ = Σ log(1 + exp(−t·v)) with t ∈ {−1, +1}, summed over outputs (one-versus-rest)."""
+
+    def __call__(self, omega, prediction, target):
+        return jnp.sum(jax.nn.softplus(-target * prediction))
+
+
+class Multinomial(Loss):
+    """ℓ = logsumexp(v) − v_t with an integer class t; curvature diag(π) − ππᵀ, p×p per sample."""
+
+    def __call__(self, omega, prediction, target):
+        return jax.nn.logsumexp(prediction) - prediction[jnp.asarray(target, int)]
+
+
+class Huber(Loss):
+    """ℓ = ½u² for |u| ≤ δ, else δ(|u| − δ/2), with u = v − t, summed over outputs.
+
+    Parameters
+    ----------
+    delta : float or callable of ω
+        Where the loss turns linear, in units of the target; positive.
+    """
+
+    smooth = False
+    delta: Any = 1.0
+
+    def __call__(self, omega, prediction, target):
+        delta = resolve(self.delta, omega)
+        size = jnp.abs(prediction - target)
+        clipped = jnp.minimum(size, delta)
+        return jnp.sum(clipped * (size - 0.5 * clipped))
+
+
+class Poisson(Loss):
+    """ℓ = exp(v) − t·v: the Poisson likelihood with log link, for counts t ≥ 0."""
+
+    nonnegative = False
+
+    def __call__(self, omega, prediction, target):
+        return jnp.sum(jnp.exp(prediction) - target * prediction)
+
+
+class SmoothQuantile(Loss):
+    """ℓ = τu + s·log(1 + exp(−u/s)), u = t − v: the pinball loss, smoothed over a width s.
+
+    Tends to the pinball loss max(τu, (τ−1)u) as s → 0 and exceeds it by at most s·log 2.
+
+    Parameters
+    ----------
+    quantile : float or callable of ω
+        τ in (0, 1).
+    width : float or callable of ω
+        s > 0, in units of the target.
+    """
+
+    quantile: Any = 0.5
+    width: Any = 0.1
+
+    def __call__(self, omega, prediction, target):
+        width = resolve(self.width, omega)
+        u = target - prediction
+        return jnp.sum(resolve(self.quantile, omega) * u + width * jax.nn.softplus(-u / width))
+
+
+class Scaled(Loss):
+    """ℓ(ω, v, t) = ℓ₀(ω, c·v, t): a loss of rescaled scores, to calibrate a classifier.
+
+    Parameters
+    ----------
+    loss : callable
+    scale : float or callable of ω
+        c.
+    """
+
+    loss: Callable
+    scale: Any = 1.0
+
+    def __call__(self, omega, prediction, target):
+        return self.loss(omega, resolve(self.scale, omega) * prediction, target)

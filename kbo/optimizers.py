@@ -1,0 +1,223 @@
+"""Outer steps. An optimiser sees a flat ω, asks for L and ∇L, and reports each iterate."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+import optax
+import scipy.optimize
+
+from .result import Status
+
+
+def projected_gradient(omega, grad, lower, upper):
+    """P(ω − ∇L) − ω, negated: zero exactly at a stationary point of the box."""
+    return omega - np.clip(omega - grad, lower, upper)
+
+
+class Optimizer(eqx.Module):
+    """How the outer variable moves: ``run`` is a deterministic function of what it is told."""
+
+    @abc.abstractmethod
+    def run(self, evaluate: Callable, report: Callable, omega, lower, upper) -> Status:
+        """Minimise from ``omega``.
+
+        Parameters
+        ----------
+        evaluate : callable
+            ω (q,) ↦ (L, ∇L); L is +inf where it could not be computed.
+        report : callable
+            Called with each accepted ω, the start excepted.
+        omega, lower, upper : ndarray (q,)
+        """
+
+
+def _stationary(omega, grad, lower, upper, tol) -> bool:
+    return bool(np.linalg.norm(projected_gradient(omega, grad, lower, upper)) <= tol)
+
+
+class LBFGS(Optimizer):
+    """L-BFGS with bounds: SciPy's L-BFGS-B on the host, on L or on log L.
+
+    The objective is scaled so that its first gradient, and so the first step tried, has length 1.
+
+    A point at which L is not finite is answered with a steep bowl around the last iterate, so
+    that the line search turns back before it.
+
+    Parameters
+    ----------
+    max_steps : int
+        Accepted steps allowed.
+    tol : float
+        Stop when the norm of the projected gradient is at most tol.
+    ftol : float
+        Stop when two steps in a row lower L by at most ftol·|L(ω₀)| (with ``log``: ftol·L) each.
+    memory : int
+        Corrections kept.
+    log : bool
+        Minimise log L: for criteria that are never negative and fall by orders of magnitude.
+
+    References
+    ----------
+    Byrd, Lu, Nocedal, Zhu (1995), A Limited Memory Algorithm for Bound Constrained Optimization.
+    """
+
+    max_steps: int = 200
+    tol: float = 1e-6
+    ftol: float = 1e-10
+    memory: int = 10
+    log: bool = False
+
+    def run(self, evaluate, report, omega, lower, upper):
+        """See Optimizer."""
+        value, grad = evaluate(omega)
+        if not np.isfinite(value):
+            return Status.NON_FINITE
+        if _stationary(omega, grad, lower, upper, self.tol):
+            return Status.CONVERGED
+        start = abs(value) or 1.0
+
+        def plain(value, grad):
+            if not self.log:
+                return value / start, grad / start
+            positive = max(value, 1e-30 * start)
+            return np.log(positive), grad / positive
+
+        first = projected_gradient(omega, plain(value, grad)[1], lower, upper)
+        scale = np.linalg.norm(first) or 1.0  # below rounding of ω the gradient is nothing
+
+        def objective(value, grad):
+            value, grad = plain(value, grad)
+            return value / scale, grad / scale
+
+        at = {"omega": omega, "value": value, "objective": objective(value, grad)[0]}
+        known = {omega.tobytes(): (value, grad)}  # SciPy asks for the start again
+        status, small = [], []
+
+        def scaled(point):
+            value, grad = known.pop(point.tobytes(), None) or evaluate(point)
+            if np.isfinite(value):
+                known.clear()
+                known[point.tobytes()] = value, grad
+                return objective(value, grad)
+            away = point - at["omega"]
+            steepness = 10 * (1 + abs(at["objective"])) / max(away @ away, 1e-300)
+            return at["objective"] + steepness * (away @ away), 2 * steepness * away
+
+        def callback(intermediate_result):
+            point = np.array(intermediate_result.x)
+            value, grad = known[point.tobytes()]
+            enough = self.ftol * (abs(value) if self.log else start)
+            small.append(at["value"] - value <= enough)
+            at.update(omega=point, value=value, objective=objective(value, grad)[0])
+            report(point)
+            if _stationary(point, grad, lower, upper, self.tol) or (all(small[-2:]) and small[1:]):
+                status.append(Status.CONVERGED)
+                raise StopIteration
+
+        solved = scipy.optimize.minimize(
+            scaled, omega, jac=True, method="L-BFGS-B", callback=callback,
+            bounds=scipy.optimize.Bounds(lower, upper),
+            options={
+                "maxiter": self.max_steps, "maxfun": 20 * self.max_steps + 20,
+                "maxcor": self.memory, "gtol": 0.0, "ftol": 0.0,
+            },
+        )
+        if status:
+            return status[0]
+        return Status.STEPS_EXHAUSTED if solved.status == 1 else Status.LINE_SEARCH_FAILED
+
+
+class GradientDescent(Optimizer):
+    """ω ← P(ω − s∇L) with the first s of step, step·shrink, … that meets Armijo's test.
+
+        L(ω⁺) ≤ L(ω) − c ∇L·(ω − ω⁺)
+
+    Parameters
+    ----------
+    step : float
+        The first step tried each time.
+    shrink : float
+        In (0, 1).
+    c : float
+        In (0, 1).
+    max_steps, tol
+        As in LBFGS.
+
+    References
+    ----------
+    El Khoury et al. (2025), Section 5: step 1.0, shrink ½, c = 1e-4, tol 1e-5.
+    """
+
+    step: float = 1.0
+    shrink: float = 0.5
+    c: float = 1e-4
+    max_steps: int = 1000
+    tol: float = 1e-5
+
+    def run(self, evaluate, report, omega, lower, upper):
+        """See Optimizer."""
+        value, grad = evaluate(omega)
+        if not np.isfinite(value):
+            return Status.NON_FINITE
+        for _ in range(self.max_steps):
+            if _stationary(omega, grad, lower, upper, self.tol):
+                return Status.CONVERGED
+            step = self.step
+            while True:
+                candidate = np.clip(omega - step * grad, lower, upper)
+                if (candidate == omega).all():
+                    return Status.LINE_SEARCH_FAILED
+                new_value, new_grad = evaluate(candidate)
+                if new_value <= value - self.c * grad @ (omega - candidate):
+                    break
+                step *= self.shrink
+            omega, value, grad = candidate, new_value, new_grad
+            report(omega)
+        done = _stationary(omega, grad, lower, upper, self.tol)
+        return Status.CONVERGED if done else Status.STEPS_EXHAUSTED
+
+
+class Optax(Optimizer):
+    """ω ← P(ω + u), u the update of an Optax transformation; halved while L is not finite.
+
+    Parameters
+    ----------
+    transformation : optax.GradientTransformation
+    max_steps, tol
+        As in LBFGS.
+    """
+
+    transformation: optax.GradientTransformation
+    max_steps: int = 100
+    tol: float = 1e-5
+
+    def run(self, evaluate, report, omega, lower, upper):
+        """See Optimizer."""
+        value, grad = evaluate(omega)
+        if not np.isfinite(value):
+            return Status.NON_FINITE
+        state = self.transformation.init(jnp.asarray(omega))
+        for _ in range(self.max_steps):
+            if _stationary(omega, grad, lower, upper, self.tol):
+                return Status.CONVERGED
+            update, state = self.transformation.update(
+                jnp.asarray(grad), state, jnp.asarray(omega)
+            )
+            update = np.asarray(update, float)
+            while True:
+                candidate = np.clip(omega + update, lower, upper)
+                value, new_grad = evaluate(candidate)
+                if np.isfinite(value):
+                    break
+                update = 0.5 * update
+                if (omega + update == omega).all():
+                    return Status.NON_FINITE
+            omega, grad = candidate, new_grad
+            report(omega)
+        done = _stationary(omega, grad, lower, upper, self.tol)
+        return Status.CONVERGED if done else Status.STEPS_EXHAUSTED

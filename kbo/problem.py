@@ -1,0 +1,244 @@
+"""What is asked: the data, the losses, the space. The residual and Λ; no algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .losses import Loss
+
+
+class Sample(eqx.Module):
+    """Weighted points and targets (x_i, t_i, w_i), i = 1…n.
+
+    Parameters
+    ----------
+    x : array (n, d)
+        Points; one-dimensional input is read as n points of one feature.
+    target : pytree of arrays with leading axis n, optional
+        What the loss compares predictions with.
+    weights : array (n,) or (F, n), optional
+        Non-negative. With a leading axis, F replicates of the problem that share points, kernel
+        and ridge: cross-validation folds (zero weight leaves a point out), bootstrap draws.
+
+    Raises
+    ------
+    ValueError
+        For shapes that do not match, non-finite points or weights, negative weights, or a
+        replicate whose weights are all zero.
+    """
+
+    x: jax.Array
+    target: Any
+    weights: jax.Array | None
+
+    def __init__(self, x, target=None, weights=None):
+        x = jnp.asarray(x)
+        x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
+        self.x = x[:, None] if x.ndim == 1 else x
+        self.target = jax.tree.map(jnp.asarray, target)
+        self.weights = None if weights is None else jnp.asarray(weights, self.x.dtype)
+        self._check()
+
+    def _check(self):
+        if self.x.ndim != 2 or 0 in self.x.shape:
+            raise ValueError(f"x has shape {self.x.shape}; it must be (n, d) with n, d ≥ 1")
+        n = self.x.shape[0]
+        for leaf in jax.tree.leaves(self.target):
+            if leaf.ndim == 0 or leaf.shape[0] != n:
+                raise ValueError(
+                    f"target has a leaf of shape {leaf.shape}; its leading axis must be the "
+                    f"{n} samples of x"
+                )
+            if _is_nonfinite(leaf):
+                raise ValueError("target contains NaN or infinity: drop or impute those rows")
+        if _is_nonfinite(self.x):
+            raise ValueError("x contains NaN or infinity: drop or impute those rows")
+        if self.weights is None:
+            return
+        if self.weights.ndim not in (1, 2) or self.weights.shape[-1] != n:
+            raise ValueError(f"weights has shape {self.weights.shape}; expected ({n},) or (F, {n})")
+        if isinstance(self.weights, jax.core.Tracer):
+            return
+        weights = np.asarray(self.weights)
+        if not (np.isfinite(weights).all() and (weights >= 0).all()):
+            raise ValueError("weights must be finite and non-negative")
+        if not (weights.sum(-1) > 0).all():
+            raise ValueError("weights are all zero in a replicate: give some sample weight")
+
+    @property
+    def size(self) -> int:
+        """n."""
+        return self.x.shape[0]
+
+    def weight_matrix(self) -> jax.Array:
+        """Weights as (F, n), ones where none were given."""
+        if self.weights is None:
+            return jnp.ones((1, self.size), self.x.dtype)
+        return jnp.atleast_2d(self.weights)
+
+
+def _is_nonfinite(leaf) -> bool:
+    if isinstance(leaf, jax.core.Tracer) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
+        return False
+    return not np.isfinite(np.asarray(leaf)).all()
+
+
+class BilevelProblem(eqx.Module):
+    """An outer variable ω tuned through an inner problem posed in a space of functions.
+
+        h_ω  = argmin_h (1/Σw) Σ_i w_i ℓ_in(ω, h(x_i), t_i) + (ridge(ω)/2) ‖h‖²_H
+        L(ω) = (1/Σv) Σ_j v_j ℓ_out(ω, h_ω(x'_j), y_j) + penalty(ω)
+
+    Parameters
+    ----------
+    inner_loss, outer_loss : callable
+        ℓ(ω, v, t) of one sample; kbo.losses or any JAX function. ``inner_loss`` must be convex
+        and twice differentiable in v.
+    inner_data, outer_data : Sample or callable of ω
+        Samples (x_i, t_i, w_i) and (x'_j, y_j, v_j). Give both the same ``x`` array object and
+        the kernel between them is evaluated once. With (F, n) and (F, m) weights, h has F
+        replicates h_f and L sums over all (f, j).
+    space : kbo.RKHS, kbo.FeatureSpace or callable of ω
+        Where h lives.
+    ridge : float, array (F,) or callable of ω
+        Positive.
+    penalty : callable of ω, optional
+    n_outputs : int, optional
+        p for vector predictions; None (default) for scalar ones.
+
+    References
+    ----------
+    El Khoury, Pauwels, Vaiter, Arbel (2025), Learning Theory for Kernel Bilevel Optimization,
+    eqs. (KBO) and Proposition 2.2.
+    """
+
+    inner_loss: Callable
+    outer_loss: Callable
+    inner_data: Any
+    outer_data: Any
+    space: Any
+    ridge: Any
+    penalty: Callable | None = None
+    n_outputs: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self):
+        for name in ("inner_loss", "outer_loss"):
+            if not callable(getattr(self, name)):
+                raise ValueError(f"{name} must be a callable ℓ(omega, prediction, target)")
+        for name in ("inner_data", "outer_data"):
+            value = getattr(self, name)
+            if not (isinstance(value, Sample) or callable(value)):
+                raise ValueError(f"{name} must be a kbo.Sample or a callable of omega")
+        if self.n_outputs is not None and (
+            not isinstance(self.n_outputs, int) or self.n_outputs < 1
+        ):
+            raise ValueError(f"n_outputs={self.n_outputs!r} must be a positive integer or None")
+
+    def replace(self, **changes) -> BilevelProblem:
+        """A copy with some fields changed: ``problem.replace(ridge=1e-3)``."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        unknown = set(changes) - set(fields)
+        if unknown:
+            raise ValueError(f"BilevelProblem has no fields {sorted(unknown)}, only {list(fields)}")
+        return BilevelProblem(**{**fields, **changes})
+
+    def at(self, omega) -> Instance:
+        """The problem with every part that may depend on ω evaluated there."""
+        inner = self.inner_data(omega) if callable(self.inner_data) else self.inner_data
+        outer = self.outer_data(omega) if callable(self.outer_data) else self.outer_data
+        space = self.space(omega) if callable(self.space) else self.space
+        ridge = self.ridge(omega) if callable(self.ridge) else self.ridge
+        replicates = max(inner.weight_matrix().shape[0], outer.weight_matrix().shape[0])
+        ridge = jnp.broadcast_to(jnp.asarray(ridge, inner.x.dtype), (replicates,))
+        return Instance(self, omega, inner, outer, space, ridge)
+
+    @property
+    def prediction_shape(self) -> tuple[int, ...]:
+        """() for scalar predictions, (p,) for vector ones."""
+        return () if self.n_outputs is None else (self.n_outputs,)
+
+
+class Instance(eqx.Module):
+    """A problem at one ω: samples, space, ridge (F,); what solvers and Λ read.
+
+    Values of functions on n points have shape (F, n, p) here, with p = 1 for scalar predictions.
+    """
+
+    problem: BilevelProblem
+    omega: Any
+    inner: Sample
+    outer: Sample
+    space: Any
+    ridge: jax.Array
+
+    def _rowwise(self, function, values, target):
+        """function(v, t) for each replicate and sample; v in the shape that losses see."""
+        if self.problem.n_outputs is None:
+            scalar = function
+            function = lambda v, t: scalar(v[0], t)  # noqa: E731
+        over_samples = jax.vmap(function, (0, None if target is None else 0))
+        return jax.vmap(over_samples, (0, None))(values, target)
+
+    def inner_losses(self, values):
+        """ℓ_in at (F, n, p) values: (F, n)."""
+        loss = self.problem.inner_loss
+        return self._rowwise(lambda v, t: loss(self.omega, v, t), values, self.inner.target)
+
+    def inner_slopes(self, values):
+        """∂_v ℓ_in at (F, n, p) values: (F, n, p)."""
+        return _slopes(self.inner_losses, values)
+
+    def inner_curvatures(self, values):
+        """∂²_v ℓ_in at (F, n, p) values: (F, n, p, p)."""
+        loss = self.problem.inner_loss
+        p = values.shape[-1]
+        if isinstance(loss, Loss) and loss.constant_curvature:
+            return jnp.broadcast_to(jnp.eye(p, dtype=values.dtype), (*values.shape, p))
+        hessian = self._rowwise(
+            jax.hessian(lambda v, t: loss(self.omega, v, t)), values, self.inner.target
+        )
+        return hessian.reshape(*values.shape, p)
+
+    def outer_value(self, values):
+        """(1/Σv) Σ v_j ℓ_out at (F, m, p) values, a scalar."""
+        loss = self.problem.outer_loss
+        losses = self._rowwise(lambda v, t: loss(self.omega, v, t), values, self.outer.target)
+        weights = self.outer.weight_matrix()
+        # A left-out point's loss may overflow: it must not turn a weight of zero into NaN.
+        weighted = jnp.where(weights > 0, weights * jnp.where(weights > 0, losses, 0), 0)
+        return jnp.sum(weighted) / jnp.sum(jnp.broadcast_to(weights, losses.shape))
+
+    def penalty_value(self):
+        """penalty(ω), zero where there is none."""
+        penalty = self.problem.penalty
+        return jnp.zeros((), self.inner.x.dtype) if penalty is None else penalty(self.omega)
+
+    def lagrangian(self, h_inner, h_outer, a_inner, inner_product):
+        """Λ = L_out(h) + Σ_f [(1/Σw) Σ_i w_i a(x_i)·∂_v ℓ_in(ω, h(x_i), t_i) + ridge ⟨h, a⟩].
+
+        Its derivative in ω, functions frozen, is the hypergradient; its value is L(ω) because
+        the residual vanishes at the inner solution.
+
+        Parameters
+        ----------
+        h_inner, a_inner : array (F, n, p)
+        h_outer : array (F, m, p)
+        inner_product : array (F,)
+            ⟨h, a⟩_H.
+        """
+        weights = self.inner.weight_matrix()
+        pairing = jnp.sum(a_inner * self.inner_slopes(h_inner), -1)
+        residual = jnp.sum(weights * pairing, -1) / jnp.sum(weights, -1)
+        constraint = jnp.sum(residual + self.ridge * inner_product)
+        return self.outer_value(h_outer) + self.penalty_value() + constraint
+
+
+def _slopes(losses, values):
+    """Each loss depends on its own value alone, so one reverse pass gives every slope."""
+    return jax.grad(lambda v: jnp.sum(losses(v)))(values)

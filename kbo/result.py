@@ -1,0 +1,189 @@
+"""What a computation reports: statuses whose messages are remedies, and the result records."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+class Status(enum.Enum):
+    """How a computation ended. ``str(status)`` says what to do about it.
+
+    Members
+    -------
+    CONVERGED, STEPS_EXHAUSTED, LINE_SEARCH_FAILED, STOPPED, INNER_NOT_CONVERGED,
+    NOT_CONVEX, SINGULAR, NON_FINITE
+    """
+
+    CONVERGED = "converged: the tolerance is met"
+    STEPS_EXHAUSTED = (
+        "the step budget ran out before the tolerance was met: raise max_steps (max_iter in the "
+        "estimators), loosen tol, or start from the returned iterate"
+    )
+    LINE_SEARCH_FAILED = (
+        "no further decrease was found along the search direction although the gradient is above "
+        "tol: the value is at its rounding level; loosen tol, or compute in float64"
+    )
+    STOPPED = "stopped by the callback: the last finite iterate is returned"
+    INNER_NOT_CONVERGED = (
+        "the inner problem was not solved to its tolerance: raise the solver's max_newton, "
+        "increase the ridge, or compute in float64"
+    )
+    NOT_CONVEX = (
+        "the inner loss has negative curvature in the prediction at the solution found: use an "
+        "inner loss that is convex in its second argument, or increase the ridge"
+    )
+    SINGULAR = (
+        "the weighted kernel system could not be factorised even with jitter: increase the ridge, "
+        "rescale the inputs, or check that the kernel is positive semi-definite"
+    )
+    NON_FINITE = (
+        "the outer value or its gradient is not finite: bound omega (bounds=), rescale inputs and "
+        "targets, or start elsewhere"
+    )
+
+    @property
+    def ok(self) -> bool:
+        """True when the result meets its tolerance."""
+        return self is Status.CONVERGED
+
+    @property
+    def usable(self) -> bool:
+        """True when the numbers returned may be used (they are finite and mean what they say)."""
+        return self not in (Status.NOT_CONVEX, Status.SINGULAR, Status.NON_FINITE)
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class BilevelError(RuntimeError):
+    """Raised with ``throw=True``; ``.status`` says why and ``.result`` is what there is.
+
+    Parameters
+    ----------
+    status : Status
+        Its text, the remedy, becomes the message.
+    result : object, optional
+        The partial result, for callers that can use it.
+    """
+
+    def __init__(self, status: Status, result: Any = None):
+        super().__init__(f"{status.name}: {status}")
+        self.status = status
+        self.result = result
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Norms of the gradients left in the inner and the adjoint problem, ‖∇J‖_H (zero when exact).
+
+    Attributes
+    ----------
+    inner, adjoint : float
+        The worst over the replicates (folds).
+    """
+
+    inner: float
+    adjoint: float
+
+
+@dataclass(frozen=True)
+class Hypergradient:
+    """L(ω) and ∇L(ω), with the functions they were computed from.
+
+    Attributes
+    ----------
+    value : float
+        L(ω).
+    grad : pytree
+        ∇L(ω), of the structure of ω; NumPy arrays.
+    inner, adjoint : callable or None
+        The functions h_ω and a_ω; each maps (k, d) points to (k,) or (k, p) values (with a
+        leading replicate axis when the weights have one). The adjoint is None where the method
+        needs none.
+    residuals : Residuals
+    jitter : float
+        The largest multiple of the identity added to make a factorisation succeed; 0 normally.
+    status : Status
+    state : object
+        Warm start for the next call with the same problem.
+    """
+
+    value: float
+    grad: Any
+    inner: Callable
+    adjoint: Callable | None
+    residuals: Residuals
+    jitter: float
+    status: Status
+    state: Any = field(repr=False, default=None)
+    _bound: Callable[[], float] | None = field(repr=False, default=None)
+
+    @property
+    def error_bound(self) -> float:
+        """A bound on ‖grad − ∇L(ω)‖₂ from the two residuals; computed when first asked for.
+
+        Strict (up to rounding) when both losses are squared; to first order in the residuals
+        otherwise. NaN-free: where no bound is known (finite differences) it is infinite.
+        """
+        if "bound" not in self.__dict__:
+            object.__setattr__(self, "bound", np.inf if self._bound is None else self._bound())
+        return self.__dict__["bound"]
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One outer iterate.
+
+    Attributes
+    ----------
+    step : int
+    omega : pytree
+    value, grad_norm : float
+        L(ω) and the Euclidean norm of its (projected) gradient.
+    residuals : Residuals
+    seconds : float
+        Wall time since the start of ``minimize``, earlier sessions of a resumed run included.
+    evaluations : int
+        Hypergradient evaluations so far.
+    """
+
+    step: int
+    omega: Any
+    value: float
+    grad_norm: float
+    residuals: Residuals
+    seconds: float
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class BilevelResult:
+    """What ``minimize`` returns: the best finite iterate, and how it was reached.
+
+    Attributes
+    ----------
+    omega : pytree
+        The iterate with the lowest outer value.
+    value, grad_norm : float
+        L(ω) and the norm of its projected gradient there.
+    function : callable
+        The inner solution h_ω.
+    status : Status
+    n_steps, n_evaluations : int
+    history : list of StepRecord
+        The start and every accepted step.
+    """
+
+    omega: Any
+    value: float
+    grad_norm: float
+    function: Callable
+    status: Status
+    n_steps: int
+    n_evaluations: int
+    history: list[StepRecord] = field(repr=False)

@@ -1,0 +1,73 @@
+"""What a solver owes the rest: an inner solution that can also solve its own adjoint."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import numpy as np
+
+from ..result import Status
+
+
+class InnerSolution(abc.ABC):
+    """h_ω on both samples, and the linear system that remains for the adjoint.
+
+    Attributes
+    ----------
+    h_inner, h_outer : ndarray (F, n, p), (F, m, p)
+    coefficients : ndarray
+        The frozen representation of h (see the space).
+    residual, jitter : float
+    status : Status
+    state : object
+        Warm start for a later solve.
+    """
+
+    h_inner: np.ndarray
+    h_outer: np.ndarray
+    coefficients: np.ndarray
+    residual: float
+    jitter: float
+    status: Status
+    state: Any
+
+    @abc.abstractmethod
+    def adjoint(self, slopes: np.ndarray) -> AdjointSolution:
+        """The adjoint for ∂_{h(x'_j)} L = ``slopes``, (F, m, p).
+
+        a = argmin (1/Σw) Σ w_i ½ a(x_i)ᵀD_i a(x_i) + (ridge/2)‖a‖² + Σ_j slopes_j·a(x'_j).
+        """
+
+
+class AdjointSolution(NamedTuple):
+    """a_ω.
+
+    Attributes
+    ----------
+    frozen : ndarray
+        What Λ holds fixed (RKHS: the values at the inner points; features: coefficients).
+    coefficients : ndarray (F, N, p)
+        For evaluating a elsewhere: on the inner points, then, if ``on_both``, the outer ones.
+    on_both : bool
+    residual : float
+        ‖∇J_adj(a)‖_H, the worst over replicates.
+    """
+
+    frozen: np.ndarray
+    coefficients: np.ndarray
+    on_both: bool
+    residual: float
+
+
+class Solver(eqx.Module):
+    """Solves the inner problem of a BilevelProblem at one ω."""
+
+    @abc.abstractmethod
+    def solve(self, problem, omega, state=None) -> InnerSolution:
+        """h_ω; ``state`` is an earlier solution's, or what ``warm_start`` made of it."""
+
+    @abc.abstractmethod
+    def warm_start(self, state):
+        """The array to store so that a resumed run starts as warm, or None."""

@@ -1,0 +1,61 @@
+"""What a space owes the rest: Λ's ingredients, with the functions frozen as DESIGN asks."""
+
+from __future__ import annotations
+
+import abc
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+
+
+class Frozen(NamedTuple):
+    """h and a as they are held fixed while ω moves, and the values h is known to take.
+
+    Attributes
+    ----------
+    h, a : arrays
+        The space's own representation (RKHS: coefficients of h and *values* of a).
+    h_inner, h_outer : array (F, n, p), (F, m, p)
+        Values at the present ω, so that differentiation need not compute them again.
+    """
+
+    h: jax.Array
+    a: jax.Array
+    h_inner: jax.Array
+    h_outer: jax.Array
+
+
+class Evaluations(NamedTuple):
+    """h on both samples, a on the inner one, and ⟨h, a⟩_H (F,), as functions of ω."""
+
+    h_inner: jax.Array
+    h_outer: jax.Array
+    a_inner: jax.Array
+    inner_product: jax.Array
+
+
+class Space(eqx.Module):
+    """A space of functions from points (d,) to R^p."""
+
+    @abc.abstractmethod
+    def evaluate(self, points, x, coefficients) -> jax.Array:
+        """Values (F, k, p) at x (k, d) of the functions that ``coefficients`` represent.
+
+        ``points`` (N, d) anchor the representation where the space needs anchors.
+        """
+
+    @abc.abstractmethod
+    def evaluations(self, x_inner, x_outer, frozen: Frozen) -> Evaluations:
+        """Λ's ingredients; ``x_outer`` is None where the outer points are the inner ones."""
+
+
+def replicates_last(coefficients):
+    """(F, n, p) as (n, F·p): one matrix product serves every replicate and output."""
+    F, n, p = coefficients.shape
+    return coefficients.transpose(1, 0, 2).reshape(n, F * p)
+
+
+def replicates_first(values, replicates):
+    """(n, F·p) as (F, n, p)."""
+    return values.reshape(values.shape[0], replicates, -1).transpose(1, 0, 2)

@@ -1,0 +1,135 @@
+"""The tables over which the tests parametrise, and small problems made of their entries."""
+
+import jax.numpy as jnp
+import numpy as np
+
+import kbo
+from kbo import kernels, losses
+
+D = 3
+
+# name -> a function of ω["kernel"] (positive numbers, one per parameter) and that start
+KERNELS = {
+    "gaussian": (lambda k: kernels.Gaussian(k["l"]), {"l": 1.3}),
+    "gaussian_ard": (lambda k: kernels.Gaussian(k["l"]), {"l": np.array([0.8, 1.5, 2.5])}),
+    "laplacian": (lambda k: kernels.Laplacian(k["l"]), {"l": np.array([1.5, 2.0, 3.0])}),
+    "matern12": (lambda k: kernels.Matern12(k["l"]), {"l": 1.7}),
+    "matern32": (lambda k: kernels.Matern32(k["l"]), {"l": 1.4}),
+    "matern52": (lambda k: kernels.Matern52(k["l"]), {"l": np.array([1.0, 1.6, 2.0])}),
+    "rational_quadratic": (
+        lambda k: kernels.RationalQuadratic(k["l"], k["a"]), {"l": 1.2, "a": 0.8},
+    ),
+    "linear": (lambda k: kernels.Linear(k["l"], k["c"]), {"l": 1.5, "c": 0.5}),
+    "polynomial": (lambda k: kernels.Polynomial(2, k["l"], k["c"]), {"l": 2.0, "c": 1.0}),
+    "periodic": (lambda k: kernels.Periodic(k["l"], k["p"]), {"l": 1.5, "p": 4.0}),
+    "sum_scaled": (
+        lambda k: k["s"] * kernels.Gaussian(k["l"]) + 0.3 * kernels.Linear(),
+        {"s": 0.7, "l": 1.1},
+    ),
+    "product": (
+        lambda k: kernels.Gaussian(k["l"]) * kernels.Periodic(1.0, k["p"]), {"l": 2.0, "p": 3.0},
+    ),
+    "callable": (
+        lambda k: (lambda x, z: jnp.exp(-0.5 * jnp.sum((x - z) ** 2) / k["l"] ** 2)), {"l": 1.3},
+    ),
+}
+
+# name -> (loss with a parameter read from ω["loss"] where it has one, target maker, n_outputs)
+LOSSES = {
+    "squared": (losses.Squared(), lambda t: t, None),
+    "squared_vector": (losses.Squared(), lambda t: np.stack([t, t**2], 1), 2),
+    "logistic": (losses.Logistic(), lambda t: np.sign(t + 0.1), None),
+    "multinomial": (losses.Multinomial(), lambda t: np.digitize(t, [-0.4, 0.4]), 3),
+    "huber": (losses.Huber(delta=lambda w: w["loss"]), lambda t: t, None),
+    "poisson": (losses.Poisson(), lambda t: np.floor(np.exp(t)), None),
+    "quantile": (
+        losses.SmoothQuantile(0.7, width=lambda w: w["loss"]), lambda t: t, None,
+    ),
+    "callable": (
+        lambda w, v, t: jnp.log(jnp.cosh(w["loss"] * (v - t))), lambda t: t, None,
+    ),
+}
+
+def space_of(name):
+    """(space as a function of ω, start of ω["kernel"])."""
+    if name == "features":
+        return lambda w: kbo.FeatureSpace(lambda x: jnp.concatenate([x / w["kernel"]["l"], x**2])), {
+            "l": 1.5
+        }
+    make, start = KERNELS[name]
+    return lambda w: kbo.RKHS(make(w["kernel"])), start
+
+
+SPACES = [*KERNELS, "features"]
+SOLVERS = {"exact": kbo.solvers.Exact()}
+HYPERGRADIENTS = {
+    "implicit": kbo.hypergradients.Implicit(),
+    "finite_difference": kbo.hypergradients.FiniteDifference(),
+}
+
+
+def data(n=24, m=17, seed=0, d=D):
+    """Inner points and targets, outer points and targets."""
+    rng = np.random.default_rng(seed)
+    x, x_out = rng.normal(size=(n, d)), rng.normal(size=(m, d))
+    f = lambda z: np.sin(z.sum(1)) + 0.3 * z[:, 0]
+    return x, f(x) + 0.1 * rng.normal(size=n), x_out, f(x_out)
+
+
+def everything_problem(space="gaussian", loss="squared", n=24, m=17, seed=0):
+    """ω = loss parameter, log ridge, kernel parameters, four weights and two inputs at once."""
+    x, t, x_out, y = data(n, m, seed)
+    inner_loss, make, p = LOSSES[loss]
+    make_space, start = space_of(space)
+    outer_loss = inner_loss if p else losses.Squared()
+    problem = kbo.BilevelProblem(
+        inner_loss=inner_loss,
+        outer_loss=outer_loss,
+        inner_data=lambda w: kbo.Sample(
+            jnp.asarray(x).at[:2].add(w["shift"]), make(t),
+            jnp.ones(n).at[:4].set(jnp.exp(w["log_weights"])),
+        ),
+        outer_data=kbo.Sample(x_out, make(y)),
+        space=make_space,
+        ridge=lambda w: jnp.exp(w["log_ridge"]),
+        penalty=lambda w: 0.01 * jnp.sum(w["shift"] ** 2),
+        n_outputs=p,
+    )
+    rng = np.random.default_rng(seed + 1)
+    omega = {
+        "loss": 0.6,
+        "log_ridge": -3.0,
+        "kernel": start,
+        "log_weights": 0.3 * rng.normal(size=4),
+        "shift": 0.05 * rng.normal(size=(2, D)),
+    }
+    return problem, omega
+
+
+def fold_weights(n, folds=3):
+    """(train, test) weights (F, n) of contiguous folds."""
+    train = np.ones((folds, n))
+    for f, rows in enumerate(np.array_split(np.arange(n), folds)):
+        train[f, rows] = 0
+    return train, 1 - train
+
+
+def folds_problem(loss="squared", n=30, folds=3, seed=0):
+    """Cross-validation as replicates; ω = log lengthscales and log ridge."""
+    x, t, _, _ = data(n, 1, seed)
+    inner_loss, make, p = LOSSES[loss]
+    train, test = fold_weights(n, folds)
+    problem = kbo.BilevelProblem(
+        inner_loss=inner_loss, outer_loss=inner_loss if p else losses.Squared(),
+        inner_data=kbo.Sample(x, make(t), train), outer_data=kbo.Sample(x, make(t), test),
+        space=lambda w: kbo.RKHS(kernels.Gaussian(jnp.exp(w["log_l"]))),
+        ridge=lambda w: jnp.exp(w["log_ridge"]), n_outputs=p,
+    )
+    return problem, {"log_l": np.zeros(D), "log_ridge": -3.0, "loss": 0.6}
+
+
+def flat(tree):
+    """All leaves of a pytree in one vector."""
+    import jax
+
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])

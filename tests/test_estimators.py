@@ -1,0 +1,372 @@
+"""The estimators as scikit-learn's users know them (the checklist's points, in order)."""
+
+import logging
+import pickle
+import threading
+import warnings
+
+import jax
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris, load_wine
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    PredefinedSplit,
+    ShuffleSplit,
+    cross_val_score,
+    cross_validate,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+import kbo
+from kbo import KernelBilevelClassifier, KernelBilevelRegressor
+
+DIABETES = load_diabetes(return_X_y=True)
+SMALL = (DIABETES[0][:120] * 20, DIABETES[1][:120])
+
+
+@parametrize_with_checks([
+    KernelBilevelRegressor(max_iter=10),
+    KernelBilevelClassifier(max_iter=10, n_restarts=0),
+])
+def test_scikit_learn_checks(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        check(estimator)
+
+
+def test_nothing_tuned_is_kernel_ridge():
+    X, y = SMALL
+    ours = KernelBilevelRegressor(lengthscale=3.0, alpha=0.5, ard=False, tune=()).fit(X, y)
+    mean = y.mean()
+    theirs = KernelRidge(kernel="rbf", gamma=1 / 18, alpha=0.5).fit(X, y - mean)
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X) + mean, rtol=1e-9)
+    assert ours.alpha_ == 0.5
+    assert ours.lengthscale_ == 3.0
+
+
+def test_criterion_is_what_cross_val_score_computes():
+    X, y = SMALL
+    cv = KFold(4)
+    model = KernelBilevelRegressor(cv=cv, max_iter=5, kernel="matern52").fit(X, y)
+    # The folds of the search share alpha and the offset of all samples.
+    errors = []
+    for train, test in cv.split(X):
+        K = lambda a, b: np.asarray(model.kernel_.matrix(jax.numpy.asarray(a), jax.numpy.asarray(b)))
+        with jax.enable_x64(True):
+            A = K(X[train], X[train]) + model.alpha_ * np.eye(len(train))
+            h = K(X[test], X[train]) @ np.linalg.solve(A, y[train] - y.mean())
+        errors.append(0.5 * np.mean((h + y.mean() - y[test]) ** 2))
+    np.testing.assert_allclose(model.criterion_, np.mean(errors), rtol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "data"),
+    [
+        (KernelBilevelRegressor(), SMALL),
+        (KernelBilevelRegressor(loss="huber"), SMALL),
+        (KernelBilevelRegressor(loss="quantile", quantile=0.8), SMALL),
+        (KernelBilevelRegressor(loss="poisson", alpha=1.0), (SMALL[0], np.round(SMALL[1] / 50))),
+        (KernelBilevelRegressor(loss="huber", outer_loss=kbo.losses.Squared()), SMALL),
+        (KernelBilevelRegressor(outer_loss=lambda w, v, t: abs(v - t) ** 1.5), SMALL),
+        (KernelBilevelRegressor(kernel=["gaussian", "linear"]), SMALL),
+        (KernelBilevelRegressor(kernel="rational_quadratic", ard=False), SMALL),
+        (KernelBilevelRegressor(kernel=kbo.kernels.Matern32(2.0) * 0.5), SMALL),
+        (KernelBilevelRegressor(kernel=lambda x, z: jax.numpy.exp(-((x - z) ** 2).sum() / 20)), SMALL),
+        (KernelBilevelRegressor(tune="alpha"), SMALL),
+        (KernelBilevelClassifier(loss="squared"), load_wine(return_X_y=True)),
+        (KernelBilevelClassifier(max_iter=5), load_iris(return_X_y=True)),
+        (
+            KernelBilevelClassifier(loss="squared", outer_loss=kbo.losses.Multinomial()),
+            load_iris(return_X_y=True),
+        ),
+    ],
+)
+def test_never_worse_than_the_start_and_bit_identical(estimator, data):
+    X, y = data
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model, again = (clone(estimator).fit(X, y) for _ in range(2))
+    assert model.criterion_ <= model.criterion_start_
+    assert model.n_iter_ >= 1
+    assert model.n_splits_ == 5
+    np.testing.assert_array_equal(model.predict(X), again.predict(X))
+    np.testing.assert_array_equal(model.dual_coef_, again.dual_coef_)
+    assert model.score(X, y) > 0
+    assert kbo.Status[model.status_].usable
+    # What was not asked for was not tuned.
+    if estimator.get_params()["tune"] == "alpha":
+        spread = X.std(0) * np.sqrt(X.shape[1])
+        np.testing.assert_allclose(model.lengthscale_, spread, rtol=1e-12)
+
+
+def test_loss_parameters_are_tuned_and_quantiles_are_quantiles():
+    X, y = SMALL
+    assert set(KernelBilevelRegressor(loss="huber").fit(X, y).loss_parameters_) == {"delta"}
+    for q in (0.1, 0.9):
+        model = KernelBilevelRegressor(loss="quantile", quantile=q, alpha=1.0).fit(X, y)
+        assert abs(np.mean(y <= model.predict(X)) - q) < 0.12
+
+
+@pytest.mark.parametrize(
+    "cv",
+    [None, 3, KFold(3, shuffle=True, random_state=1), PredefinedSplit(np.arange(120) % 4 - 1),
+     ShuffleSplit(2, random_state=0), [(np.arange(80), np.arange(80, 120))]],
+)
+def test_every_kind_of_cv(cv):
+    model = KernelBilevelRegressor(cv=cv, max_iter=3, tol=1e-1).fit(*SMALL)
+    assert model.criterion_ <= model.criterion_start_
+
+
+def test_weights_are_repetitions_in_both_losses():
+    X, y = SMALL[0][:40], SMALL[1][:40]
+    weight = np.random.default_rng(0).integers(0, 4, 40)
+    repeated = np.repeat(np.arange(40), weight)
+    splits = lambda rows: [
+        (np.flatnonzero(rows % 3 != f), np.flatnonzero(rows % 3 == f)) for f in range(3)
+    ]
+    # With ARD and without, and for a Newton loss.
+    for options in ({}, {"ard": False}, {"loss": "huber"}):
+        make = lambda cv, o=options: KernelBilevelRegressor(cv=cv, max_iter=4, n_restarts=0, **o)
+        weighted = make(splits(np.arange(40))).fit(X, y, sample_weight=weight)
+        twice = make(splits(repeated)).fit(X[repeated], y[repeated])
+        np.testing.assert_allclose(weighted.predict(X), twice.predict(X), rtol=1e-7)
+
+
+@pytest.mark.parametrize("flag", [False, True])
+def test_the_process_wide_flag_does_not_matter_and_is_left_alone(flag):
+    reference = KernelBilevelRegressor(max_iter=3).fit(*SMALL).predict(SMALL[0])
+    out = {}
+
+    def work():
+        with jax.enable_x64(flag):
+            model = KernelBilevelRegressor(max_iter=3).fit(*SMALL)
+            out["predictions"] = model.predict(SMALL[0])
+            out["flag"] = jax.config.jax_enable_x64
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    np.testing.assert_array_equal(out["predictions"], reference)
+    assert out["flag"] is flag
+    assert not jax.config.jax_enable_x64
+
+
+def jax_arrays(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [found for item in value for found in jax_arrays(item)]
+    return [leaf for leaf in jax.tree.leaves(value) if isinstance(leaf, jax.Array)]
+
+
+def test_fitted_attributes_are_plain_pickle_and_writeable():
+    model = KernelBilevelRegressor(max_iter=3).fit(*SMALL)
+    for name, value in vars(model).items():
+        assert not jax_arrays(value), name
+        if isinstance(value, np.ndarray):
+            assert value.flags.writeable, name
+    loaded = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(loaded.predict(SMALL[0]), model.predict(SMALL[0]))
+
+
+def compilations(run):
+    """How often each jitted function is compiled while ``run`` runs."""
+    found = {}
+
+    class Count(logging.Handler):
+        def emit(self, record):
+            message = record.getMessage()
+            if message.startswith("Finished XLA compilation of jit(_"):
+                name = message.split("jit(")[1].split(")")[0]
+                found[name] = found.get(name, 0) + 1
+
+    handler, logger = Count(), logging.getLogger("jax")
+    logger.addHandler(handler)
+    try:
+        with jax.log_compiles():
+            run()
+    finally:
+        logger.removeHandler(handler)
+    return found
+
+
+def test_forty_sample_sizes_cost_at_most_six_compilations():
+    X, y = DIABETES[0][:, :7] * 20, DIABETES[1]
+    sizes = np.linspace(30, 440, 40).astype(int)
+
+    def run():
+        for n in sizes:
+            KernelBilevelRegressor(max_iter=1, n_restarts=0).fit(X[:n], y[:n]).predict(X[: n // 2])
+
+    found = compilations(run)
+    assert found, "nothing was counted"
+    assert max(found.values()) <= 6, found
+
+
+def test_types_of_hyperparameters_add_no_compilation():
+    X, y = SMALL
+    fit = lambda alpha: KernelBilevelRegressor(max_iter=1, alpha=alpha, lengthscale=alpha).fit(X, y)
+    fit(1.0)
+    found = compilations(lambda: [fit(kind(2)) for kind in (int, float, np.float32, np.float64)])
+    assert not found, found
+
+
+def test_padding_changes_nothing(monkeypatch):
+    from kbo.estimators import _base, _folds
+
+    X, y = SMALL
+    padded = KernelBilevelRegressor(max_iter=5).fit(X, y)
+    monkeypatch.setattr(_base, "bucket", lambda n: n)
+    exact = KernelBilevelRegressor(max_iter=5).fit(X, y)
+    np.testing.assert_allclose(padded.predict(X), exact.predict(X), rtol=1e-10)
+    assert _folds.bucket(1300) == 1536
+
+
+def test_non_finite_criterion_warns_or_raises():
+    X, y = SMALL
+    bad = lambda w, v, t: jax.numpy.nan * v
+    with pytest.warns(ConvergenceWarning, match="not finite"):
+        KernelBilevelRegressor(outer_loss=bad).fit(X, y)
+    with pytest.raises(ValueError, match="not finite"):
+        KernelBilevelRegressor(outer_loss=bad, error_score="raise").fit(X, y)
+
+
+def test_convergence_warning_is_the_remedy():
+    with pytest.warns(ConvergenceWarning, match="max_iter"):
+        KernelBilevelRegressor(max_iter=1, tol=1e-12).fit(*SMALL)
+
+
+def test_classifier_conventions():
+    X, y = load_breast_cancer(return_X_y=True)
+    X, names = StandardScaler().fit_transform(X)[:200], np.array(["benign", "malign"])[y[:200]]
+    model = KernelBilevelClassifier(loss="squared", max_iter=5, tol=0.1).fit(X, names)
+    assert list(model.classes_) == ["benign", "malign"]
+    assert model.decision_function(X).shape == (200,)
+    np.testing.assert_allclose(model.predict_proba(X).sum(1), 1)
+    assert set(model.predict(X)) <= set(model.classes_)
+    with pytest.raises(ValueError, match="class"):
+        KernelBilevelClassifier().fit(X, np.zeros(200))
+
+
+def test_probabilities_are_calibrated_by_the_tuned_scale():
+    X, y = load_wine(return_X_y=True)
+    model = make_pipeline(StandardScaler(), KernelBilevelClassifier(loss="squared")).fit(X, y)
+    assert model[-1].outer_parameters_["scale"] > 0
+    assert np.mean(model.predict_proba(X)[np.arange(len(y)), y]) > 0.9
+
+
+def test_names_pipelines_and_frames():
+    X, y = SMALL
+    frame = pd.DataFrame(X, columns=[f"c{k}" for k in range(10)])
+    model = KernelBilevelRegressor(max_iter=2, tol=0.1).fit(frame, y)
+    assert list(model.feature_names_in_) == list(frame.columns)
+    with pytest.raises(ValueError, match="feature names"):
+        model.predict(frame[frame.columns[::-1]])
+    assert "KernelBilevelRegressor" in model._repr_html_()
+    columns = make_column_transformer((StandardScaler().set_output(transform="pandas"), ["c1", "c2"]))
+    pipe = make_pipeline(columns, KernelBilevelRegressor(max_iter=2, tol=0.1))
+    assert np.isfinite(pipe.fit(frame, y).predict(frame)).all()
+
+
+def test_a_distant_mean_is_fitted_as_well():
+    X, y = SMALL
+    near = KernelBilevelRegressor(max_iter=20).fit(X, y - y.mean())
+    far = KernelBilevelRegressor(max_iter=20).fit(X, y - y.mean() + 1e6)
+    np.testing.assert_allclose(far.predict(X) - 1e6, near.predict(X), atol=1e-2 * y.std())
+
+
+def test_devices():
+    assert KernelBilevelRegressor(device="cpu", max_iter=1, tol=1).fit(*SMALL).n_iter_ == 1
+    with pytest.raises(ValueError, match="device='tpu'"):
+        KernelBilevelRegressor(device="tpu").fit(*SMALL)
+    if not any(d.platform == "gpu" for d in jax.devices()):
+        with pytest.raises(ValueError, match="GPU"):
+            KernelBilevelRegressor(device="gpu").fit(*SMALL)
+
+
+@pytest.mark.gpu
+def test_gpu_equals_cpu():
+    if not any(d.platform == "gpu" for d in jax.devices()):
+        pytest.skip("no GPU that JAX can see")
+    on_cpu, on_gpu = (KernelBilevelRegressor(device=d).fit(*SMALL) for d in ("cpu", "gpu"))
+    np.testing.assert_allclose(on_gpu.predict(SMALL[0]), on_cpu.predict(SMALL[0]), rtol=1e-4)
+
+
+def test_settable_parameters_search_and_workers():
+    X, y = SMALL
+    grid = {"ard": [True, False], "alpha": [0.1]}
+    model = KernelBilevelRegressor(max_iter=2, tol=0.1)
+    one, two = (GridSearchCV(model, grid, cv=2, n_jobs=k).fit(X, y) for k in (1, 2))
+    np.testing.assert_array_equal(
+        one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"]
+    )
+    scores = cross_validate(model, X, y, cv=2)
+    assert np.isfinite(scores["test_score"]).all()
+
+
+def test_random_state_shuffles_folds():
+    X, y = SMALL
+    make = lambda s: KernelBilevelRegressor(max_iter=2, random_state=s).fit(X, y).criterion_
+    assert make(0) == make(np.random.RandomState(0))
+    assert make(0) != make(1)
+    assert make(None) == KernelBilevelRegressor(max_iter=2, cv=KFold(5)).fit(X, y).criterion_
+
+
+def test_multi_output():
+    X, y = SMALL
+    both = KernelBilevelRegressor(max_iter=3).fit(X, np.stack([y, -y], 1))
+    assert both.dual_coef_.shape == (120, 2)
+    np.testing.assert_allclose(both.predict(X)[:, 0] - y.mean(), -both.predict(X)[:, 1] - y.mean())
+
+
+def test_callback_verbose_and_checkpoint(tmp_path, capsys):
+    X, y = SMALL
+    seen = []
+    KernelBilevelRegressor(callback=lambda step: seen.append(step) or len(seen) == 2).fit(X, y)
+    assert len(seen) == 2
+    assert {"value", "alpha", "lengthscale", "seconds"} <= set(seen[0])
+    KernelBilevelRegressor(max_iter=2, verbose=1).fit(X, y)
+    assert "kbo.minimize" in capsys.readouterr().err
+    path = tmp_path / "search"
+    first = KernelBilevelRegressor(checkpoint=path).fit(X, y)
+    evaluated = first.n_evaluations_
+    again = KernelBilevelRegressor(checkpoint=path).fit(X, y)
+    np.testing.assert_array_equal(first.predict(X), again.predict(X))
+    assert again.n_evaluations_ == evaluated
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["search.all", "search.probe0", "search.probe1"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kernel": "rbf"}, "kernel"), ({"kernel": []}, "kernel"), ({"alpha": 0}, "alpha"),
+        ({"alpha": np.nan}, "alpha"), ({"tol": -1.0}, "tol"), ({"max_iter": 0}, "max_iter"),
+        ({"lengthscale": -1.0}, "lengthscale"), ({"loss": "hinge"}, "loss"),
+        ({"tune": ["gamma"]}, "tune"), ({"error_score": "warn"}, "error_score"),
+        ({"n_restarts": -1}, "n_restarts"), ({"loss": "quantile", "quantile": 1.0}, "quantile"),
+        ({"loss": "poisson"}, "negative"), ({"cv": [(np.arange(5), np.array([], int))]}, "cv"),
+    ],
+)
+def test_bad_parameters_are_named(change, message):
+    X, y = SMALL
+    with pytest.raises(ValueError, match=message):
+        KernelBilevelRegressor(**change).fit(X, y - y.mean())
+
+
+def test_ard_switches_off_noise():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 6))
+    y = np.sin(2 * X[:, 0]) + X[:, 1] ** 2
+    model = KernelBilevelRegressor().fit(X, y)
+    assert model.lengthscale_[2:].min() > 3 * model.lengthscale_[:2].max()
+    plain = cross_val_score(KernelBilevelRegressor(ard=False), X, y).mean()
+    assert cross_val_score(KernelBilevelRegressor(), X, y).mean() > plain

@@ -1,0 +1,244 @@
+"""The outer loop: every optimiser, bounds, callbacks, checkpoints, statuses."""
+
+import functools
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import kbo
+from kbo.checkpoint import EvaluationLog, write_atomically
+from tests import helpers
+
+OPTIMIZERS = {
+    "lbfgs": kbo.optimizers.LBFGS(max_steps=200, tol=1e-7),
+    "lbfgs_log": kbo.optimizers.LBFGS(max_steps=200, tol=1e-7, log=True, memory=5),
+    "descent": kbo.optimizers.GradientDescent(step=32.0, max_steps=500, tol=1e-6),
+    "optax": kbo.optimizers.Optax(optax.adam(0.05), max_steps=300, tol=1e-6),
+}
+
+
+@functools.cache
+def regularised(loss="squared"):
+    """A problem with an interior minimum, built (and so compiled) once."""
+    import jax
+
+    with jax.enable_x64(True):
+        problem, omega = helpers.folds_problem(loss)
+        pull = lambda w: 0.01 * ((w["log_ridge"] + 3) ** 2 + jnp.sum(w["log_l"] ** 2))
+        return problem.replace(penalty=pull), omega
+
+
+@pytest.fixture(scope="module")
+def optimum():
+    import jax
+
+    with jax.enable_x64(True):
+        return kbo.minimize(*regularised(), optimizer=OPTIMIZERS["lbfgs"])
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimiser_finds_the_minimum(name, optimum, x64):
+    result = kbo.minimize(*regularised(), optimizer=OPTIMIZERS[name])
+    assert result.value <= optimum.value * (1 + 1e-5)
+    assert result.value < 0.99 * result.history[0].value
+    values = [record.value for record in result.history]
+    assert result.value == min(values)
+    if name != "optax":
+        assert (np.diff(values) <= 1e-12).all()
+    assert result.n_steps == len(result.history) - 1
+    assert result.history[-1].seconds >= result.history[0].seconds > 0
+    assert result.function(helpers.data()[0]).shape == (3, 24)
+
+
+def test_two_runs_are_bit_identical(x64):
+    a, b = (kbo.minimize(*regularised("logistic")) for _ in range(2))
+    np.testing.assert_array_equal(helpers.flat(a.omega), helpers.flat(b.omega))
+    assert [r.value for r in a.history] == [r.value for r in b.history]
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_bounds_hold(name, x64):
+    problem, omega = regularised()
+    lower = {"log_l": np.full(3, -0.1), "log_ridge": -4.0, "loss": 0.5}
+    upper = {"log_l": np.full(3, 0.1), "log_ridge": -2.5, "loss": 0.7}
+    result = kbo.minimize(problem, omega, bounds=(lower, upper), optimizer=OPTIMIZERS[name])
+    for record in result.history:
+        assert (helpers.flat(record.omega) >= helpers.flat(lower) - 1e-15).all()
+        assert (helpers.flat(record.omega) <= helpers.flat(upper) + 1e-15).all()
+    assert result.grad_norm <= 1e-4  # projected
+
+
+def test_bad_bounds_are_refused(x64):
+    problem, omega = regularised()
+    for bounds in ((1.0, 2.0), (2.0, 1.0), 3.0, ({"log_l": 0.0}, 1.0)):
+        with pytest.raises(ValueError, match="bounds"):
+            kbo.minimize(problem, omega, bounds=bounds)
+
+
+def test_steps_exhausted_says_what_to_do(x64):
+    result = kbo.minimize(*regularised(), optimizer=kbo.optimizers.LBFGS(max_steps=1))
+    assert result.status is kbo.Status.STEPS_EXHAUSTED
+    assert "max_steps" in str(result.status)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_callback_sees_every_step_and_can_stop(name, x64):
+    seen = []
+    result = kbo.minimize(
+        *regularised(), optimizer=OPTIMIZERS[name],
+        callback=lambda record: seen.append(record) or record.step == 3,
+    )
+    assert [record.step for record in seen] == [0, 1, 2, 3]
+    assert result.status is kbo.Status.STOPPED
+    assert result.value == min(r.value for r in seen)
+
+
+def test_progress_bar(x64, capsys):
+    optimizer = kbo.optimizers.LBFGS(max_steps=2)
+    kbo.minimize(*regularised(), optimizer=optimizer, progress=True)
+    assert "kbo.minimize" in capsys.readouterr().err
+
+
+def cliff_problem():
+    """L is NaN beyond ω = 0.5, and falls on the way there."""
+    x, t, x_out, y = helpers.data()
+    return kbo.BilevelProblem(
+        kbo.losses.Squared(), kbo.losses.Squared(), kbo.Sample(x, t), kbo.Sample(x_out, y),
+        kbo.RKHS(kbo.kernels.Gaussian()), 1e-2,
+        penalty=lambda w: jnp.where(w > 0.5, jnp.nan, 3.0 - w),
+    )
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_non_finite_steps_are_rejected(name, x64):
+    optimizer = OPTIMIZERS[name]
+    if name == "optax":
+        optimizer = kbo.optimizers.Optax(optax.sgd(0.3), max_steps=30)
+    if name == "descent":
+        optimizer = kbo.optimizers.GradientDescent(max_steps=30)
+    result = kbo.minimize(cliff_problem(), -1.0, optimizer=optimizer, throw=False)
+    assert np.isfinite(result.value)
+    assert all(np.isfinite(r.value) for r in result.history)
+    assert -1.0 < float(result.omega) <= 0.5
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_start_without_a_value_throws_or_is_a_status(name, x64):
+    with pytest.raises(kbo.BilevelError, match="not finite"):
+        kbo.minimize(cliff_problem(), 1.0, optimizer=OPTIMIZERS[name])
+    result = kbo.minimize(cliff_problem(), 1.0, optimizer=OPTIMIZERS[name], throw=False)
+    assert result.status is kbo.Status.NON_FINITE
+    with pytest.raises(kbo.BilevelError):
+        result.function(np.zeros((1, 3)))
+
+
+# -- checkpoints ------------------------------------------------------------------------------------
+
+SCRIPT = """
+import sys, time
+import jax
+jax.config.update("jax_enable_x64", True)
+import numpy as np, optax, kbo
+from tests import helpers
+from tests.test_minimize import resumable
+result = resumable(sys.argv[1], sys.argv[2], lambda record: time.sleep(0.02))
+np.save(sys.argv[3], np.append(helpers.flat(result.omega), result.n_evaluations))
+"""
+
+
+def resumable(name, checkpoint, callback=None):
+    problem, omega = regularised("logistic")
+    optimizer = {
+        "lbfgs": kbo.optimizers.LBFGS(max_steps=12),
+        "descent": kbo.optimizers.GradientDescent(max_steps=12),
+        "optax": kbo.optimizers.Optax(optax.adam(0.05), max_steps=12),
+    }[name]
+    return kbo.minimize(
+        problem, omega, optimizer=optimizer, checkpoint=checkpoint, callback=callback, throw=False
+    )
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("name", ["lbfgs", "descent", "optax"])
+def test_a_run_killed_anywhere_resumes_to_the_same_iterate(name, tmp_path, x64, monkeypatch):
+    """Twenty kills at random evaluations, each in the middle of writing or just before."""
+    whole = resumable(name, tmp_path / "whole")
+    rng = np.random.default_rng(0)
+    append = EvaluationLog.append
+    for k in range(20):
+        path = tmp_path / f"{k}"
+        fatal = int(rng.integers(1, whole.n_evaluations))
+
+        def killing(self, *args, fatal=fatal):
+            if len(self) == fatal:
+                raise Killed
+            append(self, *args)
+
+        monkeypatch.setattr(EvaluationLog, "append", killing)
+        with pytest.raises(Killed):
+            resumable(name, path)
+        monkeypatch.setattr(EvaluationLog, "append", append)
+        resumed = resumable(name, path)
+        np.testing.assert_array_equal(helpers.flat(resumed.omega), helpers.flat(whole.omega))
+        assert [r.value for r in resumed.history] == [r.value for r in whole.history]
+        assert resumed.n_evaluations == whole.n_evaluations
+
+
+@pytest.mark.slow
+def test_processes_killed_at_random_moments_resume_exactly(tmp_path):
+    def start(run, out):
+        command = [sys.executable, "-c", SCRIPT, "lbfgs", str(tmp_path / run), str(out)]
+        return subprocess.Popen(command, cwd=Path(__file__).parents[1])
+
+    assert start("whole", tmp_path / "whole.npy").wait() == 0
+    rng = np.random.default_rng(1)
+    for k in range(20):
+        process = start(f"killed{k}", tmp_path / f"{k}.npy")
+        log = tmp_path / f"killed{k}"
+        while not log.exists() and process.poll() is None:
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 1.0))
+        process.kill()
+        process.wait()
+        assert start(f"killed{k}", tmp_path / f"{k}.npy").wait() == 0
+        np.testing.assert_array_equal(np.load(tmp_path / f"{k}.npy"), np.load(tmp_path / "whole.npy"))
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, x64):
+    problem, omega = regularised()
+    path = tmp_path / "log"
+    optimizer = kbo.optimizers.LBFGS(max_steps=2)
+    kbo.minimize(problem, omega, optimizer=optimizer, checkpoint=path)
+    for change in (
+        {"omega0": {**omega, "log_ridge": -2.0}}, {"optimizer": kbo.optimizers.LBFGS(max_steps=3)},
+        {"problem": problem.replace(inner_loss=kbo.losses.Huber(1.0))},
+    ):
+        arguments = {"problem": problem, "omega0": omega, "optimizer": optimizer, **change}
+        with pytest.raises(ValueError, match="another problem"):
+            kbo.minimize(**arguments, checkpoint=path)
+    path.write_bytes(b"not a log")
+    with pytest.raises(ValueError, match="not a checkpoint"):
+        kbo.minimize(problem, omega, optimizer=optimizer, checkpoint=path)
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, lambda f: f.write("old"), "w")
+
+    def fail(file):
+        file.write("new")
+        raise Killed
+
+    with pytest.raises(Killed):
+        write_atomically(path, fail, "w")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,26 @@
+"""The README's Python blocks run, in order, in one fresh process; its commands exist."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_code_blocks_run(tmp_path):
+    blocks = re.findall(r"```python\n(.*?)```", README, re.S)
+    assert len(blocks) >= 3
+    code = "\n".join(blocks)
+    done = subprocess.run(
+        [sys.executable, "-W", "error::RuntimeWarning", "-c", code], capture_output=True, text=True,
+        cwd=Path(__file__).parents[1], check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the hypergradient is right" in done.stdout
+
+
+def test_first_screen_has_both_commands():
+    screen = README[:2000]
+    assert "pip install . && kbo tune --dataset diabetes" in screen
+    assert "pip install '.[dev]' && pytest" in screen

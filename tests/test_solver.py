@@ -1,0 +1,223 @@
+"""The exact solver: right from any start, honest about jitter, errors and convexity."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+
+import kbo
+from kbo import linalg
+from kbo.hypergradients.base import canonical
+from kbo.solvers import weighted_ridge
+from tests import helpers
+
+
+def solve(problem, omega, state=None, **options):
+    return kbo.solvers.Exact(**options).solve(*canonical(problem, omega), state)
+
+
+@pytest.mark.parametrize("loss", helpers.LOSSES)
+@pytest.mark.parametrize("space", ["gaussian", "features"])
+def test_inner_solution_is_stationary(space, loss, x64):
+    """∇J = 0, checked with the loss's own derivatives and no solver code."""
+    import jax
+
+    problem, omega = helpers.everything_problem(space, loss)
+    p, w = canonical(problem, omega)
+    solution = solve(problem, omega)
+    instance = p.at(w)
+    slopes = np.asarray(instance.inner_slopes(jnp.asarray(solution.h_inner)))[0]
+    weights = np.asarray(instance.inner.weights)
+    pull = weights[:, None] * slopes / weights.sum()
+    theta, ridge = solution.coefficients[0], float(instance.ridge[0])
+    if space == "gaussian":
+        residual = pull + ridge * theta
+    else:
+        phi = np.asarray(jax.vmap(instance.space.feature_map)(instance.inner.x))
+        residual = phi.T @ pull + ridge * theta
+    assert np.abs(residual).max() <= 1e-9 * ridge * np.abs(theta).max()
+    assert solution.status is kbo.Status.CONVERGED
+    assert solution.jitter == 0
+
+
+@pytest.mark.parametrize("loss", ["logistic", "poisson", "huber", "multinomial", "quantile"])
+def test_newton_converges_from_any_start_to_the_same_answer(loss, x64):
+    problem, omega = helpers.everything_problem("gaussian", loss)
+    cold = solve(problem, omega)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        start = 10.0 ** rng.uniform(-2, 1.5) * rng.normal(size=cold.coefficients.shape)
+        warm = solve(problem, omega, start)
+        assert warm.status is kbo.Status.CONVERGED
+        np.testing.assert_allclose(
+            warm.h_inner, cold.h_inner, atol=1e-8 * np.abs(cold.h_inner).max()
+        )
+
+
+def test_logistic_solution_against_scipy(x64):
+    x, t, x_out, _ = helpers.data(25)
+    t = np.sign(t)
+    K = np.asarray(kbo.kernels.Gaussian(1.0).matrix(jnp.asarray(x), jnp.asarray(x)))
+    root = np.linalg.cholesky(K + 1e-13 * np.eye(25))
+    objective = lambda u: np.mean(np.logaddexp(0, -t * (root @ u))) + 0.05 * u @ u
+    reference = root @ scipy.optimize.minimize(objective, np.zeros(25), tol=1e-14).x
+    problem = kbo.BilevelProblem(
+        kbo.losses.Logistic(), kbo.losses.Squared(), kbo.Sample(x, t), kbo.Sample(x_out[:3], t[:3]),
+        kbo.RKHS(kbo.kernels.Gaussian(1.0)), 0.1,
+    )
+    np.testing.assert_allclose(solve(problem, 0.0).h_inner[0, :, 0], reference, atol=1e-5)
+
+
+@pytest.mark.parametrize("limit", [0, 10**6])
+def test_coupled_curvatures_dense_and_iterative(limit, x64, monkeypatch):
+    monkeypatch.setattr(weighted_ridge, "COUPLED_DENSE_LIMIT", limit)
+    problem, omega = helpers.folds_problem("multinomial")
+    hg = kbo.value_and_hypergradient(problem, omega)
+    assert kbo.check_hypergradient(problem, omega).relative_error < 1e-7
+    np.testing.assert_allclose(hg.value, 0.9, atol=0.4)
+
+
+def test_zero_weight_is_absence(x64):
+    x, t, x_out, y = helpers.data(30)
+    weights = np.ones(30)
+    weights[[3, 10, 29]] = 0
+    kept = weights > 0
+
+    def gradient(sample):
+        problem = kbo.BilevelProblem(
+            kbo.losses.Logistic(), kbo.losses.Squared(), sample, kbo.Sample(x_out, y),
+            lambda w: kbo.RKHS(kbo.kernels.Matern32(w["l"])), lambda w: jnp.exp(w["r"]),
+        )
+        return helpers.flat(kbo.value_and_hypergradient(problem, {"l": 1.2, "r": -4.0}).grad)
+
+    labels = np.sign(t)
+    np.testing.assert_allclose(
+        gradient(kbo.Sample(x, labels, weights)), gradient(kbo.Sample(x[kept], labels[kept])),
+        rtol=1e-10,
+    )
+
+
+def test_scattered_folds_equal_contiguous_ones(x64):
+    """More than 32 runs of indices take the gathering path."""
+    x, t, _, _ = helpers.data(200, 1)
+    train = np.ones((2, 200))
+    train[0, ::2] = 0
+    train[1, 1::2] = 0
+    order = np.argsort(np.arange(200) % 2, kind="stable")
+
+    def value(rows):
+        problem = kbo.BilevelProblem(
+            kbo.losses.Squared(), kbo.losses.Squared(), kbo.Sample(x[rows], t[rows], train[:, rows]),
+            kbo.Sample(x[rows], t[rows], 1 - train[:, rows]), kbo.RKHS(kbo.kernels.Gaussian()),
+            lambda w: jnp.exp(w),
+        )
+        return kbo.value_and_hypergradient(problem, -3.0)
+
+    a, b = value(np.arange(200)), value(order)
+    np.testing.assert_allclose(a.value, b.value, rtol=1e-11)
+    np.testing.assert_allclose(a.grad, b.grad, rtol=1e-9)
+
+
+def test_one_factorisation_serves_inner_adjoint_and_outputs(x64, monkeypatch):
+    made = []
+    init = linalg.Cholesky.__init__
+    monkeypatch.setattr(
+        linalg.Cholesky, "__init__", lambda self, build: (made.append(1), init(self, build))[1]
+    )
+    kbo.value_and_hypergradient(*helpers.folds_problem("squared_vector"))
+    assert len(made) == 3  # one per fold
+
+
+def test_memory_and_warm_start_never_change_the_answer(x64):
+    for loss in ("squared", "logistic"):
+        problem, omega = helpers.folds_problem(loss)
+        moved = {**omega, "log_ridge": -2.0}
+        cold = kbo.value_and_hypergradient(problem, moved)
+        state = kbo.value_and_hypergradient(problem, omega).state
+        warm = kbo.value_and_hypergradient(problem, moved, state=state)
+        tolerance = 0 if loss == "squared" else 1e-9
+        np.testing.assert_allclose(warm.value, cold.value, rtol=tolerance)
+        np.testing.assert_allclose(
+            helpers.flat(warm.grad), helpers.flat(cold.grad), rtol=tolerance, atol=tolerance
+        )
+
+
+def test_jitter_is_explicit_and_reported(x64):
+    matrix = np.ones((5, 5)) - 1e-13 * np.eye(5)
+    assert linalg.Cholesky(lambda: matrix.copy()).jitter > 0
+    assert linalg.Cholesky(lambda: np.eye(5)).jitter == 0
+    with pytest.raises(linalg.SingularSystem):
+        linalg.Cholesky(lambda: -np.eye(5))
+    with pytest.raises(linalg.SingularSystem):
+        linalg.Cholesky(lambda: np.full((2, 2), np.nan))
+
+
+def indefinite(ridge):
+    x, t, x_out, y = helpers.data()
+    return kbo.BilevelProblem(
+        kbo.losses.Squared(), kbo.losses.Squared(), kbo.Sample(x, t), kbo.Sample(x_out, y),
+        kbo.RKHS(lambda a, b: -jnp.exp(-jnp.sum((a - b) ** 2))), ridge, penalty=jnp.sum,
+    )
+
+
+def test_indefinite_kernel_is_an_error_or_a_status(x64):
+    with pytest.raises(kbo.BilevelError, match="positive semi-definite"):
+        kbo.value_and_hypergradient(indefinite(1e-3), 0.0)
+    hg = kbo.value_and_hypergradient(indefinite(1e-3), 0.0, throw=False)
+    assert hg.status is kbo.Status.SINGULAR
+    assert hg.value == np.inf
+
+
+def test_non_convex_inner_loss_is_reported(x64):
+    x, t, x_out, y = helpers.data()
+    problem = kbo.BilevelProblem(
+        lambda w, v, t: -jnp.exp(-((v - 3 * t) ** 2)), kbo.losses.Squared(), kbo.Sample(x, t),
+        kbo.Sample(x_out, y), kbo.RKHS(kbo.kernels.Gaussian()), 1e-2, penalty=jnp.sum,
+    )
+    assert kbo.value_and_hypergradient(problem, 0.0, throw=False).status is kbo.Status.NOT_CONVEX
+
+
+def test_too_few_newton_steps_is_a_status(x64):
+    problem, omega = helpers.everything_problem("gaussian", "poisson")
+    solver = kbo.solvers.Exact(max_newton=1)
+    hg = kbo.value_and_hypergradient(problem, omega, solver=solver, throw=False)
+    assert hg.status is kbo.Status.INNER_NOT_CONVERGED
+    loose = kbo.solvers.Exact(tol=1e-2)
+    assert solve(problem, omega).residual < 1e-2 * loose.solve(*canonical(problem, omega)).residual
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"ridge": 0.0}, "ridge"), ({"ridge": -1.0}, "ridge"), ({"ridge": np.nan}, "ridge"),
+        ({"inner_loss": 3}, "inner_loss"), ({"inner_data": 3}, "inner_data"),
+        ({"n_outputs": 0}, "n_outputs"), ({"colour": 1}, "colour"), ({"space": 3}, "space"),
+    ],
+)
+def test_bad_problems_name_the_argument(change, message, x64):
+    problem, omega = helpers.folds_problem()
+    with pytest.raises(ValueError, match=message):
+        kbo.value_and_hypergradient(problem.replace(**change), omega)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.ones((3, 2, 2)),), "shape"), ((np.ones((0, 2)),), "shape"),
+        ((np.full((3, 1), np.nan),), "NaN"), ((np.ones((3, 1)), np.ones(2)), "target"),
+        ((np.ones((3, 1)), np.array([1, np.inf, 0])), "target"),
+        ((np.ones((3, 1)), None, np.ones(4)), "weights"),
+        ((np.ones((3, 1)), None, [1, -1, 1]), "weights"),
+        ((np.ones((3, 1)), None, np.zeros(3)), "weights"),
+    ],
+)
+def test_bad_samples_name_the_argument(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        kbo.Sample(*arguments)
+
+
+def test_bad_omega_is_refused(x64):
+    problem, omega = helpers.folds_problem()
+    for leaf in (np.nan, "x", 1j):
+        with pytest.raises(ValueError, match="omega"):
+            kbo.value_and_hypergradient(problem, {**omega, "log_ridge": leaf})
