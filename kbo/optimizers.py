@@ -110,6 +110,9 @@ class LBFGS(Optimizer):
 
         def callback(intermediate_result):
             point = np.array(intermediate_result.x)
+            if point.tobytes() not in known:  # the line search gave up and went back
+                status.append(Status.LINE_SEARCH_FAILED)
+                raise StopIteration
             value, grad = known[point.tobytes()]
             enough = self.ftol * (abs(value) if self.log else start)
             small.append(at["value"] - value <= enough)

@@ -128,6 +128,28 @@ def test_non_finite_steps_are_rejected(name, x64):
     assert -1.0 < float(result.omega) <= 0.5
 
 
+def test_a_line_search_that_goes_back_is_a_failure_not_a_crash():
+    """SciPy then reports the old point again, although other points came in between."""
+    evaluations = []
+
+    def evaluate(point):
+        evaluations.append(point.copy())
+        if len(evaluations) == 4:
+            return 1e3, np.full(2, 1e4)
+        if len(evaluations) > 4:
+            return np.inf, np.full(2, np.nan)
+        return float(-point.sum()), np.array([-1.0, -1.0 / len(evaluations)])
+
+    reported = []
+    status = kbo.optimizers.LBFGS(max_steps=20).run(
+        evaluate, reported.append, np.zeros(2), np.full(2, -50.0), np.full(2, 50.0)
+    )
+    assert status is kbo.Status.LINE_SEARCH_FAILED
+    assert len(evaluations) > 5
+    for point in reported:
+        assert any((point == known).all() for known in evaluations[:3])
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_start_without_a_value_throws_or_is_a_status(name, x64):
     with pytest.raises(kbo.BilevelError, match="not finite"):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from ..linalg import SingularSystem
 from ..losses import Loss
 from ..result import Status
 from .base import InnerSolution, Solver
@@ -89,10 +92,7 @@ class ExactSolution(InnerSolution):
         loss = problem.inner_loss
         self._constant = isinstance(loss, Loss) and loss.constant_curvature
         self.jitter = 0.0
-        start = self._start()
-        self._newton(start)
-        if start.any() and not self.status.ok:  # a warm start may change the cost, not the answer
-            self._newton(np.zeros_like(start))
+        self._solve_from(self._start())
         self.h_outer = self._system.outer_values(self.coefficients, self.h_inner)
         self.state.coefficients = self.coefficients
 
@@ -107,6 +107,15 @@ class ExactSolution(InnerSolution):
         # With constant curvature the first step is exact from anywhere; zero is bit-stable.
         usable = known is not None and known.shape == shape and not self._constant
         return known if usable else np.zeros(shape)
+
+    def _solve_from(self, start):
+        """Newton from a warm start, or from zero: which may change the cost, never the answer."""
+        if start.any():
+            with contextlib.suppress(SingularSystem), np.errstate(over="ignore"):
+                self._newton(start)
+                if self.status.ok:
+                    return
+        self._newton(np.zeros_like(start))
 
     def _evaluate(self, coefficients, values):
         """Objective Σ wℓ + (α/2)‖h‖², slopes and weighted curvatures at given values."""
