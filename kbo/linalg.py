@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from scipy.linalg.blas import dgemm, dsymm, dsymv, dsyrk
-from scipy.linalg.lapack import dpotrf, dpotrs
+from scipy.linalg.lapack import dpotrf, dpotri, dpotrs
 
 TILE = 384
 SYMV_COLUMNS = 10
@@ -182,6 +182,14 @@ class Cholesky:
         if info != 0:
             raise SingularSystem(f"triangular solve failed with LAPACK code {info}")
         return solution
+
+    def inverse(self, out: np.ndarray) -> np.ndarray:
+        """The lower triangle of matrix⁻¹ into ``out``, C-ordered and as large."""
+        out[:] = self._factor.T
+        _, info = dpotri(out.T, lower=0, overwrite_c=1)
+        if info != 0:
+            raise SingularSystem(f"inversion failed with LAPACK code {info}")
+        return out
 
 
 class Arena:

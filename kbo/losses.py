@@ -38,6 +38,10 @@ class Loss(eqx.Module):
     def __call__(self, omega, prediction, target) -> jax.Array:
         """The loss of one sample, a scalar."""
 
+    def probabilities(self, omega, prediction) -> jax.Array | None:
+        """π (p,) where ∂²ℓ/∂v² = diag π − ππᵀ whatever the target, Σπ = 1; None otherwise."""
+        return None
+
 
 class Squared(Loss):
     """ℓ = ½‖v − t‖², summed over outputs."""
@@ -60,6 +64,10 @@ class Multinomial(Loss):
 
     def __call__(self, omega, prediction, target):
         return jax.nn.logsumexp(prediction) - prediction[jnp.asarray(target, int)]
+
+    def probabilities(self, omega, prediction):
+        """softmax(v)."""
+        return jax.nn.softmax(prediction)
 
 
 class Huber(Loss):

@@ -205,6 +205,13 @@ class Instance(eqx.Module):
         )
         return hessian.reshape(*values.shape, p)
 
+    def inner_probabilities(self, values):
+        """π (F, n, p) where the curvatures are diag π − ππᵀ, else None."""
+        loss = self.problem.inner_loss
+        if not isinstance(loss, Loss) or self.problem.n_outputs is None:
+            return None
+        return jax.vmap(jax.vmap(lambda v: loss.probabilities(self.omega, v)))(values)
+
     def outer_value(self, values):
         """(1/Σv) Σ v_j ℓ_out at (F, m, p) values, a scalar."""
         loss = self.problem.outer_loss

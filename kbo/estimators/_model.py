@@ -127,6 +127,12 @@ class TunedLoss(Loss):
     def __call__(self, omega, prediction, target):
         return self.loss.at(omega[self.key])(omega, self.offset + prediction, target)
 
+    def probabilities(self, omega, prediction):
+        """See Loss."""
+        loss = self.loss.at(omega[self.key])
+        known = isinstance(loss, Loss)
+        return loss.probabilities(omega, self.offset + prediction) if known else None
+
 
 class Model(eqx.Module):
     """Kernel, losses and alpha with their start values; makes problems out of samples.

@@ -27,6 +27,11 @@ def _pointwise(problem, omega, values):
     return losses, instance.inner_slopes(values), instance.inner_curvatures(values)
 
 
+@eqx.filter_jit
+def _probabilities(problem, omega, values):
+    return problem.at(omega).inner_probabilities(values)
+
+
 def share_points(problem, omega) -> bool:
     """Whether both samples are at the same points, so that one kernel matrix serves both."""
     inner, outer = problem.inner_data, problem.outer_data
@@ -70,13 +75,13 @@ class Exact(Solver):
             If a system is not positive definite even with jitter.
         """
         if isinstance(state, np.ndarray):
-            state, coefficients = Workspace(), state
-            state.coefficients = coefficients
+            state, values = Workspace(), state
+            state.values = values
         return ExactSolution(self, problem, omega, state)
 
     def warm_start(self, state):
         """See Solver."""
-        return None if state is None else state.coefficients
+        return None if state is None else state.values
 
 
 class ExactSolution(InnerSolution):
@@ -88,55 +93,67 @@ class ExactSolution(InnerSolution):
         self.state = state or Workspace()
         self._system = build_system(problem, omega, self.shared, self.state)
         self._dtype = self._data_dtype()
-        self._factors, self._factor_curvatures = None, None
         loss = problem.inner_loss
         self._constant = isinstance(loss, Loss) and loss.constant_curvature
         self.jitter = 0.0
-        self._solve_from(self._start())
+        self._solve_from(self.state.values)
         self.h_outer = self._system.outer_values(self.coefficients, self.h_inner)
-        self.state.coefficients = self.coefficients
+        self.state.values = self.h_inner
 
     def _data_dtype(self):
         data = self._problem.inner_data
         return (data(self._omega) if callable(data) else data).x.dtype
 
-    def _start(self):
-        system, known = self._system, self.state.coefficients
-        p = self._problem.n_outputs or 1
-        shape = (len(system.alpha), system.size, p)
-        # With constant curvature the first step is exact from anywhere; zero is bit-stable.
-        usable = known is not None and known.shape == shape and not self._constant
-        return known if usable else np.zeros(shape)
+    def _solve_from(self, known):
+        """Newton from values known to be near, or from zero: a matter of cost, not of the answer.
 
-    def _solve_from(self, start):
-        """Newton from a warm start, or from zero: which may change the cost, never the answer."""
-        if start.any():
-            with contextlib.suppress(SingularSystem), np.errstate(over="ignore"):
-                self._newton(start)
+        Values, unlike coefficients, hardly move with ω, and Newton's step needs nothing else. With
+        constant curvature one step is exact from anywhere, and from zero it is bit-stable.
+        """
+        F, n = self._system.weights.shape
+        shape = (F, n, self._problem.n_outputs or 1)
+        if known is not None and known.shape == shape and not self._constant:
+            with contextlib.suppress(SingularSystem), np.errstate(over="ignore", invalid="ignore"):
+                slopes, curvatures = self._evaluate(known)[1:]
+                self._factors, self._factor_curvatures = [None] * F, [None] * F
+                self._newton(self._targets(range(F), known, slopes, curvatures))
                 if self.status.ok:
                     return
-        self._newton(np.zeros_like(start))
+        self._factors, self._factor_curvatures = [None] * F, [None] * F
+        self._newton(np.zeros((F, self._system.size, shape[2])))
 
-    def _evaluate(self, coefficients, values):
-        """Objective Σ wℓ + (α/2)‖h‖², slopes and weighted curvatures at given values."""
-        system = self._system
+    def _evaluate(self, values):
+        """Σ wℓ (F,), slopes and weighted curvatures at given values."""
         losses, slopes, curvatures = _pointwise(
             self._problem, self._omega, jnp.asarray(values, self._dtype)
         )
-        w = system.weights
+        w = self._system.weights
         weighted = np.where(w > 0, w * np.where(w > 0, host(losses), 0.0), 0.0)
-        norms = system.pairing(coefficients, coefficients, values)
-        objective = weighted.sum(1) + 0.5 * system.alpha * norms
         slopes = np.where(w[:, :, None] > 0, host(slopes), 0.0)
         curvatures = w[:, :, None, None] * np.where(w[:, :, None, None] > 0, host(curvatures), 0.0)
-        return objective, slopes, curvatures, norms
+        return weighted.sum(1), slopes, curvatures
+
+    def _objective(self, coefficients, values):
+        """Σ wℓ + (α/2)‖h‖², slopes, weighted curvatures, ‖h‖²."""
+        losses, slopes, curvatures = self._evaluate(values)
+        norms = self._system.pairing(coefficients, coefficients, values)
+        return losses + 0.5 * self._system.alpha * norms, slopes, curvatures, norms
+
+    def _targets(self, replicates, values, slopes, curvatures, rest=None):
+        """Newton's full step for some replicates; the others' coefficients from ``rest``."""
+        w = self._system.weights
+        targets, simplex = {}, self._probabilities(values)
+        for f in replicates:
+            self._factorise(f, curvatures[f], simplex[f])
+            curved = np.einsum("iab,ib->ia", curvatures[f], values[f])
+            targets[f] = self._factors[f].minimise(w[f][:, None] * slopes[f] - curved)
+        return np.stack([targets[f] if f in targets else rest[f] for f in range(len(w))])
 
     def _newton(self, theta):
         system, w = self._system, self._system.weights
         F = len(system.alpha)
-        self._factors, self._factor_curvatures = [None] * F, [None] * F
-        values = system.values(theta) if theta.any() else np.zeros((F, w.shape[1], theta.shape[2]))
-        objective, slopes, curvatures, norms = self._evaluate(theta, values)
+        values = system.values(theta) if theta.any() else np.zeros((*w.shape, theta.shape[2]))
+        objective, slopes, curvatures, norms = self._objective(theta, values)
         previous = np.full(F, np.inf)
         for step in range(self._options.max_newton + 1):
             gradient = system.gradient(slopes, theta)
@@ -151,11 +168,7 @@ class ExactSolution(InnerSolution):
             if step == self._options.max_newton or not active.any():
                 break
             previous = residuals
-            target = theta.copy()
-            for f in np.flatnonzero(active):
-                self._factorise(f, curvatures[f])
-                curved = np.einsum("iab,ib->ia", curvatures[f], values[f])
-                target[f] = self._factors[f].minimise(w[f][:, None] * slopes[f] - curved)
+            target = self._targets(np.flatnonzero(active), values, slopes, curvatures, theta)
             accepted = self._line_search(theta, values, objective, gradient, target, active)
             if accepted is None:
                 break
@@ -164,12 +177,17 @@ class ExactSolution(InnerSolution):
         self.residual = float(residuals.max())
         self.status = self._judge(residuals, scale, gradient)
 
-    def _factorise(self, f, curvatures):
+    def _probabilities(self, values):
+        """π (F, n, p) for Factor's ``simplex``; a list of None where there is none."""
+        known = _probabilities(self._problem, self._omega, jnp.asarray(values, self._dtype))
+        return [None] * len(values) if known is None else host(known)
+
+    def _factorise(self, f, curvatures, simplex):
         known = self._factor_curvatures[f]
         if known is None or not np.array_equal(known, curvatures):
             if self._factors[f] is not None:
                 self._factors[f].release()
-            self._factors[f] = self._system.factorise(f, curvatures)
+            self._factors[f] = self._system.factorise(f, curvatures, simplex)
             self._factor_curvatures[f] = curvatures
             self.jitter = max(self.jitter, self._factors[f].jitter)
 
@@ -186,7 +204,7 @@ class ExactSolution(InnerSolution):
             # At a full step the target itself, not theta + (target − theta): no cancellation.
             candidate = np.where(scaled == 1.0, target, theta + scaled * direction)
             at = values + scaled * changes
-            evaluated = self._evaluate(candidate, at)
+            evaluated = self._objective(candidate, at)
             good = evaluated[0] <= objective + ARMIJO * steps * slope + slack
             if (good | ~active).all():
                 return candidate, at, evaluated
@@ -211,7 +229,9 @@ class ExactSolution(InnerSolution):
         return Status.CONVERGED if solved else Status.INNER_NOT_CONVERGED
 
     def adjoint(self, slopes):
-        for f in range(len(self._factors)):
-            if self._factors[f] is None:
-                self._factorise(f, self._curvatures[f])
+        if None in self._factors:
+            simplex = self._probabilities(self.h_inner)
+            for f, factor in enumerate(self._factors):
+                if factor is None:
+                    self._factorise(f, self._curvatures[f], simplex[f])
         return self._system.adjoint(self._factors, slopes, self._curvatures)

@@ -17,7 +17,7 @@ from ..linalg import Cholesky
 from ..spaces import RKHS, FeatureSpace
 from ..spaces.base import replicates_first, replicates_last
 from .base import AdjointSolution
-from .weighted_ridge import SMALL_CURVATURE, SubGram, decouple, solve_columns, weighted_ridge
+from .weighted_ridge import SMALL_CURVATURE, Simplex, SubGram, decouple, solve_columns, weighted_ridge
 
 CORRECTION_TOLERANCE = 1e-11
 
@@ -62,12 +62,12 @@ class Workspace:
         For the factors.
     gram : jax.Array or None
         The last Gram matrix; its buffer is donated to the next one.
-    coefficients : ndarray or None
-        The last inner solution (F, N, p).
+    values : ndarray or None
+        Those of the last inner solution at the inner points, (F, n, p).
     """
 
     def __init__(self):
-        self.arena, self.gram, self.coefficients = linalg.Arena(), None, None
+        self.arena, self.gram, self.values = linalg.Arena(), None, None
 
 
 def build_system(problem, omega, shared, workspace):
@@ -129,8 +129,11 @@ class System(abc.ABC):
         """Coefficients of ∇J = (1/Σw) Σ w_i slopes_i k(x_i, ·) + ridge h."""
 
     @abc.abstractmethod
-    def factorise(self, fold, curvatures) -> Factor:
-        """The ridge system of one replicate for its weighted curvatures (n, p, p)."""
+    def factorise(self, fold, curvatures, simplex=None) -> Factor:
+        """The ridge system of one replicate for its weighted curvatures (n, p, p).
+
+        ``simplex`` (n, p): π, where the curvatures are w(diag π − ππᵀ).
+        """
 
     @abc.abstractmethod
     def adjoint(self, factors, slopes, curvatures) -> AdjointSolution:
@@ -223,10 +226,13 @@ class KernelSystem(System):
         weighted = self.weights[:, :, None] * slopes
         return weighted / self.total[:, None, None] + self.ridge[:, None, None] * coefficients
 
-    def factorise(self, fold, curvatures):
-        support = np.flatnonzero(self.weights[fold] > 0)
+    def factorise(self, fold, curvatures, simplex=None):
+        weights, alpha = self.weights[fold], self.alpha[fold]
+        support = np.flatnonzero(weights > 0)
         kernel = SubGram(self._lower, support, self._arena)
-        return _KernelFactor(kernel, curvatures[support], self.alpha[fold])
+        if simplex is None:
+            return _KernelFactor(weighted_ridge(kernel, curvatures[support], alpha))
+        return _KernelFactor(Simplex(kernel, weights[support], simplex[support], alpha))
 
     def _embed(self, slopes):
         """Σ_j slopes_j k(x'_j, ·) at the inner points, (F, n, p)."""
@@ -261,9 +267,8 @@ class KernelSystem(System):
 class _KernelFactor(Factor):
     """Coefficients vanish off the replicate's support."""
 
-    def __init__(self, kernel, curvatures, alpha):
-        self._support = kernel.support
-        self._ridge = weighted_ridge(kernel, curvatures, alpha)
+    def __init__(self, ridge):
+        self._support, self._ridge = ridge.kernel.support, ridge
         self.jitter = self._ridge.jitter
 
     def solve(self, rhs):
@@ -321,7 +326,7 @@ class FeatureSystem(System):
         mean = self._times(self.features.T, weighted)
         return mean / self.total[:, None, None] + self.ridge[:, None, None] * coefficients
 
-    def factorise(self, fold, curvatures):
+    def factorise(self, fold, curvatures, simplex=None):
         return _FeatureFactor(self.features, curvatures, self.alpha[fold])
 
     def adjoint(self, factors, slopes, curvatures):

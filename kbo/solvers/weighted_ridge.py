@@ -16,6 +16,7 @@ from ..linalg import Cholesky, SingularSystem, outer_product, symmetric_product
 
 COUPLED_DENSE_LIMIT = 1500  # unknowns up to which a coupled system is factorised as a whole
 CG_TOLERANCE = 1e-14
+SMALLEST_PROBABILITY = 1e-30
 SMALL_CURVATURE = 1e-6  # of the largest: below it, dividing by the curvature loses digits
 
 
@@ -35,16 +36,18 @@ class _Root:
     ----------
     curvatures : ndarray (n,), (n, p) or (n, p, p)
         As ``decouple`` returns them.
+    small : float
+        What is not well determined, relative to the largest curvature.
     """
 
-    def __init__(self, curvatures):
+    def __init__(self, curvatures, small=SMALL_CURVATURE):
         self.coupled = curvatures.ndim == 3
         if self.coupled:
             values, vectors = np.linalg.eigh(curvatures)
         else:
             values, vectors = curvatures, None
         roots = np.sqrt(np.maximum(values, 0.0))
-        kept = roots > np.sqrt(SMALL_CURVATURE) * roots.max(initial=0.0)
+        kept = roots > np.sqrt(small) * roots.max(initial=0.0)
         inverses = np.divide(1.0, roots, out=np.zeros_like(roots), where=kept)
         self.full_rank = bool(kept.all())
         compose = lambda spectrum: np.einsum("iac,ic,ibc->iab", vectors, spectrum, vectors)  # noqa: E731
@@ -73,9 +76,11 @@ class WeightedRidge(abc.ABC):
     Attributes
     ----------
     jitter : float
+    kernel : SubGram
     """
 
     jitter: float
+    kernel: SubGram
 
     @abc.abstractmethod
     def solve(self, rhs: np.ndarray) -> np.ndarray:
@@ -148,18 +153,18 @@ def weighted_ridge(kernel: SubGram, curvatures, alpha) -> WeightedRidge:
 class _Symmetric(WeightedRidge):
     """S(αI + SKS)⁻¹S⁺ where S is invertible, corrected where it is not (Woodbury)."""
 
-    def __init__(self, kernel, curvatures, alpha):
-        self._kernel = kernel
-        self._root = _Root(curvatures)
+    def __init__(self, kernel, curvatures, alpha, small=SMALL_CURVATURE):
+        self.kernel = kernel
+        self._root = _Root(curvatures, small)
         self._alpha = alpha
         self._buffers = []
 
     def _buffer(self, p=1):
-        self._buffers.append(self._kernel.buffer(p))
+        self._buffers.append(self.kernel.buffer(p))
         return self._buffers[-1]
 
     def release(self):
-        self._kernel.give_back(self._buffers)
+        self.kernel.give_back(self._buffers)
 
     @abc.abstractmethod
     def _solve_symmetric(self, rhs):
@@ -172,25 +177,25 @@ class _Symmetric(WeightedRidge):
         if root.full_rank:
             return beta
         rest = rhs - root.times(scaled)
-        through = self._solve_symmetric(root.times(self._kernel.times(rest)))
+        through = self._solve_symmetric(root.times(self.kernel.times(rest)))
         return beta + (rest - root.times(through)) / self._alpha
 
 
 class _Decoupled(_Symmetric):
     """One factor for all outputs, or one for each, of αI + SKS."""
 
-    def __init__(self, kernel, curvatures, alpha):
-        super().__init__(kernel, curvatures, alpha)
+    def __init__(self, kernel, curvatures, alpha, small=SMALL_CURVATURE):
+        super().__init__(kernel, curvatures, alpha, small)
         roots = self._root.root
-        self._factors = []
+        self.factors = []
         for s in [roots] if roots.ndim == 1 else roots.T:
             build = partial(self._matrix, s, self._buffer())
-            self._factors.append(Cholesky(build))
-        self.jitter = max(factor.jitter for factor in self._factors)
+            self.factors.append(Cholesky(build))
+        self.jitter = max(factor.jitter for factor in self.factors)
 
     def _matrix(self, s, out):
         """αI + SKS for one diagonal S."""
-        self._kernel.copy_to(out)
+        self.kernel.copy_to(out)
         if not self._root.uniform:
             with np.errstate(all="ignore"):  # the upper triangle holds whatever was there
                 out *= s[:, None]
@@ -201,7 +206,7 @@ class _Decoupled(_Symmetric):
         return out
 
     def _solve_symmetric(self, rhs):
-        return solve_columns(self._factors, rhs)
+        return solve_columns(self.factors, rhs)
 
 
 def solve_columns(factors, rhs):
@@ -223,7 +228,7 @@ class _Dense(_Symmetric):
 
     def _matrix(self, out, K):
         n, p, _ = self._root.root.shape
-        self._kernel.copy_to(K)
+        self.kernel.copy_to(K)
         S = self._root.root.reshape(n * p, p)
         outer_product(S, out)  # its (i, j) block is S_i S_j
         blocks = out.reshape(n, p, n, p)
@@ -236,34 +241,78 @@ class _Dense(_Symmetric):
         return self._factor.solve(rhs.ravel()).reshape(rhs.shape)
 
 
+class Simplex(WeightedRidge):
+    """Curvatures C_i = w_i(diag π_i − π_iπ_iᵀ) exactly: a factor a class, and one to couple them.
+
+    With A_a = αI + wπ_a K and s = Σ_a √w π_a (Kβ)_a, a vector over points,
+
+        β_a = A_a⁻¹(r_a + √w π_a s),      T s = Σ_a √w π_a (K A_a⁻¹ r_a),
+        T = α Σ_a π_a^½ (αI + S_aKS_a)⁻¹ π_a^½,    S_a² = wπ_a    (because Σ_a π_a = 1).
+
+    Parameters
+    ----------
+    weights, probabilities : ndarray (n,), (n, p)
+        w > 0 and π.
+
+    References
+    ----------
+    Rasmussen, Williams (2006), Gaussian Processes for Machine Learning, Algorithm 3.3.
+    """
+
+    def __init__(self, kernel, weights, probabilities, alpha):
+        self.kernel = kernel
+        probabilities = np.maximum(probabilities, SMALLEST_PROBABILITY)
+        # Every right-hand side that matters is small where the curvature is: dividing is safe.
+        self._classes = _Decoupled(kernel, weights[:, None] * probabilities, alpha, small=0.0)
+        self._mixing = np.sqrt(weights)[:, None] * probabilities
+        self._buffers = kernel.buffer(), kernel.buffer()
+        self._coupling = Cholesky(
+            partial(self._coupling_matrix, np.sqrt(alpha * probabilities), *self._buffers)
+        )
+        self.jitter = max(self._classes.jitter, self._coupling.jitter)
+
+    def _coupling_matrix(self, roots, total, inverse):
+        total[:] = 0
+        with np.errstate(all="ignore"):  # the upper triangles hold whatever was there
+            for factor, root in zip(self._classes.factors, roots.T, strict=True):
+                factor.inverse(inverse)
+                inverse *= root[:, None]
+                inverse *= root
+                total += inverse
+        return total
+
+    def release(self):
+        self._classes.release()
+        self.kernel.give_back(self._buffers)
+
+    def solve(self, rhs):
+        beta = self._classes.solve(rhs)
+        pull = np.sum(self._mixing * self.kernel.times(beta), 1)
+        shared = self._coupling.solve(pull)
+        return beta + self._classes.solve(self._mixing * shared[:, None])
+
+
 class _Iterative(WeightedRidge):
     """Conjugate gradients in the K inner product, where αI + CK is self-adjoint.
 
-    Preconditioned with the diagonal of C. Curvatures that annihilate constants across outputs
-    (softmax) keep solutions orthogonal to them; the preconditioner must be told.
+    Preconditioned with the diagonal of C.
     """
 
     def __init__(self, kernel, curvatures, alpha):
-        self._kernel = kernel
+        self.kernel = kernel
         self._curvatures = curvatures
         self._alpha = alpha
         diagonal = np.diagonal(curvatures, axis1=1, axis2=2).copy()
         self._preconditioner = _Decoupled(kernel, diagonal, alpha)
         self.jitter = self._preconditioner.jitter
-        row_sums = np.abs(curvatures.sum(-1)).max()
-        self._centred = row_sums <= 1e-12 * np.abs(curvatures).max()
 
     def release(self):
         self._preconditioner.release()
 
-    def _precondition(self, r):
-        z = self._preconditioner.solve(r)
-        return z - z.mean(1, keepdims=True) if self._centred else z
-
     def solve(self, rhs):
         beta, residual = np.zeros_like(rhs), rhs.copy()
-        z = self._precondition(residual)
-        direction, Kz = z, self._kernel.times(z)
+        z = self._preconditioner.solve(residual)
+        direction, Kz = z, self.kernel.times(z)
         K_direction = Kz
         rho = np.sum(residual * Kz)
         target = CG_TOLERANCE * np.linalg.norm(rhs)
@@ -281,8 +330,8 @@ class _Iterative(WeightedRidge):
             step = rho / np.sum(image * K_direction)
             beta = beta + step * direction
             residual = residual - step * image
-            z = self._precondition(residual)
-            Kz = self._kernel.times(z)
+            z = self._preconditioner.solve(residual)
+            Kz = self.kernel.times(z)
             rho, previous = np.sum(residual * Kz), rho
             direction = z + (rho / previous) * direction
             K_direction = Kz + (rho / previous) * K_direction
