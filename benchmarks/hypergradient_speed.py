@@ -13,13 +13,13 @@ from pathlib import Path
 
 import jax
 
+import kbo  # first: it sets how long OpenBLAS's idle threads spin, for the rival too
+
 jax.config.update("jax_enable_x64", True)
 
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
-
-import kbo
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report import write_results

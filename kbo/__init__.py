@@ -1,5 +1,6 @@
 """Kernel bilevel optimization: hypergradients through problems posed in spaces of functions."""
 
+from . import _threads as _threads  # before numpy and scipy
 from . import hypergradients, kernels, losses, optimizers, solvers, spaces
 from ._version import __version__
 from .check import check_hypergradient

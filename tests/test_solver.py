@@ -9,7 +9,7 @@ import scipy.optimize
 import kbo
 from kbo import linalg
 from kbo.hypergradients.base import canonical
-from kbo.solvers import weighted_ridge
+from kbo.solvers import coupled
 from tests import helpers
 
 
@@ -69,7 +69,7 @@ def test_logistic_solution_against_scipy(x64):
 
 @pytest.mark.parametrize("limit", [0, 10**6])
 def test_coupled_curvatures_dense_and_iterative(limit, x64, monkeypatch):
-    monkeypatch.setattr(weighted_ridge, "COUPLED_DENSE_LIMIT", limit)
+    monkeypatch.setattr(coupled, "COUPLED_DENSE_LIMIT", limit)
     special, omega = helpers.folds_problem("multinomial")
     # The same loss as a callable: nothing is known of its curvature.
     loss = lambda w, v, t: jax.nn.logsumexp(v) - v[t]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from numbers import Integral, Real
 
@@ -10,59 +9,23 @@ import jax
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from .. import kernels
 from ..function import evaluate_at
 from ..hypergradients.base import arrays, canonical
 from ..hypergradients.implicit import outer_value
 from ..linalg import SingularSystem
-from ..losses import Loss
 from ..minimize import minimize
 from ..optimizers import LBFGS
 from ..result import Status
 from ..solvers import Exact
 from ._folds import bucket, make_folds, pad, thinned
 from ._model import Model, Tunable
+from ._start import start_kernel, tuned_names
+from ._validation import computing
 
-KERNELS = {
-    "gaussian": kernels.Gaussian,
-    "laplacian": kernels.Laplacian,
-    "matern12": kernels.Matern12,
-    "matern32": kernels.Matern32,
-    "matern52": kernels.Matern52,
-    "rational_quadratic": kernels.RationalQuadratic,
-    "linear": kernels.Linear,
-    "polynomial": kernels.Polynomial,
-}
 PREDICT_ROWS = 512
 PROBE_ROWS, PROBE_STEPS, PROBE_TOL, PROBE_REACH = 600, 15, 1e-2, 2.5
-
-
-@contextlib.contextmanager
-def computing(device):
-    """float64 on the device asked for, whatever the process-wide settings.
-
-    Raises
-    ------
-    ValueError
-        For an unknown device name, or a GPU where JAX sees none.
-    """
-    if device not in (None, "cpu", "gpu"):
-        raise ValueError(f"device={device!r} must be None, 'cpu' or 'gpu'")
-    with jax.enable_x64(True):
-        if device is None:
-            yield
-            return
-        try:
-            chosen = jax.devices(device)[0]
-        except RuntimeError as error:
-            raise ValueError(
-                f"device={device!r} but JAX sees no such device: install a GPU build of jaxlib, "
-                "or use device=None"
-            ) from error
-        with jax.default_device(chosen):
-            yield
 
 
 class KernelBilevelBase(BaseEstimator):
@@ -74,57 +37,6 @@ class KernelBilevelBase(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = False
         return tags
-
-    # -- start values ---------------------------------------------------------------------------
-
-    def _input_scale(self, X, weight):
-        """Per-feature units in which the start lengthscale is √d (ARD), or one unit for all."""
-        weight = weight / weight.sum()
-        mean = weight @ X
-        spread = np.sqrt(np.maximum(weight @ (X - mean) ** 2, 0.0))
-        constant = spread <= 1e-12 * np.maximum(np.abs(mean), np.finfo(float).tiny)
-        if self.ard:
-            varying = max(1, int((~constant).sum()))
-            return np.where(constant, np.maximum(np.abs(mean), 1.0), spread) * np.sqrt(varying)
-        total = np.sqrt(np.sum(np.where(constant, 0.0, spread) ** 2))
-        return np.float64(total if total > 0 else 1.0)
-
-    def _start_kernel(self, X, weight):
-        if isinstance(self.kernel, kernels.Kernel):
-            return self.kernel
-        names = [self.kernel] if isinstance(self.kernel, str) else self.kernel
-        if callable(names):
-            return kernels.as_kernel(names)
-        known = isinstance(names, list | tuple) and all(name in KERNELS for name in names)
-        if not known or not names:
-            raise ValueError(
-                f"kernel={self.kernel!r} must be one of {sorted(KERNELS)}, a list of them (a "
-                "mixture), a kbo.kernels.Kernel, or a callable k(x, z)"
-            )
-        scale = self._input_scale(X, weight)
-        if self.lengthscale is not None:
-            scale = np.broadcast_to(np.asarray(self.lengthscale, float), np.shape(scale))
-            if not (np.isfinite(scale).all() and (scale > 0).all()):
-                raise ValueError(f"lengthscale={self.lengthscale!r} must be positive and finite")
-        parts = [KERNELS[name](lengthscale=np.array(scale)) for name in names]
-        if len(parts) == 1:
-            return parts[0]
-        mixture = parts[0] * (1.0 / len(parts))
-        for part in parts[1:]:
-            mixture = mixture + part * (1.0 / len(parts))
-        return mixture
-
-    def _tune(self):
-        if self.tune is None:
-            return None
-        names = [self.tune] if isinstance(self.tune, str) else list(self.tune)
-        known = {
-            "alpha", "lengthscale", "scale", "period", "exponent", "offset", "delta", "width",
-        }
-        unknown = sorted(set(names) - known)
-        if unknown:
-            raise ValueError(f"tune names {unknown}; choose among {sorted(known)}, or None for all")
-        return set(names)
 
     # -- fit ------------------------------------------------------------------------------------
 
@@ -155,10 +67,11 @@ class KernelBilevelBase(BaseEstimator):
         labels : ndarray
             What splitters see as y.
         """
-        tune = self._tune()
+        tune = tuned_names(self.tune)
+        kernel = start_kernel(self.kernel, self.lengthscale, self.ard, X, sample_weight)
         with computing(self.device):
             model = Model(
-                kernel=Tunable.of(self._start_kernel(X, sample_weight), tune),
+                kernel=Tunable.of(kernel, tune),
                 inner_loss=Tunable.of(inner, tune, fixed=("quantile",)),
                 outer_loss=Tunable.of(outer, tune, fixed=("quantile", "delta", "width")),
                 alpha=np.float64(self.alpha),
@@ -312,35 +225,3 @@ def _numbers(tunable, logs) -> dict:
     at = tunable.at(logs, np.exp)
     values = [leaf for leaf, tuned in zip(jax.tree.leaves(at), tunable.tuned, strict=True) if tuned]
     return {name: np.array(value) for name, value in zip(tunable.names(), values, strict=True)}
-
-
-def check_weights(sample_weight, X) -> np.ndarray:
-    """Non-negative float64 weights with a positive sum.
-
-    Raises
-    ------
-    ValueError
-        Otherwise.
-    """
-    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if not weight.sum() > 0:
-        raise ValueError("sample_weight is all zero: give some sample a positive weight")
-    return weight
-
-
-def as_loss(value, named, argument) -> Loss:
-    """A loss by name, a Loss, or a callable ℓ(ω, v, t).
-
-    Raises
-    ------
-    ValueError
-        For anything else.
-    """
-    if isinstance(value, str) and value in named:
-        return named[value]()
-    if callable(value):
-        return value
-    raise ValueError(
-        f"{argument}={value!r} must be one of {sorted(named)}, a kbo.losses.Loss, or a callable "
-        "loss(omega, prediction, target)"
-    )

@@ -9,7 +9,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from .. import losses
-from ._base import KernelBilevelBase, as_loss, check_weights
+from ._base import KernelBilevelBase
+from ._validation import as_loss, check_weights
 
 LOSSES = ("logistic", "squared")
 

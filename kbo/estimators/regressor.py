@@ -7,7 +7,8 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import validate_data
 
 from .. import losses
-from ._base import KernelBilevelBase, as_loss, check_weights
+from ._base import KernelBilevelBase
+from ._validation import as_loss, check_weights
 
 LOSSES = {
     "squared": losses.Squared,

@@ -63,7 +63,8 @@ class Implicit(Method):
             to_device(solution.coefficients), to_device(adjoint.frozen),
             to_device(solution.h_inner), h_outer,
         )
-        grad = jax.tree.map(np.array, _reverse_pass(problem, omega, frozen, shared))
+        known = frozen._replace(gram=solution.gram)
+        grad = jax.tree.map(np.array, _reverse_pass(problem, omega, known, shared))
         value = float(value)
         status = solution.status
         finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))

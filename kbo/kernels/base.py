@@ -24,6 +24,10 @@ class Kernel(eqx.Module):
         """The (n, m) matrix k(x_i, z_j) of (n, d) and (m, d) points."""
         return jax.vmap(lambda xi: jax.vmap(lambda zj: self.evaluate(xi, zj))(z))(x)
 
+    def matrix_from(self, values: jax.Array, x: jax.Array, z: jax.Array) -> jax.Array:
+        """The matrix again, where its ``values`` are known and only derivatives are wanted."""
+        return self.matrix(x, z)
+
     def __add__(self, other):
         return Sum(self, as_kernel(other))
 

@@ -38,6 +38,17 @@ _matern52 = _with_slope(
 )
 
 
+@jax.custom_jvp
+def _gaussian_from(values, s):
+    """exp(−s/2), given."""
+    return values
+
+
+@_gaussian_from.defjvp
+def _gaussian_from_jvp(primals, tangents):
+    return primals[0], -0.5 * primals[0] * tangents[1]
+
+
 class Stationary(Kernel):
     """k(x, z) = φ(s), s = ‖e(x) − e(z)‖². Subclasses define ``profile`` (and may ``embed``).
 
@@ -55,6 +66,12 @@ class Stationary(Kernel):
         """e(x): points (…, d) in the coordinates in which distance is measured."""
         return x / self.lengthscale
 
+    def products(self, x: jax.Array, z: jax.Array) -> jax.Array:
+        """e(x_i)·e(z_j), (n, m)."""
+        if type(self).embed is not Stationary.embed:
+            return self.embed(x) @ self.embed(z).T
+        return (x / self.lengthscale**2) @ z.T  # one product less in the reverse pass
+
     def evaluate(self, x, z):
         # k depends on x − z alone; subtracting first keeps the digits of points far from 0.
         return self.profile(jnp.sum((self.embed(x - z) - self.embed(jnp.zeros_like(z))) ** 2))
@@ -62,10 +79,14 @@ class Stationary(Kernel):
     def matrix(self, x, z):
         if self.rough:
             return super().matrix(x, z)
+        return self.profile(jnp.maximum(self.squared_distances(x, z), 0.0))
+
+    def squared_distances(self, x: jax.Array, z: jax.Array) -> jax.Array:
+        """‖e(x_i) − e(z_j)‖², (n, m), up to rounding: it may be negative."""
         centre = jax.lax.stop_gradient(jnp.mean(z, axis=0))
-        ex, ez = self.embed(x - centre), self.embed(z - centre)
-        s = jnp.sum(ex**2, 1)[:, None] + jnp.sum(ez**2, 1) - 2 * ex @ ez.T
-        return self.profile(jnp.maximum(s, 0.0))
+        x, z = x - centre, z - centre
+        ex, ez = self.embed(x), self.embed(z)
+        return jnp.sum(ex**2, 1)[:, None] + jnp.sum(ez**2, 1) - 2 * self.products(x, z)
 
 
 class Gaussian(Stationary):
@@ -75,6 +96,9 @@ class Gaussian(Stationary):
 
     def profile(self, s):
         return jnp.exp(-0.5 * s)
+
+    def matrix_from(self, values, x, z):
+        return _gaussian_from(values, self.squared_distances(x, z))
 
 
 class Matern12(Stationary):

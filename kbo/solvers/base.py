@@ -6,6 +6,7 @@ import abc
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
 import numpy as np
 
 from ..result import Status
@@ -23,6 +24,8 @@ class InnerSolution(abc.ABC):
     status : Status
     state : object
         Warm start for a later solve.
+    gram : jax.Array or None
+        See kbo.spaces.base.Frozen; the next solve with this ``state`` overwrites it.
     """
 
     h_inner: np.ndarray
@@ -32,6 +35,7 @@ class InnerSolution(abc.ABC):
     jitter: float
     status: Status
     state: Any
+    gram: jax.Array | None
 
     @abc.abstractmethod
     def adjoint(self, slopes: np.ndarray) -> AdjointSolution:

@@ -11,8 +11,11 @@ import numpy as np
 from ..linalg import SingularSystem
 from ..losses import Loss
 from ..result import Status
+from ..spaces import RKHS, FeatureSpace
 from .base import InnerSolution, Solver
-from .systems import Workspace, build_system, host
+from .feature_system import FeatureSystem
+from .kernel_system import KernelSystem, Workspace
+from .systems import host
 
 ARMIJO = 1e-4
 SMALLEST_STEP = 2.0**-40
@@ -41,6 +44,22 @@ def share_points(problem, omega) -> bool:
     if inner.x is outer.x:
         return True
     return inner.x.shape == outer.x.shape and np.array_equal(inner.x, outer.x)
+
+
+def _build_system(problem, omega, shared, workspace):
+    """The system of the problem's space at ω.
+
+    Raises
+    ------
+    ValueError
+        If the exact solver does not know the space.
+    """
+    space = problem.space(omega) if callable(problem.space) else problem.space
+    if isinstance(space, RKHS):
+        return KernelSystem(problem, omega, shared, workspace)
+    if isinstance(space, FeatureSpace):
+        return FeatureSystem(problem, omega, shared)
+    raise ValueError(f"space={type(space).__name__} has no exact solver: use RKHS or FeatureSpace")
 
 
 class Exact(Solver):
@@ -91,7 +110,7 @@ class ExactSolution(InnerSolution):
         self._options, self._problem, self._omega = options, problem, omega
         self.shared = share_points(problem, omega)
         self.state = state or Workspace()
-        self._system = build_system(problem, omega, self.shared, self.state)
+        self._system = _build_system(problem, omega, self.shared, self.state)
         self._dtype = self._data_dtype()
         loss = problem.inner_loss
         self._constant = isinstance(loss, Loss) and loss.constant_curvature
@@ -99,6 +118,7 @@ class ExactSolution(InnerSolution):
         self._solve_from(self.state.values)
         self.h_outer = self._system.outer_values(self.coefficients, self.h_inner)
         self.state.values = self.h_inner
+        self.gram = self._system.gram
 
     def _data_dtype(self):
         data = self._problem.inner_data

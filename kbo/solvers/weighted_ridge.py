@@ -1,8 +1,8 @@
 """The one linear operator, solved again and again: curvature-weighted ridge systems.
 
 Curvatures C_i = w_i ∂²ℓ_i are p×p blocks. Where they are multiples of the identity one
-factorisation serves every output; where they are diagonal the outputs decouple; otherwise the
-system is solved as a whole, or by conjugate gradients preconditioned with the decoupled one.
+factorisation serves every output; where they are diagonal the outputs decouple. The module
+``coupled`` has the rest.
 """
 
 from __future__ import annotations
@@ -12,11 +12,8 @@ from functools import partial
 
 import numpy as np
 
-from ..linalg import Cholesky, SingularSystem, outer_product, symmetric_product
+from ..linalg import Cholesky, symmetric_product
 
-COUPLED_DENSE_LIMIT = 1500  # unknowns up to which a coupled system is factorised as a whole
-CG_TOLERANCE = 1e-14
-SMALLEST_PROBABILITY = 1e-30
 SMALL_CURVATURE = 1e-6  # of the largest: below it, dividing by the curvature loses digits
 
 
@@ -29,7 +26,7 @@ def decouple(curvatures):
     return diagonal[:, 0].copy() if (diagonal == diagonal[:, :1]).all() else diagonal.copy()
 
 
-class _Root:
+class Root:
     """S with S² = C, and its pseudo-inverse on the well-determined part.
 
     Parameters
@@ -140,22 +137,12 @@ class SubGram:
         return symmetric_product(self._gram, scattered)[self.support]
 
 
-def weighted_ridge(kernel: SubGram, curvatures, alpha) -> WeightedRidge:
-    """The solver for these curvatures (n, p, p) and this α."""
-    curvatures = decouple(curvatures)
-    if curvatures.ndim < 3:
-        return _Decoupled(kernel, curvatures, alpha)
-    if curvatures.shape[0] * curvatures.shape[1] <= COUPLED_DENSE_LIMIT:
-        return _Dense(kernel, curvatures, alpha)
-    return _Iterative(kernel, curvatures, alpha)
-
-
-class _Symmetric(WeightedRidge):
+class Symmetric(WeightedRidge):
     """S(αI + SKS)⁻¹S⁺ where S is invertible, corrected where it is not (Woodbury)."""
 
     def __init__(self, kernel, curvatures, alpha, small=SMALL_CURVATURE):
         self.kernel = kernel
-        self._root = _Root(curvatures, small)
+        self._root = Root(curvatures, small)
         self._alpha = alpha
         self._buffers = []
 
@@ -181,7 +168,7 @@ class _Symmetric(WeightedRidge):
         return beta + (rest - root.times(through)) / self._alpha
 
 
-class _Decoupled(_Symmetric):
+class Decoupled(Symmetric):
     """One factor for all outputs, or one for each, of αI + SKS."""
 
     def __init__(self, kernel, curvatures, alpha, small=SMALL_CURVATURE):
@@ -196,12 +183,12 @@ class _Decoupled(_Symmetric):
     def _matrix(self, s, out):
         """αI + SKS for one diagonal S."""
         self.kernel.copy_to(out)
-        if not self._root.uniform:
-            with np.errstate(all="ignore"):  # the upper triangle holds whatever was there
+        with np.errstate(all="ignore"):  # the upper triangle holds whatever was there
+            if not self._root.uniform:
                 out *= s[:, None]
                 out *= s
-        elif s[0] != 1.0:
-            out *= s[0] ** 2
+            elif s[0] != 1.0:
+                out *= s[0] ** 2
         out.flat[:: len(out) + 1] += self._alpha
         return out
 
@@ -215,126 +202,3 @@ def solve_columns(factors, rhs):
         return factors[0].solve(rhs)
     columns = [factor.solve(column) for factor, column in zip(factors, rhs.T, strict=True)]
     return np.stack(columns, axis=1)
-
-
-class _Dense(_Symmetric):
-    """The whole np × np matrix αI + S(K⊗I)S."""
-
-    def __init__(self, kernel, curvatures, alpha):
-        super().__init__(kernel, curvatures, alpha)
-        p = curvatures.shape[-1]
-        self._factor = Cholesky(partial(self._matrix, self._buffer(p), self._buffer()))
-        self.jitter = self._factor.jitter
-
-    def _matrix(self, out, K):
-        n, p, _ = self._root.root.shape
-        self.kernel.copy_to(K)
-        S = self._root.root.reshape(n * p, p)
-        outer_product(S, out)  # its (i, j) block is S_i S_j
-        blocks = out.reshape(n, p, n, p)
-        with np.errstate(all="ignore"):  # the upper triangles hold whatever was there
-            blocks *= K[:, None, :, None]
-        out.flat[:: n * p + 1] += self._alpha
-        return out
-
-    def _solve_symmetric(self, rhs):
-        return self._factor.solve(rhs.ravel()).reshape(rhs.shape)
-
-
-class Simplex(WeightedRidge):
-    """Curvatures C_i = w_i(diag π_i − π_iπ_iᵀ) exactly: a factor a class, and one to couple them.
-
-    With A_a = αI + wπ_a K and s = Σ_a √w π_a (Kβ)_a, a vector over points,
-
-        β_a = A_a⁻¹(r_a + √w π_a s),      T s = Σ_a √w π_a (K A_a⁻¹ r_a),
-        T = α Σ_a π_a^½ (αI + S_aKS_a)⁻¹ π_a^½,    S_a² = wπ_a    (because Σ_a π_a = 1).
-
-    Parameters
-    ----------
-    weights, probabilities : ndarray (n,), (n, p)
-        w > 0 and π.
-
-    References
-    ----------
-    Rasmussen, Williams (2006), Gaussian Processes for Machine Learning, Algorithm 3.3.
-    """
-
-    def __init__(self, kernel, weights, probabilities, alpha):
-        self.kernel = kernel
-        probabilities = np.maximum(probabilities, SMALLEST_PROBABILITY)
-        # Every right-hand side that matters is small where the curvature is: dividing is safe.
-        self._classes = _Decoupled(kernel, weights[:, None] * probabilities, alpha, small=0.0)
-        self._mixing = np.sqrt(weights)[:, None] * probabilities
-        self._buffers = kernel.buffer(), kernel.buffer()
-        self._coupling = Cholesky(
-            partial(self._coupling_matrix, np.sqrt(alpha * probabilities), *self._buffers)
-        )
-        self.jitter = max(self._classes.jitter, self._coupling.jitter)
-
-    def _coupling_matrix(self, roots, total, inverse):
-        total[:] = 0
-        with np.errstate(all="ignore"):  # the upper triangles hold whatever was there
-            for factor, root in zip(self._classes.factors, roots.T, strict=True):
-                factor.inverse(inverse)
-                inverse *= root[:, None]
-                inverse *= root
-                total += inverse
-        return total
-
-    def release(self):
-        self._classes.release()
-        self.kernel.give_back(self._buffers)
-
-    def solve(self, rhs):
-        beta = self._classes.solve(rhs)
-        pull = np.sum(self._mixing * self.kernel.times(beta), 1)
-        shared = self._coupling.solve(pull)
-        return beta + self._classes.solve(self._mixing * shared[:, None])
-
-
-class _Iterative(WeightedRidge):
-    """Conjugate gradients in the K inner product, where αI + CK is self-adjoint.
-
-    Preconditioned with the diagonal of C.
-    """
-
-    def __init__(self, kernel, curvatures, alpha):
-        self.kernel = kernel
-        self._curvatures = curvatures
-        self._alpha = alpha
-        diagonal = np.diagonal(curvatures, axis1=1, axis2=2).copy()
-        self._preconditioner = _Decoupled(kernel, diagonal, alpha)
-        self.jitter = self._preconditioner.jitter
-
-    def release(self):
-        self._preconditioner.release()
-
-    def solve(self, rhs):
-        beta, residual = np.zeros_like(rhs), rhs.copy()
-        z = self._preconditioner.solve(residual)
-        direction, Kz = z, self.kernel.times(z)
-        K_direction = Kz
-        rho = np.sum(residual * Kz)
-        target = CG_TOLERANCE * np.linalg.norm(rhs)
-        best = np.inf
-        for _ in range(10 * rhs.shape[1] + 200):
-            norm = np.linalg.norm(residual)
-            if norm <= target or rho <= 0:
-                return beta
-            best = min(best, norm)
-            if norm > 1e3 * best:
-                break
-            image = self._alpha * direction + np.einsum(
-                "iab,ib->ia", self._curvatures, K_direction
-            )
-            step = rho / np.sum(image * K_direction)
-            beta = beta + step * direction
-            residual = residual - step * image
-            z = self._preconditioner.solve(residual)
-            Kz = self.kernel.times(z)
-            rho, previous = np.sum(residual * Kz), rho
-            direction = z + (rho / previous) * direction
-            K_direction = Kz + (rho / previous) * K_direction
-        if np.linalg.norm(residual) <= 1e6 * target:
-            return beta
-        raise SingularSystem("conjugate gradients stalled on the coupled system")

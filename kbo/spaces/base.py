@@ -1,4 +1,4 @@
-"""What a space owes the rest: Λ's ingredients, with the functions frozen as DESIGN asks."""
+"""What a space owes the rest: Λ's ingredients, with the functions frozen."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ class Frozen(NamedTuple):
         The space's own representation (RKHS: coefficients of h and *values* of a).
     h_inner, h_outer : array (F, n, p), (F, m, p)
         Values at the present ω, so that differentiation need not compute them again.
+    gram : array or None
+        What ``kbo.linalg.gram`` wrote for the inner points at the present ω, if it is still known.
     """
 
     h: jax.Array
     a: jax.Array
     h_inner: jax.Array
     h_outer: jax.Array
+    gram: jax.Array | None = None
 
 
 class Evaluations(NamedTuple):

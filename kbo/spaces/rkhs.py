@@ -30,7 +30,8 @@ class RKHS(Space):
         # Residual form: the coefficients of h and the values of a stay fixed, the kernel moves.
         F = frozen.h.shape[0]
         flat = replicates_last(frozen.h)
-        inner = replicates_first(linalg.symmetric_matmul(self.kernel, x_inner, flat), F)
+        inner = linalg.symmetric_matmul(self.kernel, x_inner, flat, frozen.gram)
+        inner = replicates_first(inner, F)
         h_inner = linalg.with_known_value(frozen.h_inner, inner)
         if x_outer is None:
             h_outer = h_inner

@@ -1,0 +1,84 @@
+"""Where tuning starts: kernels by name, in the units of the data."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import kernels
+
+KERNELS = {
+    "gaussian": kernels.Gaussian,
+    "laplacian": kernels.Laplacian,
+    "matern12": kernels.Matern12,
+    "matern32": kernels.Matern32,
+    "matern52": kernels.Matern52,
+    "rational_quadratic": kernels.RationalQuadratic,
+    "linear": kernels.Linear,
+    "polynomial": kernels.Polynomial,
+}
+
+
+def input_scale(X, weight, ard):
+    """Per-feature units in which the start lengthscale is √d (ARD), or one unit for all."""
+    weight = weight / weight.sum()
+    mean = weight @ X
+    spread = np.sqrt(np.maximum(weight @ (X - mean) ** 2, 0.0))
+    constant = spread <= 1e-12 * np.maximum(np.abs(mean), np.finfo(float).tiny)
+    if ard:
+        varying = max(1, int((~constant).sum()))
+        return np.where(constant, np.maximum(np.abs(mean), 1.0), spread) * np.sqrt(varying)
+    total = np.sqrt(np.sum(np.where(constant, 0.0, spread) ** 2))
+    return np.float64(total if total > 0 else 1.0)
+
+
+def start_kernel(kernel, lengthscale, ard, X, weight) -> kernels.Kernel:
+    """The kernel with its start values, from the estimators' parameters of these names.
+
+    Raises
+    ------
+    ValueError
+        For an unknown kernel, or a lengthscale that is not positive.
+    """
+    if isinstance(kernel, kernels.Kernel):
+        return kernel
+    names = [kernel] if isinstance(kernel, str) else kernel
+    if callable(names):
+        return kernels.as_kernel(names)
+    known = isinstance(names, list | tuple) and all(name in KERNELS for name in names)
+    if not known or not names:
+        raise ValueError(
+            f"kernel={kernel!r} must be one of {sorted(KERNELS)}, a list of them (a "
+            "mixture), a kbo.kernels.Kernel, or a callable k(x, z)"
+        )
+    scale = input_scale(X, weight, ard)
+    if lengthscale is not None:
+        scale = np.broadcast_to(np.asarray(lengthscale, float), np.shape(scale))
+        if not (np.isfinite(scale).all() and (scale > 0).all()):
+            raise ValueError(f"lengthscale={lengthscale!r} must be positive and finite")
+    parts = [KERNELS[name](lengthscale=np.array(scale)) for name in names]
+    if len(parts) == 1:
+        return parts[0]
+    mixture = parts[0] * (1.0 / len(parts))
+    for part in parts[1:]:
+        mixture = mixture + part * (1.0 / len(parts))
+    return mixture
+
+
+def tuned_names(tune):
+    """The estimators' parameter ``tune`` as a set of names, or None for all.
+
+    Raises
+    ------
+    ValueError
+        For a name that no parameter has.
+    """
+    if tune is None:
+        return None
+    names = [tune] if isinstance(tune, str) else list(tune)
+    known = {
+        "alpha", "lengthscale", "scale", "period", "exponent", "offset", "delta", "width",
+    }
+    unknown = sorted(set(names) - known)
+    if unknown:
+        raise ValueError(f"tune names {unknown}; choose among {sorted(known)}, or None for all")
+    return set(names)
