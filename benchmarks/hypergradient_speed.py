@@ -11,9 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-import jax
-
 import kbo  # first: it sets how long OpenBLAS's idle threads spin, for the rival too
+
+# isort: split
+import jax
 
 jax.config.update("jax_enable_x64", True)
 

@@ -13,14 +13,15 @@ import time
 import warnings
 from pathlib import Path
 
+# First: it sets how long OpenBLAS's idle threads spin, for the rivals too.
+from kbo import KernelBilevelRegressor  # isort: split
+
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import GridSearchCV, KFold
-
-from kbo import KernelBilevelRegressor
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report import write_results

@@ -35,9 +35,17 @@ SMALL = (DIABETES[0][:120] * 20, DIABETES[1][:120])
 
 @parametrize_with_checks([
     KernelBilevelRegressor(max_iter=10),
-    KernelBilevelClassifier(max_iter=10, n_restarts=0),
+    KernelBilevelClassifier(max_iter=10),
 ])
 def test_scikit_learn_checks(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([KernelBilevelRegressor(), KernelBilevelClassifier()])
+def test_scikit_learn_checks_with_all_defaults(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         check(estimator)
@@ -135,7 +143,7 @@ def test_weights_are_repetitions_in_both_losses():
     ]
     # With ARD and without, and for a Newton loss.
     for options in ({}, {"ard": False}, {"loss": "huber"}):
-        make = lambda cv, o=options: KernelBilevelRegressor(cv=cv, max_iter=4, n_restarts=0, **o)
+        make = lambda cv, o=options: KernelBilevelRegressor(cv=cv, max_iter=4, **o)
         weighted = make(splits(np.arange(40))).fit(X, y, sample_weight=weight)
         twice = make(splits(repeated)).fit(X[repeated], y[repeated])
         np.testing.assert_allclose(weighted.predict(X), twice.predict(X), rtol=1e-7)
@@ -205,7 +213,7 @@ def test_forty_sample_sizes_cost_at_most_six_compilations():
 
     def run():
         for n in sizes:
-            KernelBilevelRegressor(max_iter=1, n_restarts=0).fit(X[:n], y[:n]).predict(X[: n // 2])
+            KernelBilevelRegressor(max_iter=1).fit(X[:n], y[:n]).predict(X[: n // 2])
 
     found = compilations(run)
     assert found, "nothing was counted"
@@ -313,6 +321,22 @@ def test_settable_parameters_search_and_workers():
     assert np.isfinite(scores["test_score"]).all()
 
 
+def test_restarts_keep_the_best_end():
+    X, y = SMALL
+    alone, best = (KernelBilevelRegressor(n_restarts=k).fit(X, y) for k in (0, 2))
+    assert best.criterion_ <= alone.criterion_
+    assert best.criterion_ == min(step["value"] for step in best.history_)
+    assert [step["restart"] for step in best.history_] == sorted(s["restart"] for s in best.history_)
+    assert {step["restart"] for step in best.history_} == {0, 1, 2}
+    assert best.criterion_start_ == best.history_[0]["value"] == alone.criterion_start_
+    for name in ("seconds", "evaluations"):
+        values = [step[name] for step in best.history_]
+        assert values == sorted(values)
+    starts = [next(s for s in best.history_ if s["restart"] == k)["lengthscale"] for k in range(3)]
+    np.testing.assert_allclose(starts[1], starts[0] / 2)
+    np.testing.assert_allclose(starts[2], starts[0] / 4)
+
+
 def test_random_state_shuffles_folds():
     X, y = SMALL
     make = lambda s: KernelBilevelRegressor(max_iter=2, random_state=s).fit(X, y).criterion_
@@ -337,12 +361,12 @@ def test_callback_verbose_and_checkpoint(tmp_path, capsys):
     KernelBilevelRegressor(max_iter=2, verbose=1).fit(X, y)
     assert "kbo.minimize" in capsys.readouterr().err
     path = tmp_path / "search"
-    first = KernelBilevelRegressor(checkpoint=path).fit(X, y)
+    first = KernelBilevelRegressor(n_restarts=1, checkpoint=path).fit(X, y)
     evaluated = first.n_evaluations_
-    again = KernelBilevelRegressor(checkpoint=path).fit(X, y)
+    again = KernelBilevelRegressor(n_restarts=1, checkpoint=path).fit(X, y)
     np.testing.assert_array_equal(first.predict(X), again.predict(X))
     assert again.n_evaluations_ == evaluated
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["search.all", "search.probe0", "search.probe1"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["search", "search.1"]
 
 
 @pytest.mark.parametrize(

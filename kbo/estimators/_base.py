@@ -13,19 +13,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..function import evaluate_at
 from ..hypergradients.base import arrays, canonical
-from ..hypergradients.implicit import outer_value
 from ..linalg import SingularSystem
 from ..minimize import minimize
 from ..optimizers import LBFGS
 from ..result import Status
 from ..solvers import Exact
-from ._folds import bucket, make_folds, pad, thinned
+from ._folds import bucket, make_folds, pad
 from ._model import Model, Tunable
 from ._start import start_kernel, tuned_names
 from ._validation import computing
 
 PREDICT_ROWS = 512
-PROBE_ROWS, PROBE_STEPS, PROBE_TOL, PROBE_REACH = 600, 15, 1e-2, 2.5
 
 
 class KernelBilevelBase(BaseEstimator):
@@ -92,73 +90,51 @@ class KernelBilevelBase(BaseEstimator):
         return self
 
     def _search(self, model, folds, X, targets):
-        """Probe a few starts on a part of the first fold, then minimise over all from the best.
-
-        The part costs little and has a similar landscape; what is kept is judged by the full
-        criterion, against the plain start.
-        """
+        """The best end of a search from the start, and from ``n_restarts`` others."""
         X, targets = X[folds.order], tuple(target[folds.order] for target in targets)
         problem = _padded_problem(model, X, targets, folds.train, folds.test)
         bounds = model.bounds(X)
-        start = omega = model.start()
-        self.n_evaluations_ = 0
-        if self.n_restarts and len(folds.train) > 1:
-            train, test = folds.train[0], folds.test[0]
-            part = np.flatnonzero((test > 0) | (train > 0) & thinned(train > 0, PROBE_ROWS))
-            probe = _padded_problem(
-                model, X[part], tuple(target[part] for target in targets),
-                train[None, part] * (train.sum() / train[part].sum()), test[None, part],
-            )
-            candidates = [start]
-            for k in range(self.n_restarts + 1):
-                found = self._minimize(model, probe, model.shorter(k), bounds, f"probe{k}")
-                candidates.append(model.nearer(found.omega, PROBE_REACH))
-            omega = self._best(problem, candidates)
-        result = self._minimize(model, problem, omega, bounds, "all")
-        self.n_iter_ = max(1, result.n_steps)
-        self.status_ = result.status.name
-        self.criterion_ = float(result.value)
-        if omega is start:
-            self.criterion_start_ = self.history_[0]["value"] if self.history_ else np.inf
-        if not result.status.ok and result.status is not Status.STOPPED:
-            if self.error_score == "raise" and not result.status.usable:
-                raise ValueError(f"tuning failed: {result.status}")
-            warnings.warn(str(result.status), ConvergenceWarning, stacklevel=4)
-        return result.omega
+        best, self.n_evaluations_, self.history_ = None, 0, []
+        for k in range(self.n_restarts + 1):
+            result = self._minimize(model, problem, bounds, k)
+            self.n_evaluations_ += result.n_evaluations
+            if k == 0:
+                self.criterion_start_ = self.history_[0]["value"] if self.history_ else np.inf
+            if best is None or result.value < best.value:
+                best = result
+            if result.status is Status.STOPPED:
+                break
+        self.n_iter_ = max(1, best.n_steps)
+        self.status_ = best.status.name
+        self.criterion_ = float(best.value)
+        if not best.status.ok and best.status is not Status.STOPPED:
+            if self.error_score == "raise" and not best.status.usable:
+                raise ValueError(f"tuning failed: {best.status}")
+            warnings.warn(str(best.status), ConvergenceWarning, stacklevel=4)
+        return best.omega
 
-    def _minimize(self, model, problem, omega, bounds, stage):
-        last = stage == "all"
+    def _minimize(self, model, problem, bounds, restart):
         nonnegative = self._log_criterion and getattr(model.outer_loss.base, "nonnegative", False)
-        result = minimize(
-            problem, omega, bounds=bounds, throw=False,
-            optimizer=LBFGS(
-                self.max_iter if last else min(PROBE_STEPS, self.max_iter),
-                tol=0.0, ftol=self.tol if last else max(PROBE_TOL, self.tol), log=nonnegative,
-            ),
-            callback=self._record(model) if last else None,
-            progress=last and self.verbose > 0,
-            checkpoint=None if self.checkpoint is None else f"{self.checkpoint}.{stage}",
+        checkpoint = self.checkpoint
+        if checkpoint is not None and restart:
+            checkpoint = f"{checkpoint}.{restart}"
+        return minimize(
+            problem, model.shorter(restart), bounds=bounds, throw=False,
+            optimizer=LBFGS(self.max_iter, tol=0.0, ftol=self.tol, log=nonnegative),
+            callback=self._record(model, restart), progress=self.verbose > 0,
+            checkpoint=checkpoint,
         )
-        self.n_evaluations_ += result.n_evaluations
-        return result
 
-    def _best(self, problem, candidates):
-        values, state = [], None
-        for omega in candidates:
-            try:
-                value, status, state = outer_value(*canonical(problem, omega), Exact(), state)
-                values.append(value if status.usable and np.isfinite(value) else np.inf)
-            except SingularSystem:
-                values.append(np.inf)
-        self.criterion_start_ = float(values[0])
-        return candidates[int(np.argmin(values))]
+    def _record(self, model, restart):
+        earlier = self.history_[-1]["seconds"] if self.history_ else 0.0
+        evaluations = self.n_evaluations_
 
-    def _record(self, model):
         def record(step):
             kernel = model.kernel_at(step.omega)
             entry = {
-                "value": step.value, "grad_norm": step.grad_norm, "seconds": step.seconds,
-                "evaluations": step.evaluations, "alpha": self._alpha(model, step.omega),
+                "restart": restart, "value": step.value, "grad_norm": step.grad_norm,
+                "seconds": earlier + step.seconds, "evaluations": evaluations + step.evaluations,
+                "alpha": self._alpha(model, step.omega),
                 "lengthscale": getattr(kernel, "lengthscale", None),
             }
             self.history_.append(entry)

@@ -25,14 +25,6 @@ def pad(array, size):
     return np.concatenate([array, np.repeat(array[:1], extra, axis=0)]) if extra else array
 
 
-def thinned(mask, most):
-    """Every k-th of the true entries of ``mask``, k the least that leaves at most ``most``."""
-    rows = np.flatnonzero(mask)
-    kept = np.zeros(len(mask), bool)
-    kept[rows[:: max(1, -(-len(rows) // most))]] = True
-    return kept
-
-
 class Folds(NamedTuple):
     """Cross-validation as one problem with F replicates.
 

@@ -173,10 +173,6 @@ class Model(eqx.Module):
         ]
         return omega
 
-    def nearer(self, omega, reach):
-        """ω with the kernel's logs within ±reach: back from plateaus where nothing matters."""
-        return {**omega, "kernel": [np.clip(log, -reach, reach) for log in omega["kernel"]]}
-
     def bounds(self, X):
         """Logs within ±9 of the start, the inner loss's within ±3; alpha where all is well posed.
 

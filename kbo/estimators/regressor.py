@@ -62,18 +62,19 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         None means 5 folds.
     max_iter : int, default 100
         Accepted steps of the outer optimiser.
-    tol : float, default 1e-3
-        The search stops when a step lowers the criterion by at most this fraction.
-    n_restarts : int, default 1
-        The search first probes, on the first fold alone, the start and n_restarts starts of
-        successively halved lengthscales, and goes on from the best; 0 begins at the start.
+    tol : float, default 2e-3
+        The search stops when two steps running lower the criterion by at most this fraction.
+    n_restarts : int, default 0
+        Further searches, from starts whose lengthscales are divided by 2, 4, …; the best of all
+        ends is kept.
     random_state : None, int or RandomState
         Shuffles the folds when ``cv`` is None or an int; None keeps the order of the samples.
     device : None, "cpu" or "gpu"
     callback : callable or None
         Called with a dict for the start and each step; a true result stops the search.
     checkpoint : path or None
-        A file from which a killed ``fit`` with the same arguments resumes exactly.
+        A file from which a killed ``fit`` with the same arguments resumes exactly; restarts
+        append .1, .2, … to its name.
     error_score : "raise" or number
         What to do when no finite criterion can be had at all: raise, or warn and keep the start.
     verbose : int
@@ -90,6 +91,7 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     criterion_, criterion_start_ : float
         L at the end (never above the start's) and at the start.
     history_ : list of dict
+        What ``callback`` was given: the starts and the accepted steps, in order.
     n_iter_, n_evaluations_, n_splits_ : int
     status_ : str
     n_features_in_, feature_names_in_
@@ -108,8 +110,8 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
 
     def __init__(
         self, kernel="gaussian", *, loss="squared", outer_loss=None, quantile=0.5, alpha=0.01,
-        lengthscale=None, ard=True, tune=None, cv=None, max_iter=100, tol=1e-3,
-        n_restarts=1, random_state=None, device=None, callback=None, checkpoint=None,
+        lengthscale=None, ard=True, tune=None, cv=None, max_iter=100, tol=2e-3,
+        n_restarts=0, random_state=None, device=None, callback=None, checkpoint=None,
         error_score=np.nan, verbose=0,
     ):
         self.kernel = kernel
