@@ -267,13 +267,9 @@ def _flat_bounds(bounds, omega0):
 def _like(side, omega0):
     if np.ndim(side) == 0 and not isinstance(side, dict | list | tuple):
         side = jax.tree.map(lambda leaf: side, omega0)
-    filled = jax.tree.map(lambda b, leaf: np.broadcast_to(float_array(b), leaf.shape), side, omega0)
+    fill = lambda bound, leaf: np.broadcast_to(np.asarray(bound, float), leaf.shape)  # noqa: E731
+    filled = jax.tree.map(fill, side, omega0)
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(filled)])
-
-
-def float_array(value) -> np.ndarray:
-    """``value`` as a float64 array."""
-    return np.asarray(value, float)
 
 
 def _fingerprint(problem, start, *settings) -> str:

@@ -167,9 +167,11 @@ class GradientDescent(Optimizer):
         value, grad = evaluate(omega)
         if not np.isfinite(value):
             return Status.NON_FINITE
-        for _ in range(self.max_steps):
+        for taken in range(self.max_steps + 1):
             if _stationary(omega, grad, lower, upper, self.tol):
                 return Status.CONVERGED
+            if taken == self.max_steps:
+                return Status.STEPS_EXHAUSTED
             step = self.step
             while True:
                 candidate = np.clip(omega - step * grad, lower, upper)
@@ -181,8 +183,6 @@ class GradientDescent(Optimizer):
                 step *= self.shrink
             omega, value, grad = candidate, new_value, new_grad
             report(omega)
-        done = _stationary(omega, grad, lower, upper, self.tol)
-        return Status.CONVERGED if done else Status.STEPS_EXHAUSTED
 
 
 class Optax(Optimizer):
@@ -205,9 +205,11 @@ class Optax(Optimizer):
         if not np.isfinite(value):
             return Status.NON_FINITE
         state = self.transformation.init(jnp.asarray(omega))
-        for _ in range(self.max_steps):
+        for taken in range(self.max_steps + 1):
             if _stationary(omega, grad, lower, upper, self.tol):
                 return Status.CONVERGED
+            if taken == self.max_steps:
+                return Status.STEPS_EXHAUSTED
             update, state = self.transformation.update(
                 jnp.asarray(grad), state, jnp.asarray(omega)
             )
@@ -222,5 +224,3 @@ class Optax(Optimizer):
                     return Status.NON_FINITE
             omega, grad = candidate, new_grad
             report(omega)
-        done = _stationary(omega, grad, lower, upper, self.tol)
-        return Status.CONVERGED if done else Status.STEPS_EXHAUSTED

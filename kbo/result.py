@@ -127,8 +127,9 @@ class Hypergradient:
     def error_bound(self) -> float:
         """A bound on ‖grad − ∇L(ω)‖₂ from the two residuals; computed when first asked for.
 
-        Strict (up to rounding) when both losses are squared; to first order in the residuals
-        otherwise. NaN-free: where no bound is known (finite differences) it is infinite.
+        When both losses are squared nothing is left out (up to rounding and the margins with which
+        three operator norms are estimated); otherwise it holds to first order in the residuals.
+        Infinite where no bound is known (finite differences).
         """
         if "bound" not in self.__dict__:
             object.__setattr__(self, "bound", np.inf if self._bound is None else self._bound())

@@ -61,10 +61,11 @@ def space_of(name):
 
 
 SPACES = [*KERNELS, "features"]
-SOLVERS = {"exact": kbo.solvers.Exact()}
+SOLVERS = {"exact": kbo.solvers.Exact(), "exact_tight": kbo.solvers.Exact(max_newton=50, tol=1e-13)}
 HYPERGRADIENTS = {
     "implicit": kbo.hypergradients.Implicit(),
     "finite_difference": kbo.hypergradients.FiniteDifference(),
+    "second_order_difference": kbo.hypergradients.FiniteDifference(step=1e-5, order=2),
 }
 
 

@@ -1,6 +1,8 @@
 """The command line on bundled data, on files, and on bad input."""
 
 import json
+import subprocess
+import sys
 
 import joblib
 import numpy as np
@@ -37,6 +39,16 @@ def test_diabetes_end_to_end(tmp_path, capsys):
 def test_other_bundled_sets(dataset, tmp_path):
     extra = ["--loss", "squared"] if dataset == "wine" else ["--no-ard", "--cv", "3"]
     assert run("--dataset", dataset, *extra, out=tmp_path) == 0
+
+
+def test_a_reader_that_leaves_is_no_error(tmp_path):
+    command = [sys.executable, "-m", "kbo.cli", "tune", "--dataset", "linnerud", *FAST]
+    process = subprocess.Popen(
+        [*command, "--output", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+    assert process.wait() == 141
 
 
 def table(n=80):

@@ -127,6 +127,19 @@ def test_predictions_are_those_of_kernel_ridge(kernel, params, x64):
     np.testing.assert_allclose(hg.inner(x_out), expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("loss", ["squared_vector", "logistic"])
+@pytest.mark.parametrize("method", helpers.HYPERGRADIENTS)
+@pytest.mark.parametrize("solver", helpers.SOLVERS)
+def test_every_solver_and_method_agree(solver, method, loss, x64):
+    problem, omega = helpers.folds_problem(loss)
+    reference = kbo.value_and_hypergradient(problem, omega)
+    found = kbo.value_and_hypergradient(
+        problem, omega, solver=helpers.SOLVERS[solver], method=helpers.HYPERGRADIENTS[method]
+    )
+    np.testing.assert_allclose(found.value, reference.value, rtol=1e-12)
+    np.testing.assert_allclose(helpers.flat(found.grad), helpers.flat(reference.grad), rtol=1e-7, atol=1e-9)
+
+
 def float32_and_float64_gradients():
     rng = np.random.default_rng(0)
     x, x_out = rng.normal(size=(400, 3)), rng.normal(size=(200, 3))
@@ -167,9 +180,14 @@ def test_single_precision_warns_where_the_ridge_is_small():
 
 
 @pytest.mark.parametrize("space", ["gaussian", "features"])
-@pytest.mark.parametrize("loss", ["squared", "logistic"])
-def test_error_bound_covers_inexact_solutions(space, loss, x64):
-    """Perturb both solutions; the bound must cover the error they cause, and not absurdly."""
+@pytest.mark.parametrize(
+    ("loss", "size"), [("squared", 1e-6), ("squared", 0.1), ("squared", 10.0), ("logistic", 1e-6)]
+)
+def test_error_bound_covers_inexact_solutions(space, loss, size, x64):
+    """Perturb both solutions; the bound must cover the error they cause, and not absurdly.
+
+    For squared losses it must hold however large the perturbation.
+    """
     from kbo.hypergradients.base import canonical
     from kbo.hypergradients.bounds import error_bound
     from kbo.hypergradients.implicit import _outer, _reverse_pass
@@ -184,7 +202,7 @@ def test_error_bound_covers_inexact_solutions(space, loss, x64):
         solution = kbo.solvers.Exact().solve(p, w)
         _, slopes = _outer(p, w, jnp.asarray(solution.h_outer))
         adjoint = solution.adjoint(np.asarray(slopes))
-        noise = lambda a: a + 1e-6 * np.abs(a).max() * rng.normal(size=a.shape)
+        noise = lambda a: a + size * np.abs(a).max() * rng.normal(size=a.shape)
         h = noise(solution.coefficients)
         system = solution._system
         inner = system.values(h)
@@ -196,7 +214,8 @@ def test_error_bound_covers_inexact_solutions(space, loss, x64):
         bound = error_bound(p, w, frozen, False)
         assert error <= bound
         ratios.append(bound / error)
-    assert np.median(ratios) < 1e4
+    if size < 1e-3:  # ‖A⁻¹‖ ≤ 1/ridge is loose for features, whose curvature is far above it
+        assert np.median(ratios) < {"gaussian": 100, "features": 1e4}[space]
 
 
 def test_report_says_right_and_wrong(x64):

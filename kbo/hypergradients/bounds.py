@@ -1,11 +1,19 @@
 """A computable bound on the error of a hypergradient, from the residuals of its two solves.
 
 Write Λ(ω; c, a) with c the coefficients of h. The inner residual is ρ = ∂_aΛ, the adjoint one
-ρ_a = ∂_cΛ, and A = ∂_cρ the linear operator of the solves. To first order in the residuals
+ρ_a = ∂_cΛ, A = ∂_cρ the linear operator of the solves and H = ∂²_ccΛ. The solutions are off by
 
-    error_k = ∂_kρ · A⁻ᵀ(ρ_a − H A⁻¹ρ) + ∂_kρ_a · A⁻¹ρ,        H = ∂²_ccΛ,
+    ‖δc‖ ≤ ‖A⁻¹‖ ‖ρ‖,     ‖δa‖ ≤ ‖A⁻¹‖ (‖ρ_a‖ + ‖H‖ ‖δc‖),
 
-and ‖A⁻¹‖ ≤ N follows from the ridge r, which bounds the inner problem's convexity from below:
+and Taylor's formula about what was computed gives, for each coordinate k of ω,
+
+    |error_k| ≤ ‖∂_kρ‖ ‖δa‖ + ‖∂_kρ_a‖ ‖δc‖ + ‖∂_kA‖ ‖δc‖ ‖δa‖ + ½ ‖∂_kH‖ ‖δc‖².
+
+Where both losses are squared Λ is quadratic in (c, a) and nothing is left out; otherwise terms of
+third order in the residuals are, and the bounds on δc and δa hold to first order. ‖H‖ comes from
+a few power steps and a margin, ‖∂_kA‖ and ‖∂_kH‖ from random probes of their Frobenius norms.
+
+‖A⁻¹‖ ≤ N follows from the ridge r, which bounds the inner problem's convexity from below:
 N = 1/r in feature spaces; for kernel coefficients A = TK + r with T = wD/Σw, so that
 
     N = min(κ(T)^½, 1 + ½(‖T‖‖K‖/r)^½) / r        (κ(T) = 1, N = 1/r for equal curvatures).
@@ -22,12 +30,13 @@ from jax.flatten_util import ravel_pytree
 from ..spaces import RKHS
 
 POWER_STEPS = 8
-POWER_MARGIN = 2.0  # power iteration approaches ‖H‖ from below
+MARGIN = 2.0  # power iteration approaches ‖H‖ from below; a probe may fall short of the norm
+PROBES = 3
 
 
 @eqx.filter_jit
 def _terms(problem, omega, frozen, shared):
-    """Per replicate: N, ‖ρ‖, ‖ρ_a‖, ‖H‖ (F,), and ‖∂_kρ‖, ‖∂_kρ_a‖ (q, F)."""
+    """Per replicate: N, ‖ρ‖, ‖ρ_a‖, ‖H‖ (F,), and ‖∂_kρ‖, ‖∂_kρ_a‖, ‖∂_kA‖, ‖∂_kH‖ (q, F)."""
     flat, unravel = ravel_pytree(omega)
 
     def residuals(omega, h):
@@ -52,11 +61,19 @@ def _terms(problem, omega, frozen, shared):
 
     inner, adjoint = residuals(omega, frozen.h)
 
-    def along(tangent):
-        move = lambda v: residuals(unravel(v), frozen.h)  # noqa: E731
-        return tuple(map(norm, jax.jvp(move, (flat,), (tangent,))[1]))
+    keys = jax.random.split(jax.random.key(1), PROBES)
+    probes = [mask * jax.random.normal(key, frozen.h.shape, frozen.h.dtype) for key in keys]
 
-    inner_rates, adjoint_rates = jax.lax.map(along, jnp.eye(flat.size, dtype=flat.dtype))
+    def along(tangent):
+        def moved(v):
+            at = lambda h: residuals(unravel(v), h)  # noqa: E731
+            return at(frozen.h), [jax.jvp(at, (frozen.h,), (z,))[1] for z in probes]
+
+        rates, probed = jax.jvp(moved, (flat,), (tangent,))[1]
+        squares = [jnp.mean(jnp.stack([norm(z[k]) ** 2 for z in probed]), 0) for k in (0, 1)]
+        return *map(norm, rates), *(MARGIN * jnp.sqrt(square) for square in squares)
+
+    rates = jax.lax.map(along, jnp.eye(flat.size, dtype=flat.dtype))
 
     def power_step(vector, _):
         vector = mask * vector / jnp.maximum(norm(vector), 1e-300)[:, None, None]
@@ -64,7 +81,7 @@ def _terms(problem, omega, frozen, shared):
         return image, norm(image)
 
     start = jax.random.normal(jax.random.key(0), frozen.h.shape, frozen.h.dtype)
-    hessian = POWER_MARGIN * jax.lax.scan(power_step, start, length=POWER_STEPS)[1].max(0)
+    hessian = MARGIN * jax.lax.scan(power_step, start, length=POWER_STEPS)[1].max(0)
 
     inverse = 1 / instance.ridge
     if kernel:
@@ -77,14 +94,15 @@ def _terms(problem, omega, frozen, shared):
         scaled = jnp.where(smallest > 0, jnp.sqrt(largest / smallest), jnp.inf)
         general = 1 + 0.5 * jnp.sqrt(jnp.maximum(largest, 0) * trace / instance.ridge)
         inverse = jnp.minimum(scaled, general) * inverse
-    return inverse, norm(inner), norm(adjoint), hessian, inner_rates, adjoint_rates
+    return inverse, norm(inner), norm(adjoint), hessian, *rates
 
 
 def error_bound(problem, omega, frozen, shared) -> float:
-    """‖grad − ∇L(ω)‖₂ ≤ this, to first order in the residuals of ``frozen``."""
-    terms = _terms(problem, omega, frozen, shared)
-    N, inner, adjoint, hessian, inner_rates, adjoint_rates = (np.asarray(t, float) for t in terms)
-    per_coordinate = N * (
-        inner_rates * (adjoint + hessian * N * inner) + adjoint_rates * inner
-    )
+    """‖grad − ∇L(ω)‖₂ ≤ this, for the solutions in ``frozen``."""
+    terms = (np.asarray(term, float) for term in _terms(problem, omega, frozen, shared))
+    N, inner, adjoint, H, inner_rates, adjoint_rates, A_rates, H_rates = terms
+    h_error = N * inner
+    a_error = N * (adjoint + H * h_error)
+    first = inner_rates * a_error + adjoint_rates * h_error
+    per_coordinate = first + A_rates * h_error * a_error + 0.5 * H_rates * h_error**2
     return float(np.linalg.norm(per_coordinate.sum(1)))
