@@ -36,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     tune.add_argument("--dataset", choices=sorted(tabular.BUNDLED), help="a bundled data set")
     tune.add_argument("--target", help="the target column of the file")
     tune.add_argument("--task", choices=("auto", "regression", "classification"), default="auto")
-    tune.add_argument("--kernel", nargs="+", default=["gaussian"], help="one, or a mixture")
+    tune.add_argument("--kernel", nargs="+", help="one, or a mixture (default: the estimator's)")
     tune.add_argument("--loss", help="inner loss (regression: squared, huber, quantile, poisson; "
                       "classification: logistic, squared)")
     tune.add_argument("--no-ard", action="store_true", help="one lengthscale for all features")
@@ -68,14 +68,15 @@ def load(args):
 
 
 def _estimator(args, classification):
-    kernel = args.kernel[0] if len(args.kernel) == 1 else args.kernel
-    common = {
-        "kernel": kernel, "ard": not args.no_ard, "cv": args.cv, "max_iter": args.max_iter,
+    chosen = {
+        "ard": not args.no_ard, "cv": args.cv, "max_iter": args.max_iter,
         "random_state": args.seed, "device": args.device, "verbose": 0 if args.quiet else 1,
     }
-    if classification:
-        return KernelBilevelClassifier(loss=args.loss or "logistic", **common)
-    return KernelBilevelRegressor(loss=args.loss or "squared", **common)
+    if args.kernel:
+        chosen["kernel"] = args.kernel[0] if len(args.kernel) == 1 else args.kernel
+    if args.loss:
+        chosen["loss"] = args.loss
+    return (KernelBilevelClassifier if classification else KernelBilevelRegressor)(**chosen)
 
 
 def _grid(args, classification, n_features):

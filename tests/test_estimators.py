@@ -53,7 +53,9 @@ def test_scikit_learn_checks_with_all_defaults(estimator, check):
 
 def test_nothing_tuned_is_kernel_ridge():
     X, y = SMALL
-    ours = KernelBilevelRegressor(lengthscale=3.0, alpha=0.5, ard=False, tune=()).fit(X, y)
+    ours = KernelBilevelRegressor(
+        "gaussian", lengthscale=3.0, alpha=0.5, ard=False, tune=()
+    ).fit(X, y)
     mean = y.mean()
     theirs = KernelRidge(kernel="rbf", gamma=1 / 18, alpha=0.5).fit(X, y - mean)
     np.testing.assert_allclose(ours.predict(X), theirs.predict(X) + mean, rtol=1e-9)

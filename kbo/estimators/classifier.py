@@ -22,7 +22,9 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
 
     Parameters
     ----------
-    kernel, alpha, lengthscale, ard, tune, cv, max_iter, tol, n_restarts, random_state, device,
+    kernel : str, list of str, kbo.kernels.Kernel or callable, default "gaussian"
+        As in KernelBilevelRegressor.
+    alpha, lengthscale, ard, tune, cv, max_iter, tol, n_restarts, random_state, device,
     callback, checkpoint, error_score, verbose
         As in KernelBilevelRegressor; ``cv`` stratifies.
     loss : {"logistic", "squared"}, default "logistic"

@@ -53,7 +53,7 @@ class Implicit(Method):
     def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
         """See Method."""
         dtype = data_dtype(problem, omega)
-        to_device = lambda array: jnp.asarray(array, dtype)  # noqa: E731
+        to_device = lambda array: np.asarray(array, dtype)  # noqa: E731
         solution = solver.solve(problem, omega, state)
         shared = solution.shared
         h_outer = to_device(solution.h_outer)

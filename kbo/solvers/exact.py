@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 
 from ..linalg import SingularSystem
@@ -145,7 +144,7 @@ class ExactSolution(InnerSolution):
     def _evaluate(self, values):
         """Σ wℓ (F,), slopes and weighted curvatures at given values."""
         losses, slopes, curvatures = _pointwise(
-            self._problem, self._omega, jnp.asarray(values, self._dtype)
+            self._problem, self._omega, np.asarray(values, self._dtype)
         )
         w = self._system.weights
         weighted = np.where(w > 0, w * np.where(w > 0, host(losses), 0.0), 0.0)
@@ -199,7 +198,7 @@ class ExactSolution(InnerSolution):
 
     def _probabilities(self, values):
         """π (F, n, p) for Factor's ``simplex``; a list of None where there is none."""
-        known = _probabilities(self._problem, self._omega, jnp.asarray(values, self._dtype))
+        known = _probabilities(self._problem, self._omega, np.asarray(values, self._dtype))
         return [None] * len(values) if known is None else host(known)
 
     def _factorise(self, f, curvatures, simplex):
