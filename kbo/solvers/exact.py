@@ -133,9 +133,8 @@ class ExactSolution(InnerSolution):
         shape = (F, n, self._problem.n_outputs or 1)
         if known is not None and known.shape == shape and not self._constant:
             with contextlib.suppress(SingularSystem), np.errstate(over="ignore", invalid="ignore"):
-                slopes, curvatures = self._evaluate(known)[1:]
                 self._factors, self._factor_curvatures = [None] * F, [None] * F
-                self._newton(self._targets(range(F), known, slopes, curvatures))
+                self._newton(self._from_values(known))
                 if self.status.ok:
                     return
         self._factors, self._factor_curvatures = [None] * F, [None] * F
@@ -158,15 +157,14 @@ class ExactSolution(InnerSolution):
         norms = self._system.pairing(coefficients, coefficients, values)
         return losses + 0.5 * self._system.alpha * norms, slopes, curvatures, norms
 
-    def _targets(self, replicates, values, slopes, curvatures, rest=None):
-        """Newton's full step for some replicates; the others' coefficients from ``rest``."""
+    def _from_values(self, values):
+        """Newton's full step from values alone: coefficients (F, N, p)."""
         w = self._system.weights
-        targets, simplex = {}, self._probabilities(values)
-        for f in replicates:
-            self._factorise(f, curvatures[f], simplex[f])
-            curved = np.einsum("iab,ib->ia", curvatures[f], values[f])
-            targets[f] = self._factors[f].minimise(w[f][:, None] * slopes[f] - curved)
-        return np.stack([targets[f] if f in targets else rest[f] for f in range(len(w))])
+        _, slopes, curvatures = self._evaluate(values)
+        self._factorise(range(len(w)), values, curvatures)
+        curved = np.einsum("fiab,fib->fia", curvatures, values)
+        functionals = w[:, :, None] * slopes - curved
+        return np.stack([f.minimise(r) for f, r in zip(self._factors, functionals, strict=True)])
 
     def _newton(self, theta):
         system, w = self._system, self._system.weights
@@ -187,7 +185,10 @@ class ExactSolution(InnerSolution):
             if step == self._options.max_newton or not active.any():
                 break
             previous = residuals
-            target = self._targets(np.flatnonzero(active), values, slopes, curvatures, theta)
+            self._factorise(np.flatnonzero(active), values, curvatures)
+            target = theta.copy()
+            for f in np.flatnonzero(active):  # a correction: it refines what rounding left
+                target[f] -= self._factors[f].solve(system.total[f] * gradient[f])
             accepted = self._line_search(theta, values, objective, gradient, target, active)
             if accepted is None:
                 break
@@ -196,18 +197,19 @@ class ExactSolution(InnerSolution):
         self.residual = float(residuals.max())
         self.status = self._judge(residuals, scale, gradient)
 
-    def _probabilities(self, values):
-        """π (F, n, p) for Factor's ``simplex``; a list of None where there is none."""
-        known = _probabilities(self._problem, self._omega, np.asarray(values, self._dtype))
-        return [None] * len(values) if known is None else host(known)
-
-    def _factorise(self, f, curvatures, simplex):
-        known = self._factor_curvatures[f]
-        if known is None or not np.array_equal(known, curvatures):
+    def _factorise(self, replicates, values, curvatures):
+        """Factors of some replicates for these curvatures, kept where they have not changed."""
+        simplex = _probabilities(self._problem, self._omega, np.asarray(values, self._dtype))
+        for f in replicates:
+            known = self._factor_curvatures[f]
+            if known is not None and np.array_equal(known, curvatures[f]):
+                continue
             if self._factors[f] is not None:
                 self._factors[f].release()
-            self._factors[f] = self._system.factorise(f, curvatures, simplex)
-            self._factor_curvatures[f] = curvatures
+            self._factors[f] = self._system.factorise(
+                f, curvatures[f], None if simplex is None else host(simplex[f])
+            )
+            self._factor_curvatures[f] = curvatures[f]
             self.jitter = max(self.jitter, self._factors[f].jitter)
 
     def _line_search(self, theta, values, objective, gradient, target, active):
@@ -248,9 +250,6 @@ class ExactSolution(InnerSolution):
         return Status.CONVERGED if solved else Status.INNER_NOT_CONVERGED
 
     def adjoint(self, slopes):
-        if None in self._factors:
-            simplex = self._probabilities(self.h_inner)
-            for f, factor in enumerate(self._factors):
-                if factor is None:
-                    self._factorise(f, self._curvatures[f], simplex[f])
+        missing = [f for f, factor in enumerate(self._factors) if factor is None]
+        self._factorise(missing, self.h_inner, self._curvatures)
         return self._system.adjoint(self._factors, slopes, self._curvatures)
