@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 
-BUCKETS = (64, 256, 512)
+BUCKETS = (64, 256, 512, 768, 1024)
 BUCKET_STEP = 512
 
 

@@ -55,7 +55,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
 
     def __init__(
         self, kernel="gaussian", *, loss="logistic", outer_loss=None, alpha=0.1,
-        lengthscale=None, ard=True, tune=None, cv=None, max_iter=100, tol=2e-3,
+        lengthscale=None, ard=True, tune=None, cv=None, max_iter=100, tol=5e-3,
         n_restarts=0, random_state=None, device=None, callback=None, checkpoint=None,
         error_score=np.nan, verbose=0,
     ):

@@ -64,7 +64,7 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         None means 5 folds.
     max_iter : int, default 100
         Accepted steps of the outer optimiser.
-    tol : float, default 2e-3
+    tol : float, default 5e-3
         The search stops when two steps running lower the criterion by at most this fraction.
     n_restarts : int, default 0
         Further searches, from starts whose lengthscales are divided by 2, 4, …; the best of all
@@ -112,7 +112,7 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
 
     def __init__(
         self, kernel="matern52", *, loss="squared", outer_loss=None, quantile=0.5, alpha=0.01,
-        lengthscale=None, ard=True, tune=None, cv=None, max_iter=100, tol=2e-3,
+        lengthscale=None, ard=True, tune=None, cv=None, max_iter=100, tol=5e-3,
         n_restarts=0, random_state=None, device=None, callback=None, checkpoint=None,
         error_score=np.nan, verbose=0,
     ):

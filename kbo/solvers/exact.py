@@ -18,7 +18,6 @@ from .systems import host
 
 ARMIJO = 1e-4
 SMALLEST_STEP = 2.0**-40
-ROUNDING = 1e-8
 ACCEPTABLE = 1e-3  # relative residual, a bound on the relative error of h: worse is an error
 
 
@@ -179,10 +178,10 @@ class ExactSolution(InnerSolution):
             # Close to the solution, where Newton should be quadratic, only rounding stalls it.
             close = self._constant | (residuals <= ACCEPTABLE * scale)
             stalled = (residuals >= 0.25 * previous) & close
-            # A quadratic's one step is as good as its factor: repeating it only moves rounding.
-            direct = ROUNDING if self._constant and step else self._options.tol
-            active = (residuals > direct * scale) & ~stalled
-            if step == self._options.max_newton or not active.any():
+            # A quadratic's one step is exact, unless jitter made it that of another system.
+            done = self._constant and step and not self.jitter
+            active = (residuals > self._options.tol * scale) & ~stalled
+            if done or step == self._options.max_newton or not active.any():
                 break
             previous = residuals
             self._factorise(np.flatnonzero(active), values, curvatures)
