@@ -10,9 +10,10 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from .function import Function
-from .hypergradients import FiniteDifference
-from .hypergradients.base import canonical, data_dtype
-from .minimize import value_and_hypergradient
+from .hypergradients import FiniteDifference, Implicit
+from .hypergradients.base import data_dtype, settled
+from .result import BilevelError
+from .run import evaluate
 from .solvers import Exact
 
 
@@ -90,9 +91,15 @@ def check_hypergradient(
     -------
     HypergradientReport
     """
-    solver = solver or Exact()
-    result = value_and_hypergradient(problem, omega, solver=solver, method=method)
-    problem, omega = canonical(problem, omega)
+    solver, method = solver or Exact(), method or Implicit()
+    with settled(problem, omega, solver) as settings:
+        return _compare(*settings, solver, method, directions, step, tol, seed)
+
+
+def _compare(problem, omega, solver, method, directions, step, tol, seed):
+    result = evaluate(problem, omega, solver, method)
+    if not result.status.ok:
+        raise BilevelError(result.status, result)
     grad, unravel = ravel_pytree(jax.tree.map(jnp.asarray, result.grad))
     draws = np.random.default_rng(seed).standard_normal((directions, grad.size))
     draws /= np.linalg.norm(draws, axis=1, keepdims=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from . import linalg
 from .problem import BilevelProblem
@@ -52,8 +54,11 @@ class Function(eqx.Module):
         ValueError
             If x has another number of features than the data.
         """
-        x = jnp.asarray(x, self.coefficients.dtype)
-        x = x[:, None] if x.ndim == 1 else x
-        values = _evaluate(self.problem, self.omega, x, self.coefficients, self.on_both)
+        # In the precision it was found in: a float64 array outside x64 would be rounded.
+        double = self.coefficients.dtype == np.float64
+        with jax.enable_x64(True) if double else contextlib.nullcontext():
+            x = jnp.asarray(x, self.coefficients.dtype)
+            x = x[:, None] if x.ndim == 1 else x
+            values = _evaluate(self.problem, self.omega, x, self.coefficients, self.on_both)
         values = values[..., 0] if self.problem.n_outputs is None else values
         return values[0] if values.shape[0] == 1 else values

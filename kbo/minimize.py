@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 import warnings
 from collections.abc import Callable
 
@@ -15,10 +14,10 @@ from jax.flatten_util import ravel_pytree
 from .checkpoint import EvaluationLog
 from .function import Function
 from .hypergradients import Implicit
-from .hypergradients.base import canonical, data_dtype
-from .linalg import SingularSystem
+from .hypergradients.base import data_dtype, settled
 from .optimizers import LBFGS, projected_gradient
-from .result import BilevelError, BilevelResult, Hypergradient, Residuals, Status, StepRecord
+from .result import BilevelError, BilevelResult, Hypergradient, Status
+from .run import Run, Stop, evaluate, no_function
 from .solvers import Exact
 
 ILL_CONDITIONED = 1e4  # 1/ridge beyond which float32 costs the hypergradient its digits
@@ -52,27 +51,13 @@ def value_and_hypergradient(
     ValueError
         For an ω that is not made of finite real numbers, or a ridge that is not positive.
     """
-    problem, omega = canonical(problem, omega)
-    _warn_if_single_precision(problem, omega)
-    result = _evaluate(problem, omega, solver or Exact(), method or Implicit(), state)
+    solver, method = solver or Exact(), method or Implicit()
+    with settled(problem, omega, solver) as settings:
+        _warn_if_single_precision(*settings)
+        result = evaluate(*settings, solver, method, state)
     if throw and not result.status.ok:
         raise BilevelError(result.status, result)
     return result
-
-
-def _evaluate(problem, omega, solver, method, state) -> Hypergradient:
-    try:
-        return method.evaluate(problem, omega, solver, state)
-    except SingularSystem:
-        nothing = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)), omega)
-        return Hypergradient(
-            value=np.inf, grad=nothing, inner=_no_function, adjoint=None,
-            residuals=Residuals(np.inf, np.inf), jitter=np.inf, status=Status.SINGULAR, state=None,
-        )
-
-
-def _no_function(x):
-    raise BilevelError(Status.SINGULAR)
 
 
 def _warn_if_single_precision(problem, omega):
@@ -85,87 +70,6 @@ def _warn_if_single_precision(problem, omega):
             "inside `with jax.enable_x64(True):`",
             stacklevel=3,
         )
-
-
-class _Stop(Exception):
-    """Raised through an optimiser when the callback asks to stop."""
-
-
-class _Run:
-    """Evaluations behind an optimiser: log, history, best iterate, warm start, progress."""
-
-    def __init__(self, problem, omega, solver, method, lower, upper, log, callback, progress):
-        self.problem, self.solver, self.method = problem, solver, method
-        self.flat, self.unravel = ravel_pytree(omega)
-        self.lower, self.upper = lower, upper
-        self.log, self.callback, self.progress = log, callback, progress
-        self.history: list[StepRecord] = []
-        self.evaluations = 0
-        self.state = None
-        self.best = None
-        self.failure = None
-        self.earlier = log.row(len(log) - 1)[5] if len(log) else 0.0
-        self.started = time.perf_counter()
-        self._recent = {}
-
-    def seconds(self):
-        return self.earlier + time.perf_counter() - self.started
-
-    def evaluate(self, point):
-        """L and ∇L at a flat point; +inf (and the reason kept) where they cannot be had."""
-        if self.evaluations < len(self.log):
-            logged = self.log.row(self.evaluations)
-            _, value, grad, residuals, name, seconds = logged
-            if not np.array_equal(logged[0], point):
-                raise ValueError("the checkpoint does not follow from this start: delete it")
-            value, residuals, status = float(value), Residuals(*residuals), Status[str(name)]
-            self.state = self.log.warm_start
-        else:
-            result = _evaluate(
-                self.problem, self.unravel(jnp.asarray(point, self.flat.dtype)), self.solver,
-                self.method, self.state,
-            )
-            self.state = result.state if result.status.usable else self.state
-            grad = np.asarray(ravel_pytree(result.grad)[0], float)
-            value, residuals, status = result.value, result.residuals, result.status
-            seconds = self.seconds()
-            self.log.append(
-                point, value, grad, (residuals.inner, residuals.adjoint), status.name, seconds,
-                self.solver.warm_start(self.state),
-            )
-        self.evaluations += 1
-        if not status.usable:
-            self.failure = status
-            return np.inf, np.zeros_like(grad)
-        if not status.ok:
-            self.failure = status
-        self._recent[point.tobytes()] = (value, grad, residuals, seconds)
-        first = not self.history
-        if self.best is None or value < self.best[1]:
-            self.best = (np.array(point), value, grad)
-        if first:
-            self.report(point)
-        return value, grad
-
-    def report(self, point):
-        """Record an accepted iterate; let the callback see it."""
-        value, grad, residuals, seconds = self._recent[point.tobytes()]
-        self._recent = {point.tobytes(): self._recent[point.tobytes()]}
-        norm = np.linalg.norm(projected_gradient(point, grad, self.lower, self.upper))
-        record = StepRecord(
-            step=len(self.history), omega=self.as_tree(point), value=value,
-            grad_norm=float(norm), residuals=residuals, seconds=float(seconds),
-            evaluations=self.evaluations,
-        )
-        self.history.append(record)
-        if self.progress is not None:
-            self.progress.set_postfix(value=f"{value:.6g}", grad=f"{norm:.1e}")
-            self.progress.update()
-        if self.callback is not None and self.callback(record):
-            raise _Stop
-
-    def as_tree(self, point):
-        return jax.tree.map(np.array, self.unravel(jnp.asarray(point, self.flat.dtype)))
 
 
 def minimize(
@@ -204,20 +108,31 @@ def minimize(
     ValueError
         For bounds that cross or exclude the start, or a checkpoint of another run.
     """
-    problem, omega0 = canonical(problem, omega0)
-    _warn_if_single_precision(problem, omega0)
     solver, method = solver or Exact(), method or Implicit()
     optimizer = optimizer or LBFGS()
+    with settled(problem, omega0, solver) as settings:
+        return _minimize(
+            *settings, optimizer, solver, method, bounds, callback, progress, checkpoint, throw
+        )
+
+
+def _minimize(
+    problem, omega0, optimizer, solver, method, bounds, callback, progress, checkpoint, throw
+):
+    _warn_if_single_precision(problem, omega0)
     start = np.asarray(ravel_pytree(omega0)[0], float)
     lower, upper = _flat_bounds(bounds, omega0)
     if not ((lower <= start) & (start <= upper)).all():
-        raise ValueError("omega0 lies outside bounds (or the bounds cross): move one or the other")
-    log = EvaluationLog(checkpoint, _fingerprint(problem, start, lower, upper, optimizer, solver))
+        raise ValueError(
+            "omega0 lies outside bounds (or the bounds cross): move one or the other"
+        )
+    fingerprint = _fingerprint(problem, start, lower, upper, optimizer, solver)
+    log = EvaluationLog(checkpoint, fingerprint)
     bar = _progress_bar(optimizer) if progress else None
-    run = _Run(problem, omega0, solver, method, lower, upper, log, callback, bar)
+    run = Run(problem, omega0, solver, method, lower, upper, log, callback, bar)
     try:
         status = optimizer.run(run.evaluate, run.report, start, lower, upper)
-    except _Stop:
+    except Stop:
         status = Status.STOPPED
     finally:
         if bar is not None:
@@ -231,7 +146,7 @@ def _conclude(run, status, omega0, throw):
         if throw:
             raise BilevelError(status)
         return BilevelResult(
-            jax.tree.map(np.array, omega0), np.inf, np.inf, _no_function, status, 0,
+            jax.tree.map(np.array, omega0), np.inf, np.inf, no_function, status, 0,
             run.evaluations, [],
         )
     point, value, grad = run.best

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LEVELS = [
     {"result", "_version", "_threads"}, {"linalg", "losses", "kernels", "checkpoint"}, {"spaces"}, {"problem"},
-    {"function"}, {"solvers"}, {"hypergradients"}, {"optimizers"}, {"minimize"}, {"check"},
+    {"function"}, {"solvers"}, {"hypergradients"}, {"optimizers"}, {"run"}, {"minimize"}, {"check"},
     {"estimators"}, {"inspection", "tabular"}, {"cli"},
 ]
 LEVEL = {name: k for k, names in enumerate(LEVELS) for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 
 import equinox as eqx
 import jax
@@ -17,6 +18,24 @@ def data_dtype(problem, omega):
     """The floating dtype of the inner points: the dtype of the whole computation."""
     data = problem.inner_data
     return (data(omega) if callable(data) else data).x.dtype
+
+
+@contextlib.contextmanager
+def settled(problem, omega, solver):
+    """The problem and ω as every evaluation will see them: canonical, and prepared by the solver.
+
+    Inside the context JAX computes in float64 if the solver does.
+    """
+    with jax.enable_x64(True) if solver.double else contextlib.nullcontext():
+        if solver.double:
+            problem = _doubled(problem)
+        problem, omega = canonical(problem, omega)
+        yield solver.prepare(problem, omega), omega
+
+
+def _doubled(problem):
+    single = lambda leaf: isinstance(leaf, jax.Array) and leaf.dtype == jnp.float32  # noqa: E731
+    return jax.tree.map(lambda v: v.astype(jnp.float64) if single(v) else v, problem)
 
 
 def canonical(problem: BilevelProblem, omega):

@@ -17,9 +17,14 @@ a few power steps and a margin, ‖∂_kA‖ and ‖∂_kH‖ from random probes
 N = 1/r in feature spaces; for kernel coefficients A = TK + r with T = wD/Σw, so that
 
     N = min(κ(T)^½, 1 + ½(‖T‖‖K‖/r)^½) / r        (κ(T) = 1, N = 1/r for equal curvatures).
+
+In a Subspace c and a are the whitened coordinates Lᵀθ, LLᵀ = K_MM + δI, at the present ω, in which
+the norm is Euclidean; then again N = 1/r.
 """
 
 from __future__ import annotations
+
+import contextlib
 
 import equinox as eqx
 import jax
@@ -27,7 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from ..spaces import RKHS
+from ..spaces import RKHS, Subspace
 
 POWER_STEPS = 8
 MARGIN = 2.0  # power iteration approaches ‖H‖ from below; a probe may fall short of the norm
@@ -38,12 +43,21 @@ PROBES = 3
 def _terms(problem, omega, frozen, shared):
     """Per replicate: N, ‖ρ‖, ‖ρ_a‖, ‖H‖ (F,), and ‖∂_kρ‖, ‖∂_kρ_a‖, ‖∂_kA‖, ‖∂_kH‖ (q, F)."""
     flat, unravel = ravel_pytree(omega)
+    space = problem.at(omega).space
+    unwhiten = lambda u: u  # noqa: E731
+    if isinstance(space, Subspace):
+        L = jnp.linalg.cholesky(space.gram())
+        unwhiten = jax.vmap(lambda u: jax.scipy.linalg.solve_triangular(L.T, u, lower=False))
+        whiten = lambda theta: jnp.einsum("ji,fjp->fip", L, theta)  # noqa: E731
+        frozen = frozen._replace(
+            h=whiten(frozen.h), a=whiten(frozen.a), a_inner=None, gram=None
+        )
 
     def residuals(omega, h):
         def lagrangian(h, a):
             instance = problem.at(omega)
             x_outer = None if shared else instance.outer.x
-            held = frozen._replace(h=h, a=a)
+            held = frozen._replace(h=unwhiten(h), a=unwhiten(a))
             parts = instance.space.evaluations(instance.inner.x, x_outer, held)
             return instance.lagrangian(*parts)
 
@@ -99,7 +113,9 @@ def _terms(problem, omega, frozen, shared):
 
 def error_bound(problem, omega, frozen, shared) -> float:
     """‖grad − ∇L(ω)‖₂ ≤ this, for the solutions in ``frozen``."""
-    terms = (np.asarray(term, float) for term in _terms(problem, omega, frozen, shared))
+    double = frozen.h.dtype == np.float64  # it may be asked for outside the context of the solve
+    with jax.enable_x64(True) if double else contextlib.nullcontext():
+        terms = [np.asarray(term, float) for term in _terms(problem, omega, frozen, shared)]
     N, inner, adjoint, H, inner_rates, adjoint_rates, A_rates, H_rates = terms
     h_error = N * inner
     a_error = N * (adjoint + H * h_error)

@@ -62,6 +62,7 @@ class Implicit(Method):
         frozen = Frozen(
             to_device(solution.coefficients), to_device(adjoint.frozen),
             to_device(solution.h_inner), h_outer,
+            None if adjoint.values is None else to_device(adjoint.values),
         )
         known = frozen._replace(gram=solution.gram)
         grad = jax.tree.map(np.array, _reverse_pass(problem, omega, known, shared))

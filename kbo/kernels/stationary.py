@@ -23,17 +23,20 @@ def _with_slope(profile, slope):
 
 
 def _positive_sqrt(s):
-    """√s with derivative 0 (not ∞) at s = 0."""
+    """√s with derivative 0 (not ∞) at s = 0.
+
+    Profiles use it too: second derivatives through ``jax.checkpoint`` do not see ``_with_slope``.
+    """
     positive = s > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, s, 1.0)), 0.0)
 
 
 _matern32 = _with_slope(
-    lambda s: (1 + jnp.sqrt(3 * s)) * jnp.exp(-jnp.sqrt(3 * s)),
+    lambda s: (1 + _positive_sqrt(3 * s)) * jnp.exp(-_positive_sqrt(3 * s)),
     lambda s: -1.5 * jnp.exp(-_positive_sqrt(3 * s)),
 )
 _matern52 = _with_slope(
-    lambda s: (1 + jnp.sqrt(5 * s) + 5 * s / 3) * jnp.exp(-jnp.sqrt(5 * s)),
+    lambda s: (1 + _positive_sqrt(5 * s) + 5 * s / 3) * jnp.exp(-_positive_sqrt(5 * s)),
     lambda s: -5 / 6 * (1 + _positive_sqrt(5 * s)) * jnp.exp(-_positive_sqrt(5 * s)),
 )
 

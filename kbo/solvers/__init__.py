@@ -1,6 +1,12 @@
 """Solvers of the inner problem and of its adjoint."""
 
+from . import centers
 from .base import AdjointSolution, InnerSolution, Solver
 from .exact import Exact
+from .falkon import Falkon
+from .full_cg import FullCG
+from .nystrom import Nystrom
 
-__all__ = ["AdjointSolution", "Exact", "InnerSolution", "Solver"]
+__all__ = [
+    "AdjointSolution", "Exact", "Falkon", "FullCG", "InnerSolution", "Nystrom", "Solver", "centers",
+]

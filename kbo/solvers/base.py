@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import abc
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import numpy as np
 
+from ..problem import BilevelProblem
 from ..result import Status
 
 
@@ -57,16 +58,31 @@ class AdjointSolution(NamedTuple):
     on_both : bool
     residual : float
         ‖∇J_adj(a)‖_H, the worst over replicates.
+    values : ndarray (F, n, p) or None
+        a at the inner points, where ``frozen`` is something else.
     """
 
     frozen: np.ndarray
     coefficients: np.ndarray
     on_both: bool
     residual: float
+    values: np.ndarray | None = None
 
 
 class Solver(eqx.Module):
-    """Solves the inner problem of a BilevelProblem at one ω."""
+    """Solves the inner problem of a BilevelProblem at one ω.
+
+    Class attributes
+    ----------------
+    double : bool
+        Whether it computes in float64 whatever the dtype of the data.
+    """
+
+    double: ClassVar[bool] = False
+
+    def prepare(self, problem, omega) -> BilevelProblem:
+        """The problem this solver solves instead, for every ω: chosen once, at the start."""
+        return problem
 
     @abc.abstractmethod
     def solve(self, problem, omega, state=None) -> InnerSolution:

@@ -9,7 +9,7 @@ from .. import linalg
 from ..linalg import Cholesky
 from ..spaces.base import replicates_first, replicates_last
 from .base import AdjointSolution
-from .systems import Factor, System, corrected, host
+from .systems import Factor, FactoredSystem, corrected, host
 from .weighted_ridge import decouple, solve_columns
 
 
@@ -20,7 +20,7 @@ def _feature_matrices(problem, omega, shared):
     return inner, inner if shared else instance.space.features(instance.outer.x)
 
 
-class FeatureSystem(System):
+class FeatureSystem(FactoredSystem):
     """h = φ(·)ᵀθ: the normal equations of a finite feature map."""
 
     def __init__(self, problem, omega, shared):
@@ -51,10 +51,13 @@ class FeatureSystem(System):
         mean = self._times(self.features.T, weighted)
         return mean / self.total[:, None, None] + self.ridge[:, None, None] * coefficients
 
-    def factorise(self, fold, curvatures, simplex=None):
-        return _FeatureFactor(self.features, curvatures, self.alpha[fold])
+    def _factor(self, replicate, curvatures, probabilities):
+        return _FeatureFactor(self.features, curvatures, self.alpha[replicate])
 
-    def adjoint(self, factors, slopes, curvatures):
+    def minimise(self, functional):
+        return self.solve(-self._times(self.features.T, functional))
+
+    def adjoint(self, slopes, curvatures):
         scaled = slopes * self.total[:, None, None]
         rhs = -self._times(self.outer_features.T, scaled)
 
@@ -63,7 +66,7 @@ class FeatureSystem(System):
             image = self._times(self.features.T, curved)
             return image + self.alpha[:, None, None] * theta, None
 
-        theta, _, rest = corrected(factors, apply, rhs)
+        theta, _, rest = corrected(self.solve, apply, rhs)
         residual = float((self.norm_bound(rest) / self.total).max())
         return AdjointSolution(theta, theta, False, residual)
 
@@ -72,7 +75,6 @@ class _FeatureFactor(Factor):
     """One factor for all outputs, one for each, or one for the coupled whole."""
 
     def __init__(self, features, curvatures, alpha):
-        self._features = features
         q, p = features.shape[1], curvatures.shape[-1]
         C = decouple(curvatures)
         if C.ndim == 3:
@@ -92,6 +94,3 @@ class _FeatureFactor(Factor):
         if self._coupled:
             return self._factors[0].solve(rhs.ravel()).reshape(rhs.shape)
         return solve_columns(self._factors, rhs)
-
-    def minimise(self, functional):
-        return self.solve(-linalg.product(self._features.T, functional))

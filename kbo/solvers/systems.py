@@ -1,6 +1,6 @@
-"""What the exact solver asks of a space: values, norms, and ridge systems for given curvatures.
+"""What Newton's method asks of a space: values, norms, and ridge systems for given curvatures.
 
-All on the host in float64, about one instance of a problem.
+All in float64, about one instance of a problem.
 """
 
 from __future__ import annotations
@@ -29,16 +29,22 @@ def host(array) -> np.ndarray:
 class System(abc.ABC):
     """Weights (F, n), α_f = ridge_f Σ_i w_fi, and the space's linear algebra.
 
-    Coefficients have shape (F, N, p): N = n for kernels, the number of features otherwise.
-    Curvatures C = w ∂²ℓ have shape (F, n, p, p).
+    Coefficients have shape (F, N, p): N = n for kernels, the number of features or centres
+    otherwise. Curvatures C = w ∂²ℓ have shape (F, n, p, p).
 
     Attributes
     ----------
+    size : int
+        N.
     gram : jax.Array or None
         See kbo.spaces.base.Frozen.
+    jitter : float
+        The largest that a factorisation of this system has needed.
     """
 
+    size: int
     gram = None
+    jitter = 0.0
 
     def __init__(self, problem, omega):
         weights, ridge = map(host, _weights_and_ridge(problem, omega))
@@ -71,27 +77,61 @@ class System(abc.ABC):
     def norm_bound(self, coefficients) -> np.ndarray:
         """An upper bound on ‖h‖_H that needs no product with K: (F,)."""
 
+    def accuracy(self, gradient, norms, values, curvatures, tight=False):
+        """The error that ∇J bounds, and the size it is relative to, (F,) each.
+
+        Here in H, ‖∇J‖ and ridge·‖h‖; ``tight`` asks for the norm itself, not a bound on it.
+        """
+        size = self.norm if tight else self.norm_bound
+        return size(gradient), self.ridge * np.sqrt(np.maximum(norms, 0.0))
+
     @abc.abstractmethod
     def gradient(self, slopes, coefficients) -> np.ndarray:
         """Coefficients of ∇J = (1/Σw) Σ w_i slopes_i k(x_i, ·) + ridge h."""
 
-    @abc.abstractmethod
-    def factorise(self, fold, curvatures, simplex=None) -> Factor:
-        """The ridge system of one replicate for its weighted curvatures (n, p, p).
+    @property
+    def direct(self) -> bool:
+        """Whether ``solve`` is as good as rounding allows, so that a quadratic is done at once."""
+        return not self.jitter
 
-        ``simplex`` (n, p): π, where the curvatures are w(diag π − ππᵀ).
+    @property
+    @abc.abstractmethod
+    def missing(self) -> list[int]:
+        """The replicates that were never factorised."""
+
+    def representation(self, coefficients) -> np.ndarray:
+        """What Λ freezes of h (see the space): the coefficients themselves, unless overridden."""
+        return coefficients
+
+    @abc.abstractmethod
+    def factorise(self, replicates, curvatures, probabilities=None):
+        """Make ``solve`` solve the ridge systems of these weighted curvatures (F, n, p, p).
+
+        ``replicates`` lists those that will be solved; ``probabilities`` (F, n, p) is given where
+        C = w(diag π − ππᵀ).
         """
 
     @abc.abstractmethod
-    def adjoint(self, factors, slopes, curvatures) -> AdjointSolution:
-        """a = argmin ½ΣC a² + (α/2)‖a‖² + Σw Σ_j slopes_j·a(x'_j), by the given factors.
+    def solve(self, rhs, replicates=None) -> np.ndarray:
+        """(α + C)⁻¹ rhs in function space, (F, N, p); zero in replicates not asked for.
 
-        Where ``curvatures`` differ from a factor's own, it preconditions a few corrections.
+        Kernel: β with (αI + CK)β = rhs. Features: θ with (αI + ΦᵀCΦ)θ = rhs.
+        """
+
+    @abc.abstractmethod
+    def minimise(self, functional) -> np.ndarray:
+        """argmin_h ½Σ h(x_i)ᵀC_i h(x_i) + (α/2)‖h‖² + Σ_i functional_i·h(x_i), coefficients."""
+
+    @abc.abstractmethod
+    def adjoint(self, slopes, curvatures) -> AdjointSolution:
+        """a = argmin ½ΣC a² + (α/2)‖a‖² + Σw Σ_j slopes_j·a(x'_j), by the present factors.
+
+        Where ``curvatures`` differ from the factors' own, they precondition a few corrections.
         """
 
 
 class Factor(abc.ABC):
-    """(α + C)⁻¹ in function space: a factorised ridge system of one replicate.
+    """A factorised ridge system of one replicate.
 
     Attributes
     ----------
@@ -102,27 +142,61 @@ class Factor(abc.ABC):
 
     @abc.abstractmethod
     def solve(self, rhs) -> np.ndarray:
-        """Kernel: β with (αI + CK)β = rhs. Features: θ with (αI + ΦᵀCΦ)θ = rhs."""
+        """See System, for one replicate."""
 
     def release(self):  # noqa: B027
         """Give memory back before the factor is replaced."""
 
+
+class FactoredSystem(System):
+    """A factor for each replicate, kept while its curvatures stay the same."""
+
+    def __init__(self, problem, omega):
+        super().__init__(problem, omega)
+        F = len(self.alpha)
+        self._factors: list[Factor | None] = [None] * F
+        self._known = [None] * F
+
+    @property
+    def missing(self):
+        """See System."""
+        return [f for f, factor in enumerate(self._factors) if factor is None]
+
     @abc.abstractmethod
-    def minimise(self, functional) -> np.ndarray:
-        """argmin_h ½Σ h(x_i)ᵀC_i h(x_i) + (α/2)‖h‖² + Σ_i functional_i·h(x_i), coefficients."""
+    def _factor(self, replicate, curvatures, probabilities) -> Factor:
+        """The factor of one replicate's curvatures (n, p, p)."""
+
+    def factorise(self, replicates, curvatures, probabilities=None):
+        """See System."""
+        for f in replicates:
+            if self._factors[f] is not None:
+                if np.array_equal(self._known[f], curvatures[f]):
+                    continue
+                self._factors[f].release()
+                self._factors[f] = None
+            of_f = None if probabilities is None else probabilities[f]
+            self._factors[f] = self._factor(f, curvatures[f], of_f)
+            self._known[f] = curvatures[f]
+            self.jitter = max(self.jitter, self._factors[f].jitter)
+
+    def solve(self, rhs, replicates=None):
+        """See System."""
+        out = np.zeros_like(rhs)
+        for f in range(len(rhs)) if replicates is None else replicates:
+            out[f] = self._factors[f].solve(rhs[f])
+        return out
 
 
-def corrected(factors, apply, rhs):
-    """Solve for every replicate, refined until apply(solution) = rhs to rounding.
+def corrected(solve, apply, rhs, tol=CORRECTION_TOLERANCE):
+    """Solve for every replicate, refined until apply(solution) = rhs up to ``tol``, relative.
 
     Returns the solution, what ``apply`` reported beside its image, and what is left.
     """
-    solve = lambda r: np.stack([f.solve(b) for f, b in zip(factors, r, strict=True)])  # noqa: E731
     size = lambda r: np.linalg.norm(r, axis=(1, 2))  # noqa: E731
     solution = solve(rhs)
     image, extra = apply(solution)
     rest = rhs - image
-    while (size(rest) > CORRECTION_TOLERANCE * size(rhs)).any():
+    while (size(rest) > tol * size(rhs)).any():
         candidate = solution + solve(rest)
         image, candidate_extra = apply(candidate)
         candidate_rest = rhs - image

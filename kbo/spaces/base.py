@@ -18,14 +18,18 @@ class Frozen(NamedTuple):
         The space's own representation (RKHS: coefficients of h and *values* of a).
     h_inner, h_outer : array (F, n, p), (F, m, p)
         Values at the present ω, so that differentiation need not compute them again.
+    a_inner : array (F, n, p) or None
+        Values of a at the present ω, where ``a`` holds coefficients.
     gram : array or None
-        What ``kbo.linalg.gram`` wrote for the inner points at the present ω, if it is still known.
+        The kernel matrix of the inner points at the present ω, as ``kbo.linalg`` wrote it, if it
+        is still known.
     """
 
     h: jax.Array
     a: jax.Array
     h_inner: jax.Array
     h_outer: jax.Array
+    a_inner: jax.Array | None = None
     gram: jax.Array | None = None
 
 

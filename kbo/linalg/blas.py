@@ -1,0 +1,81 @@
+"""Large products on the host, all by SciPy's BLAS, as the factorisations are.
+
+NumPy's own has a second pool of threads, and two pools that wait in turns for the same cores cost
+several times the work itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg.blas import dgemm, dgemv, dsymm, dsymv, dsyrk
+
+SYMV_COLUMNS = 10
+
+
+def symmetric_product(lower: np.ndarray, rhs: np.ndarray) -> np.ndarray:
+    """A @ rhs, (n, q), for a symmetric A given by the lower triangle of a larger array.
+
+    Parameters
+    ----------
+    lower : ndarray (N, N), C-ordered float64, N ≥ n
+        Finite beyond its leading (n, n) corner.
+    rhs : ndarray (n, q)
+    """
+    padded = np.zeros((len(lower), rhs.shape[1]), order="F")
+    padded[: len(rhs)] = rhs
+    # The C-ordered lower triangle is the upper one of the Fortran-ordered transpose. One pass
+    # over half the matrix per column beats a general product until there are many columns.
+    if rhs.shape[1] <= SYMV_COLUMNS:
+        columns = [dsymv(1.0, lower.T, column, lower=0) for column in padded.T]
+        return np.stack(columns, axis=1)[: len(rhs)]
+    return dsymm(1.0, lower.T, padded, lower=0)[: len(rhs)]
+
+
+def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a @ b for float64 matrices in any memory order."""
+    if b.shape[1] == 1:
+        matrix, trans = (a.T, 1) if a.flags.c_contiguous else (a, 0)
+        return dgemv(1.0, matrix, b[:, 0], trans=trans)[:, None]
+    transpose_a, transpose_b = a.flags.c_contiguous, b.flags.c_contiguous
+    return dgemm(
+        1.0, a.T if transpose_a else a, b.T if transpose_b else b, trans_a=transpose_a,
+        trans_b=transpose_b,
+    )
+
+
+def outer_product(a: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """The lower triangle of a aᵀ into the C-ordered ``out``, for C-ordered a (n, q)."""
+    dsyrk(1.0, a.T, trans=1, lower=0, c=out.T, overwrite_c=1)
+    return out
+
+
+class Arena:
+    """Large buffers that outlive one evaluation: fresh memory costs more than filling it."""
+
+    def __init__(self):
+        self._free: list[np.ndarray] = []
+        self._taken: list[np.ndarray] = []
+
+    def take(self, side: int) -> np.ndarray:
+        """An uninitialised C-ordered (side, side) float64 array, nobody else's until given back."""
+        size = side * side
+        fitting = [b for b in self._free if b.size >= size]
+        if fitting:
+            buffer = min(fitting, key=lambda b: b.size)
+            self._free = [b for b in self._free if b is not buffer]
+        else:
+            buffer = np.empty(size)
+        self._taken.append(buffer)
+        return buffer[:size].reshape(side, side)
+
+    def give_back(self, array):
+        """``array``, from ``take``, may be handed out again."""
+        for k, buffer in enumerate(self._taken):
+            if np.shares_memory(buffer, array):
+                self._free.append(self._taken.pop(k))
+                return
+
+    def reset(self):
+        """Everything may be handed out again: whoever held a buffer must be done."""
+        self._free += self._taken
+        self._taken = []

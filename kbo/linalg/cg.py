@@ -1,0 +1,55 @@
+"""Conjugate gradients for several systems at once."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def conjugate_gradients(apply, precondition, rhs, tol, max_iter, patience=50):
+    """Solve A_f u_f = r_f for F symmetric systems at once; those that have converged drop out.
+
+    A system has converged when its error in the energy norm (uᵀAu)^½, estimated as (rᵀP⁻¹r)^½ from
+    the residual r and the preconditioner P, is at most ``tol`` times the solution's norm.
+
+    Parameters
+    ----------
+    apply, precondition : callable
+        A and P⁻¹, of (k, N, p) arrays and the k indices f they belong to.
+    rhs : ndarray (F, N, p)
+    tol : float
+    max_iter, patience : int
+        It also stops where rounding keeps the error from falling for ``patience`` iterations.
+
+    Returns
+    -------
+    solution, residual : ndarray (F, N, p)
+        The iterate with the smallest estimated error of each system.
+    iterations : int
+    """
+    dot = lambda a, b: np.sum(a * b, (1, 2))  # noqa: E731
+    spread = lambda scalars: scalars[:, None, None]  # noqa: E731
+    active = np.arange(len(rhs))
+    u, residual = np.zeros_like(rhs), rhs.copy()
+    direction = precondition(residual, active)
+    rho = dot(residual, direction)
+    best, best_residual, least = u.copy(), rhs.copy(), rho.copy()
+    since, iterations = np.zeros(len(rhs), int), 0
+    going = rho > 0
+    while iterations < max_iter and going.any():
+        active, direction, rho = active[going], direction[going], rho[going]
+        iterations += 1
+        image = apply(direction, active)
+        curvature = dot(direction, image)
+        step = spread(np.divide(rho, curvature, out=np.zeros_like(rho), where=curvature > 0))
+        u[active] += step * direction
+        residual[active] -= step * image
+        z = precondition(residual[active], active)
+        rho, previous = dot(residual[active], z), rho
+        better = active[rho < least[active]]
+        since[active] = np.where(rho < 0.9 * least[active], 0, since[active] + 1)
+        least[active] = np.minimum(rho, least[active])
+        best[better], best_residual[better] = u[better], residual[better]
+        going = rho > tol**2 * dot(u[active], rhs[active])
+        going &= (since[active] < patience) & (curvature > 0)
+        direction = z + spread(rho / previous) * direction
+    return best, best_residual, iterations

@@ -1,0 +1,119 @@
+"""Products with kernel matrices in blocks, in JAX: nothing of their size is ever on a tape."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+TILE = 512
+
+
+def _blocks(x, block, mode="edge"):
+    """(n, q) as (blocks, block, q), padded with copies of the last row (or with zeros)."""
+    count = -(-x.shape[0] // block)
+    padded = jnp.pad(x, [(0, count * block - x.shape[0]), (0, 0)], mode=mode)
+    return padded.reshape(count, block, x.shape[1])
+
+
+def _block_size(n: int) -> int:
+    """At most TILE, and such that whole blocks cover n points with little to spare."""
+    return -(-n // -(-n // TILE))
+
+
+def tiled_size(n: int) -> int:
+    """The side of the buffer that ``gram`` fills for n points."""
+    return -(-n // _block_size(n)) * _block_size(n)
+
+
+def gram(kernel, x, out):
+    """The lower triangle of k(x_i, x_j) in the leading (n, n) corner of ``out``.
+
+    What lies above the diagonal blocks is not written. ``out`` has side ``tiled_size(n)``, is
+    updated in place where its buffer was donated, and is returned.
+    """
+    block = _block_size(x.shape[0])
+    blocks = _blocks(x, block)
+    rows, columns = map(jnp.asarray, np.tril_indices(len(blocks)))
+
+    def write(pair, out):
+        i, j = rows[pair], columns[pair]
+        tile = kernel.matrix(blocks[i], blocks[j])
+        return lax.dynamic_update_slice(out, tile, (i * block, j * block))
+
+    return lax.fori_loop(0, len(rows), write, out)
+
+
+def cross_gram(kernel, x, z):
+    """The matrix k(x_i, z_j), (n, m), by blocks of rows."""
+    block = _block_size(x.shape[0])
+    tiles = lax.map(lambda rows: kernel.matrix(rows, z), _blocks(x, block))
+    return tiles.reshape(-1, z.shape[0])[: x.shape[0]]
+
+
+def cross_gram_into(kernel, x, z, out):
+    """k(x_i, z_j) in the first n rows of ``out`` (tiled_size(n), m), in place if donated."""
+    blocks = _blocks(x, _block_size(x.shape[0]))
+
+    def write(i, out):
+        tile = kernel.matrix(blocks[i], z)
+        return lax.dynamic_update_slice(out, tile, (i * blocks.shape[1], 0))
+
+    return lax.fori_loop(0, len(blocks), write, out)
+
+
+def symmetric_matmul(kernel, x, coefficients, known=None):
+    """k(x, x) @ coefficients, (n, q): each pair of blocks once, forwards and in reverse.
+
+    Nothing of size n² is kept: the reverse pass evaluates each block again, or reads it from
+    ``known``, what ``gram`` wrote.
+    """
+    n = x.shape[0]
+    block = _block_size(n)
+    blocks, cs = _blocks(x, block), _blocks(coefficients, block, "constant")
+    rows, columns = map(jnp.asarray, np.tril_indices(len(blocks)))
+
+    @jax.checkpoint
+    def pair(args):
+        i, j, xi, xj, ci, cj, off_diagonal = args
+        if known is None:
+            tile = kernel.matrix(xi, xj)
+        else:
+            values = lax.dynamic_slice(known, (i * block, j * block), (block, block))
+            tile = kernel.matrix_from(values, xi, xj)
+        return tile @ cj, off_diagonal * (tile.T @ ci)
+
+    off = jnp.asarray(rows != columns, coefficients.dtype)
+    lower, upper = lax.map(
+        pair, (rows, columns, blocks[rows], blocks[columns], cs[rows], cs[columns], off)
+    )
+    out = jnp.zeros_like(cs).at[rows].add(lower).at[columns].add(upper)
+    return out.reshape(-1, cs.shape[-1])[:n]
+
+
+def matmul(kernel, x, z, coefficients, known=None):
+    """k(x, z) @ coefficients, (n, q), by blocks of rows.
+
+    The reverse pass evaluates each block again, or reads it from ``known``, what
+    ``cross_gram_into`` wrote.
+    """
+    blocks = _blocks(x, _block_size(x.shape[0]))
+    if known is None:
+        rows = jax.checkpoint(lambda xi: kernel.matrix(xi, z) @ coefficients)
+        out = lax.map(rows, blocks)
+    else:
+        rows = jax.checkpoint(lambda pair: kernel.matrix_from(*pair, z) @ coefficients)
+        out = lax.map(rows, (known.reshape(*blocks.shape[:2], len(z)), blocks))
+    return out.reshape(-1, coefficients.shape[-1])[: x.shape[0]]
+
+
+@jax.custom_jvp
+def with_known_value(known, computed):
+    """``known``, differentiated as ``computed``: a reverse pass then skips the forward one."""
+    return known
+
+
+@with_known_value.defjvp
+def _with_known_value_jvp(primals, tangents):
+    return primals[0], tangents[1]

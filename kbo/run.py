@@ -1,0 +1,112 @@
+"""One run of an outer optimiser: what is evaluated, remembered, logged and reported."""
+
+from __future__ import annotations
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from .linalg import SingularSystem
+from .optimizers import projected_gradient
+from .result import BilevelError, Hypergradient, Residuals, Status, StepRecord
+
+
+def evaluate(problem, omega, solver, method, state=None) -> Hypergradient:
+    """One evaluation of a settled problem; an unsolvable system is a status."""
+    try:
+        return method.evaluate(problem, omega, solver, state)
+    except SingularSystem:
+        nothing = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)), omega)
+        return Hypergradient(
+            value=np.inf, grad=nothing, inner=no_function, adjoint=None,
+            residuals=Residuals(np.inf, np.inf), jitter=np.inf, status=Status.SINGULAR, state=None,
+        )
+
+
+def no_function(x):
+    """What stands for h where there is none."""
+    raise BilevelError(Status.SINGULAR)
+
+
+class Stop(Exception):
+    """Raised through an optimiser when the callback asks to stop."""
+
+
+class Run:
+    """Evaluations behind an optimiser: log, history, best iterate, warm start, progress."""
+
+    def __init__(self, problem, omega, solver, method, lower, upper, log, callback, progress):
+        self.problem, self.solver, self.method = problem, solver, method
+        self.flat, self.unravel = ravel_pytree(omega)
+        self.lower, self.upper = lower, upper
+        self.log, self.callback, self.progress = log, callback, progress
+        self.history: list[StepRecord] = []
+        self.evaluations = 0
+        self.state = None
+        self.best = None
+        self.failure = None
+        self.earlier = log.row(len(log) - 1)[5] if len(log) else 0.0
+        self.started = time.perf_counter()
+        self._recent = {}
+
+    def seconds(self):
+        return self.earlier + time.perf_counter() - self.started
+
+    def evaluate(self, point):
+        """L and ∇L at a flat point; +inf (and the reason kept) where they cannot be had."""
+        if self.evaluations < len(self.log):
+            logged = self.log.row(self.evaluations)
+            _, value, grad, residuals, name, seconds = logged
+            if not np.array_equal(logged[0], point):
+                raise ValueError("the checkpoint does not follow from this start: delete it")
+            value, residuals, status = float(value), Residuals(*residuals), Status[str(name)]
+            self.state = self.log.warm_start
+        else:
+            result = evaluate(
+                self.problem, self.unravel(jnp.asarray(point, self.flat.dtype)), self.solver,
+                self.method, self.state,
+            )
+            self.state = result.state if result.status.usable else self.state
+            grad = np.asarray(ravel_pytree(result.grad)[0], float)
+            value, residuals, status = result.value, result.residuals, result.status
+            seconds = self.seconds()
+            self.log.append(
+                point, value, grad, (residuals.inner, residuals.adjoint), status.name, seconds,
+                self.solver.warm_start(self.state),
+            )
+        self.evaluations += 1
+        if not status.usable:
+            self.failure = status
+            return np.inf, np.zeros_like(grad)
+        if not status.ok:
+            self.failure = status
+        self._recent[point.tobytes()] = (value, grad, residuals, seconds)
+        first = not self.history
+        if self.best is None or value < self.best[1]:
+            self.best = (np.array(point), value, grad)
+        if first:
+            self.report(point)
+        return value, grad
+
+    def report(self, point):
+        """Record an accepted iterate; let the callback see it."""
+        value, grad, residuals, seconds = self._recent[point.tobytes()]
+        self._recent = {point.tobytes(): self._recent[point.tobytes()]}
+        norm = np.linalg.norm(projected_gradient(point, grad, self.lower, self.upper))
+        record = StepRecord(
+            step=len(self.history), omega=self.as_tree(point), value=value,
+            grad_norm=float(norm), residuals=residuals, seconds=float(seconds),
+            evaluations=self.evaluations,
+        )
+        self.history.append(record)
+        if self.progress is not None:
+            self.progress.set_postfix(value=f"{value:.6g}", grad=f"{norm:.1e}")
+            self.progress.update()
+        if self.callback is not None and self.callback(record):
+            raise Stop
+
+    def as_tree(self, point):
+        return jax.tree.map(np.array, self.unravel(jnp.asarray(point, self.flat.dtype)))

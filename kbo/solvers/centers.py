@@ -1,0 +1,296 @@
+"""Which points span the Nyström subspace."""
+
+from __future__ import annotations
+
+import abc
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .. import linalg
+from ..problem import BilevelProblem
+from ..spaces import RKHS, Restriction, Subspace
+from .newton import share_points
+
+PROPOSALS = 64
+BLOCK_JITTERS = (0.0, 1e-15, 1e-13, 1e-11, 1e-9, 1e-7)  # accepted points may be close together
+
+
+class Centers(eqx.Module):
+    """Chooses M of the inner and outer points, once, at a first ω.
+
+    Attributes
+    ----------
+    n_centers : int
+        M.
+    seed : int
+    """
+
+    n_centers: eqx.AbstractVar[int]
+    seed: eqx.AbstractVar[int]
+
+    def __check_init__(self):
+        if not isinstance(self.n_centers, int | np.integer) or self.n_centers < 1:
+            raise ValueError(f"n_centers={self.n_centers!r} must be a positive integer")
+
+    def select(self, kernel, x, ridge) -> np.ndarray:
+        """Indices (M,) of distinct rows of x (N, d).
+
+        Parameters
+        ----------
+        kernel : kbo.kernels.Kernel
+        x : array (N, d)
+        ridge : float
+            Of the inner problem.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than M points.
+        """
+        if self.n_centers > len(x):
+            raise ValueError(
+                f"n_centers={self.n_centers} but there are only {len(x)} points: ask for fewer "
+                "centres, or use solver=Exact()"
+            )
+        return self._select(kernel, x, ridge, np.random.default_rng(self.seed))
+
+    @abc.abstractmethod
+    def _select(self, kernel, x, ridge, rng) -> np.ndarray: ...
+
+
+class Uniform(Centers):
+    """M points drawn uniformly without replacement."""
+
+    n_centers: int
+    seed: int = 0
+
+    def _select(self, kernel, x, ridge, rng):
+        return rng.choice(len(x), self.n_centers, replace=False)
+
+
+class KMeansPlusPlus(Centers):
+    """Each centre is drawn ∝ min_j ‖k(x, ·) − k(z_j, ·)‖²_H: k-means++ seeding in the RKHS.
+
+    O(NM) kernel evaluations.
+
+    References
+    ----------
+    Arthur, Vassilvitskii (2007), k-means++: The Advantages of Careful Seeding, §2.2.
+    """
+
+    n_centers: int
+    seed: int = 0
+
+    def _select(self, kernel, x, ridge, rng):
+        chosen = _kmeans_plus_plus(kernel, x, rng.uniform(size=self.n_centers))
+        return _distinct(np.array(chosen), len(x), rng)
+
+
+@eqx.filter_jit
+def _kmeans_plus_plus(kernel, x, uniforms):
+    diagonal = jax.vmap(kernel.evaluate)(x, x)
+
+    def draw(distances, u):
+        mass = jnp.cumsum(distances)
+        z = jnp.searchsorted(mass, u * mass[-1], side="right")
+        z = jnp.minimum(z, len(x) - 1)
+        column = kernel.matrix(x, x[z][None])[:, 0]
+        new = jnp.maximum(diagonal + diagonal[z] - 2 * column, 0.0).at[z].set(0.0)
+        return jnp.minimum(distances, new), z
+
+    return lax.scan(draw, jnp.ones_like(diagonal), uniforms)[1]
+
+
+class Leverage(Centers):
+    """M points drawn, without replacement, ∝ approximate ridge leverage scores.
+
+        ℓ_i = min(1, (k(x_i, x_i) − k_iᵀ(K_JJ + ridge·|J| I)⁻¹ k_i) / (ridge·N))
+
+    for a uniform pilot sample J of ``oversampling``·M points.
+
+    References
+    ----------
+    Rudi, Calandriello, Carratino, Rosasco (2018), On Fast Leverage Score Sampling and Optimal
+    Learning, eq. (5).
+    """
+
+    n_centers: int
+    seed: int = 0
+    oversampling: float = 1.0
+
+    def _select(self, kernel, x, ridge, rng):
+        size = min(len(x), max(1, round(self.oversampling * self.n_centers)))
+        pilot = x[np.sort(rng.choice(len(x), size, replace=False))]
+        gram = np.array(_cross(kernel, pilot, pilot), float)
+        build = lambda: gram + size * ridge * np.eye(size)  # noqa: E731
+        factor = linalg.Cholesky(build)
+        scores = []
+        for start in range(0, len(x), linalg.TILE):
+            block = x[start : start + linalg.TILE]
+            half = factor.root_solve(np.asarray(_cross(kernel, pilot, block), float))
+            scores.append(np.array(diagonal_of(kernel, block)) - np.sum(half**2, 0))
+        scores = np.clip(np.concatenate(scores) / (ridge * len(x)), 0.0, 1.0)
+        # Exponential races: the M smallest arrivals are a draw without replacement ∝ scores.
+        arrivals = rng.exponential(size=len(x)) / np.maximum(scores, 1e-15 * scores.max(initial=1))
+        return np.argsort(arrivals)[: self.n_centers]
+
+
+class RPCholesky(Centers):
+    """The pivots of a randomly pivoted Cholesky factorisation of the Gram matrix.
+
+    Each is drawn ∝ the squared distance of k(x, ·) to the span of those before it. O(NM²) time
+    and O(NM) memory.
+
+    References
+    ----------
+    Chen, Epperly, Tropp, Webber (2025), Randomly pivoted Cholesky, Algorithm 1.
+    """
+
+    n_centers: int
+    seed: int = 0
+
+    def _select(self, kernel, x, ridge, rng):
+        pivots, _ = rp_cholesky(kernel, x, self.n_centers, rng)
+        return _distinct(pivots, len(x), rng, self.n_centers)
+
+
+def rp_cholesky(kernel, x, rank, rng):
+    """Pivots (r,) and F (N, r) with F Fᵀ ≈ k(x, x), r ≤ rank; fewer where nothing is left.
+
+    Pivots are proposed in blocks and thinned by rejection, which leaves the distribution of
+    drawing them one at a time.
+
+    Parameters
+    ----------
+    kernel : kbo.kernels.Kernel
+    x : array (N, d)
+    rank : int
+    rng : numpy.random.Generator
+
+    Raises
+    ------
+    kbo.linalg.SingularSystem
+        If some k(x, x) is negative.
+
+    References
+    ----------
+    Epperly, Tropp, Webber (2024), Embrace rejection: kernel matrix approximation by accelerated
+    randomly pivoted Cholesky.
+    """
+    residual = np.array(diagonal_of(kernel, x), float)
+    if (residual < 0).any():
+        raise linalg.SingularSystem("the kernel has negative values k(x, x)")
+    smallest = 1e-14 * residual.mean()
+    pivots, F = [], np.zeros((len(x), rank), order="F")
+    while (count := len(pivots)) < rank:
+        residual[residual < smallest] = 0.0
+        mass = residual.sum()
+        if not mass > 0:
+            break
+        proposed = rng.choice(len(x), PROPOSALS, p=residual / mass)
+        core = np.array(_cross(kernel, x[proposed], x[proposed]), float)
+        core -= F[proposed, :count] @ F[proposed, :count].T
+        accepted = proposed[_thin(core, rng.uniform(size=PROPOSALS))][: rank - count]
+        if not len(accepted):
+            continue
+        padded = np.resize(accepted, PROPOSALS)  # one shape, so one compilation
+        G = np.array(_cross(kernel, x, x[padded])[:, : len(accepted)], float)
+        if count:
+            G -= linalg.product(F[:, :count], np.ascontiguousarray(F[accepted, :count].T))
+        factor = linalg.Cholesky(G[accepted].copy, BLOCK_JITTERS)
+        new = factor.root_solve(np.asfortranarray(G.T)).T
+        F[:, count : count + len(accepted)] = new
+        residual = np.maximum(residual - np.sum(new**2, 1), 0.0)
+        residual[accepted] = 0.0
+        pivots.extend(accepted)
+    return np.array(pivots, int), F[:, : len(pivots)]
+
+
+def _thin(core, uniforms):
+    """Which proposals survive: i with probability (its residual now) / (when it was proposed)."""
+    core, proposed = core.copy(), core.diagonal().copy()
+    accepted = []
+    for i, u in enumerate(uniforms):
+        if u * proposed[i] < core[i, i]:
+            accepted.append(i)
+            core -= np.outer(core[:, i], core[i] / core[i, i])
+    return np.array(accepted, int)
+
+
+@eqx.filter_jit
+def _cross(kernel, x, z):
+    return linalg.cross_gram(kernel, x, z)
+
+
+@eqx.filter_jit
+def diagonal_of(kernel, x):
+    """k(x_i, x_i), (n,)."""
+    return jax.vmap(kernel.evaluate)(x, x)
+
+
+def _distinct(chosen, n, rng, count=None):
+    """The chosen indices without repeats, filled up with others drawn uniformly."""
+    count = len(chosen) if count is None else count
+    _, first = np.unique(chosen, return_index=True)
+    kept = chosen[np.sort(first)]
+    others = np.setdiff1d(np.arange(n), kept)
+    return np.concatenate([kept, rng.choice(others, count - len(kept), replace=False)])
+
+
+def restricted(problem, omega, centers) -> BilevelProblem:
+    """The problem with its RKHS replaced by the span of k(z_j, ·).
+
+    Parameters
+    ----------
+    problem : BilevelProblem
+    omega : pytree
+        Where centres are drawn.
+    centers : int, Centers, array (M, d), callable of ω, or None where the space is a Subspace
+
+    Raises
+    ------
+    ValueError
+        For a space without a kernel, or centres of another dimension than the points.
+    """
+    instance = problem.at(omega)
+    if isinstance(instance.space, Subspace):
+        if centers is None:
+            return problem
+        raise ValueError("the problem's space is a Subspace: it has its centres, give centers=None")
+    if not isinstance(instance.space, RKHS):
+        raise ValueError(
+            f"space={type(instance.space).__name__} has no kernel functions to span a subspace: "
+            "use RKHS"
+        )
+    if isinstance(centers, int | np.integer):
+        centers = Uniform(int(centers))
+    if isinstance(centers, Centers):
+        x = _pool(problem, omega, instance)
+        chosen = centers.select(instance.space.kernel, x, float(instance.ridge.mean()))
+        points = centers = x[np.sort(chosen)]
+    elif callable(centers):
+        points = centers(omega)
+    elif centers is None:
+        raise ValueError("centers=None: say how many, which or how to choose them")
+    else:
+        points = centers = jnp.asarray(centers, instance.inner.x.dtype)
+    if points.ndim != 2 or points.shape[1] != instance.inner.x.shape[1] or len(points) == 0:
+        raise ValueError(
+            f"centers has shape {points.shape}; it must be (M, {instance.inner.x.shape[1]}), M ≥ 1"
+        )
+    if not callable(centers) and not np.isfinite(np.asarray(points)).all():
+        raise ValueError("centers contains NaN or infinity")
+    return problem.replace(space=Restriction(problem.space, centers))
+
+
+def _pool(problem, omega, instance):
+    """Inner and outer points that carry weight; those that are both, once."""
+    inner, outer = instance.inner, instance.outer
+    in_use, out_use = (np.asarray(s.weight_matrix()).any(0) for s in (inner, outer))
+    if share_points(problem, omega):
+        return inner.x[in_use | out_use]
+    return jnp.concatenate([inner.x[in_use], outer.x[out_use]])

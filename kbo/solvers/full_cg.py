@@ -1,0 +1,182 @@
+"""The full kernel system without a factorisation: conjugate gradients on products with K."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import ClassVar
+
+import numpy as np
+
+from ..linalg import Cholesky, conjugate_gradients, product
+from ..spaces import RKHS
+from ..spaces.base import replicates_first, replicates_last
+from .centers import diagonal_of, rp_cholesky
+from .newton import NewtonSolver
+from .nystrom import PATIENCE, STORED
+from .representer import RepresenterSystem
+from .rows import Rows
+from .weighted_ridge import Root, decouple
+
+
+class FullCG(NewtonSolver):
+    """The same h_ω as Exact, matrix-free, for some tens of thousands of points.
+
+    (αI + SKS)v = r, S² = C = w ∂²ℓ, by conjugate gradients with the preconditioner αI + S F Fᵀ S,
+    F Fᵀ ≈ K a randomly pivoted Cholesky factor of rank r. O(n²) kernel evaluations or memory
+    accesses a step, O(n r²) for the preconditioner; all replicates and outputs at once.
+
+    Parameters
+    ----------
+    rank : int
+        r, at most n.
+    memory : float
+        Bytes that K may take; where it needs more its blocks are evaluated again for each product.
+    max_newton, tol
+        See Exact.
+    max_cg : int
+        Conjugate gradient steps a solve.
+    seed : int
+        Of the pivots.
+
+    References
+    ----------
+    Díaz, Epperly, Frangella, Tropp, Webber (2023), Robust, randomized preconditioning for kernel
+    ridge regression, §2.2.
+    """
+
+    double: ClassVar[bool] = True
+    rank: int = 500
+    memory: float = STORED
+    max_newton: int = 100
+    tol: float = 1e-8
+    max_cg: int = 1000
+    seed: int = 0
+
+    def system(self, problem, omega, shared, workspace):
+        """See NewtonSolver.
+
+        Raises
+        ------
+        ValueError
+            If the space is not an RKHS.
+        """
+        space = problem.space(omega) if callable(problem.space) else problem.space
+        if not isinstance(space, RKHS):
+            raise ValueError(f"space={type(space).__name__} has no kernel system: use RKHS")
+        return FullSystem(problem, omega, shared, workspace, self)
+
+
+class FullSystem(RepresenterSystem):
+    """Products with K by blocks of rows."""
+
+    def __init__(self, problem, omega, shared, workspace, options):
+        super().__init__(problem, omega)
+        self._shared, self._options = shared, options
+        instance = problem.at(omega)
+        n, m = instance.inner.size, instance.outer.size
+        self.size = n
+        kernel, x = instance.space.kernel, instance.inner.x
+        self.diagonal = np.array(diagonal_of(kernel, x), float)
+        self._rows = Rows(problem, omega, True, (n, n), options.memory, workspace.gram)
+        workspace.gram = self._rows.stored
+        self._outer = None if shared else Rows(problem, omega, False, (m, n), 0)
+        rng = np.random.default_rng(options.seed)
+        _, self._low_rank = rp_cholesky(kernel, x, min(options.rank, n), rng)
+        self._curvatures = None
+
+    @property
+    def missing(self):
+        """See System."""
+        return list(range(len(self.alpha))) if self._curvatures is None else []
+
+    @property
+    def direct(self):
+        """See System."""
+        return False
+
+    def _each(self, function, coefficients):
+        columns = np.asfortranarray(replicates_last(coefficients))
+        return replicates_first(function(columns), len(coefficients))
+
+    def values(self, coefficients):
+        return self._each(self._rows.times, coefficients)
+
+    def outer_values(self, coefficients, inner_values):
+        return inner_values if self._shared else self._each(self._outer.times, coefficients)
+
+    def _embed(self, slopes):
+        rows = self._rows if self._shared else self._outer
+        return self._each(rows.transposed_times, slopes)
+
+    def factorise(self, replicates, curvatures, probabilities=None):
+        """See System."""
+        if self._curvatures is not None and np.array_equal(self._curvatures, curvatures):
+            return
+        self._curvatures = curvatures
+        self._roots = [Root(decouple(C)) for C in curvatures]
+        self._inverses = [LowRankRidge(self._low_rank, C, a) for C, a in
+                          zip(curvatures, self.alpha, strict=True)]
+
+    def _symmetric_solve(self, rhs, chosen):
+        """(αI + SKS)⁻¹ rhs for (k, n, p) and the replicates they belong to."""
+        scale = lambda v, k: np.stack(  # noqa: E731
+            [self._roots[f].times(r) for f, r in zip(chosen[k], v, strict=True)]
+        )
+        return conjugate_gradients(
+            lambda v, k: self.alpha[chosen[k], None, None] * v
+            + scale(self.values(scale(v, k)), k),
+            lambda r, k: np.stack(
+                [self._inverses[f].solve(b) for f, b in zip(chosen[k], r, strict=True)]
+            ),
+            rhs, self._options.tol, self._options.max_cg, PATIENCE,
+        )[0]
+
+    def solve(self, rhs, replicates=None):
+        """See System; Woodbury's formula where S is not invertible."""
+        chosen = np.arange(len(rhs)) if replicates is None else np.asarray(replicates)
+        roots = [self._roots[f] for f in chosen]
+        each = lambda name, v: np.stack(  # noqa: E731
+            [getattr(root, name)(r) for root, r in zip(roots, v, strict=True)]
+        )
+        scaled = each("divide", rhs[chosen])
+        beta = each("times", self._symmetric_solve(scaled, chosen))
+        rest = rhs[chosen] - each("times", scaled)
+        if not all(root.full_rank for root in roots) and rest.any():
+            through = self._symmetric_solve(each("times", self.values(rest)), chosen)
+            beta += (rest - each("times", through)) / self.alpha[chosen, None, None]
+        out = np.zeros_like(rhs)
+        out[chosen] = beta
+        return out
+
+
+class LowRankRidge:
+    """(αI + G Gᵀ)⁻¹ for each output, G = diag(C_aa)^½ F, by Woodbury's formula.
+
+    Parameters
+    ----------
+    factor : ndarray (n, r)
+        F.
+    curvatures : ndarray (n, p, p)
+    alpha : float
+    """
+
+    def __init__(self, factor, curvatures, alpha):
+        self._factor, self._alpha = factor, alpha
+        diagonal = np.sqrt(np.maximum(np.diagonal(curvatures, axis1=1, axis2=2), 0.0))
+        self._roots = diagonal[:, :1] if (diagonal == diagonal[:, :1]).all() else diagonal
+        self._cores = []
+        for root in self._roots.T:
+            G = np.asfortranarray(factor * root[:, None])
+            core = product(G.T, G)
+            core.flat[:: len(core) + 1] += alpha
+            self._cores.append(Cholesky(partial(np.array, core, order="C")))
+
+    def solve(self, rhs):
+        """For (n, p) rhs."""
+        out = np.empty_like(rhs)
+        for a in range(rhs.shape[1]):
+            c = min(a, len(self._cores) - 1)
+            root, column = self._roots[:, c], rhs[:, a : a + 1]
+            small = self._cores[c].solve(product(self._factor.T, root[:, None] * column))
+            out[:, a : a + 1] = column - root[:, None] * product(self._factor, small)
+        return out / self._alpha

@@ -1,0 +1,249 @@
+"""Damped Newton in function space: one weighted ridge system per step."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+
+import equinox as eqx
+import numpy as np
+
+from .. import linalg
+from ..linalg import SingularSystem
+from ..losses import Loss
+from ..result import Status
+from .base import InnerSolution, Solver
+from .systems import System, host
+
+ARMIJO = 1e-4
+SMALLEST_STEP = 2.0**-40
+ACCEPTABLE = 1e-3  # relative residual, a bound on the relative error of h: worse is an error
+
+
+@eqx.filter_jit
+def _pointwise(problem, omega, values):
+    instance = problem.at(omega)
+    losses = instance.inner_losses(values)
+    return losses, instance.inner_slopes(values), instance.inner_curvatures(values)
+
+
+@eqx.filter_jit
+def _probabilities(problem, omega, values):
+    return problem.at(omega).inner_probabilities(values)
+
+
+def share_points(problem, omega) -> bool:
+    """Whether both samples are at the same points, so that one kernel matrix serves both."""
+    inner, outer = problem.inner_data, problem.outer_data
+    if callable(inner) or callable(outer):
+        at = [data(omega) if callable(data) else data for data in (inner, outer)]
+        return at[0].x is at[1].x
+    if inner.x is outer.x:
+        return True
+    return inner.x.shape == outer.x.shape and np.array_equal(inner.x, outer.x)
+
+
+class Workspace:
+    """Memory and warm start carried from one solve to the next.
+
+    Attributes
+    ----------
+    arena : kbo.linalg.Arena
+        For the factors.
+    gram : jax.Array or None
+        The last kernel matrix; its buffer is donated to the next one.
+    values : ndarray or None
+        Those of the last inner solution at the inner points, (F, n, p).
+    """
+
+    def __init__(self, values=None):
+        self.arena, self.gram, self.values = linalg.Arena(), None, values
+
+
+class NewtonSolver(Solver):
+    """Solves by Newton's method over a ridge system; subclasses have fields max_newton and tol."""
+
+    @abc.abstractmethod
+    def system(self, problem, omega, shared, workspace) -> System:
+        """The ridge systems of the problem at ω; ``shared``: both samples are at one set of points.
+        """
+
+    def solve(self, problem, omega, state=None) -> NewtonSolution:
+        """h_ω; ``state`` (a previous solution's) starts Newton's iterations.
+
+        Raises
+        ------
+        kbo.linalg.SingularSystem
+            If a system is not positive definite even with jitter.
+        """
+        workspace = state if isinstance(state, Workspace) else Workspace(state)
+        shared = share_points(problem, omega)
+        system = self.system(problem, omega, shared, workspace)
+        return NewtonSolution(
+            problem, omega, system, shared, workspace, self.max_newton, self.tol
+        )
+
+    def warm_start(self, state):
+        """See Solver."""
+        return None if state is None else state.values
+
+
+class NewtonSolution(InnerSolution):
+    """See InnerSolution; built by Newton's method in the constructor.
+
+    Newton's iterate from h solves one weighted ridge system in function space,
+
+        h⁺ = argmin ½Σ w_i D_i (h⁺(x_i) − z_i)² + (α/2)‖h⁺‖²,   z = h − D⁻¹ℓ′,  α = ridge·Σw.
+
+    Parameters
+    ----------
+    system : System
+    state : Workspace
+        Its values start the iterations.
+    max_newton : int
+    tol : float
+        Relative residual ‖∇J(h)‖_H ≤ tol·ridge·‖h‖_H at which Newton stops; it also stops, as
+        converged, where rounding keeps the residual from falling, if it is then below 1e-3.
+    """
+
+    def __init__(self, problem, omega, system, shared, state, max_newton, tol):
+        self._problem, self._omega, self._system = problem, omega, system
+        self._max_newton, self._tol = max_newton, tol
+        self.shared, self.state = shared, state
+        data = problem.inner_data
+        self._dtype = (data(omega) if callable(data) else data).x.dtype
+        loss = problem.inner_loss
+        self._constant = isinstance(loss, Loss) and loss.constant_curvature
+        self._solve_from(state.values)
+        self.coefficients = system.representation(self._theta)
+        self.h_outer = system.outer_values(self._theta, self.h_inner)
+        state.values = self.h_inner
+        self.gram = system.gram
+
+    @property
+    def jitter(self):
+        """See InnerSolution."""
+        return self._system.jitter
+
+    def _solve_from(self, known):
+        """Newton from values known to be near, or from zero: a matter of cost, not of the answer.
+
+        Values, unlike coefficients, hardly move with ω, and Newton's step needs nothing else. With
+        constant curvature one step is exact from anywhere, and from zero it is bit-stable.
+        """
+        F, n = self._system.weights.shape
+        shape = (F, n, self._problem.n_outputs or 1)
+        if self._constant:
+            self._newton(self._from_values(np.zeros(shape)))
+            return
+        if known is not None and known.shape == shape:
+            with contextlib.suppress(SingularSystem), np.errstate(over="ignore", invalid="ignore"):
+                self._newton(self._from_values(known))
+                if self.status.ok:
+                    return
+        self._newton(np.zeros((F, self._system.size, shape[2])))
+
+    def _evaluate(self, values):
+        """Σ wℓ (F,), slopes and weighted curvatures at given values."""
+        losses, slopes, curvatures = _pointwise(
+            self._problem, self._omega, np.asarray(values, self._dtype)
+        )
+        w = self._system.weights
+        weighted = np.where(w > 0, w * np.where(w > 0, host(losses), 0.0), 0.0)
+        slopes = np.where(w[:, :, None] > 0, host(slopes), 0.0)
+        curvatures = w[:, :, None, None] * np.where(w[:, :, None, None] > 0, host(curvatures), 0.0)
+        return weighted.sum(1), slopes, curvatures
+
+    def _objective(self, coefficients, values):
+        """Σ wℓ + (α/2)‖h‖², slopes, weighted curvatures, ‖h‖²."""
+        losses, slopes, curvatures = self._evaluate(values)
+        norms = self._system.pairing(coefficients, coefficients, values)
+        return losses + 0.5 * self._system.alpha * norms, slopes, curvatures, norms
+
+    def _from_values(self, values):
+        """Newton's full step from values alone: coefficients (F, N, p)."""
+        w = self._system.weights
+        _, slopes, curvatures = self._evaluate(values)
+        self._factorise(range(len(w)), values, curvatures)
+        curved = np.einsum("fiab,fib->fia", curvatures, values)
+        return self._system.minimise(w[:, :, None] * slopes - curved)
+
+    def _newton(self, theta):
+        system, w = self._system, self._system.weights
+        F = len(system.alpha)
+        values = system.values(theta) if theta.any() else np.zeros((*w.shape, theta.shape[2]))
+        objective, slopes, curvatures, norms = self._objective(theta, values)
+        previous = np.full(F, np.inf)
+        for step in range(self._max_newton + 1):
+            gradient = system.gradient(slopes, theta)
+            errors, scale = system.accuracy(gradient, norms, values, curvatures)
+            # Close to the solution, where Newton should be quadratic, only rounding stalls it.
+            close = self._constant | (errors <= ACCEPTABLE * scale)
+            stalled = (errors >= 0.25 * previous) & close
+            done = self._constant and system.direct  # the first step was exact
+            active = (errors > self._tol * scale) & ~stalled
+            if done or step == self._max_newton or not active.any():
+                break
+            previous = errors
+            moving = np.flatnonzero(active)
+            self._factorise(moving, values, curvatures)
+            # A correction, not a new solution: it refines what rounding left.
+            target = theta - system.solve(system.total[:, None, None] * gradient, moving)
+            accepted = self._line_search(theta, values, objective, gradient, target, active)
+            if accepted is None:
+                break
+            theta, values, (objective, slopes, curvatures, norms) = accepted
+        self._theta, self.h_inner, self._curvatures = theta, values, curvatures
+        self.residual = float(system.norm_bound(gradient).max())
+        self.status = self._judge(errors, scale, gradient, norms)
+
+    def _factorise(self, replicates, values, curvatures):
+        probabilities = _probabilities(self._problem, self._omega, np.asarray(values, self._dtype))
+        if probabilities is not None:
+            probabilities = host(probabilities)
+        self._system.factorise(replicates, curvatures, probabilities)
+
+    def _line_search(self, theta, values, objective, gradient, target, active):
+        """The longest step 1, ½, ¼ … of each replicate that decreases its objective enough."""
+        system = self._system
+        direction = target - theta
+        changes = system.values(target) - values
+        slope = system.total * system.pairing(gradient, direction, changes)
+        slack = 100 * np.finfo(self._dtype).eps * np.abs(objective)
+        steps = np.where(active, 1.0, 0.0)
+        while True:
+            scaled = steps[:, None, None]
+            # At a full step the target itself, not theta + (target − theta): no cancellation.
+            candidate = np.where(scaled == 1.0, target, theta + scaled * direction)
+            at = values + scaled * changes
+            evaluated = self._objective(candidate, at)
+            good = evaluated[0] <= objective + ARMIJO * steps * slope + slack
+            if (good | ~active).all():
+                return candidate, at, evaluated
+            steps = np.where(good, steps, 0.5 * steps)
+            if (steps[active] < SMALLEST_STEP).any():
+                return None
+
+    def _judge(self, errors, scale, gradient, norms):
+        finite = np.isfinite(self._theta).all() and np.isfinite(errors).all()
+        if not finite:
+            return Status.NON_FINITE
+        blocks = self._curvatures
+        eigenvalues = blocks if blocks.shape[-1] == 1 else np.linalg.eigvalsh(blocks)
+        smallest = 0.0 if self._constant else eigenvalues.min(initial=0.0)
+        if smallest < -1e-8 * np.abs(self._curvatures).max(initial=0.0):
+            return Status.NOT_CONVEX
+        allowed = max(self._tol, ACCEPTABLE) * scale
+        if (errors > allowed).any():  # the bound is loose by up to the root of K's rank
+            errors, _ = self._system.accuracy(
+                gradient, norms, self.h_inner, self._curvatures, tight=True
+            )
+            self.residual = float(self._system.norm(gradient).max())
+        solved = (errors <= allowed).all()
+        return Status.CONVERGED if solved else Status.INNER_NOT_CONVERGED
+
+    def adjoint(self, slopes):
+        missing = self._system.missing
+        if missing:  # a replicate that started where it ends
+            self._factorise(missing, self.h_inner, self._curvatures)
+        return self._system.adjoint(slopes, self._curvatures)

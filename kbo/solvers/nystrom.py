@@ -1,0 +1,144 @@
+"""The Nyström solver: the whole M×M system, assembled in blocks of rows and factorised."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..linalg import Cholesky
+from .centers import restricted
+from .newton import NewtonSolver
+from .subspace_system import SubspaceSystem
+from .weighted_ridge import decouple, solve_columns
+
+STORED = 4e9
+MAX_CG = 500
+SAFE = 0.1  # relative size of rounding errors that refinement still removes
+PATIENCE = 50
+
+
+class Nystrom(NewtonSolver):
+    """h_ω in the span of k(z_j, ·), j = 1…M, by its assembled and factorised normal equations.
+
+        (K_nMᵀ C K_nM + α(K_MM + δI)) θ = r,   C = w ∂²ℓ,  α = ridge·Σw,  δ = 10 eps tr K_MM
+
+    in float64 whatever the dtype of the data, refined by residuals in the coordinates u = Lᵀθ,
+    LLᵀ = K_MM + δI, in which the system is as well conditioned as the problem. Where K_MM is so
+    nearly singular that rounding would spoil the assembled matrix, the rows of K_nM are brought
+    to these coordinates first, at twice the cost. Outputs that the loss couples (softmax) are
+    solved by conjugate gradients, preconditioned with one factor a class. O(nM² + M³) time; O(M²)
+    memory and K_nM's where that is within ``memory``, else a block of it.
+
+    Parameters
+    ----------
+    centers : int, kbo.solvers.centers strategy, array (M, d) or callable of ω
+        How many to draw uniformly, how to draw, which, or a function for centres that are learned.
+        What is drawn is drawn once, at the first ω. None: the problem's space is a
+        kbo.spaces.Subspace already.
+    memory : float
+        Bytes that K_nM may take; where it needs more its blocks are evaluated again for each use.
+    max_newton : int
+    tol : float
+        See Exact.
+
+    References
+    ----------
+    Rudi, Camoriano, Rosasco (2015), Less is More: Nyström Computational Regularization, eq. (5).
+    """
+
+    double: ClassVar[bool] = True
+    centers: Any = None
+    memory: float = STORED
+    max_newton: int = 100
+    tol: float = 1e-9
+
+    def prepare(self, problem, omega):
+        """See Solver."""
+        return restricted(problem, omega, self.centers)
+
+    def system(self, problem, omega, shared, workspace):
+        """See NewtonSolver."""
+        return NystromSystem(problem, omega, shared, workspace, self.memory, self.tol)
+
+
+class NystromSystem(SubspaceSystem):
+    """Factors of every replicate's normal equations, from one pass over the rows."""
+
+    def __init__(self, problem, omega, shared, workspace, memory, tol):
+        super().__init__(problem, omega, shared, workspace, memory)
+        self._tol = tol
+        self._whitened = False
+        F = len(self.alpha)
+        self._factors, self._curvatures, self._coupled = [None] * F, [None] * F, [False] * F
+
+    @property
+    def missing(self):
+        """See System."""
+        return [f for f, factors in enumerate(self._factors) if factors is None]
+
+    @property
+    def direct(self):
+        """A factor alone leaves rounding errors that a refinement removes."""
+        return False
+
+    def factorise(self, replicates, curvatures, probabilities=None):
+        """See System."""
+        changed = [
+            f for f in replicates
+            if self._factors[f] is None or not np.array_equal(self._curvatures[f], curvatures[f])
+        ]
+        if not changed:
+            return
+        columns = {}
+        for f in changed:
+            C = decouple(curvatures[f])
+            self._coupled[f] = C.ndim == 3
+            if C.ndim == 3:
+                C = np.diagonal(C, axis1=1, axis2=2)
+            columns[f] = C.reshape(len(C), -1)
+            self._curvatures[f] = curvatures[f]
+        weights = np.concatenate(list(columns.values()), axis=1)
+        self._whitened = self._rounding(weights) > SAFE
+        grams = iter(self.rows.grams(weights, self.root if self._whitened else None))
+        for f, C in columns.items():
+            penalty = np.eye(self.size) if self._whitened else self.center_gram
+            self._factors[f] = [
+                Cholesky(partial(np.add, self.alpha[f] * penalty, next(grams))) for _ in C.T
+            ]
+            self.jitter = max(self.jitter, *(factor.jitter for factor in self._factors[f]))
+
+    def _rounding(self, weights):
+        """How large rounding errors of KᵀCK may become in the coordinates of u, relative to α."""
+        diagonal = self.center_gram.diagonal()
+        product = weights.sum(0).max() * diagonal.sum() * diagonal.max()
+        smallest = self.root.smallest_eigenvalue(np.abs(self.center_gram).sum(0).max())
+        return np.finfo(float).eps * product / (self.alpha.min() * smallest)
+
+    def _precondition(self, residuals, replicates):
+        out = np.empty_like(residuals)
+        for k, f in enumerate(replicates):
+            if self._whitened:
+                out[k] = solve_columns(self._factors[f], residuals[k])
+                continue
+            functional = self.root.root_times(residuals[k])
+            theta = solve_columns(self._factors[f], functional)
+            out[k] = self.root.root_times(theta, transposed=True)
+        return out
+
+    def solve(self, rhs, replicates=None):
+        """See System."""
+        chosen = np.arange(len(rhs)) if replicates is None else np.asarray(replicates)
+        plain = np.array([f for f in chosen if not self._coupled[f]], int)
+        coupled = np.array([f for f in chosen if self._coupled[f]], int)
+        out = np.zeros_like(rhs)
+        out[plain] = self._precondition(rhs[plain], plain)
+        if len(coupled):
+            curvatures = np.stack(self._curvatures)
+            out += self._conjugate(rhs, curvatures, coupled, self._tol, MAX_CG, PATIENCE)[0]
+        return out
+
+    def _solve_adjoint(self, rhs, curvatures):
+        patience = PATIENCE if any(self._coupled) else 2
+        return self._conjugate(rhs, curvatures, range(len(rhs)), self._tol, MAX_CG, patience)

@@ -1,0 +1,157 @@
+"""k(X, Z) as an operator in blocks of rows: stored where it fits, evaluated anew where not."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from scipy.linalg.blas import dsyrk
+
+from .. import linalg
+
+
+def _points(problem, omega, inner):
+    """The kernel, the points of the rows, and those of the columns."""
+    instance = problem.at(omega)
+    space, x = instance.space, (instance.inner if inner else instance.outer).x
+    return space.kernel, x, getattr(space, "centers", instance.inner.x)
+
+
+@eqx.filter_jit(donate="all-except-first")
+def _fill(arguments, out):
+    problem, omega, inner = arguments
+    kernel, x, z = _points(problem, omega, inner)
+    return linalg.cross_gram_into(kernel, x, z, out)
+
+
+@eqx.filter_jit
+def _block(problem, omega, inner, start, size):
+    kernel, x, z = _points(problem, omega, inner)
+    return kernel.matrix(lax.dynamic_slice_in_dim(x, start, size), z)
+
+
+class Rows:
+    """K = k(X, Z): X the inner or the outer points, Z a Subspace's centres or all inner points.
+
+    Parameters
+    ----------
+    problem, omega
+    inner : bool
+        Which points.
+    shape : pair of int
+        (n, M).
+    memory : float
+        Bytes: a larger K is not stored, and each block is evaluated for each use.
+    out : jax.Array or None
+        Memory of an earlier stored K, overwritten where it fits.
+
+    Attributes
+    ----------
+    stored : jax.Array or None
+        K, with rows up to ``kbo.linalg.tiled_size(n)``.
+    """
+
+    def __init__(self, problem, omega, inner, shape, memory, out=None):
+        self._problem, self._omega, self._inner = problem, omega, inner
+        self.shape = shape
+        n, M = shape
+        self.stored = None
+        self._block_rows = min(n, linalg.TILE)
+        padded = (linalg.tiled_size(n), M)
+        if 8 * padded[0] * M <= memory:
+            if out is None or out.shape != padded:
+                out = jnp.zeros(padded)
+            self.stored = _fill((problem, omega, inner), out)
+            self._matrix = np.asarray(self.stored)
+
+    def blocks(self):
+        """(slice of rows, K of those rows) in turn."""
+        n, size = self.shape[0], self._block_rows
+        for start in range(0, n, size):
+            rows = slice(start, min(start + size, n))
+            if self.stored is not None:
+                yield rows, self._matrix[rows]
+                continue
+            first = min(start, n - size)  # one shape, so one compilation
+            block = _block(self._problem, self._omega, self._inner, first, size)
+            yield rows, np.asarray(block)[start - first :]
+
+    def times(self, coefficients) -> np.ndarray:
+        """K θ, (n, q)."""
+        out = np.empty((self.shape[0], coefficients.shape[1]))
+        for rows, K in self.blocks():
+            out[rows] = linalg.product(K, coefficients)
+        return out
+
+    def transposed_times(self, values) -> np.ndarray:
+        """Kᵀ v, (M, q)."""
+        out = np.zeros((self.shape[1], values.shape[1]))
+        for rows, K in self.blocks():
+            out += linalg.product(K.T, values[rows])
+        return out
+
+    def normal_times(self, coefficients, curve) -> tuple[np.ndarray, np.ndarray]:
+        """Kᵀ curve(Kθ), (M, q), and Kθ, (n, q): each block is evaluated once for both.
+
+        ``curve(rows, values)`` multiplies the values of some rows by their curvatures.
+        """
+        image = np.zeros(coefficients.shape)
+        values = np.empty((self.shape[0], coefficients.shape[1]))
+        for rows, K in self.blocks():
+            values[rows] = linalg.product(K, coefficients)
+            image += linalg.product(K.T, curve(rows, values[rows]))
+        return image, values
+
+    def grams(self, weights, root=None) -> list[np.ndarray]:
+        """The lower triangles of Φᵀ diag(w) Φ for each column of ``weights`` (n, R).
+
+        Φ = K, or K L⁻ᵀ for the factor L of ``root``.
+        """
+        parts, combinations = _disjoint(weights)
+        sums = [np.zeros((self.shape[1],) * 2) for _ in parts]
+        for rows, K in self.blocks():
+            features = K if root is None else root.root_solve(K.T).T
+            for part, total in zip(parts, sums, strict=True):
+                _accumulate(total, features, part[rows])
+        if combinations is None:
+            return sums
+        return [
+            sum(c * total for c, total in zip(column, sums, strict=True) if c)
+            for column in combinations.T
+        ]
+
+
+def _disjoint(weights):
+    """Vectors v_g of disjoint supports and coefficients with weights[:, r] = Σ_g c_gr v_g.
+
+    The training weights of R folds have such a form with R vectors, which costs one pass over the
+    rows instead of R − 1. Where there is none as short, the columns themselves and None.
+    """
+    R = weights.shape[1]
+    scale = weights.max(1)
+    relative = weights[scale > 0] / scale[scale > 0, None]
+    signature = relative @ np.sqrt(np.arange(2.0, 2 + R))
+    if R == 1 or len(np.unique(signature[:1000])) > R:
+        return list(weights.T), None
+    _, first, group = np.unique(signature, return_index=True, return_inverse=True)
+    if len(first) > R:
+        return list(weights.T), None
+    parts = np.zeros((len(first), len(weights)))
+    parts[group, np.flatnonzero(scale > 0)] = scale[scale > 0]
+    return list(parts), relative[first]
+
+
+def _accumulate(total, features, weights):
+    """total += Σ_i w_i Φ_iᵀΦ_i, lower triangle, in place."""
+    chosen = np.flatnonzero(weights)
+    if not len(chosen):
+        return
+    first, last = chosen[0], chosen[-1] + 1
+    rows = slice(first, last) if last - first == len(chosen) else chosen
+    features, weights = features[rows], weights[rows]
+    uniform = (weights == weights[0]).all()
+    factor = weights[0] if uniform else 1.0
+    if not uniform:
+        features = features * np.sqrt(weights)[:, None]
+    dsyrk(factor, features.T, trans=0, lower=0, beta=1.0, c=total.T, overwrite_c=1)

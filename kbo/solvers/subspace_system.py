@@ -1,0 +1,132 @@
+"""Ridge systems in the span of M centres: h = Σ_j θ_j k(z_j, ·), u = Lᵀθ, LLᵀ = K_MM + δI.
+
+In u the norm is Euclidean and the system of a replicate is αI + L⁻¹(K_nMᵀ C K_nM)L⁻ᵀ.
+"""
+
+from __future__ import annotations
+
+import abc
+
+import equinox as eqx
+import numpy as np
+
+from ..linalg import Cholesky, conjugate_gradients
+from ..spaces.base import replicates_first, replicates_last
+from .base import AdjointSolution
+from .rows import Rows
+from .systems import System, host
+
+
+@eqx.filter_jit
+def _center_gram(problem, omega):
+    return problem.at(omega).space.gram()
+
+
+class SubspaceSystem(System):
+    """Coefficients are u (F, M, p); subclasses factorise and solve."""
+
+    def __init__(self, problem, omega, shared, workspace, memory):
+        super().__init__(problem, omega)
+        self._shared = shared
+        instance = problem.at(omega)
+        self.size = len(instance.space.centers)
+        self.center_gram = host(_center_gram(problem, omega))
+        self.root = Cholesky(self.center_gram.copy, jitters=(0.0,))
+        n, m = instance.inner.size, instance.outer.size
+        self.rows = Rows(problem, omega, True, (n, self.size), memory, workspace.gram)
+        self.gram = workspace.gram = self.rows.stored
+        self._outer = None if shared else Rows(problem, omega, False, (m, self.size), 0)
+        self.jitter = 0.0
+
+    def _each(self, function, coefficients):
+        """``function`` of (·, q) columns applied to (F, ·, p) coefficients."""
+        columns = function(np.asfortranarray(replicates_last(coefficients)))
+        return replicates_first(columns, len(coefficients))
+
+    def representation(self, coefficients):
+        return self._each(lambda u: self.root.root_solve(u, transposed=True), coefficients)
+
+    def _whiten(self, functionals):
+        """L⁻¹ r: a functional r_j = ⟨r, k(z_j, ·)⟩ in the coordinates of u."""
+        return self._each(self.root.root_solve, functionals)
+
+    def values(self, coefficients):
+        return self._each(self.rows.times, self.representation(coefficients))
+
+    def outer_values(self, coefficients, inner_values):
+        if self._shared:
+            return inner_values
+        return self._each(self._outer.times, self.representation(coefficients))
+
+    def pairing(self, left, right, right_values):
+        return np.sum(left * right, (1, 2))
+
+    def norm_bound(self, coefficients):
+        return np.linalg.norm(coefficients, axis=(1, 2))
+
+    def accuracy(self, gradient, norms, values, curvatures, tight=False):
+        """The Newton decrement, an estimate of h's error in the energy norm, and that of h."""
+        r = self.total[:, None, None] * gradient
+        missing = self.missing
+        if missing:
+            decrement = np.where(r.any((1, 2)), np.inf, 0.0)
+        else:
+            z = self._precondition(r, np.arange(len(r)))
+            decrement = np.sqrt(np.maximum(np.sum(r * z, (1, 2)), 0.0))
+        energy = np.einsum("fia,fiab,fib->f", values, curvatures, values, optimize=True)
+        return decrement, np.sqrt(np.maximum(energy + self.alpha * norms, 0.0))
+
+    def _pull(self, slopes):
+        """Σ_i slopes_i k(x_i, ·), in the coordinates of u."""
+        return self._whiten(self._each(self.rows.transposed_times, slopes))
+
+    def gradient(self, slopes, coefficients):
+        mean = self._pull(self.weights[:, :, None] * slopes) / self.total[:, None, None]
+        return mean + self.ridge[:, None, None] * coefficients
+
+    def apply(self, coefficients, curvatures, replicates=slice(None)):
+        """(α + C)u, and the values of u at the inner points."""
+        F, p = coefficients.shape[0], coefficients.shape[2]
+
+        def curve(rows, flat):
+            values = replicates_first(flat, F)
+            curved = np.einsum("fiab,fib->fia", curvatures[replicates][:, rows], values)
+            return replicates_last(curved)
+
+        theta = np.asfortranarray(replicates_last(self.representation(coefficients)))
+        image, values = self.rows.normal_times(theta, curve)
+        image = self._whiten(replicates_first(image, F))
+        image += self.alpha[replicates, None, None] * coefficients
+        return image, values.reshape(-1, F, p).transpose(1, 0, 2)
+
+    def minimise(self, functional):
+        return self.solve(-self._pull(functional))
+
+    @abc.abstractmethod
+    def _precondition(self, residuals, replicates) -> np.ndarray:
+        """Roughly (α + C)⁻¹ residuals, for arrays (k, M, p) and the replicates they belong to."""
+
+    def _conjugate(self, rhs, curvatures, replicates, tol, max_iter, patience):
+        """(α + C)⁻¹ rhs of some replicates by conjugate gradients, and what is left of rhs."""
+        out, rest = np.zeros_like(rhs), np.zeros_like(rhs)
+        chosen = np.asarray(replicates)
+        out[chosen], rest[chosen], self.iterations = conjugate_gradients(
+            lambda u, k: self.apply(u, curvatures, chosen[k])[0],
+            lambda r, k: self._precondition(r, chosen[k]),
+            rhs[chosen], tol, max_iter, patience,
+        )
+        return out, rest
+
+    @abc.abstractmethod
+    def _solve_adjoint(self, rhs, curvatures):
+        """As _conjugate, for every replicate."""
+
+    def adjoint(self, slopes, curvatures):
+        scaled = slopes * self.total[:, None, None]
+        pull = self.rows if self._shared else self._outer
+        rhs = -self._whiten(self._each(pull.transposed_times, scaled))
+        u, rest = self._solve_adjoint(rhs, curvatures)
+        theta = self.representation(u)
+        values = self._each(self.rows.times, theta)
+        residual = float((self.norm_bound(rest) / self.total).max())
+        return AdjointSolution(theta, theta, False, residual, values)

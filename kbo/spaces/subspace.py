@@ -1,0 +1,92 @@
+"""The span of a few kernel functions: the Nyström subspace of an RKHS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .. import linalg
+from ..kernels import Kernel, as_kernel
+from .base import Evaluations, Frozen, Space, replicates_first, replicates_last
+
+NUGGET = 10.0  # in units of eps·trace: what rounding leaves undetermined in a Gram matrix
+
+
+class Subspace(Space):
+    """h = Σ_j θ_j k(z_j, ·), ‖h‖² = θᵀ(K_MM + δI)θ, for M centres z_j.
+
+    δ = 10 eps tr K_MM is the size of the rounding errors in K_MM, below which its eigenvalues are
+    not determined. It is part of the norm, for every ω.
+
+    Parameters
+    ----------
+    kernel : kbo.kernels.Kernel or callable k(x, z) of two points
+    centers : array (M, d)
+
+    References
+    ----------
+    Rudi, Camoriano, Rosasco (2015), Less is More: Nyström Computational Regularization, eq. (5).
+    """
+
+    kernel: Kernel
+    centers: jax.Array
+
+    def __init__(self, kernel, centers):
+        self.kernel = as_kernel(kernel)
+        self.centers = centers
+
+    def nugget(self) -> jax.Array:
+        """δ."""
+        diagonal = jax.vmap(self.kernel.evaluate)(self.centers, self.centers)
+        return NUGGET * jnp.finfo(self.centers.dtype).eps * jnp.sum(diagonal)
+
+    def gram(self) -> jax.Array:
+        """K_MM + δI."""
+        gram = linalg.cross_gram(self.kernel, self.centers, self.centers)
+        return gram.at[jnp.diag_indices(len(gram))].add(self.nugget())
+
+    def evaluate(self, points, x, coefficients):
+        values = linalg.matmul(self.kernel, x, self.centers, replicates_last(coefficients))
+        return replicates_first(values, coefficients.shape[0])
+
+    def evaluations(self, x_inner, x_outer, frozen: Frozen) -> Evaluations:
+        # Galerkin form: the coefficients of both h and a stay fixed, kernel and centres move.
+        F = frozen.h.shape[0]
+        h, a = replicates_last(frozen.h), replicates_last(frozen.a)
+        both = linalg.matmul(
+            self.kernel, x_inner, self.centers, jnp.concatenate([h, a], 1), frozen.gram
+        )
+        h_inner, a_inner = (replicates_first(v, F) for v in jnp.split(both, 2, axis=1))
+        h_inner = linalg.with_known_value(frozen.h_inner, h_inner)
+        if frozen.a_inner is not None:
+            a_inner = linalg.with_known_value(frozen.a_inner, a_inner)
+        if x_outer is None:
+            h_outer = h_inner
+        else:
+            outer = replicates_first(linalg.matmul(self.kernel, x_outer, self.centers, h), F)
+            h_outer = linalg.with_known_value(frozen.h_outer, outer)
+        image = replicates_first(linalg.symmetric_matmul(self.kernel, self.centers, a), F)
+        image = image + self.nugget() * frozen.a
+        return Evaluations(h_inner, h_outer, a_inner, jnp.sum(frozen.h * image, (1, 2)))
+
+
+class Restriction(eqx.Module):
+    """ω ↦ the Subspace of an RKHS that centres span; both may depend on ω.
+
+    Parameters
+    ----------
+    space : RKHS or callable of ω
+    centers : array (M, d) or callable of ω
+    """
+
+    space: Any
+    centers: Any
+
+    def __call__(self, omega) -> Subspace:
+        """The subspace at ω."""
+        space = self.space(omega) if callable(self.space) else self.space
+        centers = self.centers(omega) if callable(self.centers) else self.centers
+        return Subspace(space.kernel, jnp.asarray(centers))

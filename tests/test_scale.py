@@ -1,0 +1,294 @@
+"""Nyström, Falkon and full conjugate gradients against the exact solver and against each other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import kbo
+from kbo.solvers import Exact, Falkon, FullCG, Nystrom, centers
+from tests import helpers
+
+STRATEGIES = {
+    "uniform": centers.Uniform, "kmeans": centers.KMeansPlusPlus, "leverage": centers.Leverage,
+    "rpcholesky": centers.RPCholesky,
+}
+
+
+def evaluate(problem, omega, solver, **options):
+    return kbo.value_and_hypergradient(problem, omega, solver=solver, **options)
+
+
+def assert_same(found, expected, tol):
+    assert abs(found.value - expected.value) <= tol * abs(expected.value)
+    a, b = helpers.flat(found.grad), helpers.flat(expected.grad)
+    assert np.linalg.norm(a - b) <= tol * np.linalg.norm(b), np.linalg.norm(a - b)
+
+
+def kernel_problem(loss, n=60, m=25):
+    """Everything depends on ω but the points, which can then all be centres."""
+    problem, omega = helpers.everything_problem("gaussian_ard", loss, n, m)
+    x, t, _, _ = helpers.data(n, m)
+    make = helpers.LOSSES[loss][1]
+    sample = lambda w: kbo.Sample(
+        x, make(t), jnp.ones(n).at[:4].set(jnp.exp(w["log_weights"]))
+    )
+    return problem.replace(inner_data=sample), omega
+
+
+@pytest.mark.parametrize("loss", ["squared", "squared_vector", "logistic", "multinomial", "huber"])
+def test_nystrom_with_all_points_is_exact(loss, x64):
+    problem, omega = kernel_problem(loss)
+    points = np.concatenate([problem.at(omega).inner.x, problem.outer_data.x])
+    found = evaluate(problem, omega, Nystrom(points, tol=1e-12))
+    assert_same(found, evaluate(problem, omega, Exact()), 1e-8)
+
+
+@pytest.mark.parametrize("loss", helpers.LOSSES)
+def test_falkon_is_nystrom(loss, x64):
+    problem, omega = kernel_problem(loss, 150)
+    reference = evaluate(problem, omega, Nystrom(30))
+    assert_same(evaluate(problem, omega, Falkon(30)), reference, 1e-6)
+    # Blocks that are not stored give the same, and so do replicates that share a pass.
+    assert_same(evaluate(problem, omega, Falkon(30, memory=0)), reference, 1e-6)
+    assert_same(evaluate(problem, omega, Nystrom(30, memory=0)), reference, 1e-8)
+
+
+@pytest.mark.parametrize("loss", helpers.LOSSES)
+def test_full_cg_is_exact(loss, x64):
+    problem, omega = kernel_problem(loss, 150)
+    reference = evaluate(problem, omega, Exact())
+    assert_same(evaluate(problem, omega, FullCG(rank=20)), reference, 1e-6)
+    assert_same(evaluate(problem, omega, FullCG(rank=150, memory=0)), reference, 1e-6)
+
+
+@pytest.mark.parametrize("loss", ["squared", "logistic", "squared_vector", "multinomial"])
+@pytest.mark.parametrize("solver", [Nystrom(12), Falkon(12), FullCG(rank=5)])
+def test_folds_are_solved_together(solver, loss, x64):
+    problem, omega = helpers.folds_problem(loss, n=90)
+    report = kbo.check_hypergradient(problem, omega, solver=solver)
+    assert report.ok
+    assert report.relative_error < 1e-6
+    assert report.adjoint_identity < 1e-6
+    alone = [
+        evaluate(problem.replace(
+            inner_data=kbo.Sample(problem.inner_data.x, problem.inner_data.target, train),
+            outer_data=kbo.Sample(problem.inner_data.x, problem.inner_data.target, test),
+        ), omega, solver).value
+        for train, test in zip(problem.inner_data.weights, problem.outer_data.weights, strict=True)
+    ]
+    counts = np.asarray(problem.outer_data.weights).sum(1)
+    if isinstance(solver, FullCG):  # the others draw centres from another pool
+        together = evaluate(problem, omega, solver).value
+        np.testing.assert_allclose(together, alone @ counts / counts.sum(), rtol=1e-7)
+
+
+@pytest.mark.parametrize("space", ["laplacian", "matern52", "sum_scaled", "callable", "linear"])
+@pytest.mark.parametrize("solver", [Nystrom, Falkon])
+def test_hypergradients_of_subspaces(solver, space, x64):
+    problem, omega = helpers.everything_problem(space, "squared")
+    step = 1e-5 if space == "laplacian" else 1e-3
+    # Not at the points: they move with ω, and some of these kernels have a kink at distance 0.
+    z = np.random.default_rng(3).normal(size=(9, helpers.D))
+    report = kbo.check_hypergradient(problem, omega, solver=solver(z, tol=1e-10), step=step)
+    assert report.relative_error < 1e-6
+
+
+@pytest.mark.parametrize("solver", [Nystrom, Falkon])
+@pytest.mark.parametrize("loss", ["squared", "logistic", "huber"])
+def test_centres_can_be_learned(solver, loss, x64):
+    problem, omega = helpers.everything_problem("gaussian", loss)
+    omega["z"] = np.random.default_rng(0).normal(size=(5, helpers.D))
+    report = kbo.check_hypergradient(problem, omega, solver=solver(lambda w: w["z"]))
+    assert report.relative_error < 1e-6
+    hg = evaluate(problem, omega, solver(lambda w: w["z"]))
+    assert np.abs(hg.grad["z"]).max() > 1e-4
+    better = kbo.minimize(problem, omega, solver=solver(lambda w: w["z"]),
+                          optimizer=kbo.optimizers.LBFGS(max_steps=5))
+    assert better.value < hg.value
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_centres_are_distinct_seeded_and_better_than_chance_where_they_claim_to_be(strategy, x64):
+    rng = np.random.default_rng(0)
+    # A dense clump and a few outliers, which uniform draws miss.
+    x = np.concatenate([0.05 * rng.normal(size=(380, 2)), 3 * rng.normal(size=(20, 2))])
+    kernel = kbo.kernels.Gaussian(0.5)
+    choose = lambda seed, name=strategy: STRATEGIES[name](25, seed=seed).select(
+        kernel, jnp.asarray(x), 1e-4
+    )
+    chosen = choose(0)
+    assert len(set(chosen)) == 25
+    np.testing.assert_array_equal(chosen, choose(0))
+    assert set(chosen) != set(choose(1))
+
+    def left(chosen):
+        K = np.asarray(kernel.matrix(jnp.asarray(x), jnp.asarray(x)))
+        C = K[:, chosen]
+        return np.trace(K - C @ np.linalg.solve(K[np.ix_(chosen, chosen)] + 1e-10 * np.eye(25), C.T))
+
+    mean = lambda name: np.mean([left(choose(seed, name)) for seed in range(5)])
+    if strategy != "uniform":
+        assert mean(strategy) < 0.5 * mean("uniform")
+
+
+def test_centres_come_from_inner_and_outer_points(x64):
+    x = np.arange(10.0)[:, None]
+    problem = kbo.BilevelProblem(
+        kbo.losses.Squared(), kbo.losses.Squared(),
+        kbo.Sample(x, x[:, 0], np.r_[np.ones(5), np.zeros(5)]), kbo.Sample(x + 100, x[:, 0]),
+        kbo.RKHS(kbo.kernels.Gaussian()), lambda w: jnp.exp(w),
+    )
+    prepared = Nystrom(15).prepare(problem, 0.0)
+    np.testing.assert_array_equal(
+        np.sort(prepared.space(0.0).centers[:, 0]), np.r_[np.arange(5.0), np.arange(100.0, 110)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"centers": 1000}, "fewer"), ({"centers": 0}, "n_centers"), ({}, "centers"),
+        ({"centers": np.ones((2, 7))}, "centers"), ({"centers": np.full((2, 3), np.nan)}, "NaN"),
+        ({"centers": np.ones((0, 3))}, "centers"),
+    ],
+)
+@pytest.mark.parametrize("solver", [Nystrom, Falkon])
+def test_bad_centres_name_the_argument(solver, arguments, message, x64):
+    problem, omega = helpers.folds_problem()
+    with pytest.raises(ValueError, match=message):
+        evaluate(problem, omega, solver(**arguments))
+    features, omega = helpers.everything_problem("features", "squared")
+    with pytest.raises(ValueError, match="FeatureSpace"):
+        evaluate(features, omega, solver(3))
+
+
+def test_full_cg_needs_a_kernel(x64):
+    with pytest.raises(ValueError, match="FeatureSpace"):
+        evaluate(*helpers.everything_problem("features", "squared"), FullCG())
+
+
+@pytest.mark.parametrize("solver", [Nystrom, Falkon])
+def test_degenerate_centres_are_solved(solver, x64):
+    """One centre, duplicates, a rank-deficient K_MM: right; the reference leaves duplicates out."""
+    problem, omega = helpers.folds_problem()
+    z = np.asarray(problem.inner_data.x[:4])
+    one = evaluate(problem, omega, solver(z[:1]))
+    assert np.isfinite(one.value)
+    distinct = evaluate(problem, omega, solver(z))
+    repeated = evaluate(problem, omega, solver(np.concatenate([z, z, z])))
+    assert_same(repeated, distinct, 1e-6)
+    linear = problem.replace(space=kbo.RKHS(kbo.kernels.Linear()))
+    deficient = evaluate(linear, omega, solver(np.asarray(problem.inner_data.x)))
+    np.testing.assert_allclose(deficient.value, evaluate(linear, omega, Exact()).value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("solver", [Nystrom(10), Falkon(10), FullCG(rank=10)])
+def test_extremes_are_a_status_never_nan(solver, x64):
+    problem, omega = helpers.folds_problem()
+    for ridge in (1e-14, 1e-9, 1e6):
+        hg = evaluate(problem.replace(ridge=ridge), omega, solver, throw=False)
+        assert not np.isnan(hg.value)
+        assert not np.isnan(helpers.flat(hg.grad)).any()
+    indefinite = problem.replace(
+        space=kbo.RKHS(lambda a, b: -jnp.exp(-jnp.sum((a - b) ** 2))), ridge=1e-3
+    )
+    hg = evaluate(indefinite, omega, solver, throw=False)
+    assert not hg.status.ok
+    assert not np.isnan(hg.value)
+
+
+def ard_space(w):
+    return kbo.RKHS(kbo.kernels.Gaussian(jnp.exp(w["l"])))
+
+
+def ridge_of(w):
+    return jnp.exp(w["r"])
+
+
+def random_problem(seed):
+    rng = np.random.default_rng(seed)
+    n, m, d = 40, 25, 1 + seed // 2 % 2  # few shapes, so few compilations
+    x, x_out = rng.normal(size=(n, d)), rng.normal(size=(m, d))
+    f = lambda z: np.sin(z.sum(1)) + 0.1 * rng.normal(size=len(z))
+    loss, make = [
+        (kbo.losses.Squared(), lambda t: t), (kbo.losses.Logistic(), np.sign),
+    ][seed % 2]  # named functions, not new lambdas: one compilation for all seeds
+    problem = kbo.BilevelProblem(
+        loss, loss, kbo.Sample(x, make(f(x))), kbo.Sample(x_out, make(f(x_out))),
+        ard_space, ridge_of,
+    )
+    return problem, {"l": rng.normal(scale=0.3, size=d), "r": rng.uniform(-9, -1)}
+
+
+def bound_and_error(seed):
+    """error_bound of a Falkon stopped early, and its true error against the direct solver."""
+    problem, omega = random_problem(seed)
+    z = problem.inner_data.x[:12]
+    loose = Falkon(z, tol=10.0 ** -np.random.default_rng(seed).integers(3, 7))
+    found = evaluate(problem, omega, loose, throw=False)
+    exact = evaluate(problem, omega, Nystrom(z, tol=1e-13))
+    error = np.linalg.norm(helpers.flat(found.grad) - helpers.flat(exact.grad))
+    return found.error_bound, error, np.linalg.norm(helpers.flat(exact.grad))
+
+
+def assert_bounds_hold(seeds):
+    ratios = []
+    for seed in seeds:
+        bound, error, size = bound_and_error(seed)
+        noise = 1e-10 * size
+        assert error <= bound + noise, (seed, error, bound)
+        if error > noise:
+            ratios.append(bound / error)
+    assert np.median(ratios) <= 100, np.median(ratios)
+
+
+def test_error_bound_holds_for_stopped_solutions(x64):
+    assert_bounds_hold(range(16))
+
+
+@pytest.mark.slow
+def test_error_bound_holds_on_two_hundred_problems(x64):
+    assert_bounds_hold(range(200))
+
+
+@pytest.mark.parametrize("solver", [Nystrom(40), Falkon(40), FullCG(rank=40)])
+def test_float32_data_are_solved_in_float64(solver):
+    """A float32 Gram matrix of the normal equations would not be positive definite."""
+    rng = np.random.default_rng(0)
+    x, x_out = rng.normal(size=(300, 3)), rng.normal(size=(100, 3))
+    f = lambda z: np.sin(z.sum(1))
+
+    def find(dtype):
+        problem = kbo.BilevelProblem(
+            kbo.losses.Squared(), kbo.losses.Squared(),
+            kbo.Sample(x.astype(dtype), f(x).astype(dtype)),
+            kbo.Sample(x_out.astype(dtype), f(x_out).astype(dtype)),
+            lambda w: kbo.RKHS(kbo.kernels.Gaussian(jnp.exp(w["l"]))), lambda w: jnp.exp(w["r"]),
+        )
+        return evaluate(problem, {"l": 0.5, "r": np.log(1e-6)}, solver)
+
+    single = find(np.float32)
+    with jax.enable_x64(True):
+        double = find(np.float64)
+    np.testing.assert_allclose(single.value, double.value, rtol=1e-3)
+    np.testing.assert_allclose(helpers.flat(single.grad), helpers.flat(double.grad), rtol=1e-2, atol=1e-7)
+    assert np.isfinite(single.error_bound)
+    np.testing.assert_allclose(single.inner(x_out[:5]), f(x_out[:5]), atol=0.2)
+
+
+def test_tuning_at_scale_is_reproducible_and_resumes(tmp_path, x64):
+    problem, omega = helpers.folds_problem("logistic", n=120)
+    run = lambda solver, **options: kbo.minimize(
+        problem, omega, solver=solver, optimizer=kbo.optimizers.LBFGS(max_steps=6), **options
+    )
+    exact = run(Nystrom(30))
+    again = run(Nystrom(30))
+    assert exact.value == again.value
+    assert abs(run(Falkon(30)).value - exact.value) < 1e-6
+    stopped = []
+    path = tmp_path / "run.npz"
+    run(Nystrom(30), checkpoint=path, callback=lambda r: (stopped.append(r), r.step == 2)[1])
+    resumed = run(Nystrom(30), checkpoint=path)
+    assert resumed.value == exact.value
+    np.testing.assert_array_equal(helpers.flat(resumed.omega), helpers.flat(exact.omega))
