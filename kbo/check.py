@@ -93,7 +93,7 @@ def check_hypergradient(
     """
     solver, method = solver or Exact(), method or Implicit()
     with settled(problem, omega, solver) as settings:
-        return _compare(*settings, solver, method, directions, step, tol, seed)
+        return _compare(*settings, method, directions, step, tol, seed)
 
 
 def _compare(problem, omega, solver, method, directions, step, tol, seed):

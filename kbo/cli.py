@@ -42,6 +42,9 @@ def build_parser() -> argparse.ArgumentParser:
     tune.add_argument("--no-ard", action="store_true", help="one lengthscale for all features")
     tune.add_argument("--cv", type=int, default=5, help="folds")
     tune.add_argument("--max-iter", type=int, default=100, help="outer steps")
+    tune.add_argument("--max-time", type=float, help="seconds for the search")
+    tune.add_argument("--solver", default="auto", help="auto, exact, nystrom, falkon or full_cg")
+    tune.add_argument("--n-centers", type=int, help="points that span the model (large data)")
     tune.add_argument("--test-size", type=float, default=0.25, help="fraction held out")
     tune.add_argument("--seed", type=int, default=0, help="of the split and of the folds")
     tune.add_argument("--missing", choices=("impute", "refuse"), default="impute")
@@ -70,6 +73,7 @@ def load(args):
 def _estimator(args, classification):
     chosen = {
         "ard": not args.no_ard, "cv": args.cv, "max_iter": args.max_iter,
+        "max_time": args.max_time, "solver": args.solver, "n_centers": args.n_centers,
         "random_state": args.seed, "device": args.device, "verbose": 0 if args.quiet else 1,
     }
     if args.kernel:
@@ -139,7 +143,7 @@ def tune(args) -> dict:
         "criterion_start": fitted.criterion_start_, "criterion": fitted.criterion_,
         "score_start": start.score(X_test, y_test), "score": tuned.score(X_test, y_test),
         "seconds": seconds, "status": fitted.status_, "n_iter": fitted.n_iter_,
-        "n_evaluations": fitted.n_evaluations_, "alpha": fitted.alpha_,
+        "n_evaluations": fitted.n_evaluations_, "solver": fitted.solver_, "alpha": fitted.alpha_,
         "kernel": repr(fitted.kernel_), "missing": gaps, "seed": args.seed,
     }
     if args.compare:
@@ -154,6 +158,7 @@ def tune(args) -> dict:
             "score": float(rows[-1]["test " + metric]), "seconds": grid_seconds,
             "best_params": {k: float(v) for k, v in grid[-1].best_params_.items()},
         }
+    print(f"solver: {fitted.solver_}")
     print(_table(rows, ["model", "criterion", f"test {metric}", "seconds", "alpha"]))
     names = list(tuned[0].get_feature_names_out())
     report["features"] = _print_features(fitted, names)

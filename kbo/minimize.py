@@ -53,8 +53,8 @@ def value_and_hypergradient(
     """
     solver, method = solver or Exact(), method or Implicit()
     with settled(problem, omega, solver) as settings:
-        _warn_if_single_precision(*settings)
-        result = evaluate(*settings, solver, method, state)
+        _warn_if_single_precision(*settings[:2])
+        result = evaluate(*settings, method, state)
     if throw and not result.status.ok:
         raise BilevelError(result.status, result)
     return result
@@ -74,7 +74,7 @@ def _warn_if_single_precision(problem, omega):
 
 def minimize(
     problem, omega0, *, optimizer=None, solver=None, method=None, bounds=None,
-    callback: Callable | None = None, progress=False, checkpoint=None, throw=True,
+    callback: Callable | None = None, max_time=None, progress=False, checkpoint=None, throw=True,
 ) -> BilevelResult:
     """argmin_ω L(ω), by gradient; the lowest finite iterate is returned.
 
@@ -88,6 +88,8 @@ def minimize(
     bounds : pair (lower, upper) of pytrees like ω, or of numbers, optional
     callback : callable, optional
         Called with the StepRecord of the start and of every accepted step; a true result stops.
+    max_time : float, optional
+        Seconds after which no evaluation is begun; the best iterate is returned, STOPPED.
     progress : bool
         Show a tqdm bar of the accepted steps.
     checkpoint : path, optional
@@ -112,12 +114,14 @@ def minimize(
     optimizer = optimizer or LBFGS()
     with settled(problem, omega0, solver) as settings:
         return _minimize(
-            *settings, optimizer, solver, method, bounds, callback, progress, checkpoint, throw
+            *settings, optimizer, method, bounds, callback, max_time, progress,
+            checkpoint, throw,
         )
 
 
 def _minimize(
-    problem, omega0, optimizer, solver, method, bounds, callback, progress, checkpoint, throw
+    problem, omega0, solver, optimizer, method, bounds, callback, max_time, progress, checkpoint,
+    throw,
 ):
     _warn_if_single_precision(problem, omega0)
     start = np.asarray(ravel_pytree(omega0)[0], float)
@@ -129,7 +133,7 @@ def _minimize(
     fingerprint = _fingerprint(problem, start, lower, upper, optimizer, solver)
     log = EvaluationLog(checkpoint, fingerprint)
     bar = _progress_bar(optimizer) if progress else None
-    run = Run(problem, omega0, solver, method, lower, upper, log, callback, bar)
+    run = Run(problem, omega0, solver, method, lower, upper, log, callback, max_time, bar)
     try:
         status = optimizer.run(run.evaluate, run.report, start, lower, upper)
     except Stop:
@@ -164,6 +168,7 @@ def _conclude(run, status, omega0, throw):
         n_steps=len(run.history) - 1,
         n_evaluations=run.evaluations,
         history=run.history,
+        solver=run.solver,
     )
 
 

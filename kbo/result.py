@@ -28,7 +28,7 @@ class Status(enum.Enum):
         "no further decrease was found along the search direction although the gradient is above "
         "tol: the value is at its rounding level; loosen tol, or compute in float64"
     )
-    STOPPED = "stopped by the callback: the last finite iterate is returned"
+    STOPPED = "stopped by the callback or by max_time: the last finite iterate is returned"
     INNER_NOT_CONVERGED = (
         "the inner problem was not solved to its tolerance: raise the solver's max_newton, "
         "increase the ridge, or compute in float64"
@@ -111,6 +111,8 @@ class Hypergradient:
     status : Status
     state : object
         Warm start for the next call with the same problem.
+    solver : Solver or None
+        The one used, its choices made: ``str`` says what Auto picked.
     """
 
     value: float
@@ -121,6 +123,7 @@ class Hypergradient:
     jitter: float
     status: Status
     state: Any = field(repr=False, default=None)
+    solver: Any = field(repr=False, default=None)
     _bound: Callable[[], float] | None = field(repr=False, default=None)
 
     @property
@@ -178,6 +181,8 @@ class BilevelResult:
     n_steps, n_evaluations : int
     history : list of StepRecord
         The start and every accepted step.
+    solver : Solver
+        The one used, its choices made: ``str`` says what Auto picked.
     """
 
     omega: Any
@@ -188,3 +193,4 @@ class BilevelResult:
     n_steps: int
     n_evaluations: int
     history: list[StepRecord] = field(repr=False)
+    solver: Any = field(repr=False, default=None)

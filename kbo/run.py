@@ -32,17 +32,20 @@ def no_function(x):
 
 
 class Stop(Exception):
-    """Raised through an optimiser when the callback asks to stop."""
+    """Raised through an optimiser when the callback asks to stop, or time is up."""
 
 
 class Run:
     """Evaluations behind an optimiser: log, history, best iterate, warm start, progress."""
 
-    def __init__(self, problem, omega, solver, method, lower, upper, log, callback, progress):
+    def __init__(
+        self, problem, omega, solver, method, lower, upper, log, callback, max_time, progress
+    ):
         self.problem, self.solver, self.method = problem, solver, method
         self.flat, self.unravel = ravel_pytree(omega)
         self.lower, self.upper = lower, upper
         self.log, self.callback, self.progress = log, callback, progress
+        self.max_time = np.inf if max_time is None else max_time
         self.history: list[StepRecord] = []
         self.evaluations = 0
         self.state = None
@@ -65,6 +68,8 @@ class Run:
             value, residuals, status = float(value), Residuals(*residuals), Status[str(name)]
             self.state = self.log.warm_start
         else:
+            if self.history and self.seconds() > self.max_time:
+                raise Stop
             result = evaluate(
                 self.problem, self.unravel(jnp.asarray(point, self.flat.dtype)), self.solver,
                 self.method, self.state,

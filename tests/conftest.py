@@ -12,6 +12,13 @@ def _compile_once(tmp_path_factory):
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs():
+    """Each compiled program holds memory maps, of which a process may have 65,530 on Linux."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch):
     """Nothing here may reach beyond this machine."""

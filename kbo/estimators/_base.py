@@ -9,17 +9,18 @@ import jax
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..function import evaluate_at
-from ..hypergradients.base import arrays, canonical
+from ..hypergradients.base import arrays, canonical, settled
 from ..linalg import SingularSystem
 from ..minimize import minimize
 from ..optimizers import LBFGS
 from ..result import Status
-from ..solvers import Exact
 from ._folds import bucket, make_folds, pad
 from ._model import Model, Tunable
+from ._solver import as_solver
 from ._start import start_kernel, tuned_names
 from ._validation import computing
 
@@ -50,6 +51,10 @@ class KernelBilevelBase(BaseEstimator):
             if not good:
                 bound = "at least" if inclusive else "greater than"
                 raise ValueError(f"{name}={value!r} must be a number {bound} {least}")
+        if self.max_time is not None and not (
+            isinstance(self.max_time, Real) and self.max_time > 0
+        ):
+            raise ValueError(f"max_time={self.max_time!r} must be a positive number of seconds")
         if not (self.error_score == "raise" or isinstance(self.error_score, Real)):
             raise ValueError(f"error_score={self.error_score!r} must be 'raise' or a number")
 
@@ -66,6 +71,7 @@ class KernelBilevelBase(BaseEstimator):
             What splitters see as y.
         """
         tune = tuned_names(self.tune)
+        random = None if self.random_state is None else check_random_state(self.random_state)
         kernel = start_kernel(self.kernel, self.lengthscale, self.ard, X, sample_weight)
         with computing(self.device):
             model = Model(
@@ -82,21 +88,26 @@ class KernelBilevelBase(BaseEstimator):
             self.status_ = Status.CONVERGED.name
             if jax.tree.leaves(omega):
                 folds = make_folds(
-                    self.cv, X, labels, sample_weight, classifier, random_state=self.random_state
+                    self.cv, X, labels, sample_weight, classifier, random_state=random
                 )
                 self.n_splits_ = len(folds.train)
-                omega = self._search(model, folds, X, targets)
-            self._refit(model, omega, X, targets, sample_weight)
+            whole = _padded_problem(model, X, targets, sample_weight[None], sample_weight[None])
+            seed = 0 if random is None else random.randint(2**31)
+            solver = as_solver(self.solver, self.n_centers, seed).fixed(*canonical(whole, omega))
+            self.solver_ = str(solver)
+            if jax.tree.leaves(omega):
+                omega = self._search(model, folds, X, targets, solver)
+            self._refit(model, omega, whole, len(X), solver)
         return self
 
-    def _search(self, model, folds, X, targets):
+    def _search(self, model, folds, X, targets, solver):
         """The best end of a search from the start, and from ``n_restarts`` others."""
         X, targets = X[folds.order], tuple(target[folds.order] for target in targets)
         problem = _padded_problem(model, X, targets, folds.train, folds.test)
         bounds = model.bounds(X)
         best, self.n_evaluations_, self.history_ = None, 0, []
         for k in range(self.n_restarts + 1):
-            result = self._minimize(model, problem, bounds, k)
+            result = self._minimize(model, problem, bounds, solver, k)
             self.n_evaluations_ += result.n_evaluations
             if k == 0:
                 self.criterion_start_ = self.history_[0]["value"] if self.history_ else np.inf
@@ -113,17 +124,23 @@ class KernelBilevelBase(BaseEstimator):
             warnings.warn(str(best.status), ConvergenceWarning, stacklevel=4)
         return best.omega
 
-    def _minimize(self, model, problem, bounds, restart):
+    def _minimize(self, model, problem, bounds, solver, restart):
         nonnegative = self._log_criterion and getattr(model.outer_loss.base, "nonnegative", False)
         checkpoint = self.checkpoint
         if checkpoint is not None and restart:
             checkpoint = f"{checkpoint}.{restart}"
         return minimize(
-            problem, model.shorter(restart), bounds=bounds, throw=False,
+            problem, model.shorter(restart), bounds=bounds, throw=False, solver=solver,
+            max_time=self._time_left(),
             optimizer=LBFGS(self.max_iter, tol=0.0, ftol=self.tol, log=nonnegative),
             callback=self._record(model, restart), progress=self.verbose > 0,
             checkpoint=checkpoint,
         )
+
+    def _time_left(self):
+        """Of max_time, for a restart what earlier searches left; every search may start."""
+        used = self.history_[-1]["seconds"] if self.history_ else 0.0
+        return None if self.max_time is None else self.max_time - used
 
     def _record(self, model, restart):
         earlier = self.history_[-1]["seconds"] if self.history_ else 0.0
@@ -146,15 +163,17 @@ class KernelBilevelBase(BaseEstimator):
     def _alpha(model, omega):
         return float(model.alpha * np.exp(omega.get("alpha", 0.0)))
 
-    def _refit(self, model, omega, X, targets, sample_weight):
-        problem = _padded_problem(model, X, targets, sample_weight[None], sample_weight[None])
-        try:
-            solution = Exact().solve(*canonical(problem, omega))
-        except SingularSystem as error:
-            raise ValueError(f"the final fit failed: {Status.SINGULAR}") from error
+    def _refit(self, model, omega, problem, n, solver):
+        with settled(problem, omega, solver) as (restricted, at, fixed):
+            try:
+                solution = fixed.solve(restricted, at)
+            except SingularSystem as error:
+                raise ValueError(f"the final fit failed: {Status.SINGULAR}") from error
+            anchors = getattr(restricted.space(at), "centers", restricted.inner_data.x[:n])
         if not solution.status.ok:
             warnings.warn(str(solution.status), ConvergenceWarning, stacklevel=5)
-        coefficients = np.array(solution.coefficients[0, : len(X)])
+        self.X_fit_ = np.array(anchors)
+        coefficients = np.array(solution.coefficients[0, : len(anchors)])
         self.dual_coef_ = coefficients[:, 0] if model.n_outputs is None else coefficients
         self.kernel_ = model.kernel_at(omega)
         self.alpha_ = self._alpha(model, omega)
@@ -164,7 +183,6 @@ class KernelBilevelBase(BaseEstimator):
         self.intercept_ = np.array(model.offset)
         self.loss_parameters_ = _numbers(model.inner_loss, omega["inner"])
         self.outer_parameters_ = _numbers(model.outer_loss, omega["outer"])
-        self.X_fit_ = np.array(X)
 
     # -- predict --------------------------------------------------------------------------------
 

@@ -24,8 +24,8 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
     ----------
     kernel : str, list of str, kbo.kernels.Kernel or callable, default "gaussian"
         As in KernelBilevelRegressor.
-    alpha, lengthscale, ard, tune, cv, max_iter, tol, n_restarts, random_state, device,
-    callback, checkpoint, error_score, verbose
+    alpha, lengthscale, ard, tune, cv, max_iter, tol, max_time, n_restarts, solver, n_centers,
+    random_state, device, callback, checkpoint, error_score, verbose
         As in KernelBilevelRegressor; ``cv`` stratifies.
     loss : {"logistic", "squared"}, default "logistic"
         The inner loss. "logistic" is the softmax likelihood for K > 2. "squared" regresses on
@@ -56,8 +56,8 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
     def __init__(
         self, kernel="gaussian", *, loss="logistic", outer_loss=None, alpha=0.1,
         lengthscale=None, ard=True, tune=None, cv=None, max_iter=100, tol=5e-3,
-        n_restarts=0, random_state=None, device=None, callback=None, checkpoint=None,
-        error_score=np.nan, verbose=0,
+        max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
+        device=None, callback=None, checkpoint=None, error_score=np.nan, verbose=0,
     ):
         self.kernel = kernel
         self.loss = loss
@@ -69,7 +69,10 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         self.cv = cv
         self.max_iter = max_iter
         self.tol = tol
+        self.max_time = max_time
         self.n_restarts = n_restarts
+        self.solver = solver
+        self.n_centers = n_centers
         self.random_state = random_state
         self.device = device
         self.callback = callback

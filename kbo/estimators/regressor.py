@@ -66,11 +66,19 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         Accepted steps of the outer optimiser.
     tol : float, default 5e-3
         The search stops when two steps running lower the criterion by at most this fraction.
+    max_time : float or None
+        Seconds after which no further evaluation is begun; the best iterate is kept.
     n_restarts : int, default 0
         Further searches, from starts whose lengthscales are divided by 2, 4, …; the best of all
         ends is kept.
+    solver : {"auto", "exact", "nystrom", "falkon", "full_cg"} or kbo.solvers.Solver
+        "auto" is exact up to 3,000 samples and works in the span of ``n_centers`` points above.
+    n_centers : int or None
+        How many points span the model, for "auto", "nystrom" and "falkon", drawn uniformly; None
+        means 10√n. Solvers of kbo.solvers choose otherwise (k-means++, leverage scores, …).
     random_state : None, int or RandomState
-        Shuffles the folds when ``cv`` is None or an int; None keeps the order of the samples.
+        Shuffles the folds when ``cv`` is None or an int (None keeps the order of the samples) and
+        draws the centres.
     device : None, "cpu" or "gpu"
     callback : callable or None
         Called with a dict for the start and each step; a true result stops the search.
@@ -86,8 +94,11 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     ----------
     alpha_, kernel_, lengthscale_, intercept_
         The tuned ridge, kernel (NumPy parameters), its lengthscale where it has one, and c.
-    dual_coef_ : ndarray (n,) or (n, p)
-    X_fit_ : ndarray (n, d)
+    dual_coef_ : ndarray (n,) or (n, p), or (M,) or (M, p)
+    X_fit_ : ndarray (n, d), or (M, d)
+        The points that dual_coef_ belongs to: the samples, or the centres.
+    solver_ : str
+        The solver that was used.
     loss_parameters_, outer_parameters_ : dict
         Tuned parameters of the losses.
     criterion_, criterion_start_ : float
@@ -113,8 +124,8 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     def __init__(
         self, kernel="matern52", *, loss="squared", outer_loss=None, quantile=0.5, alpha=0.01,
         lengthscale=None, ard=True, tune=None, cv=None, max_iter=100, tol=5e-3,
-        n_restarts=0, random_state=None, device=None, callback=None, checkpoint=None,
-        error_score=np.nan, verbose=0,
+        max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
+        device=None, callback=None, checkpoint=None, error_score=np.nan, verbose=0,
     ):
         self.kernel = kernel
         self.loss = loss
@@ -127,7 +138,10 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         self.cv = cv
         self.max_iter = max_iter
         self.tol = tol
+        self.max_time = max_time
         self.n_restarts = n_restarts
+        self.solver = solver
+        self.n_centers = n_centers
         self.random_state = random_state
         self.device = device
         self.callback = callback

@@ -22,15 +22,17 @@ def data_dtype(problem, omega):
 
 @contextlib.contextmanager
 def settled(problem, omega, solver):
-    """The problem and ω as every evaluation will see them: canonical, and prepared by the solver.
+    """The problem, ω and solver as every evaluation will see them.
 
-    Inside the context JAX computes in float64 if the solver does.
+    That is in canonical form, with the solver's choices made and the problem restricted to its
+    subspace. Inside the context JAX computes in float64 if the solver does.
     """
     with jax.enable_x64(True) if solver.double else contextlib.nullcontext():
         if solver.double:
             problem = _doubled(problem)
         problem, omega = canonical(problem, omega)
-        yield solver.prepare(problem, omega), omega
+        solver = solver.fixed(problem, omega)
+        yield solver.restrict(problem), omega, solver
 
 
 def _doubled(problem):

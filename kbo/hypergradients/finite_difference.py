@@ -65,4 +65,5 @@ class FiniteDifference(Method):
             jitter=solution.jitter,
             status=solution.status if finite else Status.NON_FINITE,
             state=solution.state,
+            solver=solver,
         )

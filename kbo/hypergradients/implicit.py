@@ -80,5 +80,6 @@ class Implicit(Method):
             jitter=solution.jitter,
             status=status,
             state=solution.state,
+            solver=solver,
             _bound=lambda: error_bound(problem, omega, frozen, shared),
         )

@@ -1,6 +1,7 @@
 """Solvers of the inner problem and of its adjoint."""
 
 from . import centers
+from .auto import Auto
 from .base import AdjointSolution, InnerSolution, Solver
 from .exact import Exact
 from .falkon import Falkon
@@ -8,5 +9,6 @@ from .full_cg import FullCG
 from .nystrom import Nystrom
 
 __all__ = [
-    "AdjointSolution", "Exact", "Falkon", "FullCG", "InnerSolution", "Nystrom", "Solver", "centers",
+    "AdjointSolution", "Auto", "Exact", "Falkon", "FullCG", "InnerSolution", "Nystrom", "Solver",
+    "centers",
 ]

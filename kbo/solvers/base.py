@@ -80,9 +80,16 @@ class Solver(eqx.Module):
 
     double: ClassVar[bool] = False
 
-    def prepare(self, problem, omega) -> BilevelProblem:
-        """The problem this solver solves instead, for every ω: chosen once, at the start."""
+    def fixed(self, problem, omega) -> Solver:
+        """This solver with every choice made that is to hold for all ω, such as its centres."""
+        return self
+
+    def restrict(self, problem) -> BilevelProblem:
+        """The problem that a fixed solver solves instead: over the span of its centres."""
         return problem
+
+    def __str__(self):
+        return type(self).__name__
 
     @abc.abstractmethod
     def solve(self, problem, omega, state=None) -> InnerSolution:

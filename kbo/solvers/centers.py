@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 
 import equinox as eqx
 import jax
@@ -11,8 +12,7 @@ import numpy as np
 from jax import lax
 
 from .. import linalg
-from ..problem import BilevelProblem
-from ..spaces import RKHS, Restriction, Subspace
+from ..spaces import RKHS, Subspace
 from .newton import share_points
 
 PROPOSALS = 64
@@ -24,17 +24,25 @@ class Centers(eqx.Module):
 
     Attributes
     ----------
-    n_centers : int
-        M.
+    n_centers : int or None
+        M; None means 10√N of N points, the order at which kernel ridge regression keeps its
+        statistical rate (Rudi, Carratino, Rosasco 2017, Theorem 3).
     seed : int
     """
 
-    n_centers: eqx.AbstractVar[int]
+    n_centers: eqx.AbstractVar[int | None]
     seed: eqx.AbstractVar[int]
 
     def __check_init__(self):
-        if not isinstance(self.n_centers, int | np.integer) or self.n_centers < 1:
-            raise ValueError(f"n_centers={self.n_centers!r} must be a positive integer")
+        M = self.n_centers
+        if M is not None and (not isinstance(M, int | np.integer) or M < 1):
+            raise ValueError(f"n_centers={M!r} must be a positive integer or None")
+
+    def count(self, n) -> int:
+        """M for n points."""
+        if self.n_centers is None:
+            return min(n, math.ceil(10 * math.sqrt(n)))
+        return int(self.n_centers)
 
     def select(self, kernel, x, ridge) -> np.ndarray:
         """Indices (M,) of distinct rows of x (N, d).
@@ -51,25 +59,26 @@ class Centers(eqx.Module):
         ValueError
             If there are fewer than M points.
         """
-        if self.n_centers > len(x):
+        count = self.count(len(x))
+        if count > len(x):
             raise ValueError(
-                f"n_centers={self.n_centers} but there are only {len(x)} points: ask for fewer "
+                f"n_centers={count} but there are only {len(x)} points: ask for fewer "
                 "centres, or use solver=Exact()"
             )
-        return self._select(kernel, x, ridge, np.random.default_rng(self.seed))
+        return self._select(kernel, x, ridge, count, np.random.default_rng(self.seed))
 
     @abc.abstractmethod
-    def _select(self, kernel, x, ridge, rng) -> np.ndarray: ...
+    def _select(self, kernel, x, ridge, count, rng) -> np.ndarray: ...
 
 
 class Uniform(Centers):
     """M points drawn uniformly without replacement."""
 
-    n_centers: int
+    n_centers: int | None = None
     seed: int = 0
 
-    def _select(self, kernel, x, ridge, rng):
-        return rng.choice(len(x), self.n_centers, replace=False)
+    def _select(self, kernel, x, ridge, count, rng):
+        return rng.choice(len(x), count, replace=False)
 
 
 class KMeansPlusPlus(Centers):
@@ -82,11 +91,11 @@ class KMeansPlusPlus(Centers):
     Arthur, Vassilvitskii (2007), k-means++: The Advantages of Careful Seeding, §2.2.
     """
 
-    n_centers: int
+    n_centers: int | None = None
     seed: int = 0
 
-    def _select(self, kernel, x, ridge, rng):
-        chosen = _kmeans_plus_plus(kernel, x, rng.uniform(size=self.n_centers))
+    def _select(self, kernel, x, ridge, count, rng):
+        chosen = _kmeans_plus_plus(kernel, x, rng.uniform(size=count))
         return _distinct(np.array(chosen), len(x), rng)
 
 
@@ -118,12 +127,12 @@ class Leverage(Centers):
     Learning, eq. (5).
     """
 
-    n_centers: int
+    n_centers: int | None = None
     seed: int = 0
     oversampling: float = 1.0
 
-    def _select(self, kernel, x, ridge, rng):
-        size = min(len(x), max(1, round(self.oversampling * self.n_centers)))
+    def _select(self, kernel, x, ridge, count, rng):
+        size = min(len(x), max(1, round(self.oversampling * count)))
         pilot = x[np.sort(rng.choice(len(x), size, replace=False))]
         gram = np.array(_cross(kernel, pilot, pilot), float)
         build = lambda: gram + size * ridge * np.eye(size)  # noqa: E731
@@ -136,7 +145,7 @@ class Leverage(Centers):
         scores = np.clip(np.concatenate(scores) / (ridge * len(x)), 0.0, 1.0)
         # Exponential races: the M smallest arrivals are a draw without replacement ∝ scores.
         arrivals = rng.exponential(size=len(x)) / np.maximum(scores, 1e-15 * scores.max(initial=1))
-        return np.argsort(arrivals)[: self.n_centers]
+        return np.argsort(arrivals)[:count]
 
 
 class RPCholesky(Centers):
@@ -150,12 +159,12 @@ class RPCholesky(Centers):
     Chen, Epperly, Tropp, Webber (2025), Randomly pivoted Cholesky, Algorithm 1.
     """
 
-    n_centers: int
+    n_centers: int | None = None
     seed: int = 0
 
-    def _select(self, kernel, x, ridge, rng):
-        pivots, _ = rp_cholesky(kernel, x, self.n_centers, rng)
-        return _distinct(pivots, len(x), rng, self.n_centers)
+    def _select(self, kernel, x, ridge, count, rng):
+        pivots, _ = rp_cholesky(kernel, x, count, rng)
+        return _distinct(pivots, len(x), rng, count)
 
 
 def rp_cholesky(kernel, x, rank, rng):
@@ -241,50 +250,49 @@ def _distinct(chosen, n, rng, count=None):
     return np.concatenate([kept, rng.choice(others, count - len(kept), replace=False)])
 
 
-def restricted(problem, omega, centers) -> BilevelProblem:
-    """The problem with its RKHS replaced by the span of k(z_j, ·).
+def fixed_centers(problem, omega, centers):
+    """An array (M, d) or a callable of ω; None where the problem's space has its centres already.
 
     Parameters
     ----------
     problem : BilevelProblem
     omega : pytree
         Where centres are drawn.
-    centers : int, Centers, array (M, d), callable of ω, or None where the space is a Subspace
+    centers : int, Centers, array (M, d), callable of ω or None
+        An int draws uniformly.
 
     Raises
     ------
     ValueError
-        For a space without a kernel, or centres of another dimension than the points.
+        For a space without a kernel, or centres that do not fit the points.
     """
     instance = problem.at(omega)
     if isinstance(instance.space, Subspace):
         if centers is None:
-            return problem
+            return None
         raise ValueError("the problem's space is a Subspace: it has its centres, give centers=None")
     if not isinstance(instance.space, RKHS):
         raise ValueError(
             f"space={type(instance.space).__name__} has no kernel functions to span a subspace: "
             "use RKHS"
         )
+    if centers is None:
+        raise ValueError("centers=None: say how many, which or how to choose them")
     if isinstance(centers, int | np.integer):
         centers = Uniform(int(centers))
     if isinstance(centers, Centers):
         x = _pool(problem, omega, instance)
         chosen = centers.select(instance.space.kernel, x, float(instance.ridge.mean()))
-        points = centers = x[np.sort(chosen)]
-    elif callable(centers):
-        points = centers(omega)
-    elif centers is None:
-        raise ValueError("centers=None: say how many, which or how to choose them")
-    else:
-        points = centers = jnp.asarray(centers, instance.inner.x.dtype)
-    if points.ndim != 2 or points.shape[1] != instance.inner.x.shape[1] or len(points) == 0:
-        raise ValueError(
-            f"centers has shape {points.shape}; it must be (M, {instance.inner.x.shape[1]}), M ≥ 1"
-        )
-    if not callable(centers) and not np.isfinite(np.asarray(points)).all():
+        return x[np.sort(chosen)]
+    points = centers(omega) if callable(centers) else jnp.asarray(centers, instance.inner.x.dtype)
+    d = instance.inner.x.shape[1]
+    if points.ndim != 2 or points.shape[1] != d or len(points) == 0:
+        raise ValueError(f"centers has shape {points.shape}; it must be (M, {d}), M ≥ 1")
+    if callable(centers):
+        return centers
+    if not np.isfinite(np.asarray(points)).all():
         raise ValueError("centers contains NaN or infinity")
-    return problem.replace(space=Restriction(problem.space, centers))
+    return points
 
 
 def _pool(problem, omega, instance):

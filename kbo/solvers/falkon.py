@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from ..linalg import Cholesky
-from .centers import restricted
-from .newton import NewtonSolver
 from .nystrom import PATIENCE, STORED
-from .subspace_system import SubspaceSystem
+from .subspace_system import SubspaceSolver, SubspaceSystem
 
 
-class Falkon(NewtonSolver):
+class Falkon(SubspaceSolver):
     """The same h_ω as Nystrom, by conjugate gradients: O(nM) a step where that needs O(nM²).
 
     In the coordinates u = Lᵀθ, LLᵀ = K_MM + δI, the system αI + L⁻¹K_nMᵀ C K_nM L⁻ᵀ has the
@@ -38,16 +36,11 @@ class Falkon(NewtonSolver):
     Meanti, Carratino, Rosasco, Rudi (2020), Kernel methods through the roof, §3.
     """
 
-    double: ClassVar[bool] = True
     centers: Any = None
     memory: float = STORED
     max_newton: int = 100
     tol: float = 1e-7
     max_cg: int = 500
-
-    def prepare(self, problem, omega):
-        """See Solver."""
-        return restricted(problem, omega, self.centers)
 
     def system(self, problem, omega, shared, workspace):
         """See NewtonSolver."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from ..linalg import Cholesky
-from .centers import restricted
-from .newton import NewtonSolver
-from .subspace_system import SubspaceSystem
+from .subspace_system import SubspaceSolver, SubspaceSystem
 from .weighted_ridge import decouple, solve_columns
 
 STORED = 4e9
@@ -19,7 +17,7 @@ SAFE = 0.1  # relative size of rounding errors that refinement still removes
 PATIENCE = 50
 
 
-class Nystrom(NewtonSolver):
+class Nystrom(SubspaceSolver):
     """h_ω in the span of k(z_j, ·), j = 1…M, by its assembled and factorised normal equations.
 
         (K_nMᵀ C K_nM + α(K_MM + δI)) θ = r,   C = w ∂²ℓ,  α = ridge·Σw,  δ = 10 eps tr K_MM
@@ -48,15 +46,11 @@ class Nystrom(NewtonSolver):
     Rudi, Camoriano, Rosasco (2015), Less is More: Nyström Computational Regularization, eq. (5).
     """
 
-    double: ClassVar[bool] = True
     centers: Any = None
     memory: float = STORED
     max_newton: int = 100
     tol: float = 1e-9
 
-    def prepare(self, problem, omega):
-        """See Solver."""
-        return restricted(problem, omega, self.centers)
 
     def system(self, problem, omega, shared, workspace):
         """See NewtonSolver."""

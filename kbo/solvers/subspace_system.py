@@ -6,13 +6,17 @@ In u the norm is Euclidean and the system of a replicate is αI + L⁻¹(K_nMᵀ
 from __future__ import annotations
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 import numpy as np
 
 from ..linalg import Cholesky, conjugate_gradients
+from ..spaces import Restriction
 from ..spaces.base import replicates_first, replicates_last
 from .base import AdjointSolution
+from .centers import fixed_centers
+from .newton import NewtonSolver
 from .rows import Rows
 from .systems import System, host
 
@@ -20,6 +24,27 @@ from .systems import System, host
 @eqx.filter_jit
 def _center_gram(problem, omega):
     return problem.at(omega).space.gram()
+
+
+class SubspaceSolver(NewtonSolver):
+    """A solver in the span of centres; subclasses have a field ``centers``."""
+
+    double: ClassVar[bool] = True
+
+    def fixed(self, problem, omega):
+        """See Solver."""
+        chosen = fixed_centers(problem, omega, self.centers)
+        return eqx.tree_at(lambda s: s.centers, self, chosen, is_leaf=lambda leaf: leaf is None)
+
+    def restrict(self, problem):
+        """See Solver."""
+        if self.centers is None:
+            return problem
+        return problem.replace(space=Restriction(problem.space, self.centers))
+
+    def __str__(self):
+        count = f"{len(self.centers)} centres" if hasattr(self.centers, "shape") else "its centres"
+        return f"{type(self).__name__}, {count}"
 
 
 class SubspaceSystem(System):
