@@ -32,7 +32,6 @@ def data(points, centers):
 
 def kbo_step(points, centers):
     import jax
-    import jax.numpy as jnp
 
     import kbo
 

@@ -66,6 +66,10 @@ class Cholesky:
         reciprocal, _ = dpocon(self._factor, norm, uplo="U")
         return float(reciprocal) * norm
 
+    def lower(self) -> np.ndarray:
+        """L itself, with zeros above its diagonal."""
+        return np.triu(self._factor).T
+
     def root_times(self, rhs, transposed=False) -> np.ndarray:
         """L rhs, or Lᵀ rhs, for (n, q) rhs, where matrix = L Lᵀ."""
         # The factor is U = Lᵀ in its upper triangle.

@@ -5,10 +5,11 @@ from .auto import Auto
 from .base import AdjointSolution, InnerSolution, Solver
 from .exact import Exact
 from .falkon import Falkon
+from .falkon_library import FalkonLibrary
 from .full_cg import FullCG
 from .nystrom import Nystrom
 
 __all__ = [
-    "AdjointSolution", "Auto", "Exact", "Falkon", "FullCG", "InnerSolution", "Nystrom", "Solver",
-    "centers",
+    "AdjointSolution", "Auto", "Exact", "Falkon", "FalkonLibrary", "FullCG", "InnerSolution",
+    "Nystrom", "Solver", "centers",
 ]

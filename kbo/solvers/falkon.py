@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 
 from ..linalg import Cholesky
@@ -23,6 +24,8 @@ class Falkon(SubspaceSolver):
     ----------
     centers, memory
         See Nystrom.
+    mesh
+        See Nystrom.
     max_newton : int
     tol : float
         Relative residual ‖∇J(h)‖_H ≤ tol·ridge·‖h‖_H of the inner and the adjoint solution: a bound
@@ -38,6 +41,7 @@ class Falkon(SubspaceSolver):
 
     centers: Any = None
     memory: float = STORED
+    mesh: Any = eqx.field(static=True, default=None)
     max_newton: int = 100
     tol: float = 1e-7
     max_cg: int = 500

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 
 from ..linalg import Cholesky
@@ -37,6 +38,9 @@ class Nystrom(SubspaceSolver):
         kbo.spaces.Subspace already.
     memory : float
         Bytes that K_nM may take; where it needs more its blocks are evaluated again for each use.
+    mesh : jax.sharding.Mesh, optional
+        Devices, of one process or many, over which rows are spread; each evaluates its own blocks
+        anew for every product. None: the host's BLAS, or the default device if that is no CPU.
     max_newton : int
     tol : float
         See Exact.
@@ -48,6 +52,7 @@ class Nystrom(SubspaceSolver):
 
     centers: Any = None
     memory: float = STORED
+    mesh: Any = eqx.field(static=True, default=None)
     max_newton: int = 100
     tol: float = 1e-9
 

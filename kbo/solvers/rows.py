@@ -9,25 +9,27 @@ from jax import lax
 from scipy.linalg.blas import dsyrk
 
 from .. import linalg
+from ..spaces.base import replicates_first, replicates_last
 
 
-def _points(problem, omega, inner):
-    """The kernel, the points of the rows, and those of the columns."""
+def points(problem, omega, inner):
+    """The kernel, the points of the rows, those of the columns, and the mesh of the rows."""
     instance = problem.at(omega)
     space, x = instance.space, (instance.inner if inner else instance.outer).x
-    return space.kernel, x, getattr(space, "centers", instance.inner.x)
+    z = getattr(space, "centers", instance.inner.x)
+    return space.kernel, x, z, getattr(space, "mesh", None)
 
 
 @eqx.filter_jit(donate="all-except-first")
 def _fill(arguments, out):
     problem, omega, inner = arguments
-    kernel, x, z = _points(problem, omega, inner)
+    kernel, x, z, _ = points(problem, omega, inner)
     return linalg.cross_gram_into(kernel, x, z, out)
 
 
 @eqx.filter_jit
 def _block(problem, omega, inner, start, size):
-    kernel, x, z = _points(problem, omega, inner)
+    kernel, x, z, _ = points(problem, omega, inner)
     return kernel.matrix(lax.dynamic_slice_in_dim(x, start, size), z)
 
 
@@ -91,17 +93,22 @@ class Rows:
             out += linalg.product(K.T, values[rows])
         return out
 
-    def normal_times(self, coefficients, curve) -> tuple[np.ndarray, np.ndarray]:
-        """Kᵀ curve(Kθ), (M, q), and Kθ, (n, q): each block is evaluated once for both.
+    def normal_times(self, coefficients, curvatures) -> tuple[np.ndarray, np.ndarray]:
+        """Kᵀ C K θ, (F, M, p), and Kθ, (F, n, p): each block is evaluated once for both.
 
-        ``curve(rows, values)`` multiplies the values of some rows by their curvatures.
+        Parameters
+        ----------
+        coefficients : ndarray (F, M, p)
+        curvatures : ndarray (F, n, p, p)
         """
-        image = np.zeros(coefficients.shape)
-        values = np.empty((self.shape[0], coefficients.shape[1]))
+        F, _, p = coefficients.shape
+        theta = np.asfortranarray(replicates_last(coefficients))
+        image, values = np.zeros(theta.shape), np.empty((F, self.shape[0], p))
         for rows, K in self.blocks():
-            values[rows] = linalg.product(K, coefficients)
-            image += linalg.product(K.T, curve(rows, values[rows]))
-        return image, values
+            values[:, rows] = replicates_first(linalg.product(K, theta), F)
+            curved = np.einsum("fiab,fib->fia", curvatures[:, rows], values[:, rows])
+            image += linalg.product(K.T, replicates_last(curved))
+        return replicates_first(image, F), values
 
     def grams(self, weights, root=None) -> list[np.ndarray]:
         """The lower triangles of Φᵀ diag(w) Φ for each column of ``weights`` (n, R).

@@ -10,12 +10,14 @@ from typing import ClassVar
 
 import equinox as eqx
 import numpy as np
+from jax.sharding import Mesh
 
 from ..linalg import Cholesky, conjugate_gradients
 from ..spaces import Restriction
 from ..spaces.base import replicates_first, replicates_last
 from .base import AdjointSolution
 from .centers import fixed_centers
+from .mesh_rows import MeshRows, default_mesh
 from .newton import NewtonSolver
 from .rows import Rows
 from .systems import System, host
@@ -27,7 +29,7 @@ def _center_gram(problem, omega):
 
 
 class SubspaceSolver(NewtonSolver):
-    """A solver in the span of centres; subclasses have a field ``centers``."""
+    """A solver in the span of centres; subclasses have fields ``centers`` and ``mesh``."""
 
     double: ClassVar[bool] = True
 
@@ -40,7 +42,10 @@ class SubspaceSolver(NewtonSolver):
         """See Solver."""
         if self.centers is None:
             return problem
-        return problem.replace(space=Restriction(problem.space, self.centers))
+        mesh = self.mesh
+        # Without explicit axes, so that arrays of any layout may be given to its devices.
+        mesh = default_mesh() if mesh is None else Mesh(mesh.devices, mesh.axis_names)
+        return problem.replace(space=Restriction(problem.space, self.centers, mesh))
 
     def __str__(self):
         count = f"{len(self.centers)} centres" if hasattr(self.centers, "shape") else "its centres"
@@ -58,9 +63,13 @@ class SubspaceSystem(System):
         self.center_gram = host(_center_gram(problem, omega))
         self.root = Cholesky(self.center_gram.copy, jitters=(0.0,))
         n, m = instance.inner.size, instance.outer.size
-        self.rows = Rows(problem, omega, True, (n, self.size), memory, workspace.gram)
-        self.gram = workspace.gram = self.rows.stored
-        self._outer = None if shared else Rows(problem, omega, False, (m, self.size), 0)
+        if instance.space.mesh is None:
+            self.rows = Rows(problem, omega, True, (n, self.size), memory, workspace.gram)
+            self.gram = workspace.gram = self.rows.stored
+            self._outer = None if shared else Rows(problem, omega, False, (m, self.size), 0)
+        else:
+            self.rows = MeshRows(problem, omega, True, (n, self.size))
+            self._outer = None if shared else MeshRows(problem, omega, False, (m, self.size))
         self.jitter = 0.0
 
     def _each(self, function, coefficients):
@@ -111,18 +120,9 @@ class SubspaceSystem(System):
 
     def apply(self, coefficients, curvatures, replicates=slice(None)):
         """(α + C)u, and the values of u at the inner points."""
-        F, p = coefficients.shape[0], coefficients.shape[2]
-
-        def curve(rows, flat):
-            values = replicates_first(flat, F)
-            curved = np.einsum("fiab,fib->fia", curvatures[replicates][:, rows], values)
-            return replicates_last(curved)
-
-        theta = np.asfortranarray(replicates_last(self.representation(coefficients)))
-        image, values = self.rows.normal_times(theta, curve)
-        image = self._whiten(replicates_first(image, F))
-        image += self.alpha[replicates, None, None] * coefficients
-        return image, values.reshape(-1, F, p).transpose(1, 0, 2)
+        theta = self.representation(coefficients)
+        image, values = self.rows.normal_times(theta, curvatures[replicates])
+        return self._whiten(image) + self.alpha[replicates, None, None] * coefficients, values
 
     def minimise(self, functional):
         return self.solve(-self._pull(functional))

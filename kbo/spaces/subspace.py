@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from .. import linalg
 from ..kernels import Kernel, as_kernel
+from ..linalg.sharding import row_matmul
 from .base import Evaluations, Frozen, Space, replicates_first, replicates_last
 
 NUGGET = 10.0  # in units of eps·trace: what rounding leaves undetermined in a Gram matrix
@@ -25,6 +26,8 @@ class Subspace(Space):
     ----------
     kernel : kbo.kernels.Kernel or callable k(x, z) of two points
     centers : array (M, d)
+    mesh : jax.sharding.Mesh, optional
+        Devices over which the rows of products with k(x, z) are spread.
 
     References
     ----------
@@ -33,10 +36,12 @@ class Subspace(Space):
 
     kernel: Kernel
     centers: jax.Array
+    mesh: Any = eqx.field(static=True)
 
-    def __init__(self, kernel, centers):
+    def __init__(self, kernel, centers, mesh=None):
         self.kernel = as_kernel(kernel)
         self.centers = centers
+        self.mesh = mesh
 
     def nugget(self) -> jax.Array:
         """δ."""
@@ -48,6 +53,12 @@ class Subspace(Space):
         gram = linalg.cross_gram(self.kernel, self.centers, self.centers)
         return gram.at[jnp.diag_indices(len(gram))].add(self.nugget())
 
+    def _times(self, x, coefficients, known=None):
+        """k(x, z) @ coefficients, by blocks of rows on every device."""
+        if self.mesh is None:
+            return linalg.matmul(self.kernel, x, self.centers, coefficients, known)
+        return row_matmul(self.kernel, x, self.centers, coefficients, self.mesh)
+
     def evaluate(self, points, x, coefficients):
         values = linalg.matmul(self.kernel, x, self.centers, replicates_last(coefficients))
         return replicates_first(values, coefficients.shape[0])
@@ -56,9 +67,7 @@ class Subspace(Space):
         # Galerkin form: the coefficients of both h and a stay fixed, kernel and centres move.
         F = frozen.h.shape[0]
         h, a = replicates_last(frozen.h), replicates_last(frozen.a)
-        both = linalg.matmul(
-            self.kernel, x_inner, self.centers, jnp.concatenate([h, a], 1), frozen.gram
-        )
+        both = self._times(x_inner, jnp.concatenate([h, a], 1), frozen.gram)
         h_inner, a_inner = (replicates_first(v, F) for v in jnp.split(both, 2, axis=1))
         h_inner = linalg.with_known_value(frozen.h_inner, h_inner)
         if frozen.a_inner is not None:
@@ -66,7 +75,7 @@ class Subspace(Space):
         if x_outer is None:
             h_outer = h_inner
         else:
-            outer = replicates_first(linalg.matmul(self.kernel, x_outer, self.centers, h), F)
+            outer = replicates_first(self._times(x_outer, h), F)
             h_outer = linalg.with_known_value(frozen.h_outer, outer)
         image = replicates_first(linalg.symmetric_matmul(self.kernel, self.centers, a), F)
         image = image + self.nugget() * frozen.a
@@ -80,13 +89,15 @@ class Restriction(eqx.Module):
     ----------
     space : RKHS or callable of ω
     centers : array (M, d) or callable of ω
+    mesh : jax.sharding.Mesh, optional
     """
 
     space: Any
     centers: Any
+    mesh: Any = eqx.field(static=True, default=None)
 
     def __call__(self, omega) -> Subspace:
         """The subspace at ω."""
         space = self.space(omega) if callable(self.space) else self.space
         centers = self.centers(omega) if callable(self.centers) else self.centers
-        return Subspace(space.kernel, jnp.asarray(centers))
+        return Subspace(space.kernel, jnp.asarray(centers), self.mesh)

@@ -1,0 +1,82 @@
+"""k(X, Z) as an operator whose rows are spread over the devices of a mesh."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from ..linalg import sharding
+from .rows import points
+
+
+def default_mesh():
+    """A mesh of the default device alone where that is no CPU, else None: the host is faster."""
+    device = jax.config.jax_default_device or jax.devices()[0]
+    if isinstance(device, str):
+        device = jax.devices(device)[0]
+    return None if device.platform == "cpu" else jax.sharding.Mesh(np.array([device]), ("rows",))
+
+
+@eqx.filter_jit
+def _times(problem, omega, inner, coefficients):
+    kernel, x, z, mesh = points(problem, omega, inner)
+    return sharding.row_matmul(kernel, x, z, coefficients, mesh)
+
+
+@eqx.filter_jit
+def _transposed_times(problem, omega, inner, values):
+    kernel, x, z, mesh = points(problem, omega, inner)
+    return sharding.row_transposed_matmul(kernel, x, z, values, mesh)
+
+
+@eqx.filter_jit
+def _normal_times(problem, omega, inner, coefficients, curvatures):
+    kernel, x, z, mesh = points(problem, omega, inner)
+    return sharding.row_normal_matmul(kernel, x, z, coefficients, curvatures, mesh)
+
+
+@eqx.filter_jit
+def _grams(problem, omega, inner, weights, root):
+    kernel, x, z, mesh = points(problem, omega, inner)
+    return sharding.row_grams(kernel, x, z, weights, root, mesh)
+
+
+class MeshRows:
+    """As ``Rows``, with K evaluated anew for every product, on every device its own rows.
+
+    Parameters
+    ----------
+    problem, omega
+        The problem's Subspace has the mesh.
+    inner : bool
+        Which points.
+    shape : pair of int
+        (n, M).
+    """
+
+    stored = None
+
+    def __init__(self, problem, omega, inner, shape):
+        self._at = problem, omega, inner
+        self.shape = shape
+
+    def times(self, coefficients) -> np.ndarray:
+        """K θ, (n, q)."""
+        return np.asarray(_times(*self._at, coefficients))
+
+    def transposed_times(self, values) -> np.ndarray:
+        """Kᵀ v, (M, q)."""
+        return np.asarray(_transposed_times(*self._at, values))
+
+    def normal_times(self, coefficients, curvatures) -> tuple[np.ndarray, np.ndarray]:
+        """See Rows."""
+        product = _normal_times(
+            *self._at, coefficients.transpose(1, 0, 2), curvatures.transpose(1, 0, 2, 3)
+        )
+        return tuple(np.asarray(part).transpose(1, 0, 2) for part in product)
+
+    def grams(self, weights, root=None) -> list[np.ndarray]:
+        """See Rows."""
+        root = None if root is None else root.lower()
+        return list(np.array(_grams(*self._at, weights, root)))
