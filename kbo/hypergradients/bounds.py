@@ -32,6 +32,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from ..linalg.sharding import everywhere
 from ..spaces import RKHS, Subspace
 
 POWER_STEPS = 8
@@ -108,7 +109,8 @@ def _terms(problem, omega, frozen, shared):
         scaled = jnp.where(smallest > 0, jnp.sqrt(largest / smallest), jnp.inf)
         general = 1 + 0.5 * jnp.sqrt(jnp.maximum(largest, 0) * trace / instance.ridge)
         inverse = jnp.minimum(scaled, general) * inverse
-    return inverse, norm(inner), norm(adjoint), hessian, *rates
+    terms = inverse, norm(inner), norm(adjoint), hessian, *rates
+    return everywhere(terms, getattr(space, "mesh", None))
 
 
 def error_bound(problem, omega, frozen, shared) -> float:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..function import Function
+from ..linalg.sharding import everywhere
 from ..result import Hypergradient, Residuals, Status
 from ..spaces import Frozen
 from .base import Method, data_dtype
@@ -32,7 +33,8 @@ def _reverse_pass(problem, omega, frozen, shared):
         parts = instance.space.evaluations(instance.inner.x, x_outer, frozen)
         return instance.lagrangian(*parts)
 
-    return jax.grad(lagrangian)(omega)
+    mesh = getattr(problem.at(omega).space, "mesh", None)
+    return everywhere(jax.grad(lagrangian)(omega), mesh)
 
 
 def outer_value(problem, omega, solver, state=None):

@@ -60,9 +60,15 @@ def over_rows(mesh, function, kernel, rows, whole, summed):
     sums, side = jax.shard_map(
         local, mesh=mesh, in_specs=(full, split, full), out_specs=(full, split), check_vma=False
     )(parameters, rows, whole)
-    everywhere = NamedSharding(mesh, full)
-    replicate = lambda a: lax.with_sharding_constraint(a, everywhere)  # noqa: E731
-    return sums, jax.tree.map(lambda a: replicate(a[:n]), side)
+    return sums, everywhere(jax.tree.map(lambda a: a[:n], side), mesh)
+
+
+def everywhere(tree, mesh):
+    """The arrays of a tree complete on every device, so that each process can read them."""
+    if mesh is None:
+        return tree
+    whole = NamedSharding(mesh, PartitionSpec())
+    return jax.tree.map(lambda a: lax.with_sharding_constraint(a, whole), tree)
 
 
 def _blocked(array, tile):
