@@ -12,10 +12,10 @@ random direction of the lengthscales.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -81,6 +81,12 @@ def falkon_step(points, centers, dtype):
     return step
 
 
+def peak_memory():
+    """MiB: the most this process has had in memory."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
 def measure(model, points, centers, repeats=7):
     """What one process prints."""
     if model == "kbo float64":
@@ -89,17 +95,16 @@ def measure(model, points, centers, repeats=7):
         import torch
 
         step = falkon_step(points, centers, getattr(torch, model.split()[1]))
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     seconds = []
     for k in range(repeats + 1):
         started = time.perf_counter()
         value, grad = step(LENGTHSCALE * (1 + 1e-4 * k) * np.ones(DIM), RIDGE)
         seconds.append(time.perf_counter() - started)
     value, grad = step(LENGTHSCALE * np.ones(DIM), RIDGE)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(json.dumps({
         "first": seconds[0], "seconds": sorted(seconds[1:])[repeats // 2], "value": value,
-        "grad": list(grad), "peak": (peak - before) / 1024,
+        "grad": list(grad), "peak": peak_memory() - before,
     }))
 
 

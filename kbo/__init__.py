@@ -9,12 +9,14 @@ from .function import Function
 from .minimize import minimize, value_and_hypergradient
 from .problem import BilevelProblem, Sample
 from .result import BilevelError, BilevelResult, Hypergradient, Residuals, Status, StepRecord
-from .spaces import RKHS, FeatureSpace, RandomFourierFeatures
+from .spaces import RKHS, FeatureSpace, RandomFourierFeatures, Subspace
+from .stream import Stream
 
 __all__ = [
     "RKHS", "BilevelError", "BilevelProblem", "BilevelResult", "FeatureSpace", "Function",
     "Hypergradient", "KernelBilevelClassifier", "KernelBilevelRegressor",
-    "RandomFourierFeatures", "Residuals", "Sample", "Status", "StepRecord", "__version__",
+    "RandomFourierFeatures", "Residuals", "Sample", "Status", "StepRecord", "Stream", "Subspace",
+    "__version__",
     "check_hypergradient", "hypergradients", "kernels", "losses", "minimize", "optimizers",
     "solvers", "spaces", "value_and_hypergradient",
 ]

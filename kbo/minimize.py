@@ -19,6 +19,7 @@ from .optimizers import LBFGS, projected_gradient
 from .result import BilevelError, BilevelResult, Hypergradient, Status
 from .run import Run, Stop, evaluate, no_function
 from .solvers import Exact
+from .stream import Stream
 
 ILL_CONDITIONED = 1e4  # 1/ridge beyond which float32 costs the hypergradient its digits
 
@@ -197,7 +198,9 @@ def _fingerprint(problem, start, *settings) -> str:
     digest = hashlib.sha256(start.tobytes())
     leaves, structure = jax.tree.flatten((problem, settings))
     for leaf in leaves:
-        if callable(leaf):
+        if isinstance(leaf, Stream):
+            digest.update(leaf.fingerprint())
+        elif callable(leaf):
             code = getattr(leaf, "__code__", None)
             digest.update(repr(getattr(leaf, "__qualname__", type(leaf))).encode())
             digest.update(code.co_code if code else b"")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .losses import Loss
+from .stream import Stream
 
 
 class Sample(eqx.Module):
@@ -18,7 +19,7 @@ class Sample(eqx.Module):
 
     Parameters
     ----------
-    x : array (n, d)
+    x : array (n, d) or Stream
         Points; one-dimensional input is read as n points of one feature.
     target : pytree of arrays with leading axis n, optional
         What the loss compares predictions with.
@@ -33,14 +34,16 @@ class Sample(eqx.Module):
         replicate whose weights are all zero.
     """
 
-    x: jax.Array
+    x: jax.Array | Stream
     target: Any
     weights: jax.Array | None
 
     def __init__(self, x, target=None, weights=None):
-        x = jnp.asarray(x)
-        x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
-        self.x = x[:, None] if x.ndim == 1 else x
+        if not isinstance(x, Stream):
+            x = jnp.asarray(x)
+            x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
+            x = x[:, None] if x.ndim == 1 else x
+        self.x = x
         self.target = jax.tree.map(jnp.asarray, target)
         self.weights = None if weights is None else jnp.asarray(weights, self.x.dtype)
         self._check()
@@ -57,7 +60,7 @@ class Sample(eqx.Module):
                 )
             if _is_nonfinite(leaf):
                 raise ValueError("target contains NaN or infinity: drop or impute those rows")
-        if _is_nonfinite(self.x):
+        if not isinstance(self.x, Stream) and _is_nonfinite(self.x):
             raise ValueError("x contains NaN or infinity: drop or impute those rows")
         if self.weights is None:
             return
@@ -214,12 +217,16 @@ class Instance(eqx.Module):
 
     def outer_value(self, values):
         """(1/Σv) Σ v_j ℓ_out at (F, m, p) values, a scalar."""
+        weights = jnp.broadcast_to(self.outer.weight_matrix(), values.shape[:2])
+        return self.outer_sum(values) / jnp.sum(weights)
+
+    def outer_sum(self, values):
+        """Σ v_j ℓ_out at (F, m, p) values, a scalar."""
         loss = self.problem.outer_loss
         losses = self._rowwise(lambda v, t: loss(self.omega, v, t), values, self.outer.target)
         weights = self.outer.weight_matrix()
         # A left-out point's loss may overflow: it must not turn a weight of zero into NaN.
-        weighted = jnp.where(weights > 0, weights * jnp.where(weights > 0, losses, 0), 0)
-        return jnp.sum(weighted) / jnp.sum(jnp.broadcast_to(weights, losses.shape))
+        return jnp.sum(jnp.where(weights > 0, weights * jnp.where(weights > 0, losses, 0), 0))
 
     def penalty_value(self):
         """penalty(ω), zero where there is none."""
@@ -239,11 +246,15 @@ class Instance(eqx.Module):
         inner_product : array (F,)
             ⟨h, a⟩_H.
         """
-        weights = self.inner.weight_matrix()
-        pairing = jnp.sum(a_inner * self.inner_slopes(h_inner), -1)
-        residual = jnp.sum(weights * pairing, -1) / jnp.sum(weights, -1)
+        total = jnp.sum(self.inner.weight_matrix(), -1)
+        residual = self.inner_pairing(h_inner, a_inner) / total
         constraint = jnp.sum(residual + self.ridge * inner_product)
         return self.outer_value(h_outer) + self.penalty_value() + constraint
+
+    def inner_pairing(self, h_inner, a_inner):
+        """Σ_i w_i a(x_i)·∂_v ℓ_in(ω, h(x_i), t_i), (F,)."""
+        pairing = jnp.sum(a_inner * self.inner_slopes(h_inner), -1)
+        return jnp.sum(self.inner.weight_matrix() * pairing, -1)
 
 
 def _slopes(losses, values):

@@ -132,7 +132,7 @@ class Hypergradient:
 
         When both losses are squared nothing is left out (up to rounding and the margins with which
         three operator norms are estimated); otherwise it holds to first order in the residuals.
-        Infinite where no bound is known (finite differences).
+        Infinite where no bound is known (finite differences, points in a Stream).
         """
         if "bound" not in self.__dict__:
             object.__setattr__(self, "bound", np.inf if self._bound is None else self._bound())

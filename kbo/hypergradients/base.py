@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..problem import BilevelProblem
+from ..problem import BilevelProblem, Sample
 from ..result import Hypergradient
+from ..stream import Stream
 
 
 def data_dtype(problem, omega):
@@ -32,7 +33,18 @@ def settled(problem, omega, solver):
             problem = _doubled(problem)
         problem, omega = canonical(problem, omega)
         solver = solver.fixed(problem, omega)
+        if is_streamed(problem) and not (solver.streams and getattr(solver, "mesh", None) is None):
+            raise ValueError(
+                f"x is a kbo.Stream, which solver={solver} cannot read: use Nystrom or Falkon, "
+                "without a mesh"
+            )
         yield solver.restrict(problem), omega, solver
+
+
+def is_streamed(problem) -> bool:
+    """Whether some points stay on disk."""
+    data = (problem.inner_data, problem.outer_data)
+    return any(isinstance(sample, Sample) and isinstance(sample.x, Stream) for sample in data)
 
 
 def _doubled(problem):

@@ -11,8 +11,9 @@ from ..function import Function
 from ..linalg.sharding import everywhere
 from ..result import Hypergradient, Residuals, Status
 from ..spaces import Frozen
-from .base import Method, data_dtype
+from .base import Method, data_dtype, is_streamed
 from .bounds import error_bound
+from .streaming import streamed_reverse_pass
 
 
 @eqx.filter_jit
@@ -67,7 +68,12 @@ class Implicit(Method):
             None if adjoint.values is None else to_device(adjoint.values),
         )
         known = frozen._replace(gram=solution.gram)
-        grad = jax.tree.map(np.array, _reverse_pass(problem, omega, known, shared))
+        streamed = is_streamed(problem)
+        if streamed:
+            grad = streamed_reverse_pass(problem, omega, known)
+        else:
+            grad = _reverse_pass(problem, omega, known, shared)
+        grad = jax.tree.map(np.array, grad)
         value = float(value)
         status = solution.status
         finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
@@ -83,5 +89,5 @@ class Implicit(Method):
             status=status,
             state=solution.state,
             solver=solver,
-            _bound=lambda: error_bound(problem, omega, frozen, shared),
+            _bound=None if streamed else lambda: error_bound(problem, omega, frozen, shared),
         )

@@ -76,9 +76,12 @@ class Solver(eqx.Module):
     ----------------
     double : bool
         Whether it computes in float64 whatever the dtype of the data.
+    streams : bool
+        Whether points may be a kbo.Stream.
     """
 
     double: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
 
     def fixed(self, problem, omega) -> Solver:
         """This solver with every choice made that is to hold for all ω, such as its centres."""

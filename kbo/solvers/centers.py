@@ -13,9 +13,11 @@ from jax import lax
 
 from .. import linalg
 from ..spaces import RKHS, Subspace
+from ..stream import Stream
 from .newton import share_points
 
 PROPOSALS = 64
+STREAM_POOL = 100_000
 BLOCK_JITTERS = (0.0, 1e-15, 1e-13, 1e-11, 1e-9, 1e-7)  # accepted points may be close together
 
 
@@ -300,5 +302,15 @@ def _pool(problem, omega, instance):
     inner, outer = instance.inner, instance.outer
     in_use, out_use = (np.asarray(s.weight_matrix()).any(0) for s in (inner, outer))
     if share_points(problem, omega):
-        return inner.x[in_use | out_use]
-    return jnp.concatenate([inner.x[in_use], outer.x[out_use]])
+        return _rows(inner.x, in_use | out_use)
+    return jnp.concatenate([_rows(inner.x, in_use), _rows(outer.x, out_use)])
+
+
+def _rows(x, used):
+    """Points in use; of a Stream no more than some, drawn uniformly."""
+    if not isinstance(x, Stream):
+        return x[used]
+    indices = np.flatnonzero(used)
+    if len(indices) > STREAM_POOL:
+        indices = np.sort(np.random.default_rng(0).choice(indices, STREAM_POOL, replace=False))
+    return jnp.asarray(x.take(indices))

@@ -12,6 +12,7 @@ from .. import linalg
 from ..linalg import SingularSystem
 from ..losses import Loss
 from ..result import Status
+from ..stream import Stream
 from .base import InnerSolution, Solver
 from .systems import System, host
 
@@ -40,6 +41,8 @@ def share_points(problem, omega) -> bool:
         return at[0].x is at[1].x
     if inner.x is outer.x:
         return True
+    if isinstance(inner.x, Stream) or isinstance(outer.x, Stream):
+        return False
     return inner.x.shape == outer.x.shape and np.array_equal(inner.x, outer.x)
 
 

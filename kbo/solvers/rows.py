@@ -10,6 +10,7 @@ from scipy.linalg.blas import dsyrk
 
 from .. import linalg
 from ..spaces.base import replicates_first, replicates_last
+from ..stream import Stream
 
 
 def points(problem, omega, inner):
@@ -31,6 +32,12 @@ def _fill(arguments, out):
 def _block(problem, omega, inner, start, size):
     kernel, x, z, _ = points(problem, omega, inner)
     return kernel.matrix(lax.dynamic_slice_in_dim(x, start, size), z)
+
+
+@eqx.filter_jit
+def _block_at(problem, omega, x):
+    kernel, _, z, _ = points(problem, omega, True)
+    return kernel.matrix(x, z)
 
 
 class Rows:
@@ -61,7 +68,10 @@ class Rows:
         self.stored = None
         self._block_rows = min(n, linalg.TILE)
         padded = (linalg.tiled_size(n), M)
-        if 8 * padded[0] * M <= memory:
+        data = problem.inner_data if inner else problem.outer_data
+        x = None if callable(data) else data.x
+        self._stream = x if isinstance(x, Stream) else None
+        if self._stream is None and 8 * padded[0] * M <= memory:
             if out is None or out.shape != padded:
                 out = jnp.zeros(padded)
             self.stored = _fill((problem, omega, inner), out)
@@ -76,7 +86,12 @@ class Rows:
                 yield rows, self._matrix[rows]
                 continue
             first = min(start, n - size)  # one shape, so one compilation
-            block = _block(self._problem, self._omega, self._inner, first, size)
+            if self._stream is None:
+                block = _block(self._problem, self._omega, self._inner, first, size)
+            else:
+                block = _block_at(
+                    self._problem, self._omega, self._stream.read(first, first + size)
+                )
             yield rows, np.asarray(block)[start - first :]
 
     def times(self, coefficients) -> np.ndarray:

@@ -32,6 +32,7 @@ class SubspaceSolver(NewtonSolver):
     """A solver in the span of centres; subclasses have fields ``centers`` and ``mesh``."""
 
     double: ClassVar[bool] = True
+    streams: ClassVar[bool] = True
 
     def fixed(self, problem, omega):
         """See Solver."""

@@ -77,9 +77,14 @@ class Subspace(Space):
         else:
             outer = replicates_first(self._times(x_outer, h), F)
             h_outer = linalg.with_known_value(frozen.h_outer, outer)
-        image = replicates_first(linalg.symmetric_matmul(self.kernel, self.centers, a), F)
-        image = image + self.nugget() * frozen.a
-        return Evaluations(h_inner, h_outer, a_inner, jnp.sum(frozen.h * image, (1, 2)))
+        return Evaluations(h_inner, h_outer, a_inner, self.inner_product(frozen.h, frozen.a))
+
+    def inner_product(self, left, right) -> jax.Array:
+        """⟨h, a⟩ of two coefficient arrays (F, M, p): (F,)."""
+        flat = replicates_last(right)
+        image = linalg.symmetric_matmul(self.kernel, self.centers, flat)
+        image = replicates_first(image, left.shape[0]) + self.nugget() * right
+        return jnp.sum(left * image, (1, 2))
 
 
 class Restriction(eqx.Module):

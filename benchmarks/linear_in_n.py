@@ -1,0 +1,112 @@
+"""Cost and memory of one Nyström value and hypergradient as n grows, and over 1 to 8 shards.
+
+    python benchmarks/linear_in_n.py
+
+d = 10, M = 500, 10 lengthscales and the ridge, a tenth of the points held out; K_nM is never stored
+(memory=0). "bytes a point" is the growth of the peak memory above the data from one n to the next:
+a few vectors of length n. Shards are virtual devices of one CPU, n = 50,000: "MiB summed" is what a
+step's all-reduces move, a device, from the compiled programs' sizes. Each row is a process of its
+own.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+DIM, CENTERS = 10, 500
+
+
+def peak_memory():
+    """Bytes: the most this process has had in memory."""
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+
+def measure(n, shards):
+    import jax
+
+    import kbo
+
+    jax.config.update("jax_enable_x64", True)
+
+    def problem_of(n):
+        rng = np.random.default_rng(0)
+        X = rng.normal(size=(n, DIM))
+        y = np.sin(X.sum(1)) + 0.1 * rng.normal(size=n)
+        held = n // 10
+        return X[held:], kbo.BilevelProblem(
+            kbo.losses.Squared(), kbo.losses.Squared(), kbo.Sample(X[held:], y[held:]),
+            kbo.Sample(X[:held], y[:held]), lambda w: kbo.RKHS(kbo.kernels.Gaussian(w["l"])),
+            lambda w: w["r"],
+        )
+
+    mesh = jax.make_mesh((shards,), ("rows",)) if shards else None
+
+    def step(problem, centers, state, shift=0.0):
+        omega = {"l": (3.0 + shift) * np.ones(DIM), "r": 1e-6}
+        solver = kbo.solvers.Nystrom(centers, memory=0, mesh=mesh)
+        return kbo.value_and_hypergradient(problem, omega, solver=solver, state=state)
+
+    X, small = problem_of(5000)
+    step(small, X[:CENTERS], None)  # what does not depend on n is in memory
+    X, problem = problem_of(n)
+    jax.block_until_ready(problem)
+    centers, before = np.array(X[:CENTERS]), peak_memory()
+    hg = step(problem, centers, None)
+    seconds = []
+    for k in range(3):
+        started = time.perf_counter()
+        hg = step(problem, centers, hg.state, 1e-3 * k)
+        seconds.append(time.perf_counter() - started)
+    value = step(problem, centers, None).value
+    print(json.dumps({"s": sorted(seconds)[1], "above": peak_memory() - before, "value": value}))
+
+
+def run(n, shards=0):
+    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={shards}"} if shards else {}
+    done = subprocess.run(
+        [sys.executable, __file__, "--measure", str(n), str(shards)], capture_output=True,
+        text=True, check=True, env=os.environ | flags,
+    )
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--measure", nargs=2, type=int, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        measure(*args.measure)
+        return
+    from report import write_results
+
+    rows, last = [], None
+    for n in (10_000, 100_000, 1_000_000):
+        found = run(n) | {"n": n}
+        row = {"n": n, "s": round(found["s"], 2), "MiB above data": round(found["above"] / 2**20)}
+        row |= {"slope": "", "bytes a point": ""}
+        if last is not None:
+            row["slope"] = round(np.log10(found["s"] / last["s"]), 3)
+            row["bytes a point"] = round((found["above"] - last["above"]) / (n - last["n"]))
+        last = found
+        rows.append(row)
+        print(row, flush=True)
+        write_results("linear_in_n", rows)
+    rows = []
+    for shards in (1, 2, 4, 8):
+        found = run(50_000, shards)
+        rows.append({
+            "shards": shards, "s": round(found["s"], 2), "value": f"{found['value']:.15g}",
+            "MiB summed": round(8 * CENTERS * (CENTERS + 10) / 2**20, 2) if shards > 1 else 0.0,
+        })
+        print(rows[-1], flush=True)
+        write_results("shards", rows)
+
+
+if __name__ == "__main__":
+    main()
