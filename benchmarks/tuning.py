@@ -36,9 +36,8 @@ def load(folder, name, rows=1500, split=0):
 
 
 def kbo_model(d):
+    from kbo import KernelBilevelRegressor  # isort: skip (before scikit-learn: see the README)
     from sklearn.model_selection import KFold
-
-    from kbo import KernelBilevelRegressor
 
     return KernelBilevelRegressor(cv=KFold(5))
 

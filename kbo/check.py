@@ -47,7 +47,8 @@ class HypergradientReport:
     @property
     def ok(self) -> bool:
         """Both errors are within tol or what rounding explains."""
-        allowed = max(self.tol, self.rounding) + self.error_bound
+        bound = self.error_bound if np.isfinite(self.error_bound) else 0.0
+        allowed = max(self.tol, self.rounding) + bound
         return bool(self.relative_error <= allowed and self.adjoint_identity <= allowed)
 
     def __str__(self):

@@ -33,11 +33,18 @@ def write_atomically(path, write, mode="wb"):
             write(file)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are for their owner alone
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name)
         raise
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 class EvaluationLog:
@@ -73,7 +80,7 @@ class EvaluationLog:
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 stored = {name: file[name] for name in file.files}
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
+        except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"checkpoint={str(self.path)!r} is not a checkpoint of kbo: name another file"
             ) from error

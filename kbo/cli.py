@@ -178,7 +178,7 @@ def _print_features(fitted, names):
     except ValueError:
         print(f"lengthscale (of scaled columns): {getattr(fitted, 'lengthscale_', 'none')}")
         return None
-    scale = dict(zip(names, fitted.lengthscale_, strict=True))
+    scale = dict(zip(names, np.atleast_1d(fitted.lengthscale_), strict=True))
     print("\nfeatures by relevance (lengthscale in scaled units):")
     for name, s in zip(ordered, strength, strict=True):
         mark = "#" * max(1, round(24 * s)) if s >= IRRELEVANT else "(irrelevant)"
@@ -195,7 +195,6 @@ def _write(args, report, tuned, fitted, names):
     write_atomically(args.output / "report.json", lambda f: f.write(text), "w")
     display = TuningDisplay.from_estimator(fitted, names)
     write_atomically(args.output / "figure.png", lambda f: display.figure_.savefig(f, format="png"))
-    fitted.set_params(callback=None, checkpoint=None)
     write_atomically(args.output / "model.joblib", lambda f: joblib.dump(tuned, f))
     print(
         f"\nwrote {args.output}/report.json, figure.png and model.joblib (a joblib pickle of the "
@@ -209,12 +208,12 @@ def main(argv=None) -> int:
     warnings.simplefilter("always", ConvergenceWarning)
     try:
         tune(args)
-    except ValueError as error:
-        print(f"kbo: {error}", file=sys.stderr)
-        return 2
     except BrokenPipeError:  # whoever read the output (head, less) has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except (ValueError, OSError) as error:
+        print(f"kbo: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

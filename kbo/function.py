@@ -59,6 +59,13 @@ class Function(eqx.Module):
         with jax.enable_x64(True) if double else contextlib.nullcontext():
             x = jnp.asarray(x, self.coefficients.dtype)
             x = x[:, None] if x.ndim == 1 else x
+            self._check(x)
             values = _evaluate(self.problem, self.omega, x, self.coefficients, self.on_both)
         values = values[..., 0] if self.problem.n_outputs is None else values
         return values[0] if values.shape[0] == 1 else values
+
+    def _check(self, x):
+        data = self.problem.inner_data
+        d = (data(self.omega) if callable(data) else data).x.shape[1]
+        if x.ndim != 2 or x.shape[1] != d:
+            raise ValueError(f"x has shape {x.shape}; it must be (k, {d}), as the inner points are")

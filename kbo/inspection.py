@@ -6,7 +6,7 @@ import numpy as np
 
 
 def relevance(estimator, names=None):
-    """1/lengthscale of each feature relative to the largest: (names, values), most relevant first.
+    """spread/lengthscale of each feature relative to the largest: (names, values), largest first.
 
     Raises
     ------
@@ -15,7 +15,10 @@ def relevance(estimator, names=None):
     """
     lengthscale = np.atleast_1d(getattr(estimator, "lengthscale_", np.empty(0)))
     if lengthscale.size != estimator.n_features_in_:
-        raise ValueError("the estimator has no lengthscale per feature: fit it with ard=True")
+        raise ValueError(
+            "the estimator has no lengthscale_ of one per feature: fit one kernel by name with "
+            "ard=True"
+        )
     spread = estimator.X_fit_.std(0)
     strength = spread / lengthscale
     strength = strength / max(strength.max(), np.finfo(float).tiny)

@@ -32,7 +32,7 @@ class Loss(eqx.Module):
 
     constant_curvature: ClassVar[bool] = False
     smooth: ClassVar[bool] = True
-    nonnegative: ClassVar[bool] = True
+    nonnegative: ClassVar[bool] = False
 
     @abc.abstractmethod
     def __call__(self, omega, prediction, target) -> jax.Array:
@@ -47,6 +47,7 @@ class Squared(Loss):
     """ℓ = ½‖v − t‖², summed over outputs."""
 
     constant_curvature = True
+    nonnegative = True
 
     def __call__(self, omega, prediction, target):
         return 0.5 * jnp.sum((prediction - target) ** 2)
@@ -55,12 +56,16 @@ class Squared(Loss):
 class Logistic(Loss):
     """ℓ = Σ log(1 + exp(−t·v)) with t ∈ {−1, +1}, summed over outputs (one-versus-rest)."""
 
+    nonnegative = True
+
     def __call__(self, omega, prediction, target):
         return jnp.sum(jax.nn.softplus(-target * prediction))
 
 
 class Multinomial(Loss):
     """ℓ = logsumexp(v) − v_t with an integer class t; curvature diag(π) − ππᵀ, p×p per sample."""
+
+    nonnegative = True
 
     def __call__(self, omega, prediction, target):
         return jax.nn.logsumexp(prediction) - prediction[jnp.asarray(target, int)]
@@ -80,6 +85,7 @@ class Huber(Loss):
     """
 
     smooth = False
+    nonnegative = True
     delta: Any = 1.0
 
     def __call__(self, omega, prediction, target):
@@ -91,8 +97,6 @@ class Huber(Loss):
 
 class Poisson(Loss):
     """ℓ = exp(v) − t·v: the Poisson likelihood with log link, for counts t ≥ 0."""
-
-    nonnegative = False
 
     def __call__(self, omega, prediction, target):
         return jnp.sum(jnp.exp(prediction) - target * prediction)
@@ -111,6 +115,7 @@ class SmoothQuantile(Loss):
         s > 0, in units of the target.
     """
 
+    nonnegative = True
     quantile: Any = 0.5
     width: Any = 0.1
 
@@ -132,6 +137,11 @@ class Scaled(Loss):
 
     loss: Callable
     scale: Any = 1.0
+
+    @property
+    def nonnegative(self):
+        """As the loss that is scaled."""
+        return getattr(self.loss, "nonnegative", False)
 
     def __call__(self, omega, prediction, target):
         return self.loss(omega, resolve(self.scale, omega) * prediction, target)

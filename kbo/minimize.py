@@ -1,10 +1,10 @@
-"""The public verbs: value_and_hypergradient, minimize, check_hypergradient."""
+"""The public verbs value_and_hypergradient and minimize."""
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Callable
+from numbers import Real
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from .checkpoint import EvaluationLog
+from .fingerprint import fingerprint
 from .function import Function
 from .hypergradients import Implicit
 from .hypergradients.base import data_dtype, settled
@@ -19,9 +20,8 @@ from .optimizers import LBFGS, projected_gradient
 from .result import BilevelError, BilevelResult, Hypergradient, Status
 from .run import Run, Stop, evaluate, no_function
 from .solvers import Exact
-from .stream import Stream
 
-ILL_CONDITIONED = 1e4  # 1/ridge beyond which float32 costs the hypergradient its digits
+SMALL_RIDGE = 1e-4  # below it float32 costs the hypergradient its digits
 
 
 def value_and_hypergradient(
@@ -65,7 +65,7 @@ def _warn_if_single_precision(problem, omega):
     if data_dtype(problem, omega) == jnp.float64:
         return
     ridge = problem.ridge(omega) if callable(problem.ridge) else problem.ridge
-    if 1.0 / float(jnp.min(ridge)) > ILL_CONDITIONED:
+    if float(jnp.min(jnp.asarray(ridge))) < SMALL_RIDGE:
         warnings.warn(
             "float32 data with a ridge below 1e-4 lose digits: enable jax_enable_x64, or run "
             "inside `with jax.enable_x64(True):`",
@@ -131,8 +131,8 @@ def _minimize(
         raise ValueError(
             "omega0 lies outside bounds (or the bounds cross): move one or the other"
         )
-    fingerprint = _fingerprint(problem, start, lower, upper, optimizer, solver)
-    log = EvaluationLog(checkpoint, fingerprint)
+    digest = fingerprint((problem, start, lower, upper, optimizer, solver, method))
+    log = EvaluationLog(checkpoint, digest)
     bar = _progress_bar(optimizer) if progress else None
     run = Run(problem, omega0, solver, method, lower, upper, log, callback, max_time, bar)
     try:
@@ -170,6 +170,8 @@ def _conclude(run, status, omega0, throw):
         n_evaluations=run.evaluations,
         history=run.history,
         solver=run.solver,
+        n_rejected=run.rejected,
+        failure=run.failure,
     )
 
 
@@ -186,29 +188,11 @@ def _flat_bounds(bounds, omega0):
 
 
 def _like(side, omega0):
-    if np.ndim(side) == 0 and not isinstance(side, dict | list | tuple):
+    if isinstance(side, Real):
         side = jax.tree.map(lambda leaf: side, omega0)
     fill = lambda bound, leaf: np.broadcast_to(np.asarray(bound, float), leaf.shape)  # noqa: E731
     filled = jax.tree.map(fill, side, omega0)
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(filled)])
-
-
-def _fingerprint(problem, start, *settings) -> str:
-    """A digest of everything the run depends on, functions by name and code."""
-    digest = hashlib.sha256(start.tobytes())
-    leaves, structure = jax.tree.flatten((problem, settings))
-    for leaf in leaves:
-        if isinstance(leaf, Stream):
-            digest.update(leaf.fingerprint())
-        elif callable(leaf):
-            code = getattr(leaf, "__code__", None)
-            digest.update(repr(getattr(leaf, "__qualname__", type(leaf))).encode())
-            digest.update(code.co_code if code else b"")
-        else:
-            digest.update(np.asarray(leaf).tobytes())
-    names = [type(part).__name__ for part in jax.tree.leaves(settings, is_leaf=lambda _: True)]
-    digest.update(repr((structure.num_leaves, names)).encode())
-    return digest.hexdigest()
 
 
 def _progress_bar(optimizer):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .losses import Loss
+from .result import InvalidPoint
 from .stream import Stream
 
 
@@ -61,7 +62,7 @@ class Sample(eqx.Module):
             if _is_nonfinite(leaf):
                 raise ValueError("target contains NaN or infinity: drop or impute those rows")
         if not isinstance(self.x, Stream) and _is_nonfinite(self.x):
-            raise ValueError("x contains NaN or infinity: drop or impute those rows")
+            raise InvalidPoint("x contains NaN or infinity: drop or impute those rows")
         if self.weights is None:
             return
         if self.weights.ndim not in (1, 2) or self.weights.shape[-1] != n:
@@ -70,7 +71,7 @@ class Sample(eqx.Module):
             return
         weights = np.asarray(self.weights)
         if not (np.isfinite(weights).all() and (weights >= 0).all()):
-            raise ValueError("weights must be finite and non-negative")
+            raise InvalidPoint("weights must be finite and non-negative")
         if not (weights.sum(-1) > 0).all():
             raise ValueError("weights are all zero in a replicate: give some sample weight")
 
@@ -157,14 +158,23 @@ class BilevelProblem(eqx.Module):
         outer = self.outer_data(omega) if callable(self.outer_data) else self.outer_data
         space = self.space(omega) if callable(self.space) else self.space
         ridge = self.ridge(omega) if callable(self.ridge) else self.ridge
-        replicates = max(inner.weight_matrix().shape[0], outer.weight_matrix().shape[0])
-        ridge = jnp.broadcast_to(jnp.asarray(ridge, inner.x.dtype), (replicates,))
+        if inner.x.shape[1] != outer.x.shape[1]:
+            raise ValueError(
+                f"outer_data has {outer.x.shape[1]} features but inner_data has {inner.x.shape[1]}"
+            )
+        ridge = jnp.asarray(ridge, inner.x.dtype)
+        counts = {
+            "inner_data.weights": inner.weight_matrix().shape[0],
+            "outer_data.weights": outer.weight_matrix().shape[0], "ridge": ridge.size,
+        }
+        replicates = max(counts.values())
+        for name, count in counts.items():
+            if count not in (1, replicates):
+                raise ValueError(
+                    f"{name} has {count} replicates, others {replicates}: give one or as many"
+                )
+        ridge = jnp.broadcast_to(ridge, (replicates,))
         return Instance(self, omega, inner, outer, space, ridge)
-
-    @property
-    def prediction_shape(self) -> tuple[int, ...]:
-        """() for scalar predictions, (p,) for vector ones."""
-        return () if self.n_outputs is None else (self.n_outputs,)
 
 
 class Instance(eqx.Module):
@@ -253,8 +263,11 @@ class Instance(eqx.Module):
 
     def inner_pairing(self, h_inner, a_inner):
         """Σ_i w_i a(x_i)·∂_v ℓ_in(ω, h(x_i), t_i), (F,)."""
+        # The slope of a left-out point may overflow: it must not turn a weight of zero into NaN.
+        weights = self.inner.weight_matrix()
+        h_inner = jnp.where(weights[:, :, None] > 0, h_inner, 0)
         pairing = jnp.sum(a_inner * self.inner_slopes(h_inner), -1)
-        return jnp.sum(self.inner.weight_matrix() * pairing, -1)
+        return jnp.sum(weights * pairing, -1)
 
 
 def _slopes(losses, values):

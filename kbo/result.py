@@ -76,6 +76,13 @@ class BilevelError(RuntimeError):
         self.status = status
         self.result = result
 
+    def __reduce__(self):
+        return type(self), (self.status,)
+
+
+class InvalidPoint(ValueError):
+    """The problem makes no sense at this ω; in a search, a step there is rejected."""
+
 
 @dataclass(frozen=True)
 class Residuals:
@@ -183,6 +190,10 @@ class BilevelResult:
         The start and every accepted step.
     solver : Solver
         The one used, its choices made: ``str`` says what Auto picked.
+    n_rejected : int
+        Evaluations without a usable value, which the optimiser turned back from.
+    failure : Status or None
+        Of the last evaluation that was not CONVERGED, if any.
     """
 
     omega: Any
@@ -194,3 +205,5 @@ class BilevelResult:
     n_evaluations: int
     history: list[StepRecord] = field(repr=False)
     solver: Any = field(repr=False, default=None)
+    n_rejected: int = 0
+    failure: Status | None = None

@@ -11,7 +11,7 @@ from jax.flatten_util import ravel_pytree
 
 from .linalg import SingularSystem
 from .optimizers import projected_gradient
-from .result import BilevelError, Hypergradient, Residuals, Status, StepRecord
+from .result import BilevelError, Hypergradient, InvalidPoint, Residuals, Status, StepRecord
 
 
 def evaluate(problem, omega, solver, method, state=None) -> Hypergradient:
@@ -19,11 +19,18 @@ def evaluate(problem, omega, solver, method, state=None) -> Hypergradient:
     try:
         return method.evaluate(problem, omega, solver, state)
     except SingularSystem:
-        nothing = jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)), omega)
-        return Hypergradient(
-            value=np.inf, grad=nothing, inner=no_function, adjoint=None,
-            residuals=Residuals(np.inf, np.inf), jitter=np.inf, status=Status.SINGULAR, state=None,
-        )
+        return _nothing(omega, Status.SINGULAR)
+    except BilevelError as error:
+        return _nothing(omega, error.status)
+
+
+def _nothing(omega, status) -> Hypergradient:
+    """What is returned where nothing could be computed."""
+    return Hypergradient(
+        value=np.inf, grad=jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)), omega),
+        inner=no_function, adjoint=None, residuals=Residuals(np.inf, np.inf), jitter=np.inf,
+        status=status, state=None,
+    )
 
 
 def no_function(x):
@@ -47,7 +54,7 @@ class Run:
         self.log, self.callback, self.progress = log, callback, progress
         self.max_time = np.inf if max_time is None else max_time
         self.history: list[StepRecord] = []
-        self.evaluations = 0
+        self.evaluations = self.rejected = 0
         self.state = None
         self.best = None
         self.failure = None
@@ -70,10 +77,13 @@ class Run:
         else:
             if self.history and self.seconds() > self.max_time:
                 raise Stop
-            result = evaluate(
-                self.problem, self.unravel(jnp.asarray(point, self.flat.dtype)), self.solver,
-                self.method, self.state,
-            )
+            at = self.unravel(jnp.asarray(point, self.flat.dtype))
+            try:
+                result = evaluate(self.problem, at, self.solver, self.method, self.state)
+            except InvalidPoint:
+                if not self.history:
+                    raise
+                result = _nothing(at, Status.NON_FINITE)
             self.state = result.state if result.status.usable else self.state
             grad = np.asarray(ravel_pytree(result.grad)[0], float)
             value, residuals, status = result.value, result.residuals, result.status
@@ -83,6 +93,7 @@ class Run:
                 self.solver.warm_start(self.state),
             )
         self.evaluations += 1
+        self.rejected += not status.usable
         if not status.usable:
             self.failure = status
             return np.inf, np.zeros_like(grad)

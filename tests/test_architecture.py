@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LEVELS = [
-    {"result", "_version", "_threads", "stream"}, {"linalg", "losses", "kernels", "checkpoint"}, {"spaces"}, {"problem"},
+    {"result", "_version", "_threads", "stream"}, {"linalg", "losses", "kernels", "checkpoint", "fingerprint"}, {"spaces"}, {"problem"},
     {"function"}, {"solvers"}, {"hypergradients"}, {"optimizers"}, {"run"}, {"minimize"}, {"check"},
     {"estimators"}, {"inspection", "tabular"}, {"cli"},
 ]

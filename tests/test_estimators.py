@@ -460,3 +460,120 @@ def test_max_time_ends_the_search_and_keeps_the_best():
     assert (model.status_, model.n_evaluations_, len(model.history_)) == ("STOPPED", 1, 1)
     assert model.criterion_ == model.criterion_start_
     assert np.isfinite(model.predict(X)).all()
+
+
+def test_a_given_outer_loss_is_used_as_it_is():
+    X, y = SMALL
+    given = KernelBilevelRegressor(
+        loss="huber", outer_loss=kbo.losses.Huber(delta=3.0), max_iter=2
+    ).fit(X, y)
+    assert given.outer_parameters_["delta"] == 3.0
+    named = KernelBilevelRegressor(outer_loss="huber", max_iter=2).fit(X, y)
+    np.testing.assert_allclose(named.outer_parameters_["delta"], y.std())
+    quantile = KernelBilevelRegressor(
+        outer_loss="quantile", quantile=0.9, max_iter=2
+    ).fit(X, y)
+    assert quantile.outer_parameters_["quantile"] == 0.9
+
+
+class Asymmetric(kbo.losses.Loss):
+    """A loss whose minimum over its own parameter is worthless."""
+
+    cost: float = 2.0
+
+    def __call__(self, omega, prediction, target):
+        return self.cost * (prediction - target) ** 2
+
+
+def test_the_outer_loss_is_not_tuned_away():
+    X, y = SMALL
+    model = KernelBilevelRegressor(outer_loss=Asymmetric(), max_iter=3).fit(X, y)
+    assert model.outer_parameters_["cost"] == 2.0
+
+
+def test_poisson_judged_by_another_loss_is_judged_on_the_mean():
+    X, y = SMALL[0], np.round(SMALL[1] / 50)
+    model = KernelBilevelRegressor(loss="poisson", outer_loss="squared", max_iter=3).fit(X, y)
+    assert model.criterion_ < 0.5 * y.var()
+    with pytest.raises(ValueError, match="outer_loss"):
+        KernelBilevelRegressor(outer_loss="poisson").fit(X, y)
+
+
+@pytest.mark.parametrize("tune", [(), "alpha", ("alpha", "lengthscale")])
+def test_probabilities_use_the_scale_that_was_judged(tune):
+    X, y = load_iris(return_X_y=True)
+    model = KernelBilevelClassifier(loss="squared", tune=tune, max_iter=2).fit(X, y)
+    scores = 2.0 * model.decision_function(X[:5])
+    expected = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    np.testing.assert_allclose(model.predict_proba(X[:5]), expected)
+
+
+def test_kernels_with_jax_numbers_are_tuned_and_stored_as_numpy():
+    X, y = SMALL
+    kernel = kbo.kernels.Gaussian(jax.numpy.full(X.shape[1], 3.0))
+    model = KernelBilevelRegressor(kernel, max_iter=3).fit(X, y)
+    assert isinstance(model.kernel_.lengthscale, np.ndarray)
+    assert not np.allclose(model.lengthscale_, 3.0)
+
+
+def test_a_second_fit_leaves_nothing_of_the_first():
+    X, y = SMALL
+    model = KernelBilevelRegressor("gaussian", max_iter=2).fit(X, y)
+    assert hasattr(model, "lengthscale_")
+    model.set_params(kernel=["gaussian", "linear"], tune=()).fit(X, y)
+    for name in ("lengthscale_", "criterion_", "criterion_start_", "n_splits_"):
+        assert not hasattr(model, name), name
+
+
+def test_restarts_stay_in_bounds_and_are_not_repeated():
+    X, y = SMALL[0][:40], SMALL[1][:40]
+    many = KernelBilevelRegressor(n_restarts=14, max_iter=1).fit(X, y)
+    assert many.history_[-1]["restart"] == 14
+    same = KernelBilevelRegressor(n_restarts=3, tune="alpha", max_iter=1).fit(X, y)
+    assert same.history_[-1]["restart"] == 0
+
+
+def test_samples_without_weight_are_absent_from_classes_bounds_and_folds():
+    X, y = load_iris(return_X_y=True)
+    weight = (y < 2).astype(float)
+    model = KernelBilevelClassifier(max_iter=2).fit(X, y, sample_weight=weight)
+    alone = KernelBilevelClassifier(max_iter=2).fit(X[y < 2], y[y < 2])
+    np.testing.assert_array_equal(model.classes_, [0, 1])
+    np.testing.assert_allclose(
+        model.predict_proba(X[:3]), alone.predict_proba(X[:3]), rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"lengthscale": [1.0, 2.0]}, "lengthscale"),
+        ({"lengthscale": np.ones(10), "ard": False}, "lengthscale"),
+        ({"loss": kbo.losses.Huber}, "loss"), ({"cv": iter(())}, "cv"),
+    ],
+)
+def test_more_bad_settings_name_the_argument(change, message):
+    X, y = SMALL
+    with pytest.raises(ValueError, match=message):
+        KernelBilevelRegressor(**change).fit(X, y)
+
+
+def test_no_warning_when_converged_and_copies_are_equal():
+    X, y = SMALL
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        model = KernelBilevelRegressor().fit(X, y)
+    assert model.status_ == "CONVERGED"
+    import copy
+
+    np.testing.assert_array_equal(copy.deepcopy(model).predict(X), model.predict(X))
+
+
+def test_a_checkpoint_of_another_kernel_is_refused(tmp_path):
+    X, y = SMALL
+    fit = lambda kernel: KernelBilevelRegressor(
+        kernel, max_iter=2, checkpoint=tmp_path / "log"
+    ).fit(X, y)
+    fit("matern52")
+    with pytest.raises(ValueError, match="another problem"):
+        fit("gaussian")

@@ -273,3 +273,79 @@ def test_new_numbers_mean_no_new_compilation(x64):
         run(number(1.2), number(0.2), number(0.5))
         run(number(1.3), number(0.3), 2)
     assert len(traces) == first
+
+
+def test_a_method_without_a_bound_is_still_judged(x64):
+    problem, omega = helpers.everything_problem("gaussian", "squared")
+
+    class Zero(kbo.hypergradients.Implicit):
+        def evaluate(self, *args):
+            from dataclasses import replace
+
+            found = super().evaluate(*args)
+            return replace(found, grad=jax.tree.map(np.zeros_like, found.grad), _bound=None)
+
+    assert not kbo.check_hypergradient(problem, omega, method=Zero()).ok
+
+
+def test_points_of_another_dimension_are_refused(x64):
+    problem, omega = helpers.folds_problem()
+    hg = kbo.value_and_hypergradient(problem, omega)
+    for x in (np.ones(3), np.ones((2, 1)), np.ones((2, 4))):
+        with pytest.raises(ValueError, match="x has shape"):
+            hg.inner(x)
+    outer = kbo.Sample(np.ones((5, 1)), np.ones(5))
+    with pytest.raises(ValueError, match="features"):
+        kbo.value_and_hypergradient(problem.replace(outer_data=outer), omega)
+
+
+def test_replicates_that_do_not_match_are_refused(x64):
+    problem, omega = helpers.folds_problem()
+    n = problem.inner_data.size
+    two = kbo.Sample(problem.inner_data.x, problem.inner_data.target, np.ones((2, n)))
+    for change in ({"outer_data": two}, {"ridge": np.ones(2)}):
+        with pytest.raises(ValueError, match="replicates"):
+            kbo.value_and_hypergradient(problem.replace(**change), omega)
+    each = kbo.value_and_hypergradient(problem.replace(ridge=np.full(3, 0.05)), omega)
+    same = kbo.value_and_hypergradient(problem.replace(ridge=0.05), omega)
+    assert each.value == same.value
+
+
+def test_a_left_out_point_may_overflow(x64):
+    """Zero weight times an infinite slope is nothing, not NaN."""
+    x = np.concatenate([np.linspace(0, 1, 20), [40.0]])[:, None]
+    t = np.concatenate([np.arange(20.0) // 4, [0.0]])
+    problem = kbo.BilevelProblem(
+        kbo.losses.Poisson(), kbo.losses.Squared(),
+        kbo.Sample(x, t, np.r_[np.ones(20), 0.0]), kbo.Sample(x[:20], t[:20]),
+        lambda w: kbo.RKHS(kbo.kernels.Polynomial(3, jnp.exp(w), 1.0)), 1e-3,
+    )
+    hg = kbo.value_and_hypergradient(problem, -1.0)
+    assert np.isfinite(hg.grad)
+    assert kbo.check_hypergradient(problem, -1.0).relative_error < 1e-6
+
+
+def test_errors_survive_pickling():
+    import pickle
+
+    error = pickle.loads(pickle.dumps(kbo.BilevelError(kbo.Status.SINGULAR)))
+    assert error.status is kbo.Status.SINGULAR
+
+
+@pytest.mark.parametrize("kernel", [kbo.kernels.Matern32(1.0), kbo.kernels.Matern52(1.0)])
+def test_bounds_are_finite_where_points_coincide(kernel, x64):
+    x, t, x_out, y = helpers.data()
+    x_out[:3] = x[:3]
+    problem = kbo.BilevelProblem(
+        kbo.losses.Logistic(), kbo.losses.Squared(), kbo.Sample(x, np.sign(t)),
+        kbo.Sample(x_out, y), lambda w: kbo.RKHS(type(kernel)(w["l"])), lambda w: jnp.exp(w["r"]),
+    )
+    hg = kbo.value_and_hypergradient(problem, {"l": np.ones(3), "r": -3.0})
+    assert np.isfinite(hg.error_bound)
+
+
+def test_a_kernel_times_a_function_is_a_product(x64):
+    x = jnp.asarray(helpers.data()[0])
+    product = kbo.kernels.Gaussian() * (lambda a, b: jnp.dot(a, b))
+    expected = kbo.kernels.Gaussian().matrix(x, x) * (x @ x.T)
+    np.testing.assert_allclose(product.matrix(x, x), expected, rtol=1e-12)

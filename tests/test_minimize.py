@@ -264,3 +264,90 @@ def test_files_are_written_whole_or_not_at_all(tmp_path):
         write_atomically(path, fail, "w")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_fingerprints_tell_runs_apart_and_processes_do_not():
+    from kbo.fingerprint import fingerprint
+
+    make = lambda c: lambda w: c * w
+    polynomial = lambda degree: kbo.kernels.Polynomial(degree=degree)
+    different = [
+        lambda w: 1e-2 * w, lambda w: 1e-3 * w, lambda w: w["a"], lambda w: w["b"], make(1.0),
+        make(2.0), make(np.ones(2)), kbo.losses.Squared(), kbo.losses.Poisson(), polynomial(2),
+        polynomial(3), kbo.kernels.Gaussian(1.0), kbo.kernels.Matern52(1.0),
+        kbo.kernels.Gaussian(np.ones(1)), kbo.hypergradients.Implicit(), np.ones(2), np.ones((2, 1)),
+        lambda w, c=1: w, lambda w, c=2: w,
+    ]
+    assert len({fingerprint(value) for value in different}) == len(different)
+    code = (
+        "from kbo.fingerprint import fingerprint; import kbo; c = 3.0\n"
+        "f = lambda x, z: c * x @ z\n"
+        "print(fingerprint((kbo.RKHS(f), f, {'a': 1.0}, kbo.losses.Huber())))"
+    )
+    run = lambda: subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert run() == run()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"inner_loss": kbo.losses.SmoothQuantile()}, {"outer_loss": lambda w, v, t: 2 * (v - t) ** 2},
+        {"space": lambda w: kbo.RKHS(kbo.kernels.Gaussian(jnp.exp(0.5 * w["log_l"])))},
+    ],
+)
+def test_a_checkpoint_knows_functions_and_classes(change, tmp_path, x64):
+    problem, omega = helpers.folds_problem()
+    optimizer = kbo.optimizers.LBFGS(max_steps=1)
+    kbo.minimize(problem, omega, optimizer=optimizer, checkpoint=tmp_path / "log")
+    with pytest.raises(ValueError, match="another problem"):
+        kbo.minimize(
+            problem.replace(**change), omega, optimizer=optimizer, checkpoint=tmp_path / "log"
+        )
+
+
+def test_resuming_just_before_a_failure_goes_on(tmp_path, x64):
+    """The first new evaluation after a resume is unusable: the run turns back as it would have."""
+    problem, omega = cliff_problem(), 0.0
+    whole = kbo.minimize(problem, omega, checkpoint=tmp_path / "log")
+    with np.load(tmp_path / "log") as file:
+        stored = dict(file)
+    bad = int(np.argmax(stored["status"] != "CONVERGED"))
+    assert bad > 0
+    for name in ("omegas", "values", "grads", "residuals", "status", "seconds"):
+        stored[name] = stored[name][:bad]
+    with open(tmp_path / "cut", "wb") as file:
+        np.savez(file, **stored)
+    resumed = kbo.minimize(problem, omega, checkpoint=tmp_path / "cut")
+    np.testing.assert_allclose(resumed.value, whole.value, rtol=1e-6)
+    assert whole.n_rejected > 0
+
+
+def test_a_step_outside_the_problem_is_turned_back_from(x64):
+    """A ridge that becomes negative is no error in the middle of a search, only at its start."""
+    problem, omega = helpers.folds_problem()
+    linear = problem.replace(ridge=lambda w: w["log_ridge"], penalty=lambda w: 3 * w["log_ridge"])
+    result = kbo.minimize(
+        linear, {**omega, "log_ridge": 0.05}, throw=False,
+        optimizer=kbo.optimizers.GradientDescent(max_steps=5),
+    )
+    assert result.n_rejected > 0
+    assert result.omega["log_ridge"] > 0
+    assert np.isfinite(result.value)
+    with pytest.raises(ValueError, match="ridge"):
+        kbo.minimize(linear, {**omega, "log_ridge": -1.0})
+
+
+def test_bounds_for_any_pytree(x64):
+    problem, omega = helpers.folds_problem()
+    with pytest.raises(ValueError, match="bounds"):
+        kbo.minimize(problem, omega, bounds=(None, 1.0))
+
+
+def test_files_have_the_usual_permissions(tmp_path):
+    import os
+
+    write_atomically(tmp_path / "ours", lambda f: f.write(b""))
+    (tmp_path / "usual").write_bytes(b"")
+    assert os.stat(tmp_path / "ours").st_mode == os.stat(tmp_path / "usual").st_mode

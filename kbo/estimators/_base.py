@@ -19,23 +19,19 @@ from ..minimize import minimize
 from ..optimizers import LBFGS
 from ..result import Status
 from ._folds import bucket, make_folds, pad
-from ._model import Model, Tunable
+from ._model import Model, Tunable, named_numbers
 from ._solver import as_solver
 from ._start import start_kernel, tuned_names
 from ._validation import computing
 
 PREDICT_ROWS = 512
+OPTIONAL_ATTRIBUTES = ("lengthscale_", "criterion_", "criterion_start_", "n_splits_")
 
 
 class KernelBilevelBase(BaseEstimator):
     """Parameters, validation and the fit of both estimators."""
 
     _log_criterion = False  # whether a criterion that is never negative is minimised in logs
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = False
-        return tags
 
     # -- fit ------------------------------------------------------------------------------------
 
@@ -58,7 +54,10 @@ class KernelBilevelBase(BaseEstimator):
         if not (self.error_score == "raise" or isinstance(self.error_score, Real)):
             raise ValueError(f"error_score={self.error_score!r} must be 'raise' or a number")
 
-    def _fit(self, X, targets, offset, n_outputs, inner, outer, sample_weight, labels, classifier):
+    def _fit(
+        self, X, targets, offset, n_outputs, inner, outer, sample_weight, labels, classifier,
+        calibrate=False,
+    ):
         """Tune over folds, refit on everything, and store what was learnt.
 
         Parameters
@@ -69,7 +68,12 @@ class KernelBilevelBase(BaseEstimator):
         inner, outer : Loss
         labels : ndarray
             What splitters see as y.
+        calibrate : bool
+            Whether the outer loss's parameters are tuned: right for a scale of the scores, which
+            ``predict_proba`` applies; other parameters would game the criterion.
         """
+        for name in OPTIONAL_ATTRIBUTES:  # of an earlier fit
+            self.__dict__.pop(name, None)
         tune = tuned_names(self.tune)
         random = None if self.random_state is None else check_random_state(self.random_state)
         kernel = start_kernel(self.kernel, self.lengthscale, self.ard, X, sample_weight)
@@ -77,7 +81,7 @@ class KernelBilevelBase(BaseEstimator):
             model = Model(
                 kernel=Tunable.of(kernel, tune),
                 inner_loss=Tunable.of(inner, tune, fixed=("quantile",)),
-                outer_loss=Tunable.of(outer, tune, fixed=("quantile", "delta", "width")),
+                outer_loss=Tunable.of(outer, tune if calibrate else ()),
                 alpha=np.float64(self.alpha),
                 offset=offset,
                 tune_alpha=tune is None or "alpha" in tune,
@@ -88,7 +92,7 @@ class KernelBilevelBase(BaseEstimator):
             self.status_ = Status.CONVERGED.name
             if jax.tree.leaves(omega):
                 folds = make_folds(
-                    self.cv, X, labels, sample_weight, classifier, random_state=random
+                    self.cv, X, labels, sample_weight, classifier, random
                 )
                 self.n_splits_ = len(folds.train)
             whole = _padded_problem(model, X, targets, sample_weight[None], sample_weight[None])
@@ -104,11 +108,14 @@ class KernelBilevelBase(BaseEstimator):
         """The best end of a search from the start, and from ``n_restarts`` others."""
         X, targets = X[folds.order], tuple(target[folds.order] for target in targets)
         problem = _padded_problem(model, X, targets, folds.train, folds.test)
-        bounds = model.bounds(X)
-        best, self.n_evaluations_, self.history_ = None, 0, []
+        bounds = model.bounds(X, folds.weight)
+        best, rejected, self.n_evaluations_, self.history_ = None, 0, 0, []
         for k in range(self.n_restarts + 1):
+            if k and not model.has_lengthscale:
+                break  # every start would be the same
             result = self._minimize(model, problem, bounds, solver, k)
             self.n_evaluations_ += result.n_evaluations
+            rejected += result.n_rejected
             if k == 0:
                 self.criterion_start_ = self.history_[0]["value"] if self.history_ else np.inf
             if best is None or result.value < best.value:
@@ -118,9 +125,14 @@ class KernelBilevelBase(BaseEstimator):
         self.n_iter_ = max(1, best.n_steps)
         self.status_ = best.status.name
         self.criterion_ = float(best.value)
+        if self.error_score == "raise" and (rejected or not best.status.usable):
+            raise ValueError(f"tuning failed: {best.failure or best.status}")
+        if rejected and best.status.usable:
+            warnings.warn(
+                f"{rejected} steps without a finite criterion were rejected ({best.failure})",
+                ConvergenceWarning, stacklevel=4,
+            )
         if not best.status.ok and best.status is not Status.STOPPED:
-            if self.error_score == "raise" and not best.status.usable:
-                raise ValueError(f"tuning failed: {best.status}")
             warnings.warn(str(best.status), ConvergenceWarning, stacklevel=4)
         return best.omega
 
@@ -215,7 +227,5 @@ def _padded_problem(model, X, targets, train, test):
 
 
 def _numbers(tunable, logs) -> dict:
-    """The tuned parameters of a loss as plain numbers."""
-    at = tunable.at(logs, np.exp)
-    values = [leaf for leaf, tuned in zip(jax.tree.leaves(at), tunable.tuned, strict=True) if tuned]
-    return {name: np.array(value) for name, value in zip(tunable.names(), values, strict=True)}
+    """The parameters of a loss as plain numbers, tuned or held."""
+    return {name: np.array(leaf) for name, leaf in named_numbers(tunable.at(logs, np.exp))}

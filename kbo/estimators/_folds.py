@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -34,15 +35,19 @@ class Folds(NamedTuple):
         Samples ordered by the fold that tests them: training sets are then contiguous.
     train, test : ndarray (F, n)
         Weights in that order. Each row of ``test`` sums to one, so that the outer value is the
-        mean over folds of the weighted mean loss, as ``cross_val_score`` computes.
+        mean over folds of the weighted mean loss, as ``cross_val_score`` computes (but for the
+        offset, which all folds share).
+    weight : ndarray (n,)
+        Sample weights in that order.
     """
 
     order: np.ndarray
     train: np.ndarray
     test: np.ndarray
+    weight: np.ndarray
 
 
-def make_folds(cv, X, y, sample_weight, classifier, groups=None, random_state=None) -> Folds:
+def make_folds(cv, X, y, sample_weight, classifier, random_state=None) -> Folds:
     """Read ``cv`` as scikit-learn does; None means five folds (fewer for fewer samples).
 
     Raises
@@ -57,14 +62,17 @@ def make_folds(cv, X, y, sample_weight, classifier, groups=None, random_state=No
             "to fit without tuning"
         )
     if cv is None:
-        cv = min(5, n)
+        used = sample_weight > 0
+        cv = min(5, int(used.sum()))
         if classifier:
-            smallest = np.unique(y, return_counts=True)[1].min()
+            smallest = np.unique(y[used], return_counts=True)[1].min()
             cv = max(2, min(cv, int(smallest)))
-    if isinstance(cv, int) and random_state is not None:
+    if isinstance(cv, Integral) and random_state is not None:
         splitter = StratifiedKFold if classifier else KFold
         cv = splitter(cv, shuffle=True, random_state=random_state)
-    splits = list(check_cv(cv, y, classifier=classifier).split(X, y, groups))
+    splits = list(check_cv(cv, y, classifier=classifier).split(X, y))
+    if not splits:
+        raise ValueError("cv yields no splits: give a list, a generator is used up by one fit")
     train, test = np.zeros((len(splits), n)), np.zeros((len(splits), n))
     for f, (train_rows, test_rows) in enumerate(splits):
         np.add.at(train[f], train_rows, sample_weight[train_rows])
@@ -75,4 +83,4 @@ def make_folds(cv, X, y, sample_weight, classifier, groups=None, random_state=No
             raise ValueError(f"cv split {empty[0]} has no {name} sample with positive weight")
     order = np.argsort(test.astype(bool).argmax(0), kind="stable")
     test = test / test.sum(1, keepdims=True)
-    return Folds(order, train[:, order], test[:, order])
+    return Folds(order, train[:, order], test[:, order], sample_weight[order])

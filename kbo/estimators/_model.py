@@ -18,7 +18,7 @@ from ..kernels import Kernel
 from ..losses import Loss
 from ..problem import BilevelProblem, Sample
 from ..spaces import RKHS
-from ._folds import pad
+from ._folds import bucket, pad
 
 LOG_RANGE = 9.0
 LOSS_LOG_RANGE = 3.0  # a loss whose width tends to nothing is no longer smooth
@@ -31,7 +31,13 @@ def _named_leaves(tree):
 
 
 def _is_number(leaf) -> bool:
-    return isinstance(leaf, float | int | np.ndarray | np.number) and not isinstance(leaf, bool)
+    number = float | int | np.ndarray | np.number | jax.Array
+    return isinstance(leaf, number) and not isinstance(leaf, bool)
+
+
+def named_numbers(tree):
+    """(name, number) of every numeric leaf of a kernel or loss."""
+    return [(name, leaf) for name, leaf in _named_leaves(tree) if _is_number(leaf)]
 
 
 @eqx.filter_jit
@@ -65,7 +71,7 @@ class Tunable(eqx.Module):
         fixed : container of str
             Names never tuned.
         """
-        base = jax.tree.map(lambda v: np.asarray(v, float) if _is_number(v) else v, base)
+        base = jax.tree.map(lambda v: np.array(v, float) if _is_number(v) else v, base)
         admits = lambda name: name not in fixed and (tune is None or name in tune)  # noqa: E731
         tuned = tuple(
             _is_number(leaf) and admits(name) and bool((leaf > 0).all())
@@ -164,19 +170,25 @@ class Model(eqx.Module):
         }
         return {**omega, "alpha": np.zeros(())} if self.tune_alpha else omega
 
+    @property
+    def has_lengthscale(self):
+        """Whether some lengthscale is tuned."""
+        return "lengthscale" in self.kernel.names()
+
     def shorter(self, k):
-        """ω₀ with every tuned lengthscale divided by 2^k."""
+        """ω₀ with every tuned lengthscale divided by 2^k, as far as the bounds go."""
         omega = self.start()
+        shift = min(k * np.log(2.0), LOG_RANGE)
         omega["kernel"] = [
-            log - k * np.log(2.0) * (name == "lengthscale")
+            log - shift * (name == "lengthscale")
             for name, log in zip(self.kernel.names(), omega["kernel"], strict=True)
         ]
         return omega
 
-    def bounds(self, X):
+    def bounds(self, X, weight):
         """Logs within ±9 of the start, the inner loss's within ±3; alpha where all is well posed.
 
-        That is between 1e-6 and 1e4·n times the mean of k(x, x), and includes the start.
+        That is between 1e-6 and 1e4·Σw times the mean of k(x, x), and includes the start.
         """
         side = lambda r: jax.tree.map(lambda v: np.full(np.shape(v), r), self.start())  # noqa: E731
         lower, upper = side(-LOG_RANGE), side(LOG_RANGE)
@@ -184,11 +196,10 @@ class Model(eqx.Module):
             side_["inner"] = [np.full(np.shape(log), reach) for log in side_["inner"]]
         if self.tune_alpha:
             kernel = arrays(self.kernel.base, np.float64)
-            some = X[:64]
-            diagonal = np.asarray(_diagonal(kernel, pad(some, 64)))[: len(some)]
-            size = max(float(diagonal.mean()), np.finfo(float).tiny)
+            diagonal = np.asarray(_diagonal(kernel, pad(X, bucket(len(X)))))[: len(X)]
+            size = max(float(np.average(diagonal, weights=weight)), np.finfo(float).tiny)
             lower["alpha"] = np.minimum(np.log(1e-6 * size / self.alpha), 0.0)
-            upper["alpha"] = np.maximum(np.log(1e4 * len(X) * size / self.alpha), 0.0)
+            upper["alpha"] = np.maximum(np.log(1e4 * weight.sum() * size / self.alpha), 0.0)
         return lower, upper
 
     def problem(self, X, targets, train, test) -> BilevelProblem:

@@ -52,7 +52,13 @@ def start_kernel(kernel, lengthscale, ard, X, weight) -> kernels.Kernel:
         )
     scale = input_scale(X, weight, ard)
     if lengthscale is not None:
-        scale = np.broadcast_to(np.asarray(lengthscale, float), np.shape(scale))
+        given = np.asarray(lengthscale, float)
+        if given.shape not in ((), np.shape(scale)):
+            raise ValueError(
+                f"lengthscale has shape {given.shape}: with ard={ard} it must be a number"
+                + (f" or one for each of {X.shape[1]} features" if ard else "")
+            )
+        scale = np.broadcast_to(given, np.shape(scale))
         if not (np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError(f"lengthscale={lengthscale!r} must be positive and finite")
     parts = [KERNELS[name](lengthscale=np.array(scale)) for name in names]

@@ -61,7 +61,7 @@ def as_loss(value, named, argument) -> Loss:
     """
     if isinstance(value, str) and value in named:
         return named[value]()
-    if callable(value):
+    if callable(value) and not isinstance(value, type):
         return value
     raise ValueError(
         f"{argument}={value!r} must be one of {sorted(named)}, a kbo.losses.Loss, or a callable "

@@ -24,9 +24,15 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
     ----------
     kernel : str, list of str, kbo.kernels.Kernel or callable, default "gaussian"
         As in KernelBilevelRegressor.
-    alpha, lengthscale, ard, tune, cv, max_iter, tol, max_time, n_restarts, solver, n_centers,
-    random_state, device, callback, checkpoint, error_score, verbose
-        As in KernelBilevelRegressor; ``cv`` stratifies.
+    alpha : float, default 0.1
+        Start value of the ridge.
+    tol : float, default 5e-3
+        The search stops when two steps running lower the criterion by at most this fraction of its
+        value at the start.
+    lengthscale, ard, tune, cv, max_iter, max_time, n_restarts, solver, n_centers, random_state,
+    device, callback, checkpoint, error_score, verbose
+        As in KernelBilevelRegressor; ``cv`` stratifies, and "scale" in ``tune`` is also that of
+        the scores.
     loss : {"logistic", "squared"}, default "logistic"
         The inner loss. "logistic" is the softmax likelihood for K > 2. "squared" regresses on
         ±1 codes: one factorisation per fold instead of a Newton iteration, so much the faster
@@ -98,7 +104,9 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         weight = check_weights(sample_weight, X)
-        self.classes_, index = np.unique(y, return_inverse=True)
+        self.classes_ = np.unique(y[weight > 0])
+        # What a sample of no weight is labelled matters to nobody, if it is a class at all.
+        index = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         K = len(self.classes_)
         present = np.bincount(index, weights=weight, minlength=K)
         if (present > 0).sum() < 2:
@@ -126,7 +134,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
             outer = as_loss(self.outer_loss, {}, "outer_loss")
         return self._fit(
             X, (inner_target, labels), offset, None if binary else K, inner, outer, weight,
-            labels=index, classifier=True,
+            labels=index, classifier=True, calibrate=self.outer_loss is None,
         )
 
     def decision_function(self, X):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax.numpy as jnp
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import validate_data
@@ -16,6 +19,20 @@ LOSSES = {
     "quantile": losses.SmoothQuantile,
     "poisson": losses.Poisson,
 }
+
+
+class OfTheMean(losses.Loss):
+    """ℓ(ω, exp(v), t): a loss of the mean where scores are its logarithm."""
+
+    loss: Any
+
+    def __call__(self, omega, prediction, target):
+        return self.loss(omega, jnp.exp(prediction), target)
+
+    @property
+    def nonnegative(self):
+        """As the loss of the mean."""
+        return getattr(self.loss, "nonnegative", False)
 
 
 def _weighted_quantile(y, weight, quantile):
@@ -39,24 +56,25 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     kernel : str, list of str, kbo.kernels.Kernel or callable, default "matern52"
         A name ("gaussian", "laplacian", "matern12", "matern32", "matern52",
         "rational_quadratic", "linear", "polynomial"), a list of names (their mixture, with tuned
-        weights), a kernel with start values of its own, or a JAX function k(x, z). The default
-        reaches a lower cross-validated error than "gaussian" on seven of the eight regression
-        sets of benchmarks/tuning.py.
+        weights), a kernel with start values of its own, or a JAX function k(x, z).
     loss : str, kbo.losses.Loss or callable, default "squared"
         The inner loss ℓ: "squared", "huber", "quantile", "poisson" (log link: ``predict``
         returns the mean), a Loss, or a callable loss(omega, prediction, target), convex in the
         prediction.
     outer_loss : str, Loss, callable or None
-        ℓ_out; None takes the inner loss, with its parameters held at their start values.
+        ℓ_out, its parameters held at their start values; None takes the inner loss. With
+        loss="poisson" it judges the mean, as ``predict`` returns it.
     quantile : float, default 0.5
         For loss="quantile".
     alpha : float, default 0.01
         Start value of the ridge, in KernelRidge's convention (shared by all folds).
     lengthscale : float, array (d,) or None
-        Start value, in the units of X; None takes √d standard deviations of each feature
-        (with ard) or the root mean square distance to the mean (without).
+        Start value, in the units of X, for kernels given by name; None takes √d standard
+        deviations of each feature (with ard) or the root mean square distance to the mean
+        (without).
     ard : bool, default True
-        One lengthscale per feature, so that irrelevant features are switched off.
+        One lengthscale per feature, so that irrelevant features are switched off (kernels given by
+        name).
     tune : None, str or iterable of str
         Names of the parameters to tune: "alpha", "lengthscale", "scale" (mixture weights),
         "period", "exponent", "offset", "delta", "width"; None tunes all, () none.
@@ -100,7 +118,7 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     solver_ : str
         The solver that was used.
     loss_parameters_, outer_parameters_ : dict
-        Tuned parameters of the losses.
+        Parameters of the losses, tuned or held.
     criterion_, criterion_start_ : float
         L at the end (never above the start's) and at the start.
     history_ : list of dict
@@ -167,25 +185,34 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         y = y.astype(np.float64)
         weight = check_weights(sample_weight, X)
-        inner = self._start_loss(as_loss(self.loss, LOSSES, "loss"), y, weight)
+        inner = self._start_loss("loss", self.loss, y, weight)
         chosen = self.loss if self.outer_loss is None else self.outer_loss
-        outer = self._start_loss(as_loss(chosen, LOSSES, "outer_loss"), y, weight)
+        outer = self._start_loss("outer_loss", chosen, y, weight)
         self._log_link = isinstance(inner, losses.Poisson)
         if self._log_link and (y < 0).any():
             raise ValueError("loss='poisson' needs targets that are not negative")
+        if isinstance(outer, losses.Poisson) and not self._log_link:
+            raise ValueError(
+                "outer_loss='poisson' judges logarithms of means: it needs loss='poisson'"
+            )
+        if self._log_link and not isinstance(outer, losses.Poisson):
+            outer = OfTheMean(outer)
         offset = self._offset(inner, y, weight)
         n_outputs = None if y.ndim == 1 else y.shape[1]
         return self._fit(
             X, (y, y), offset, n_outputs, inner, outer, weight, labels=y, classifier=False
         )
 
-    def _start_loss(self, loss, y, weight):
-        """A named loss in the units of y."""
+    def _start_loss(self, argument, value, y, weight):
+        """A loss as it is, or a named one in the units of y."""
+        loss = as_loss(value, LOSSES, argument)
+        if not isinstance(value, str):
+            return loss
         mean = np.average(y, axis=0, weights=weight)
         spread = float(np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weight).mean())) or 1.0
-        if self.loss == "huber" and type(loss) is losses.Huber:
+        if value == "huber":
             return losses.Huber(delta=spread)
-        if self.loss == "quantile" and type(loss) is losses.SmoothQuantile:
+        if value == "quantile":
             if not 0 < self.quantile < 1:
                 raise ValueError(f"quantile={self.quantile!r} must lie strictly between 0 and 1")
             return losses.SmoothQuantile(quantile=float(self.quantile), width=0.1 * spread)

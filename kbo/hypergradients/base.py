@@ -73,10 +73,10 @@ def canonical(problem: BilevelProblem, omega):
 
 
 def arrays(tree, dtype):
-    """Every real number and NumPy array of ``tree`` as a jax array of one dtype."""
+    """Every floating number and array of ``tree`` as a jax array of one dtype."""
 
     def convert(leaf):
-        number = isinstance(leaf, float | np.floating | np.ndarray)
+        number = isinstance(leaf, float | np.floating | np.ndarray | jax.Array)
         return jnp.asarray(leaf, dtype) if number and np.asarray(leaf).dtype.kind == "f" else leaf
 
     return jax.tree.map(convert, tree)

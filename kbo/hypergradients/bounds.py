@@ -91,7 +91,8 @@ def _terms(problem, omega, frozen, shared):
     rates = jax.lax.map(along, jnp.eye(flat.size, dtype=flat.dtype))
 
     def power_step(vector, _):
-        vector = mask * vector / jnp.maximum(norm(vector), 1e-300)[:, None, None]
+        size = jnp.maximum(norm(vector), jnp.finfo(vector.dtype).tiny)
+        vector = mask * vector / size[:, None, None]
         image = jax.jvp(lambda h: residuals(omega, h)[1], (frozen.h,), (vector,))[1]
         return image, norm(image)
 

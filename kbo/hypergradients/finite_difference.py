@@ -8,7 +8,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from ..function import Function
-from ..result import Hypergradient, Residuals, Status
+from ..result import BilevelError, Hypergradient, Residuals, Status
 from .base import Method, data_dtype
 from .implicit import _outer, outer_value
 
@@ -19,7 +19,7 @@ class FiniteDifference(Method):
     Parameters
     ----------
     step : float
-        ε, relative to max(1, |ω_k|).
+        ε, relative to max(1, max_k |ω_k|).
     order : int
         2, or 4 for (8(L₊ − L₋) − (L₊₊ − L₋₋)) / 12ε.
     """
@@ -40,7 +40,11 @@ class FiniteDifference(Method):
         step = self.step * max(1.0, float(jnp.abs(flat).max()))
 
         def value(multiple):
-            return outer_value(problem, unravel(flat + multiple * step * along), solver)[0]
+            at = unravel(flat + multiple * step * along)
+            value, status = outer_value(problem, at, solver)
+            if not status.usable:
+                raise BilevelError(status)
+            return value
 
         first = value(1) - value(-1)
         if self.order == 2:

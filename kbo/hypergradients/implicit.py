@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..function import Function
+from ..linalg import SingularSystem
 from ..linalg.sharding import everywhere
 from ..result import Hypergradient, Residuals, Status
 from ..spaces import Frozen
@@ -38,11 +39,14 @@ def _reverse_pass(problem, omega, frozen, shared):
     return everywhere(jax.grad(lagrangian)(omega), mesh)
 
 
-def outer_value(problem, omega, solver, state=None):
-    """L(ω) alone, the status of its inner solution, and the state to go on from."""
-    solution = solver.solve(problem, omega, state)
+def outer_value(problem, omega, solver):
+    """L(ω) alone, and the status of its inner solution."""
+    try:
+        solution = solver.solve(problem, omega)
+    except SingularSystem:
+        return np.inf, Status.SINGULAR
     h_outer = jnp.asarray(solution.h_outer, data_dtype(problem, omega))
-    return float(_outer(problem, omega, h_outer)[0]), solution.status, solution.state
+    return float(_outer(problem, omega, h_outer)[0]), solution.status
 
 
 class Implicit(Method):

@@ -32,7 +32,9 @@ class Kernel(eqx.Module):
         return Sum(self, as_kernel(other))
 
     def __mul__(self, other):
-        return Product(self, other) if isinstance(other, Kernel) else Scaled(self, other)
+        if isinstance(other, Kernel) or callable(other):
+            return Product(self, as_kernel(other))
+        return Scaled(self, other)
 
     def __rmul__(self, scale):
         return Scaled(self, scale)

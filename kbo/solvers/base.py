@@ -18,6 +18,8 @@ class InnerSolution(abc.ABC):
 
     Attributes
     ----------
+    shared : bool
+        Whether both samples are at the same points.
     h_inner, h_outer : ndarray (F, n, p), (F, m, p)
     coefficients : ndarray
         The frozen representation of h (see the space).
@@ -29,6 +31,7 @@ class InnerSolution(abc.ABC):
         See kbo.spaces.base.Frozen; the next solve with this ``state`` overwrites it.
     """
 
+    shared: bool
     h_inner: np.ndarray
     h_outer: np.ndarray
     coefficients: np.ndarray
@@ -96,7 +99,10 @@ class Solver(eqx.Module):
 
     @abc.abstractmethod
     def solve(self, problem, omega, state=None) -> InnerSolution:
-        """h_ω; ``state`` is an earlier solution's, or what ``warm_start`` made of it."""
+        """h_ω; ``state`` is an earlier solution's, or what ``warm_start`` made of it.
+
+        The earlier solution gives up its memory: ask it for no adjoint any more.
+        """
 
     @abc.abstractmethod
     def warm_start(self, state):

@@ -126,8 +126,10 @@ class Iterative(WeightedRidge):
         best = np.inf
         for _ in range(10 * rhs.shape[1] + 200):
             norm = np.linalg.norm(residual)
-            if norm <= target or rho <= 0:
+            if norm <= target:
                 return beta
+            if rho <= 0:
+                break
             best = min(best, norm)
             if norm > 1e3 * best:
                 break

@@ -69,6 +69,10 @@ class FalkonSystem(SubspaceSystem):
         """See System: what rounding left is seen by the true residual only."""
         return False
 
+    def forget(self):
+        """See System."""
+        self._curvatures = None
+
     def factorise(self, replicates, curvatures, probabilities=None):
         """See System; replicates not asked for keep nothing, they have converged."""
         if self._curvatures is not None and np.array_equal(self._curvatures, curvatures):

@@ -9,7 +9,7 @@ from .. import linalg
 from ..linalg import Cholesky
 from ..spaces.base import replicates_first, replicates_last
 from .base import AdjointSolution
-from .systems import Factor, FactoredSystem, corrected, host
+from .systems import Factor, FactoredSystem, host
 from .weighted_ridge import decouple, solve_columns
 
 
@@ -66,7 +66,7 @@ class FeatureSystem(FactoredSystem):
             image = self._times(self.features.T, curved)
             return image + self.alpha[:, None, None] * theta, None
 
-        theta, _, rest = corrected(self.solve, apply, rhs)
+        theta, _, rest = self._refined(apply, rhs, curvatures)
         residual = float((self.norm_bound(rest) / self.total).max())
         return AdjointSolution(theta, theta, False, residual)
 

@@ -108,6 +108,10 @@ class FullSystem(RepresenterSystem):
         rows = self._rows if self._shared else self._outer
         return self._each(rows.transposed_times, slopes)
 
+    def forget(self):
+        """See System."""
+        self._curvatures = None
+
     def factorise(self, replicates, curvatures, probabilities=None):
         """See System."""
         if self._curvatures is not None and np.array_equal(self._curvatures, curvatures):

@@ -88,7 +88,7 @@ class NewtonSolver(Solver):
 
     def warm_start(self, state):
         """See Solver."""
-        return None if state is None else state.values
+        return state.values if isinstance(state, Workspace) else state
 
 
 class NewtonSolution(InnerSolution):
@@ -144,6 +144,7 @@ class NewtonSolution(InnerSolution):
                 self._newton(self._from_values(known))
                 if self.status.ok:
                     return
+            self._system.forget()
         self._newton(np.zeros((F, self._system.size, shape[2])))
 
     def _evaluate(self, values):
@@ -176,7 +177,7 @@ class NewtonSolution(InnerSolution):
         F = len(system.alpha)
         values = system.values(theta) if theta.any() else np.zeros((*w.shape, theta.shape[2]))
         objective, slopes, curvatures, norms = self._objective(theta, values)
-        previous = np.full(F, np.inf)
+        previous, frozen = np.full(F, np.inf), np.zeros(F, bool)
         for step in range(self._max_newton + 1):
             gradient = system.gradient(slopes, theta)
             errors, scale = system.accuracy(gradient, norms, values, curvatures)
@@ -184,7 +185,7 @@ class NewtonSolution(InnerSolution):
             close = self._constant | (errors <= ACCEPTABLE * scale)
             stalled = (errors >= 0.25 * previous) & close
             done = self._constant and system.direct  # the first step was exact
-            active = (errors > self._tol * scale) & ~stalled
+            active = (errors > self._tol * scale) & ~stalled & ~frozen
             if done or step == self._max_newton or not active.any():
                 break
             previous = errors
@@ -192,10 +193,11 @@ class NewtonSolution(InnerSolution):
             self._factorise(moving, values, curvatures)
             # A correction, not a new solution: it refines what rounding left.
             target = theta - system.solve(system.total[:, None, None] * gradient, moving)
-            accepted = self._line_search(theta, values, objective, gradient, target, active)
-            if accepted is None:
-                break
-            theta, values, (objective, slopes, curvatures, norms) = accepted
+            theta, values, evaluated, failed = self._line_search(
+                theta, values, objective, gradient, target, active
+            )
+            objective, slopes, curvatures, norms = evaluated
+            frozen |= failed
         self._theta, self.h_inner, self._curvatures = theta, values, curvatures
         self.residual = float(system.norm_bound(gradient).max())
         self.status = self._judge(errors, scale, gradient, norms)
@@ -207,13 +209,17 @@ class NewtonSolution(InnerSolution):
         self._system.factorise(replicates, curvatures, probabilities)
 
     def _line_search(self, theta, values, objective, gradient, target, active):
-        """The longest step 1, ½, ¼ … of each replicate that decreases its objective enough."""
+        """The longest step 1, ½, ¼ … of each replicate that decreases its objective enough.
+
+        Returns coefficients, values, the objective and its derivatives there, and which replicates
+        found no such step: those stay where they are.
+        """
         system = self._system
         direction = target - theta
         changes = system.values(target) - values
         slope = system.total * system.pairing(gradient, direction, changes)
         slack = 100 * np.finfo(self._dtype).eps * np.abs(objective)
-        steps = np.where(active, 1.0, 0.0)
+        steps, failed = np.where(active, 1.0, 0.0), np.zeros(len(active), bool)
         while True:
             scaled = steps[:, None, None]
             # At a full step the target itself, not theta + (target − theta): no cancellation.
@@ -221,11 +227,11 @@ class NewtonSolution(InnerSolution):
             at = values + scaled * changes
             evaluated = self._objective(candidate, at)
             good = evaluated[0] <= objective + ARMIJO * steps * slope + slack
-            if (good | ~active).all():
-                return candidate, at, evaluated
+            if (good | (steps == 0)).all():
+                return candidate, at, evaluated, failed
             steps = np.where(good, steps, 0.5 * steps)
-            if (steps[active] < SMALLEST_STEP).any():
-                return None
+            failed |= active & (steps < SMALLEST_STEP)
+            steps[failed] = 0.0
 
     def _judge(self, errors, scale, gradient, norms):
         finite = np.isfinite(self._theta).all() and np.isfinite(errors).all()

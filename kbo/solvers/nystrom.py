@@ -108,6 +108,12 @@ class NystromSystem(SubspaceSystem):
             ]
             self.jitter = max(self.jitter, *(factor.jitter for factor in self._factors[f]))
 
+    def forget(self):
+        """See System."""
+        F = len(self.alpha)
+        self._factors, self._curvatures, self._coupled = [None] * F, [None] * F, [False] * F
+        self.jitter = 0.0
+
     def _rounding(self, weights):
         """How large rounding errors of KᵀCK may become in the coordinates of u, relative to α."""
         diagonal = self.center_gram.diagonal()

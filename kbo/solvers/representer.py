@@ -23,6 +23,9 @@ class RepresenterSystem(System):
     diagonal: np.ndarray
     _shared: bool
 
+    def _refined(self, apply, rhs, curvatures):
+        return corrected(self.solve, apply, rhs)
+
     @abc.abstractmethod
     def _embed(self, slopes) -> np.ndarray:
         """Σ_j slopes_j k(x'_j, ·) at the inner points, (F, n, p)."""
@@ -54,7 +57,7 @@ class RepresenterSystem(System):
             values = self.values(beta)
             return alpha * beta + curve(values), values
 
-        beta, values, rest = corrected(self.solve, apply, curve(-embedding))
+        beta, values, rest = self._refined(apply, curve(-embedding), curvatures)
         values = values + embedding
         # −αβ = C a is the better route to a where C is invertible: no cancellation for small α.
         inverse = _pseudo_inverse(curvatures)

@@ -10,9 +10,11 @@ import abc
 import equinox as eqx
 import numpy as np
 
+from ..result import InvalidPoint
 from .base import AdjointSolution
 
 CORRECTION_TOLERANCE = 1e-11
+STALE = 1e-8
 
 
 @eqx.filter_jit
@@ -49,7 +51,7 @@ class System(abc.ABC):
     def __init__(self, problem, omega):
         weights, ridge = map(host, _weights_and_ridge(problem, omega))
         if not (np.isfinite(ridge).all() and (ridge > 0).all()):
-            raise ValueError(f"ridge={ridge.tolist()} must be positive and finite")
+            raise InvalidPoint(f"ridge={ridge.tolist()} must be positive and finite")
         F = len(ridge)
         self.weights = np.broadcast_to(weights, (F, weights.shape[1]))
         self.total = self.weights.sum(1)
@@ -110,6 +112,10 @@ class System(abc.ABC):
         ``replicates`` lists those that will be solved; ``probabilities`` (F, n, p) is given where
         C = w(diag π − ππᵀ).
         """
+
+    @abc.abstractmethod
+    def forget(self):
+        """Drop the factors, as if there had been none."""
 
     @abc.abstractmethod
     def solve(self, rhs, replicates=None) -> np.ndarray:
@@ -179,6 +185,14 @@ class FactoredSystem(System):
             self._known[f] = curvatures[f]
             self.jitter = max(self.jitter, self._factors[f].jitter)
 
+    def forget(self):
+        """See System."""
+        for factor in self._factors:
+            if factor is not None:
+                factor.release()
+        F = len(self.alpha)
+        self._factors, self._known, self.jitter = [None] * F, [None] * F, 0.0
+
     def solve(self, rhs, replicates=None):
         """See System."""
         out = np.zeros_like(rhs)
@@ -186,9 +200,17 @@ class FactoredSystem(System):
             out[f] = self._factors[f].solve(rhs[f])
         return out
 
+    def _refined(self, apply, rhs, curvatures):
+        """``corrected``, with factors of these very curvatures where the old ones fail."""
+        found = corrected(self.solve, apply, rhs)
+        if np.linalg.norm(found[2]) > STALE * np.linalg.norm(rhs):
+            self.factorise(range(len(rhs)), curvatures)
+            found = corrected(self.solve, apply, rhs)
+        return found
 
-def corrected(solve, apply, rhs, tol=CORRECTION_TOLERANCE):
-    """Solve for every replicate, refined until apply(solution) = rhs up to ``tol``, relative.
+
+def corrected(solve, apply, rhs):
+    """Solve for every replicate, refined until apply(solution) = rhs to rounding.
 
     Returns the solution, what ``apply`` reported beside its image, and what is left.
     """
@@ -196,7 +218,7 @@ def corrected(solve, apply, rhs, tol=CORRECTION_TOLERANCE):
     solution = solve(rhs)
     image, extra = apply(solution)
     rest = rhs - image
-    while (size(rest) > tol * size(rhs)).any():
+    while (size(rest) > CORRECTION_TOLERANCE * size(rhs)).any():
         candidate = solution + solve(rest)
         image, candidate_extra = apply(candidate)
         candidate_rest = rhs - image
