@@ -577,3 +577,17 @@ def test_a_checkpoint_of_another_kernel_is_refused(tmp_path):
     fit("matern52")
     with pytest.raises(ValueError, match="another problem"):
         fit("gaussian")
+
+
+def test_learned_centres_are_better_than_drawn_ones():
+    X, y = large_regression(500)
+    settings = {"n_centers": 12, "max_iter": 25, "tol": 1e-4, "cv": 2}
+    drawn = KernelBilevelRegressor(**settings).fit(X[:300], y[:300])
+    learned = KernelBilevelRegressor(
+        tune=("alpha", "lengthscale", "centers"), **settings
+    ).fit(X[:300], y[:300])
+    assert not np.allclose(learned.X_fit_, drawn.X_fit_)
+    assert learned.criterion_ < 0.8 * drawn.criterion_
+    assert learned.score(X[300:], y[300:]) > drawn.score(X[300:], y[300:])
+    with pytest.raises(ValueError, match="centers"):
+        KernelBilevelRegressor(tune="centers").fit(X[:100], y[:100])

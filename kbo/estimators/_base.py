@@ -20,8 +20,8 @@ from ..optimizers import LBFGS
 from ..result import Status
 from ._folds import bucket, make_folds, pad
 from ._model import Model, Tunable, named_numbers
-from ._solver import as_solver
-from ._start import start_kernel, tuned_names
+from ._solver import as_solver, learning_centers
+from ._start import input_scale, start_kernel, tuned_names
 from ._validation import computing
 
 PREDICT_ROWS = 512
@@ -87,19 +87,22 @@ class KernelBilevelBase(BaseEstimator):
                 tune_alpha=tune is None or "alpha" in tune,
                 n_outputs=n_outputs,
             )
-            omega = model.start()
+            learn_centers = tune is not None and "centers" in tune
+            searching = learn_centers or bool(jax.tree.leaves(model.start()))
             self.n_iter_, self.n_evaluations_, self.history_ = 1, 0, []
             self.status_ = Status.CONVERGED.name
-            if jax.tree.leaves(omega):
-                folds = make_folds(
-                    self.cv, X, labels, sample_weight, classifier, random
-                )
+            if searching:
+                folds = make_folds(self.cv, X, labels, sample_weight, classifier, random)
                 self.n_splits_ = len(folds.train)
             whole = _padded_problem(model, X, targets, sample_weight[None], sample_weight[None])
             seed = 0 if random is None else random.randint(2**31)
-            solver = as_solver(self.solver, self.n_centers, seed).fixed(*canonical(whole, omega))
+            solver = as_solver(self.solver, self.n_centers, seed)
+            solver = solver.fixed(*canonical(whole, model.start()))
             self.solver_ = str(solver)
-            if jax.tree.leaves(omega):
+            if learn_centers:
+                solver, model = learning_centers(solver, model, input_scale(X, sample_weight, True))
+            omega = model.start()
+            if searching:
                 omega = self._search(model, folds, X, targets, solver)
             self._refit(model, omega, whole, len(X), solver)
         return self

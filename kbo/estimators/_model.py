@@ -151,6 +151,8 @@ class Model(eqx.Module):
     offset : array () or (p,)
         The best constant prediction; h models what is left.
     n_outputs : int or None
+    center_shape : pair of int or None
+        Of the centres, where they are learned.
     """
 
     kernel: Tunable
@@ -160,14 +162,17 @@ class Model(eqx.Module):
     offset: Any
     tune_alpha: bool = eqx.field(static=True)
     n_outputs: int | None = eqx.field(static=True)
+    center_shape: tuple[int, int] | None = eqx.field(static=True, default=None)
 
     def start(self):
-        """ω₀: all logs zero."""
+        """ω₀: all logs zero, and centres moved by nothing."""
         omega = {
             "kernel": self.kernel.start(),
             "inner": self.inner_loss.start(),
             "outer": self.outer_loss.start(),
         }
+        if self.center_shape is not None:
+            omega["centers"] = np.zeros(self.center_shape)
         return {**omega, "alpha": np.zeros(())} if self.tune_alpha else omega
 
     @property

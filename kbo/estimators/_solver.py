@@ -1,8 +1,13 @@
-"""The solver by name."""
+"""The solver by name, and centres that are learned."""
 
 from __future__ import annotations
 
+import dataclasses
 from numbers import Integral
+from typing import Any
+
+import equinox as eqx
+import numpy as np
 
 from .. import solvers
 
@@ -45,3 +50,32 @@ def as_solver(solver, n_centers, seed) -> solvers.Solver:
             "'nystrom' or 'falkon', or to the solver itself"
         )
     return chosen
+
+
+class MovedCenters(eqx.Module):
+    """ω ↦ z + scale·ω["centers"]."""
+
+    base: Any
+    scale: Any
+
+    def __call__(self, omega):
+        return self.base + self.scale * omega["centers"]
+
+
+def learning_centers(solver, model, scale):
+    """The solver and the model with the solver's centres as part of ω, in units of ``scale`` (d,).
+
+    Raises
+    ------
+    ValueError
+        If the solver has no centres that could move.
+    """
+    centers = getattr(solver, "centers", None)
+    if not hasattr(centers, "shape"):
+        raise ValueError(
+            f"tune names 'centers', but solver={solver} has none: use 'nystrom' or 'falkon', or "
+            "give n_centers"
+        )
+    moved = MovedCenters(np.asarray(centers), scale)
+    solver = eqx.tree_at(lambda s: s.centers, solver, moved)
+    return solver, dataclasses.replace(model, center_shape=tuple(centers.shape))

@@ -83,8 +83,11 @@ def tuned_names(tune):
     names = [tune] if isinstance(tune, str) else list(tune)
     known = {
         "alpha", "lengthscale", "scale", "period", "exponent", "offset", "delta", "width",
+        "centers",
     }
     unknown = sorted(set(names) - known)
     if unknown:
-        raise ValueError(f"tune names {unknown}; choose among {sorted(known)}, or None for all")
+        raise ValueError(
+            f"tune names {unknown}; choose among {sorted(known)}, or None for all but the centres"
+        )
     return set(names)

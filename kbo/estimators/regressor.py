@@ -77,7 +77,8 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         name).
     tune : None, str or iterable of str
         Names of the parameters to tune: "alpha", "lengthscale", "scale" (mixture weights),
-        "period", "exponent", "offset", "delta", "width"; None tunes all, () none.
+        "period", "exponent", "offset", "delta", "width", "centers" (their positions: worth it
+        where few of them have to do); None tunes all but the centres, () none.
     cv : None, int, splitter or iterable of splits
         None means 5 folds.
     max_iter : int, default 100
