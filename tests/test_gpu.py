@@ -1,0 +1,37 @@
+"""What a GPU computes is what the CPU computes; skipped where JAX sees none."""
+
+import jax
+import numpy as np
+import pytest
+
+import kbo
+from kbo.solvers import Falkon, Nystrom
+from tests import helpers
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(jax.default_backend() != "gpu", reason="JAX sees no GPU"),
+]
+
+
+@pytest.mark.parametrize("solver", [Nystrom, Falkon])
+@pytest.mark.parametrize("loss", ["squared", "logistic"])
+def test_hypergradients_on_the_gpu(solver, loss, x64):
+    problem, omega = helpers.everything_problem("gaussian_ard", loss, 150, 40)
+    z = np.random.default_rng(0).normal(size=(20, helpers.D))
+    on_gpu = kbo.value_and_hypergradient(problem, omega, solver=solver(z))
+    with jax.default_device(jax.devices("cpu")[0]):
+        on_cpu = kbo.value_and_hypergradient(problem, omega, solver=solver(z))
+    np.testing.assert_allclose(on_gpu.value, on_cpu.value, rtol=1e-9)
+    np.testing.assert_allclose(helpers.flat(on_gpu.grad), helpers.flat(on_cpu.grad), rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_centers", [None, 40])
+def test_estimators_on_the_gpu(n_centers):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(300, 4))
+    y = np.sin(X.sum(1))
+    fit = lambda device: kbo.KernelBilevelRegressor(
+        device=device, n_centers=n_centers, max_iter=5
+    ).fit(X, y)
+    np.testing.assert_allclose(fit("gpu").predict(X), fit("cpu").predict(X), atol=1e-5)
