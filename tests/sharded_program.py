@@ -1,6 +1,6 @@
 """Run by test_sharding in processes of their own: prints what a mesh of all devices computes.
 
-    python sharded_program.py [PROCESS COUNT PORT]
+    python sharded_program.py LOSSES [PROCESS COUNT PORT]
 """
 
 import json
@@ -8,8 +8,8 @@ import sys
 
 import jax
 
-if len(sys.argv) > 1:
-    process, count, port = sys.argv[1:]
+if len(sys.argv) > 2:
+    process, count, port = sys.argv[2:]
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(f"127.0.0.1:{port}", int(count), int(process))
 jax.config.update("jax_enable_x64", True)
@@ -23,7 +23,7 @@ from tests import helpers
 centers = np.random.default_rng(0).normal(size=(20, helpers.D))
 mesh = jax.make_mesh((len(jax.devices()),), ("rows",))
 found = {"devices": len(jax.devices())}
-for loss in ("squared", "logistic", "multinomial"):
+for loss in sys.argv[1].split(","):
     problem, omega = helpers.everything_problem("gaussian_ard", loss, 101, 30)  # 101: no multiple
     for solver in (Nystrom(centers, mesh=mesh), Falkon(centers, mesh=mesh)):
         hg = kbo.value_and_hypergradient(problem, omega, solver=solver)

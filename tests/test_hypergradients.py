@@ -322,7 +322,8 @@ def test_a_left_out_point_may_overflow(x64):
     )
     hg = kbo.value_and_hypergradient(problem, -1.0)
     assert np.isfinite(hg.grad)
-    assert kbo.check_hypergradient(problem, -1.0).relative_error < 1e-6
+    assert np.isfinite(hg.error_bound)
+    assert kbo.check_hypergradient(problem, -1.0).relative_error < 1e-4  # k(x, x) is up to 1e11
 
 
 def test_errors_survive_pickling():

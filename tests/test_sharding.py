@@ -56,7 +56,12 @@ def assert_single_device_answer(found, devices):
 
 
 def test_eight_devices(x64):
-    assert_single_device_answer(finish(start(devices=8)), 8)
+    assert_single_device_answer(finish(start("logistic", devices=8)), 8)
+
+
+@pytest.mark.slow
+def test_eight_devices_and_other_losses(x64):
+    assert_single_device_answer(finish(start("squared,multinomial", devices=8)), 8)
 
 
 @pytest.mark.slow
@@ -64,7 +69,7 @@ def test_two_processes_on_loopback(x64):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
-    processes = [start(str(k), "2", port) for k in range(2)]
+    processes = [start("squared,multinomial", str(k), "2", port) for k in range(2)]
     found = [finish(process) for process in processes]
     assert found[0] == found[1]
     assert_single_device_answer(found[0], 2)

@@ -67,10 +67,7 @@ def make_folds(cv, X, y, sample_weight, classifier, random_state=None) -> Folds:
         if classifier:
             smallest = np.unique(y[used], return_counts=True)[1].min()
             cv = max(2, min(cv, int(smallest)))
-    if isinstance(cv, Integral) and random_state is not None:
-        splitter = StratifiedKFold if classifier else KFold
-        cv = splitter(cv, shuffle=True, random_state=random_state)
-    splits = list(check_cv(cv, y, classifier=classifier).split(X, y))
+    splits = _splits(cv, X, y, sample_weight, classifier, random_state)
     if not splits:
         raise ValueError("cv yields no splits: give a list, a generator is used up by one fit")
     train, test = np.zeros((len(splits), n)), np.zeros((len(splits), n))
@@ -84,3 +81,15 @@ def make_folds(cv, X, y, sample_weight, classifier, random_state=None) -> Folds:
     order = np.argsort(test.astype(bool).argmax(0), kind="stable")
     test = test / test.sum(1, keepdims=True)
     return Folds(order, train[:, order], test[:, order], sample_weight[order])
+
+
+def _splits(cv, X, y, sample_weight, classifier, random_state):
+    """Pairs of index arrays; a number of folds divides the samples that have weight."""
+    if not isinstance(cv, Integral):
+        return list(check_cv(cv, y, classifier=classifier).split(X, y))
+    if random_state is not None:
+        splitter = StratifiedKFold if classifier else KFold
+        cv = splitter(cv, shuffle=True, random_state=random_state)
+    used = np.flatnonzero(sample_weight > 0)
+    parts = check_cv(cv, y[used], classifier=classifier).split(X[used], y[used])
+    return [(used[train], used[test]) for train, test in parts]

@@ -101,7 +101,8 @@ def _terms(problem, omega, frozen, shared):
 
     inverse = 1 / instance.ridge
     if kernel:
-        curvatures = jnp.linalg.eigvalsh(instance.inner_curvatures(frozen.h_inner))
+        present = jnp.where(weights[:, :, None] > 0, frozen.h_inner, 0)
+        curvatures = jnp.linalg.eigvalsh(instance.inner_curvatures(present))
         T = weights[:, :, None] * curvatures / jnp.sum(weights, -1)[:, None, None]
         largest = jnp.max(T, (1, 2))
         smallest = jnp.min(jnp.where(weights[:, :, None] > 0, T, jnp.inf), (1, 2))

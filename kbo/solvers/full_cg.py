@@ -10,11 +10,11 @@ import numpy as np
 from ..linalg import Cholesky, conjugate_gradients, product
 from ..spaces import RKHS
 from ..spaces.base import replicates_first, replicates_last
-from .centers import diagonal_of, rp_cholesky
 from .newton import NewtonSolver
 from .nystrom import PATIENCE, STORED
 from .representer import RepresenterSystem
 from .rows import Rows
+from .rp_cholesky import diagonal_of, rp_cholesky
 from .weighted_ridge import Root, decouple
 
 
