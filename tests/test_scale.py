@@ -74,7 +74,8 @@ def test_full_cg_is_exact(loss, x64):
 @pytest.mark.parametrize("solver", [Nystrom(12), Falkon(12), FullCG(rank=5)])
 def test_folds_are_solved_together(solver, loss, x64):
     problem, omega = helpers.folds_problem(loss, n=90)
-    report = kbo.check_hypergradient(problem, omega, solver=solver)
+    step = 1e-4 if loss == "huber" else 1e-3  # a longer one crosses a kink
+    report = kbo.check_hypergradient(problem, omega, solver=solver, step=step)
     assert report.ok
     assert report.relative_error < 1e-6
     assert report.adjoint_identity < 1e-6
@@ -111,7 +112,7 @@ def test_hypergradients_of_subspaces(solver, space, x64):
 def test_centres_can_be_learned(solver, loss, x64):
     problem, omega = helpers.everything_problem("gaussian", loss)
     omega["z"] = np.random.default_rng(0).normal(size=(5, helpers.D))
-    report = kbo.check_hypergradient(problem, omega, solver=solver(lambda w: w["z"]))
+    report = kbo.check_hypergradient(problem, omega, solver=solver(lambda w: w["z"], tol=1e-10))
     assert report.relative_error < 1e-6
     hg = evaluate(problem, omega, solver(lambda w: w["z"]))
     assert np.abs(hg.grad["z"]).max() > 1e-4

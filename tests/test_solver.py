@@ -172,13 +172,21 @@ def test_indefinite_kernel_is_an_error_or_a_status(x64):
     assert hg.value == np.inf
 
 
-def test_non_convex_inner_loss_is_reported(x64):
+@pytest.mark.parametrize("coupled", [False, True])
+@pytest.mark.parametrize(
+    "solver", [None, kbo.solvers.Nystrom(20), kbo.solvers.Falkon(20), kbo.solvers.FullCG()]
+)
+def test_non_convex_inner_loss_is_reported(solver, coupled, x64):
     x, t, x_out, y = helpers.data()
+    if coupled:
+        t, y = np.stack([t, t**2], 1), np.stack([y, y**2], 1)
     problem = kbo.BilevelProblem(
-        lambda w, v, t: -jnp.exp(-((v - 3 * t) ** 2)), kbo.losses.Squared(), kbo.Sample(x, t),
-        kbo.Sample(x_out, y), kbo.RKHS(kbo.kernels.Gaussian()), 1e-2, penalty=jnp.sum,
+        lambda w, v, t: -jnp.exp(-jnp.sum((v - 3 * t) ** 2)), kbo.losses.Squared(),
+        kbo.Sample(x, t), kbo.Sample(x_out, y), kbo.RKHS(kbo.kernels.Gaussian()), 1e-2,
+        penalty=jnp.sum, n_outputs=2 if coupled else None,
     )
-    assert kbo.value_and_hypergradient(problem, 0.0, throw=False).status is kbo.Status.NOT_CONVEX
+    hg = kbo.value_and_hypergradient(problem, 0.0, solver=solver, throw=False)
+    assert hg.status is kbo.Status.NOT_CONVEX
 
 
 def test_too_few_newton_steps_is_a_status(x64):

@@ -15,6 +15,7 @@ from ..result import Status
 from ..stream import Stream
 from .base import InnerSolution, Solver
 from .systems import System, host
+from .weighted_ridge import convex_part
 
 ARMIJO = 1e-4
 SMALLEST_STEP = 2.0**-40
@@ -204,7 +205,9 @@ class NewtonSolution(InnerSolution):
 
     def _factorise(self, replicates, values, curvatures):
         probabilities = _probabilities(self._problem, self._omega, np.asarray(values, self._dtype))
-        if probabilities is not None:
+        if probabilities is None:
+            curvatures = convex_part(curvatures)
+        else:
             probabilities = host(probabilities)
         self._system.factorise(replicates, curvatures, probabilities)
 

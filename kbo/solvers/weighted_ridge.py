@@ -26,6 +26,17 @@ def decouple(curvatures):
     return diagonal[:, 0].copy() if (diagonal == diagonal[:, :1]).all() else diagonal.copy()
 
 
+def convex_part(curvatures):
+    """(n, p, p) with negative eigenvalues set to zero: Newton's step then descends all the same."""
+    diagonal = np.diagonal(curvatures, axis1=-2, axis2=-1)
+    if np.count_nonzero(curvatures) == np.count_nonzero(diagonal):
+        return np.maximum(curvatures, 0.0) if (diagonal < 0).any() else curvatures
+    values, vectors = np.linalg.eigh(curvatures)
+    if (values >= 0).all():
+        return curvatures
+    return np.einsum("...ac,...c,...bc->...ab", vectors, np.maximum(values, 0.0), vectors)
+
+
 class Root:
     """S with S² = C, and its pseudo-inverse on the well-determined part.
 
