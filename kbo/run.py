@@ -56,6 +56,7 @@ class Run:
         self.history: list[StepRecord] = []
         self.evaluations = self.rejected = 0
         self.state = None
+        self.ratio, self._first_norm = 1.0, 0.0
         self.best = None
         self.failure = None
         self.earlier = log.row(len(log) - 1)[5] if len(log) else 0.0
@@ -79,7 +80,8 @@ class Run:
                 raise Stop
             at = self.unravel(jnp.asarray(point, self.flat.dtype))
             try:
-                result = evaluate(self.problem, at, self.solver, self.method, self.state)
+                solver = self.solver.loosened(self.ratio)
+                result = evaluate(self.problem, at, solver, self.method, self.state)
             except InvalidPoint:
                 if not self.history:
                     raise
@@ -99,6 +101,9 @@ class Run:
             return np.inf, np.zeros_like(grad)
         if not status.ok:
             self.failure = status
+        norm = np.linalg.norm(grad)
+        self._first_norm = self._first_norm or norm
+        self.ratio = norm / self._first_norm if norm else 0.0
         self._recent[point.tobytes()] = (value, grad, residuals, seconds)
         first = not self.history
         if self.best is None or value < self.best[1]:

@@ -25,9 +25,14 @@ mesh = jax.make_mesh((len(jax.devices()),), ("rows",))
 found = {"devices": len(jax.devices())}
 for loss in sys.argv[1].split(","):
     problem, omega = helpers.everything_problem("gaussian_ard", loss, 101, 30)  # 101: no multiple
-    for solver in (Nystrom(centers, mesh=mesh), Falkon(centers, mesh=mesh)):
+    solvers = {
+        "nystrom": Nystrom(centers, mesh=mesh),
+        "falkon": Falkon(centers, mesh=mesh, mixed=False),
+        "mixed": Falkon(centers, mesh=mesh),
+    }
+    for name, solver in solvers.items():
         hg = kbo.value_and_hypergradient(problem, omega, solver=solver)
-        key = f"{loss} {type(solver).__name__}"
+        key = f"{loss} {name}"
         found[key] = [hg.value, *helpers.flat(hg.grad).tolist(), hg.error_bound]
 result = kbo.minimize(
     *helpers.folds_problem(), solver=Nystrom(centers[:9], mesh=mesh),

@@ -176,13 +176,16 @@ np.save(sys.argv[3], np.append(helpers.flat(result.omega), result.n_evaluations)
 
 def resumable(name, checkpoint, callback=None):
     problem, omega = regularised("logistic")
+    solver = kbo.solvers.Falkon(10) if name == "lbfgs, falkon" else None
     optimizer = {
         "lbfgs": kbo.optimizers.LBFGS(max_steps=12),
+        "lbfgs, falkon": kbo.optimizers.LBFGS(max_steps=12),
         "descent": kbo.optimizers.GradientDescent(max_steps=12),
         "optax": kbo.optimizers.Optax(optax.adam(0.05), max_steps=12),
     }[name]
     return kbo.minimize(
-        problem, omega, optimizer=optimizer, checkpoint=checkpoint, callback=callback, throw=False
+        problem, omega, optimizer=optimizer, solver=solver, checkpoint=checkpoint,
+        callback=callback, throw=False,
     )
 
 
@@ -190,7 +193,9 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("name", ["lbfgs", "descent", "optax"])
+@pytest.mark.parametrize(
+    "name", ["lbfgs", "descent", "optax", pytest.param("lbfgs, falkon", marks=pytest.mark.slow)]
+)
 def test_a_run_killed_anywhere_resumes_to_the_same_iterate(name, tmp_path, x64, monkeypatch):
     """Twenty kills at random evaluations, each in the middle of writing or just before."""
     whole = resumable(name, tmp_path / "whole")

@@ -62,6 +62,77 @@ def test_falkon_is_nystrom(loss, x64):
     assert_same(evaluate(problem, omega, Nystrom(30, memory=0)), reference, 1e-8)
 
 
+@pytest.fixture
+def cg_iterations(monkeypatch):
+    """Those of every run of conjugate gradients in a Subspace."""
+    counts = []
+
+    def counted(*arguments):
+        found = kbo.linalg.conjugate_gradients(*arguments)
+        counts.append(found[2])
+        return found
+
+    monkeypatch.setattr("kbo.solvers.subspace_system.conjugate_gradients", counted)
+    return counts
+
+
+@pytest.mark.parametrize("loss", ["squared", pytest.param("logistic", marks=pytest.mark.slow)])
+def test_falkon_in_a_search_solves_no_better_than_it_must(loss, x64, cg_iterations):
+    problem, omega = kernel_problem(loss, 300)
+    z = problem.at(omega).inner.x[:40]
+    counts = []
+    for solver in (Falkon(z, loose=0), Falkon(z)):
+        cg_iterations.clear()
+        optimizer = kbo.optimizers.LBFGS(max_steps=8)
+        found = kbo.minimize(problem, omega, solver=solver, optimizer=optimizer, throw=False)
+        counts.append(sum(cg_iterations) / found.n_evaluations)
+        exact = evaluate(problem, found.omega, Nystrom(z)).value
+        np.testing.assert_allclose(found.value, exact, rtol=1e-4)
+    assert counts[1] < 0.8 * counts[0]
+
+
+def test_warm_starts_of_falkon_change_the_cost_only(x64, cg_iterations):
+    problem, omega = kernel_problem("squared", 300)
+    cold = evaluate(problem, omega, Falkon(40))
+    nearby = omega | {"log_ridge": omega["log_ridge"] + 1e-4}
+    cg_iterations.clear()
+    again = evaluate(problem, nearby, Falkon(40))
+    fresh = sum(cg_iterations)
+    cg_iterations.clear()
+    warm = evaluate(problem, nearby, Falkon(40), state=cold.state)
+    assert sum(cg_iterations) < fresh
+    assert_same(warm, again, 1e-6)
+
+
+def test_errors_of_the_solves_enter_the_value_as_a_product(x64):
+    problem, omega = kernel_problem("squared", 300)
+    exact = evaluate(problem, omega, Nystrom(40))
+    rough = evaluate(problem, omega, Falkon(40, tol=1e-2))
+    x = problem.outer_data.x
+    gap = np.linalg.norm(rough.inner(x) - exact.inner(x)) / np.linalg.norm(exact.inner(x))
+    assert gap > 1e-4
+    assert abs(rough.value - exact.value) < 0.1 * gap * exact.value
+
+
+@pytest.mark.parametrize("memory", [0, 400 * 30 * 5])
+def test_blocks_in_float32_where_they_are_safe(memory, x64, monkeypatch):
+    problem, omega = kernel_problem("logistic", 400)
+    problem = problem.replace(space=lambda w: kbo.RKHS(kbo.kernels.Matern32(w["kernel"]["l"])))
+    used = []
+    rows = kbo.solvers.rows.Rows
+    normal_times = rows.normal_times
+    monkeypatch.setattr(rows, "normal_times", lambda self, *arguments: (
+        used.append(self._single), normal_times(self, *arguments))[1])
+    reference = evaluate(problem, omega, Nystrom(30))
+    for mixed, smallest_ridge, expected in ((True, 0, 0.3), (False, 0, 0), (True, -33, 0)):
+        used.clear()
+        at = omega | {"log_ridge": omega["log_ridge"] + smallest_ridge}
+        found = evaluate(problem, at, Falkon(30, memory=memory, mixed=mixed, max_cg=50), throw=False)
+        assert (np.mean(used) > expected) if expected else not any(used)
+        if not smallest_ridge:
+            assert_same(found, reference, 1e-6)
+
+
 @pytest.mark.parametrize("loss", slow_but("squared_vector", "logistic"))
 def test_full_cg_is_exact(loss, x64):
     problem, omega = kernel_problem(loss, 150)
@@ -307,7 +378,7 @@ def test_tuning_at_scale_is_reproducible_and_resumes(tmp_path, x64):
     np.testing.assert_array_equal(helpers.flat(resumed.omega), helpers.flat(exact.omega))
 
 
-@pytest.mark.parametrize("solver", [Nystrom(15), Falkon(15)])
+@pytest.mark.parametrize("solver", [Nystrom(15), Falkon(15, tol=1e-12, loose=0)])
 @pytest.mark.parametrize("loss", ["squared", "logistic"])
 def test_points_on_disk_give_what_points_in_memory_give(solver, loss, tmp_path, x64, monkeypatch):
     import pandas as pd

@@ -47,10 +47,11 @@ def assert_single_device_answer(found, devices):
     for key, numbers in found.items():
         loss, name = key.split()
         problem, omega = helpers.everything_problem("gaussian_ard", loss, 101, 30)
-        solver = {"Nystrom": Nystrom, "Falkon": Falkon}[name](CENTERS)
+        solver = Nystrom(CENTERS) if name == "nystrom" else Falkon(CENTERS, mixed=False)
         hg = kbo.value_and_hypergradient(problem, omega, solver=solver)
+        rtol = 1e-5 if name == "mixed" else 1e-9  # float32 blocks, refined to tol=1e-7
         np.testing.assert_allclose(
-            numbers[:-1], [hg.value, *helpers.flat(hg.grad)], rtol=1e-9, atol=1e-11
+            numbers[:-1], [hg.value, *helpers.flat(hg.grad)], rtol=rtol, atol=rtol / 100
         )
         assert np.isfinite(numbers[-1])
 

@@ -19,7 +19,7 @@ from .streaming import streamed_reverse_pass
 
 @eqx.filter_jit
 def _outer(problem, omega, values):
-    """L without its penalty part's gradient: the value, and ∂L/∂h(x'_j), (F, m, p)."""
+    """L at given values h(x'_j), and ∂L/∂h(x'_j), (F, m, p)."""
     instance = problem.at(omega)
     value, slopes = jax.value_and_grad(instance.outer_value)(values)
     return value + instance.penalty_value(), slopes
@@ -27,7 +27,7 @@ def _outer(problem, omega, values):
 
 @eqx.filter_jit
 def _reverse_pass(problem, omega, frozen, shared):
-    """∂_ω Λ(ω; h, a)."""
+    """Λ(ω; h, a) and ∂_ω Λ(ω; h, a)."""
 
     def lagrangian(omega):
         instance = problem.at(omega)
@@ -36,7 +36,7 @@ def _reverse_pass(problem, omega, frozen, shared):
         return instance.lagrangian(*parts)
 
     mesh = getattr(problem.at(omega).space, "mesh", None)
-    return everywhere(jax.grad(lagrangian)(omega), mesh)
+    return everywhere(jax.value_and_grad(lagrangian)(omega), mesh)
 
 
 def outer_value(problem, omega, solver):
@@ -52,6 +52,8 @@ def outer_value(problem, omega, solver):
 class Implicit(Method):
     """∇L(ω) = ∂_ω Λ(ω; h_ω, a_ω), h and a frozen: no derivative goes through a solver.
 
+    The value is Λ itself: the errors of h and a enter L's value only through their product.
+
     References
     ----------
     Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Theorem 2.3.
@@ -64,7 +66,7 @@ class Implicit(Method):
         solution = solver.solve(problem, omega, state)
         shared = solution.shared
         h_outer = to_device(solution.h_outer)
-        value, slopes = _outer(problem, omega, h_outer)
+        _, slopes = _outer(problem, omega, h_outer)
         adjoint = solution.adjoint(np.asarray(slopes, np.float64))
         frozen = Frozen(
             to_device(solution.coefficients), to_device(adjoint.frozen),
@@ -74,9 +76,9 @@ class Implicit(Method):
         known = frozen._replace(gram=solution.gram)
         streamed = is_streamed(problem)
         if streamed:
-            grad = streamed_reverse_pass(problem, omega, known)
+            value, grad = streamed_reverse_pass(problem, omega, known)
         else:
-            grad = _reverse_pass(problem, omega, known, shared)
+            value, grad = _reverse_pass(problem, omega, known, shared)
         grad = jax.tree.map(np.array, grad)
         value = float(value)
         status = solution.status

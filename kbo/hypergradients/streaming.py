@@ -16,44 +16,44 @@ BLOCK = 8192
 
 @eqx.filter_jit
 def _whole_part(problem, omega, frozen):
-    """∂_ω of what no point enters: ridge ⟨h, a⟩ and the penalty."""
+    """What no point enters, and its ∂_ω: ridge ⟨h, a⟩ and the penalty."""
 
     def part(omega):
         instance = problem.at(omega)
         product = instance.space.inner_product(frozen.h, frozen.a)
         return jnp.sum(instance.ridge * product) + instance.penalty_value()
 
-    return jax.grad(part)(omega)
+    return jax.value_and_grad(part)(omega)
 
 
 @eqx.filter_jit
 def _inner_part(problem, omega, sample, frozen, total):
-    """∂_ω Σ_f (1/Σw) Σ_i w_i a(x_i)·∂_v ℓ_in over the rows of a sample."""
+    """Σ_f (1/Σw) Σ_i w_i a(x_i)·∂_v ℓ_in over the rows of a sample, and its ∂_ω."""
 
     def part(omega):
         instance = problem.replace(inner_data=sample).at(omega)
         parts = instance.space.evaluations(instance.inner.x, None, frozen)
         return jnp.sum(instance.inner_pairing(parts.h_inner, parts.a_inner) / total)
 
-    return jax.grad(part)(omega)
+    return jax.value_and_grad(part)(omega)
 
 
 @eqx.filter_jit
 def _outer_part(problem, omega, sample, frozen, total):
-    """∂_ω (1/Σv) Σ_j v_j ℓ_out over the rows of a sample."""
+    """(1/Σv) Σ_j v_j ℓ_out over the rows of a sample, and its ∂_ω."""
 
     def part(omega):
         instance = problem.replace(outer_data=sample).at(omega)
         parts = instance.space.evaluations(instance.outer.x, None, frozen)
         return instance.outer_sum(parts.h_inner) / total
 
-    return jax.grad(part)(omega)
+    return jax.value_and_grad(part)(omega)
 
 
 def streamed_reverse_pass(problem, omega, frozen):
-    """∂_ω Λ(ω; h, a) for problems whose points may be Streams."""
+    """Λ(ω; h, a) and its ∂_ω for problems whose points may be Streams."""
     F = frozen.h.shape[0]
-    grad = _whole_part(problem, omega, frozen)
+    total_and_grad = _whole_part(problem, omega, frozen)
     passes = (
         (problem.inner_data, frozen.h_inner, frozen.a_inner, _inner_part, 1),
         (problem.outer_data, frozen.h_outer, None, _outer_part, None),
@@ -64,8 +64,8 @@ def streamed_reverse_pass(problem, omega, frozen):
         for rows in _blocks(sample.size):
             held = Frozen(frozen.h, frozen.a, h[:, rows], None, a if a is None else a[:, rows])
             added = part(problem, omega, _some(sample, weights, rows), held, total)
-            grad = jax.tree.map(jnp.add, grad, added)
-    return grad
+            total_and_grad = jax.tree.map(jnp.add, total_and_grad, added)
+    return total_and_grad
 
 
 def _blocks(n):

@@ -7,7 +7,7 @@ several times the work itself.
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg.blas import dgemm, dgemv, dsymm, dsymv, dsyrk
+from scipy.linalg.blas import dgemm, dgemv, dsymm, dsymv, dsyrk, sgemm, sgemv
 
 SYMV_COLUMNS = 10
 
@@ -32,12 +32,14 @@ def symmetric_product(lower: np.ndarray, rhs: np.ndarray) -> np.ndarray:
 
 
 def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a @ b for float64 matrices in any memory order."""
+    """a @ b for matrices in any memory order, in the precision of a (float64 or float32)."""
+    gemv, gemm = (sgemv, sgemm) if a.dtype == np.float32 else (dgemv, dgemm)
+    b = b.astype(a.dtype, copy=False)
     if b.shape[1] == 1:
         matrix, trans = (a.T, 1) if a.flags.c_contiguous else (a, 0)
-        return dgemv(1.0, matrix, b[:, 0], trans=trans)[:, None]
+        return gemv(1.0, matrix, b[:, 0], trans=trans)[:, None]
     transpose_a, transpose_b = a.flags.c_contiguous, b.flags.c_contiguous
-    return dgemm(
+    return gemm(
         1.0, a.T if transpose_a else a, b.T if transpose_b else b, trans_a=transpose_a,
         trans_b=transpose_b,
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 
-def conjugate_gradients(apply, precondition, rhs, tol, max_iter, patience=50):
+def conjugate_gradients(apply, precondition, rhs, tol, max_iter, patience=50, target=None):
     """Solve A_f u_f = r_f for F symmetric systems at once; those that have converged drop out.
 
     A system has converged when its error in the energy norm (uᵀAu)^½, estimated as (rᵀP⁻¹r)^½ from
-    the residual r and the preconditioner P, is at most ``tol`` times the solution's norm.
+    the residual r and the preconditioner P, is at most ``tol`` times the solution's norm or
+    ``target``.
 
     Parameters
     ----------
@@ -19,6 +20,8 @@ def conjugate_gradients(apply, precondition, rhs, tol, max_iter, patience=50):
     tol : float
     max_iter, patience : int
         It also stops where rounding keeps the error from falling for ``patience`` iterations.
+    target : ndarray (F,), optional
+        Errors that are small enough.
 
     Returns
     -------
@@ -34,7 +37,8 @@ def conjugate_gradients(apply, precondition, rhs, tol, max_iter, patience=50):
     rho = dot(residual, direction)
     best, best_residual, least = u.copy(), rhs.copy(), rho.copy()
     since, iterations = np.zeros(len(rhs), int), 0
-    going = rho > 0
+    enough = np.zeros(len(rhs)) if target is None else target**2
+    going = rho > enough
     while iterations < max_iter and going.any():
         active, direction, rho = active[going], direction[going], rho[going]
         iterations += 1
@@ -49,7 +53,7 @@ def conjugate_gradients(apply, precondition, rhs, tol, max_iter, patience=50):
         since[active] = np.where(rho < 0.9 * least[active], 0, since[active] + 1)
         least[active] = np.minimum(rho, least[active])
         best[better], best_residual[better] = u[better], residual[better]
-        going = rho > tol**2 * dot(u[active], rhs[active])
+        going = rho > np.maximum(tol**2 * dot(u[active], rhs[active]), enough[active])
         going &= (since[active] < patience) & (curvature > 0)
         direction = z + spread(rho / previous) * direction
     return best, best_residual, iterations

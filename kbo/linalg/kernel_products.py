@@ -57,7 +57,7 @@ def cross_gram_into(kernel, x, z, out):
     blocks = _blocks(x, _block_size(x.shape[0]))
 
     def write(i, out):
-        tile = kernel.matrix(blocks[i], z)
+        tile = kernel.matrix(blocks[i], z).astype(out.dtype)
         return lax.dynamic_update_slice(out, tile, (i * blocks.shape[1], 0))
 
     return lax.fori_loop(0, len(blocks), write, out)

@@ -123,9 +123,9 @@ def row_normal_matmul(kernel, x, z, coefficients, curvatures, mesh):
 
         def step(total, block):
             K = kernel.matrix(block[0], z)
-            values = (K @ flat).reshape(-1, *theta.shape[1:])
-            curved = jnp.einsum("ifab,ifb->ifa", block[1], values)
-            return total + K.T @ curved.reshape(len(K), -1), values
+            values = (K @ flat.astype(K.dtype)).astype(flat.dtype).reshape(-1, *theta.shape[1:])
+            curved = jnp.einsum("ifab,ifb->ifa", block[1], values).reshape(len(K), -1)
+            return total + (K.T @ curved.astype(K.dtype)).astype(flat.dtype), values
 
         total, values = lax.scan(
             step, jnp.zeros_like(flat), tuple(_blocked(r, tile) for r in rows)

@@ -94,6 +94,10 @@ class Solver(eqx.Module):
         """The problem that a fixed solver solves instead: over the span of its centres."""
         return problem
 
+    def loosened(self, ratio) -> Solver:
+        """What suffices in a search whose gradient is still ``ratio`` times the first one."""
+        return self
+
     def __str__(self):
         return type(self).__name__
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import numpy as np
@@ -10,6 +10,9 @@ import numpy as np
 from ..linalg import Cholesky
 from .nystrom import PATIENCE, STORED
 from .subspace_system import SubspaceSolver, SubspaceSystem
+
+SINGLE_TOL = 1e-4  # float32 blocks are good for about so much before a residual in float64
+SAFE_CHANGE = 0.1
 
 
 class Falkon(SubspaceSolver):
@@ -26,12 +29,21 @@ class Falkon(SubspaceSolver):
         See Nystrom.
     mesh
         See Nystrom.
+    mixed : bool
+        Whether blocks that are not stored may be evaluated, multiplied and, where they then fit,
+        stored in float32: where rounding at that level leaves the system as it is, by the smallest
+        eigenvalue of K_MM and the ridge, and refined by residuals in float64 to ``tol`` all the
+        same. What is of size M is float64 always.
     max_newton : int
     tol : float
         Relative residual ‖∇J(h)‖_H ≤ tol·ridge·‖h‖_H of the inner and the adjoint solution: a bound
         on their relative errors in H.
     max_cg : int
         Conjugate gradient steps a solve.
+    loose : float
+        In ``minimize`` the tolerance is loose·‖∇L(ω)‖/‖∇L(ω₀)‖ of the last evaluation, no less
+        than tol: errors of h and a enter the value through their product only, and the gradient
+        need not be better than the step it is for. ``loose=0`` asks for tol everywhere.
 
     References
     ----------
@@ -42,9 +54,15 @@ class Falkon(SubspaceSolver):
     centers: Any = None
     memory: float = STORED
     mesh: Any = eqx.field(static=True, default=None)
+    mixed: bool = True
     max_newton: int = 100
     tol: float = 1e-7
     max_cg: int = 500
+    loose: float = 1e-3
+
+    def loosened(self, ratio):
+        """See Solver."""
+        return eqx.tree_at(lambda s: s.tol, self, max(self.tol, self.loose * min(ratio, 1.0)))
 
     def system(self, problem, omega, shared, workspace):
         """See NewtonSolver."""
@@ -52,12 +70,19 @@ class Falkon(SubspaceSolver):
 
 
 class FalkonSystem(SubspaceSystem):
-    """Preconditioned conjugate gradients, every replicate at once."""
+    """Preconditioned conjugate gradients, every replicate at once, from the last solution."""
+
+    from_coefficients: ClassVar[bool] = True
 
     def __init__(self, problem, omega, shared, workspace, options):
         super().__init__(problem, omega, shared, workspace, options.memory)
         self._limits = options.tol, options.max_cg, PATIENCE
         self._curvatures = self._preconditioner = None
+        self._workspace = workspace
+        self._single = None
+        if getattr(options, "mixed", False) and self.rows.stored is None:
+            self._single = self.rows.in_float32(workspace.gram)
+            workspace.gram = self._single.stored
 
     @property
     def missing(self):
@@ -91,13 +116,57 @@ class FalkonSystem(SubspaceSystem):
         self._preconditioner = Cholesky(build)
         self.jitter = max(self.jitter, self._preconditioner.jitter)
 
-    def solve(self, rhs, replicates=None):
+    def solve(self, rhs, replicates=None, target=None):
         """See System."""
         chosen = np.arange(len(rhs)) if replicates is None else np.asarray(replicates)
-        return self._conjugate(rhs, self._curvatures, chosen, *self._limits)[0]
+        return self._iterate(rhs, self._curvatures, chosen, target)[0]
 
     def _precondition(self, residuals, replicates):
         return self._each(self._preconditioner.solve, residuals)
 
     def _solve_adjoint(self, rhs, curvatures):
-        return self._conjugate(rhs, curvatures, range(len(rhs)), *self._limits)
+        start, target = self._workspace.adjoint_start, None
+        if start is not None and start.shape == rhs.shape:
+            energy = np.maximum(np.sum(start * rhs, (1, 2)), 0.0)
+            target = self._limits[0] * np.sqrt(energy)
+            rest = rhs - self.apply(start, curvatures)
+        else:
+            start, rest = np.zeros_like(rhs), rhs
+        u, rest = self._iterate(rest, curvatures, np.arange(len(rhs)), target)
+        self._workspace.adjoint_start = start + u
+        return start + u, rest
+
+    def _iterate(self, rhs, curvatures, chosen, target):
+        """``_conjugate``, with float32 blocks as long as residuals in float64 say that they do."""
+        tol, *limits = self._limits
+        out, rest = np.zeros_like(rhs), rhs
+        if self._single is not None and self._is_safe(curvatures[chosen], chosen):
+            wanted = np.zeros(len(rhs)) if target is None else target
+            errors = np.full(len(chosen), np.inf)
+            while True:
+                step, _ = self._conjugate(
+                    rest, curvatures, chosen, SINGLE_TOL, *limits, wanted, self._single
+                )
+                refined = rhs.copy()
+                refined[chosen] -= self.apply((out + step)[chosen], curvatures, chosen)
+                previous, errors = errors, self._decrement(refined[chosen], chosen)
+                if not (errors <= 0.25 * previous).all():
+                    break  # float32 has given what it can
+                out, rest = out + step, refined
+                energy = np.sqrt(np.maximum(np.sum(out * rhs, (1, 2)), 0.0))[chosen]
+                if (errors <= np.maximum(tol * energy, wanted[chosen])).all():
+                    return out, rest
+            target = np.maximum(wanted, tol * np.sqrt(np.maximum(np.sum(out * rhs, (1, 2)), 0.0)))
+        step, rest = self._conjugate(rest, curvatures, chosen, tol, *limits, target)
+        return out + step, rest
+
+    def _is_safe(self, curvatures, chosen) -> bool:
+        """Whether relative errors of eps₃₂ in K_nM change the system by little.
+
+        In the energy norm they change it by about eps₃₂ max k(x, x) (tr C / (α λ_min(K_MM)))^½.
+        """
+        mass = np.trace(curvatures, axis1=2, axis2=3).sum(1) / curvatures.shape[-1]
+        smallest = self.root.smallest_eigenvalue(np.abs(self.center_gram).sum(0).max())
+        entries = np.finfo(np.float32).eps * self.center_gram.diagonal().max()
+        change = entries * np.sqrt((mass / self.alpha[chosen]).max() / smallest)
+        return bool(change <= SAFE_CHANGE)

@@ -98,6 +98,8 @@ def _translated(kernel, falkon, torch, options):
 class FalkonLibrarySystem(FalkonSystem):
     """One preconditioner and one run of the library's conjugate gradients for each replicate."""
 
+    from_coefficients: ClassVar[bool] = False
+
     def __init__(self, problem, omega, shared, workspace, options):
         self._falkon, self._torch = _library()
         super().__init__(problem, omega, shared, workspace, options)
@@ -156,7 +158,7 @@ class FalkonLibrarySystem(FalkonSystem):
         beta = run.optimizer.solve(None, start, multiply, self._limits[1], None)
         return preconditioner.apply(beta).numpy()[:, 0]
 
-    def solve(self, rhs, replicates=None):
+    def solve(self, rhs, replicates=None, target=None):
         """See System."""
         out = np.zeros_like(rhs)
         for f in range(len(rhs)) if replicates is None else replicates:
@@ -171,4 +173,4 @@ class FalkonLibrarySystem(FalkonSystem):
     def _solve_adjoint(self, rhs, curvatures):
         self.factorise(range(len(rhs)), curvatures)
         u = self.solve(rhs)
-        return u, rhs - self.apply(u, curvatures)[0]
+        return u, rhs - self.apply(u, curvatures)

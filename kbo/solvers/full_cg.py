@@ -135,7 +135,7 @@ class FullSystem(RepresenterSystem):
             rhs, self._options.tol, self._options.max_cg, PATIENCE,
         )[0]
 
-    def solve(self, rhs, replicates=None):
+    def solve(self, rhs, replicates=None, target=None):
         """See System; Woodbury's formula where S is not invertible."""
         chosen = np.arange(len(rhs)) if replicates is None else np.asarray(replicates)
         roots = [self._roots[f] for f in chosen]

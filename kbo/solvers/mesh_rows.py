@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from ..linalg import sharding
-from .rows import points
+from .rows import in_precision, points
 
 
 def default_mesh():
@@ -31,8 +31,9 @@ def _transposed_times(problem, omega, inner, values):
 
 
 @eqx.filter_jit
-def _normal_times(problem, omega, inner, coefficients, curvatures):
+def _normal_times(problem, omega, inner, single, coefficients, curvatures):
     kernel, x, z, mesh = points(problem, omega, inner)
+    kernel, x, z = in_precision(single, (kernel, x, z))
     return sharding.row_normal_matmul(kernel, x, z, coefficients, curvatures, mesh)
 
 
@@ -53,13 +54,19 @@ class MeshRows:
         Which points.
     shape : pair of int
         (n, M).
+    single : bool
+        Whether ``normal_times`` works in float32; sums over blocks are in float64.
     """
 
     stored = None
 
-    def __init__(self, problem, omega, inner, shape):
-        self._at = problem, omega, inner
+    def __init__(self, problem, omega, inner, shape, single=False):
+        self._at, self._single = (problem, omega, inner), single
         self.shape = shape
+
+    def in_float32(self, out) -> MeshRows:
+        """The same with ``normal_times`` in float32."""
+        return MeshRows(*self._at, self.shape, single=True)
 
     def times(self, coefficients) -> np.ndarray:
         """K θ, (n, q)."""
@@ -72,7 +79,8 @@ class MeshRows:
     def normal_times(self, coefficients, curvatures) -> tuple[np.ndarray, np.ndarray]:
         """See Rows."""
         product = _normal_times(
-            *self._at, coefficients.transpose(1, 0, 2), curvatures.transpose(1, 0, 2, 3)
+            *self._at, self._single, coefficients.transpose(1, 0, 2),
+            curvatures.transpose(1, 0, 2, 3),
         )
         return tuple(np.asarray(part).transpose(1, 0, 2) for part in product)
 

@@ -19,6 +19,7 @@ from .weighted_ridge import convex_part
 
 ARMIJO = 1e-4
 SMALLEST_STEP = 2.0**-40
+FORCING = 0.1
 ACCEPTABLE = 1e-3  # relative residual, a bound on the relative error of h: worse is an error
 
 
@@ -56,12 +57,23 @@ class Workspace:
         For the factors.
     gram : jax.Array or None
         The last kernel matrix; its buffer is donated to the next one.
-    values : ndarray or None
-        Those of the last inner solution at the inner points, (F, n, p).
+    start : ndarray or None
+        What the next inner solve starts from: values at the inner points (F, n, p), or
+        coefficients, as the system prefers.
+    adjoint_start : ndarray or None
+        Coefficients, where the system starts from them.
     """
 
-    def __init__(self, values=None):
-        self.arena, self.gram, self.values = linalg.Arena(), None, values
+    def __init__(self, stored=None):
+        self.arena, self.gram, self.start, self.adjoint_start = linalg.Arena(), None, stored, None
+        if np.ndim(stored) == 4:
+            self.start, self.adjoint_start = stored
+
+    def stored(self):
+        """The array from which the constructor makes as warm a start, or None."""
+        if self.adjoint_start is None:
+            return self.start
+        return np.stack([self.start, self.adjoint_start])
 
 
 class NewtonSolver(Solver):
@@ -89,7 +101,7 @@ class NewtonSolver(Solver):
 
     def warm_start(self, state):
         """See Solver."""
-        return state.values if isinstance(state, Workspace) else state
+        return state.stored() if isinstance(state, Workspace) else state
 
 
 class NewtonSolution(InnerSolution):
@@ -103,7 +115,6 @@ class NewtonSolution(InnerSolution):
     ----------
     system : System
     state : Workspace
-        Its values start the iterations.
     max_newton : int
     tol : float
         Relative residual ‖∇J(h)‖_H ≤ tol·ridge·‖h‖_H at which Newton stops; it also stops, as
@@ -118,10 +129,10 @@ class NewtonSolution(InnerSolution):
         self._dtype = (data(omega) if callable(data) else data).x.dtype
         loss = problem.inner_loss
         self._constant = isinstance(loss, Loss) and loss.constant_curvature
-        self._solve_from(state.values)
+        self._solve_from(state.start)
         self.coefficients = system.representation(self._theta)
         self.h_outer = system.outer_values(self._theta, self.h_inner)
-        state.values = self.h_inner
+        state.start = self._theta if system.from_coefficients else self.h_inner
         self.gram = system.gram
 
     @property
@@ -130,23 +141,26 @@ class NewtonSolution(InnerSolution):
         return self._system.jitter
 
     def _solve_from(self, known):
-        """Newton from values known to be near, or from zero: a matter of cost, not of the answer.
+        """Newton from what is known to be near, or from zero: a matter of cost, not of the answer.
 
-        Values, unlike coefficients, hardly move with ω, and Newton's step needs nothing else. With
-        constant curvature one step is exact from anywhere, and from zero it is bit-stable.
+        Values, unlike the coefficients of most spaces, hardly move with ω, and Newton's step needs
+        nothing else. With constant curvature one direct step is exact from anywhere, and from zero
+        it is bit-stable.
         """
         F, n = self._system.weights.shape
-        shape = (F, n, self._problem.n_outputs or 1)
-        if self._constant:
-            self._newton(self._from_values(np.zeros(shape)))
+        values = (F, n, self._problem.n_outputs or 1)
+        coefficients = (F, self._system.size, values[2])
+        direct = not self._system.from_coefficients
+        if self._constant and direct:
+            self._newton(self._from_values(np.zeros(values)))
             return
-        if known is not None and known.shape == shape:
+        if known is not None and known.shape == (values if direct else coefficients):
             with contextlib.suppress(SingularSystem), np.errstate(over="ignore", invalid="ignore"):
-                self._newton(self._from_values(known))
+                self._newton(self._from_values(known) if direct else known)
                 if self.status.ok:
                     return
             self._system.forget()
-        self._newton(np.zeros((F, self._system.size, shape[2])))
+        self._newton(np.zeros(coefficients))
 
     def _evaluate(self, values):
         """Σ wℓ (F,), slopes and weighted curvatures at given values."""
@@ -184,7 +198,7 @@ class NewtonSolution(InnerSolution):
             errors, scale = system.accuracy(gradient, norms, values, curvatures)
             # Close to the solution, where Newton should be quadratic, only rounding stalls it.
             close = self._constant | (errors <= ACCEPTABLE * scale)
-            stalled = (errors >= 0.25 * previous) & close
+            stalled = (errors >= 0.25 * previous) & close & np.isfinite(errors)
             done = self._constant and system.direct  # the first step was exact
             active = (errors > self._tol * scale) & ~stalled & ~frozen
             if done or step == self._max_newton or not active.any():
@@ -192,8 +206,13 @@ class NewtonSolution(InnerSolution):
             previous = errors
             moving = np.flatnonzero(active)
             self._factorise(moving, values, curvatures)
+            if not np.isfinite(errors).all():  # there was no factor yet to measure them by
+                errors, scale = system.accuracy(gradient, norms, values, curvatures)
             # A correction, not a new solution: it refines what rounding left.
-            target = theta - system.solve(system.total[:, None, None] * gradient, moving)
+            correction = system.solve(
+                system.total[:, None, None] * gradient, moving, self._enough(errors, scale)
+            )
+            target = theta - correction
             theta, values, evaluated, failed = self._line_search(
                 theta, values, objective, gradient, target, active
             )
@@ -202,6 +221,13 @@ class NewtonSolution(InnerSolution):
         self._theta, self.h_inner, self._curvatures = theta, values, curvatures
         self.residual = float(system.norm_bound(gradient).max())
         self.status = self._judge(errors, scale, gradient, norms)
+
+    def _enough(self, errors, scale):
+        """How well to solve for a step: far from the solution Newton's own error is quadratic."""
+        relative = np.full_like(errors, FORCING)
+        np.divide(errors, scale, out=relative, where=errors < FORCING * scale)
+        forcing = 0.0 if self._constant else errors * relative
+        return np.maximum(0.5 * self._tol * scale, forcing)
 
     def _factorise(self, replicates, values, curvatures):
         probabilities = _probabilities(self._problem, self._omega, np.asarray(values, self._dtype))

@@ -132,7 +132,7 @@ class NystromSystem(SubspaceSystem):
             out[k] = self.root.root_times(theta, transposed=True)
         return out
 
-    def solve(self, rhs, replicates=None):
+    def solve(self, rhs, replicates=None, target=None):
         """See System."""
         chosen = np.arange(len(rhs)) if replicates is None else np.asarray(replicates)
         plain = np.array([f for f in chosen if not self._coupled[f]], int)
@@ -141,7 +141,8 @@ class NystromSystem(SubspaceSystem):
         out[plain] = self._precondition(rhs[plain], plain)
         if len(coupled):
             curvatures = np.stack(self._curvatures)
-            out += self._conjugate(rhs, curvatures, coupled, self._tol, MAX_CG, PATIENCE)[0]
+            limits = self._tol, MAX_CG, PATIENCE
+            out += self._conjugate(rhs, curvatures, coupled, *limits, target)[0]
         return out
 
     def _solve_adjoint(self, rhs, curvatures):

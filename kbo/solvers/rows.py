@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -21,23 +22,32 @@ def points(problem, omega, inner):
     return space.kernel, x, z, getattr(space, "mesh", None)
 
 
+def in_precision(single, tree):
+    """Its floating arrays in float32, or as they are."""
+    floating = lambda leaf: eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)  # noqa: E731
+    if not single:
+        return tree
+    return jax.tree.map(lambda v: v.astype(jnp.float32) if floating(v) else v, tree)
+
+
 @eqx.filter_jit(donate="all-except-first")
 def _fill(arguments, out):
-    problem, omega, inner = arguments
-    kernel, x, z, _ = points(problem, omega, inner)
+    problem, omega, inner, single = arguments
+    kernel, x, z = in_precision(single, points(problem, omega, inner)[:3])
     return linalg.cross_gram_into(kernel, x, z, out)
 
 
 @eqx.filter_jit
-def _block(problem, omega, inner, start, size):
-    kernel, x, z, _ = points(problem, omega, inner)
-    return kernel.matrix(lax.dynamic_slice_in_dim(x, start, size), z)
+def _block(problem, omega, inner, start, size, single):
+    kernel, x, z = in_precision(single, points(problem, omega, inner)[:3])
+    return in_precision(single, kernel.matrix(lax.dynamic_slice_in_dim(x, start, size), z))
 
 
 @eqx.filter_jit
-def _block_at(problem, omega, x):
+def _block_at(problem, omega, x, single):
     kernel, _, z, _ = points(problem, omega, True)
-    return kernel.matrix(x, z)
+    kernel, x, z = in_precision(single, (kernel, x, z))
+    return in_precision(single, kernel.matrix(x, z))
 
 
 class Rows:
@@ -54,6 +64,8 @@ class Rows:
         Bytes: a larger K is not stored, and each block is evaluated for each use.
     out : jax.Array or None
         Memory of an earlier stored K, overwritten where it fits.
+    single : bool
+        Whether K is evaluated, stored and multiplied in float32; sums over rows are in float64.
 
     Attributes
     ----------
@@ -61,9 +73,9 @@ class Rows:
         K, with rows up to ``kbo.linalg.tiled_size(n)``.
     """
 
-    def __init__(self, problem, omega, inner, shape, memory, out=None):
-        self._problem, self._omega, self._inner = problem, omega, inner
-        self.shape = shape
+    def __init__(self, problem, omega, inner, shape, memory, out=None, single=False):
+        self._problem, self._omega, self._inner, self._single = problem, omega, inner, single
+        self.shape, self._memory = shape, memory
         n, M = shape
         self.stored = None
         self._block_rows = min(n, linalg.TILE)
@@ -71,11 +83,17 @@ class Rows:
         data = problem.inner_data if inner else problem.outer_data
         x = None if callable(data) else data.x
         self._stream = x if isinstance(x, Stream) else None
-        if self._stream is None and 8 * padded[0] * M <= memory:
-            if out is None or out.shape != padded:
-                out = jnp.zeros(padded)
-            self.stored = _fill((problem, omega, inner), out)
+        if self._stream is None and (4 if single else 8) * padded[0] * M <= memory:
+            dtype = jnp.float32 if single else jnp.float64
+            if out is None or out.shape != padded or out.dtype != dtype:
+                out = jnp.zeros(padded, dtype)
+            self.stored = _fill((problem, omega, inner, single), out)
             self._matrix = np.asarray(self.stored)
+
+    def in_float32(self, out) -> Rows:
+        """The same in float32, stored (see ``out``) where it then fits."""
+        at = self._problem, self._omega, self._inner
+        return Rows(*at, self.shape, self._memory, out, single=True)
 
     def blocks(self):
         """(slice of rows, K of those rows) in turn."""
@@ -87,11 +105,12 @@ class Rows:
                 continue
             first = min(start, n - size)  # one shape, so one compilation
             if self._stream is None:
-                block = _block(self._problem, self._omega, self._inner, first, size)
-            else:
-                block = _block_at(
-                    self._problem, self._omega, self._stream.read(first, first + size)
+                block = _block(
+                    self._problem, self._omega, self._inner, first, size, self._single
                 )
+            else:
+                x = self._stream.read(first, first + size)
+                block = _block_at(self._problem, self._omega, x, self._single)
             yield rows, np.asarray(block)[start - first :]
 
     def times(self, coefficients) -> np.ndarray:

@@ -66,7 +66,9 @@ class SubspaceSystem(System):
         n, m = instance.inner.size, instance.outer.size
         if instance.space.mesh is None:
             self.rows = Rows(problem, omega, True, (n, self.size), memory, workspace.gram)
-            self.gram = workspace.gram = self.rows.stored
+            self.gram = self.rows.stored
+            if self.gram is not None:
+                workspace.gram = self.gram
             self._outer = None if shared else Rows(problem, omega, False, (m, self.size), 0)
         else:
             self.rows = MeshRows(problem, omega, True, (n, self.size))
@@ -106,10 +108,14 @@ class SubspaceSystem(System):
         if missing:
             decrement = np.where(r.any((1, 2)), np.inf, 0.0)
         else:
-            z = self._precondition(r, np.arange(len(r)))
-            decrement = np.sqrt(np.maximum(np.sum(r * z, (1, 2)), 0.0))
+            decrement = self._decrement(r, np.arange(len(r)))
         energy = np.einsum("fia,fiab,fib->f", values, curvatures, values, optimize=True)
         return decrement, np.sqrt(np.maximum(energy + self.alpha * norms, 0.0))
+
+    def _decrement(self, residuals, replicates):
+        """Roughly the energy norms of the errors that leave these residuals, (k,)."""
+        z = self._precondition(residuals, replicates)
+        return np.sqrt(np.maximum(np.sum(residuals * z, (1, 2)), 0.0))
 
     def _pull(self, slopes):
         """Σ_i slopes_i k(x_i, ·), in the coordinates of u."""
@@ -119,11 +125,11 @@ class SubspaceSystem(System):
         mean = self._pull(self.weights[:, :, None] * slopes) / self.total[:, None, None]
         return mean + self.ridge[:, None, None] * coefficients
 
-    def apply(self, coefficients, curvatures, replicates=slice(None)):
-        """(α + C)u, and the values of u at the inner points."""
+    def apply(self, coefficients, curvatures, replicates=slice(None), rows=None):
+        """(α + C)u, by ``rows`` other than the system's own if given."""
         theta = self.representation(coefficients)
-        image, values = self.rows.normal_times(theta, curvatures[replicates])
-        return self._whiten(image) + self.alpha[replicates, None, None] * coefficients, values
+        image, _ = (rows or self.rows).normal_times(theta, curvatures[replicates])
+        return self._whiten(image) + self.alpha[replicates, None, None] * coefficients
 
     def minimise(self, functional):
         return self.solve(-self._pull(functional))
@@ -132,14 +138,19 @@ class SubspaceSystem(System):
     def _precondition(self, residuals, replicates) -> np.ndarray:
         """Roughly (α + C)⁻¹ residuals, for arrays (k, M, p) and the replicates they belong to."""
 
-    def _conjugate(self, rhs, curvatures, replicates, tol, max_iter, patience):
-        """(α + C)⁻¹ rhs of some replicates by conjugate gradients, and what is left of rhs."""
+    def _conjugate(
+        self, rhs, curvatures, replicates, tol, max_iter, patience, target=None, rows=None
+    ):
+        """(α + C)⁻¹ rhs of some replicates by conjugate gradients, and what is left of rhs.
+
+        ``rows`` may stand for the system's own; see kbo.linalg.conjugate_gradients for the rest.
+        """
         out, rest = np.zeros_like(rhs), np.zeros_like(rhs)
         chosen = np.asarray(replicates)
         out[chosen], rest[chosen], self.iterations = conjugate_gradients(
-            lambda u, k: self.apply(u, curvatures, chosen[k])[0],
+            lambda u, k: self.apply(u, curvatures, chosen[k], rows),
             lambda r, k: self._precondition(r, chosen[k]),
-            rhs[chosen], tol, max_iter, patience,
+            rhs[chosen], tol, max_iter, patience, None if target is None else target[chosen],
         )
         return out, rest
 

@@ -6,6 +6,7 @@ All in float64, about one instance of a problem.
 from __future__ import annotations
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 import numpy as np
@@ -42,11 +43,15 @@ class System(abc.ABC):
         See kbo.spaces.base.Frozen.
     jitter : float
         The largest that a factorisation of this system has needed.
+    from_coefficients : bool
+        Whether a start from the last solution's coefficients pays, rather than from its values:
+        then ``solve`` has only the difference left to find.
     """
 
     size: int
     gram = None
     jitter = 0.0
+    from_coefficients: ClassVar[bool] = False
 
     def __init__(self, problem, omega):
         weights, ridge = map(host, _weights_and_ridge(problem, omega))
@@ -118,10 +123,11 @@ class System(abc.ABC):
         """Drop the factors, as if there had been none."""
 
     @abc.abstractmethod
-    def solve(self, rhs, replicates=None) -> np.ndarray:
+    def solve(self, rhs, replicates=None, target=None) -> np.ndarray:
         """(α + C)⁻¹ rhs in function space, (F, N, p); zero in replicates not asked for.
 
-        Kernel: β with (αI + CK)β = rhs. Features: θ with (αI + ΦᵀCΦ)θ = rhs.
+        Kernel: β with (αI + CK)β = rhs. Features: θ with (αI + ΦᵀCΦ)θ = rhs. Systems that
+        iterate may stop at errors of ``target`` (F,), in the norm of ``accuracy``.
         """
 
     @abc.abstractmethod
@@ -193,7 +199,7 @@ class FactoredSystem(System):
         F = len(self.alpha)
         self._factors, self._known, self.jitter = [None] * F, [None] * F, 0.0
 
-    def solve(self, rhs, replicates=None):
+    def solve(self, rhs, replicates=None, target=None):
         """See System."""
         out = np.zeros_like(rhs)
         for f in range(len(rhs)) if replicates is None else replicates:
