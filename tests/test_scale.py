@@ -425,3 +425,23 @@ def test_bad_streams_are_refused(tmp_path, x64):
     bad = kbo.Stream(np.full((5, 2), np.nan))
     with pytest.raises(ValueError, match="NaN"):
         bad.read(0, 2)
+
+
+@pytest.mark.parametrize("solver", [Nystrom, Falkon])
+def test_blocks_that_are_not_stored_share_one_compilation(solver, x64):
+    def traces(n):
+        count = []
+
+        def kernel(x, z):
+            count.append(1)
+            return jnp.exp(-jnp.sum((x - z) ** 2))
+
+        x = np.random.default_rng(0).normal(size=(n, 2))
+        problem = kbo.BilevelProblem(
+            kbo.losses.Squared(), kbo.losses.Squared(), kbo.Sample(x, x[:, 0]),
+            kbo.Sample(x[:50] + 0.1, x[:50, 0]), kbo.RKHS(kernel), lambda w: jnp.exp(w),
+        )
+        kbo.value_and_hypergradient(problem, -2.0, solver=solver(x[:9], memory=0))
+        return len(count)
+
+    assert traces(4000) == traces(600)  # eight blocks and two

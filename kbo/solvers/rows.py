@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from scipy.linalg.blas import dsyrk
 
 from .. import linalg
 from ..spaces.base import replicates_first, replicates_last
@@ -103,11 +102,10 @@ class Rows:
             if self.stored is not None:
                 yield rows, self._matrix[rows]
                 continue
-            first = min(start, n - size)  # one shape, so one compilation
+            first = min(start, n - size)  # one shape, and a number in an array: one compilation
+            at = np.array(first)
             if self._stream is None:
-                block = _block(
-                    self._problem, self._omega, self._inner, first, size, self._single
-                )
+                block = _block(self._problem, self._omega, self._inner, at, size, self._single)
             else:
                 x = self._stream.read(first, first + size)
                 block = _block_at(self._problem, self._omega, x, self._single)
@@ -195,4 +193,4 @@ def _accumulate(total, features, weights):
     factor = weights[0] if uniform else 1.0
     if not uniform:
         features = features * np.sqrt(weights)[:, None]
-    dsyrk(factor, features.T, trans=0, lower=0, beta=1.0, c=total.T, overwrite_c=1)
+    linalg.add_normal(total, features, factor)
