@@ -1,7 +1,7 @@
 """Kernel bilevel optimization: hypergradients through problems posed in spaces of functions."""
 
 from . import _threads as _threads  # before numpy and scipy
-from . import hypergradients, kernels, losses, optimizers, solvers, spaces
+from . import criteria, hypergradients, kernels, losses, optimizers, solvers, spaces
 from ._version import __version__
 from .check import check_hypergradient
 from .estimators import KernelBilevelClassifier, KernelBilevelRegressor
@@ -16,7 +16,6 @@ __all__ = [
     "RKHS", "BilevelError", "BilevelProblem", "BilevelResult", "FeatureSpace", "Function",
     "Hypergradient", "KernelBilevelClassifier", "KernelBilevelRegressor",
     "RandomFourierFeatures", "Residuals", "Sample", "Status", "StepRecord", "Stream", "Subspace",
-    "__version__",
-    "check_hypergradient", "hypergradients", "kernels", "losses", "minimize", "optimizers",
-    "solvers", "spaces", "value_and_hypergradient",
+    "__version__", "check_hypergradient", "criteria", "hypergradients", "kernels", "losses",
+    "minimize", "optimizers", "solvers", "spaces", "value_and_hypergradient",
 ]

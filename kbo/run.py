@@ -92,7 +92,7 @@ class Run:
             seconds = self.seconds()
             self.log.append(
                 point, value, grad, (residuals.inner, residuals.adjoint), status.name, seconds,
-                self.solver.warm_start(self.state),
+                self.method.warm_start(self.solver, self.state),
             )
         self.evaluations += 1
         self.rejected += not status.usable

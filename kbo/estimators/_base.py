@@ -18,7 +18,8 @@ from ..linalg import SingularSystem
 from ..minimize import minimize
 from ..optimizers import LBFGS
 from ..result import Status
-from ._folds import bucket, make_folds, pad
+from ._criterion import make_criterion
+from ._folds import bucket, pad
 from ._model import Model, Tunable, named_numbers
 from ._solver import as_solver, learning_centers
 from ._start import input_scale, start_kernel, tuned_names
@@ -91,32 +92,36 @@ class KernelBilevelBase(BaseEstimator):
             searching = learn_centers or bool(jax.tree.leaves(model.start()))
             self.n_iter_, self.n_evaluations_, self.history_ = 1, 0, []
             self.status_ = Status.CONVERGED.name
-            if searching:
-                folds = make_folds(self.cv, X, labels, sample_weight, classifier, random)
-                self.n_splits_ = len(folds.train)
             whole = _padded_problem(model, X, targets, sample_weight[None], sample_weight[None])
             seed = 0 if random is None else random.randint(2**31)
             solver = as_solver(self.solver, self.n_centers, seed)
             solver = solver.fixed(*canonical(whole, model.start()))
             self.solver_ = str(solver)
+            if searching:
+                criterion = make_criterion(
+                    self.criterion, self.cv, X, labels, sample_weight, classifier, random, inner,
+                    self.outer_loss, solver,
+                )
+                if criterion.n_splits is not None:
+                    self.n_splits_ = criterion.n_splits
             if learn_centers:
                 solver, model = learning_centers(solver, model, input_scale(X, sample_weight, True))
             omega = model.start()
             if searching:
-                omega = self._search(model, folds, X, targets, solver)
+                omega = self._search(model, criterion, X, targets, solver)
             self._refit(model, omega, whole, len(X), solver)
         return self
 
-    def _search(self, model, folds, X, targets, solver):
+    def _search(self, model, criterion, X, targets, solver):
         """The best end of a search from the start, and from ``n_restarts`` others."""
-        X, targets = X[folds.order], tuple(target[folds.order] for target in targets)
-        problem = _padded_problem(model, X, targets, folds.train, folds.test)
-        bounds = model.bounds(X, folds.weight)
+        X, targets = X[criterion.order], tuple(target[criterion.order] for target in targets)
+        problem = _padded_problem(model, X, targets, criterion.train, criterion.test)
+        bounds = model.bounds(X, criterion.weight)
         best, rejected, self.n_evaluations_, self.history_ = None, 0, 0, []
         for k in range(self.n_restarts + 1):
             if k and not model.has_lengthscale:
                 break  # every start would be the same
-            result = self._minimize(model, problem, bounds, solver, k)
+            result = self._minimize(model, criterion, problem, bounds, solver, k)
             self.n_evaluations_ += result.n_evaluations
             rejected += result.n_rejected
             if k == 0:
@@ -139,15 +144,19 @@ class KernelBilevelBase(BaseEstimator):
             warnings.warn(str(best.status), ConvergenceWarning, stacklevel=4)
         return best.omega
 
-    def _minimize(self, model, problem, bounds, solver, restart):
-        nonnegative = self._log_criterion and getattr(model.outer_loss.base, "nonnegative", False)
+    def _minimize(self, model, criterion, problem, bounds, solver, restart):
+        nonnegative = criterion.nonnegative
+        if nonnegative is None:
+            nonnegative = getattr(model.outer_loss.base, "nonnegative", False)
+        log = self._log_criterion and nonnegative
         checkpoint = self.checkpoint
         if checkpoint is not None and restart:
             checkpoint = f"{checkpoint}.{restart}"
         return minimize(
             problem, model.shorter(restart), bounds=bounds, throw=False, solver=solver,
+            method=criterion.method_for(problem.inner_data.size),
             max_time=self._time_left(),
-            optimizer=LBFGS(self.max_iter, tol=0.0, ftol=self.tol, log=nonnegative),
+            optimizer=LBFGS(self.max_iter, tol=0.0, ftol=self.tol, log=log),
             callback=self._record(model, restart), progress=self.verbose > 0,
             checkpoint=checkpoint,
         )

@@ -29,10 +29,10 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
     tol : float, default 5e-3
         The search stops when two steps running lower the criterion by at most this fraction of its
         value at the start.
-    lengthscale, ard, tune, cv, max_iter, max_time, n_restarts, solver, n_centers, random_state,
-    device, callback, checkpoint, error_score, verbose
-        As in KernelBilevelRegressor; ``cv`` stratifies, and "scale" in ``tune`` is also that of
-        the scores.
+    lengthscale, ard, tune, cv, criterion, max_iter, max_time, n_restarts, solver, n_centers,
+    random_state, device, callback, checkpoint, error_score, verbose
+        As in KernelBilevelRegressor; ``cv`` stratifies, the criteria are "cv" and, with
+        loss="squared", "loo", and "scale" in ``tune`` is also that of the scores.
     loss : {"logistic", "squared"}, default "logistic"
         The inner loss. "logistic" is the softmax likelihood for K > 2. "squared" regresses on
         ±1 codes: one factorisation per fold instead of a Newton iteration, so much the faster
@@ -61,7 +61,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
 
     def __init__(
         self, kernel="gaussian", *, loss="logistic", outer_loss=None, alpha=0.1,
-        lengthscale=None, ard=True, tune=None, cv=None, max_iter=100, tol=5e-3,
+        lengthscale=None, ard=True, tune=None, cv=None, criterion="cv", max_iter=100, tol=5e-3,
         max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
         device=None, callback=None, checkpoint=None, error_score=np.nan, verbose=0,
     ):
@@ -73,6 +73,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         self.ard = ard
         self.tune = tune
         self.cv = cv
+        self.criterion = criterion
         self.max_iter = max_iter
         self.tol = tol
         self.max_time = max_time

@@ -79,8 +79,13 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         Names of the parameters to tune: "alpha", "lengthscale", "scale" (mixture weights),
         "period", "exponent", "offset", "delta", "width", "centers" (their positions: worth it
         where few of them have to do); None tunes all but the centres, () none.
-    cv : None, int, splitter or iterable of splits
-        None means 5 folds.
+    cv : None, int, splitter, iterable of splits or "loo"
+        None means 5 folds; "loo" is criterion="loo".
+    criterion : {"cv", "loo", "gcv", "marginal_likelihood", "complexity"}
+        What is minimised: the outer loss over the folds of ``cv``; the outer loss of leaving one
+        sample out at a time, from one factorisation (as more than five folds are); or, for the
+        squared loss and without folds, kbo.criteria's GCV, MarginalLikelihood or
+        NystromComplexity (with solver="nystrom").
     max_iter : int, default 100
         Accepted steps of the outer optimiser.
     tol : float, default 5e-3
@@ -142,7 +147,7 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
 
     def __init__(
         self, kernel="matern52", *, loss="squared", outer_loss=None, quantile=0.5, alpha=0.01,
-        lengthscale=None, ard=True, tune=None, cv=None, max_iter=100, tol=5e-3,
+        lengthscale=None, ard=True, tune=None, cv=None, criterion="cv", max_iter=100, tol=5e-3,
         max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
         device=None, callback=None, checkpoint=None, error_score=np.nan, verbose=0,
     ):
@@ -155,6 +160,7 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         self.ard = ard
         self.tune = tune
         self.cv = cv
+        self.criterion = criterion
         self.max_iter = max_iter
         self.tol = tol
         self.max_time = max_time

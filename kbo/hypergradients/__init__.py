@@ -3,5 +3,6 @@
 from .base import Method
 from .finite_difference import FiniteDifference
 from .implicit import Implicit
+from .mean import Mean
 
-__all__ = ["FiniteDifference", "Implicit", "Method"]
+__all__ = ["FiniteDifference", "Implicit", "Mean", "Method"]

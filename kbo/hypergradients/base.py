@@ -88,3 +88,7 @@ class Method(eqx.Module):
     @abc.abstractmethod
     def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
         """The value and hypergradient at ω, in canonical form, from a warm start if given."""
+
+    def warm_start(self, solver, state):
+        """The array to store so that a resumed run starts as warm, or None."""
+        return solver.warm_start(state)

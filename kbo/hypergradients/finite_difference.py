@@ -10,7 +10,7 @@ from jax.flatten_util import ravel_pytree
 from ..function import Function
 from ..result import BilevelError, Hypergradient, Residuals, Status
 from .base import Method, data_dtype
-from .implicit import _outer, outer_value
+from .implicit import outer_and_slopes, outer_value
 
 
 class FiniteDifference(Method):
@@ -58,7 +58,7 @@ class FiniteDifference(Method):
         grad = [self.directional(problem, omega, unravel(jnp.asarray(e)), solver) for e in basis]
         solution = solver.solve(problem, omega, state)
         dtype = data_dtype(problem, omega)
-        value, _ = _outer(problem, omega, jnp.asarray(solution.h_outer, dtype))
+        value, _ = outer_and_slopes(problem, omega, jnp.asarray(solution.h_outer, dtype))
         finite = np.isfinite(float(value)) and np.isfinite(grad).all()
         return Hypergradient(
             value=float(value),

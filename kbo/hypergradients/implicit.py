@@ -18,7 +18,7 @@ from .streaming import streamed_reverse_pass
 
 
 @eqx.filter_jit
-def _outer(problem, omega, values):
+def outer_and_slopes(problem, omega, values):
     """L at given values h(x'_j), and ∂L/∂h(x'_j), (F, m, p)."""
     instance = problem.at(omega)
     value, slopes = jax.value_and_grad(instance.outer_value)(values)
@@ -46,7 +46,7 @@ def outer_value(problem, omega, solver):
     except SingularSystem:
         return np.inf, Status.SINGULAR
     h_outer = jnp.asarray(solution.h_outer, data_dtype(problem, omega))
-    return float(_outer(problem, omega, h_outer)[0]), solution.status
+    return float(outer_and_slopes(problem, omega, h_outer)[0]), solution.status
 
 
 class Implicit(Method):
@@ -66,7 +66,7 @@ class Implicit(Method):
         solution = solver.solve(problem, omega, state)
         shared = solution.shared
         h_outer = to_device(solution.h_outer)
-        _, slopes = _outer(problem, omega, h_outer)
+        _, slopes = outer_and_slopes(problem, omega, h_outer)
         adjoint = solution.adjoint(np.asarray(slopes, np.float64))
         frozen = Frozen(
             to_device(solution.coefficients), to_device(adjoint.frozen),

@@ -1,6 +1,13 @@
 """Kernel products in blocks, BLAS and LAPACK on the host, conjugate gradients."""
 
-from .blas import Arena, outer_product, product, symmetric_product
+from .blas import (
+    Arena,
+    add_normal,
+    fill_upper,
+    outer_product,
+    product,
+    symmetric_product,
+)
 from .cg import conjugate_gradients
 from .cholesky import JITTERS, Cholesky, SingularSystem
 from .kernel_products import (
@@ -8,6 +15,7 @@ from .kernel_products import (
     cross_gram,
     cross_gram_into,
     gram,
+    gram_pairing,
     matmul,
     symmetric_matmul,
     tiled_size,
@@ -15,7 +23,8 @@ from .kernel_products import (
 )
 
 __all__ = [
-    "JITTERS", "TILE", "Arena", "Cholesky", "SingularSystem", "conjugate_gradients", "cross_gram",
-    "cross_gram_into", "gram", "matmul", "outer_product", "product", "symmetric_matmul",
-    "symmetric_product", "tiled_size", "with_known_value",
+    "JITTERS", "TILE", "Arena", "Cholesky", "SingularSystem", "add_normal", "conjugate_gradients",
+    "cross_gram", "cross_gram_into", "fill_upper", "gram", "gram_pairing", "matmul",
+    "outer_product", "product", "symmetric_matmul", "symmetric_product", "tiled_size",
+    "with_known_value",
 ]

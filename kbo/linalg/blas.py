@@ -51,6 +51,23 @@ def outer_product(a: np.ndarray, out: np.ndarray) -> np.ndarray:
     return out
 
 
+def add_normal(total: np.ndarray, rows: np.ndarray, factor=1.0):
+    """total += factor·rowsᵀ rows, the lower triangle, in place; both C-ordered, rows (r, q)."""
+    if len(rows):
+        dsyrk(factor, rows.T, trans=0, lower=0, beta=1.0, c=total.T, overwrite_c=1)
+
+
+def fill_upper(lower: np.ndarray) -> np.ndarray:
+    """The symmetric matrix whose lower triangle is given, in the same memory."""
+    step = 128
+    for start in range(0, len(lower), step):
+        rows = slice(start, start + step)
+        lower[:start, rows] = lower[rows, :start].T
+        block = lower[rows, rows]
+        block[:] = np.tril(block) + np.tril(block, -1).T
+    return lower
+
+
 class Arena:
     """Large buffers that outlive one evaluation: fresh memory costs more than filling it."""
 

@@ -61,6 +61,10 @@ class Cholesky:
             raise SingularSystem(f"triangular solve failed with LAPACK code {info}")
         return solution
 
+    def log_determinant(self) -> float:
+        """log det matrix."""
+        return 2.0 * float(np.sum(np.log(self._factor.diagonal())))
+
     def smallest_eigenvalue(self, norm) -> float:
         """A lower estimate of matrix's, from its 1-norm and LAPACK's estimate of the condition."""
         reciprocal, _ = dpocon(self._factor, norm, uplo="U")

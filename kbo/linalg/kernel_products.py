@@ -92,6 +92,31 @@ def symmetric_matmul(kernel, x, coefficients, known=None):
     return out.reshape(-1, cs.shape[-1])[:n]
 
 
+def gram_pairing(kernel, x, cotangent, known=None):
+    """Σ_{i≥j} c_ij k(x_i, x_j) for the lower triangle of ``cotangent`` (tiled_size(n), …).
+
+    Each pair of blocks is evaluated once forwards and once in reverse; ``known`` as in
+    symmetric_matmul.
+    """
+    block = _block_size(x.shape[0])
+    blocks = _blocks(x, block)
+    rows, columns = map(jnp.asarray, np.tril_indices(len(blocks)))
+
+    @jax.checkpoint
+    def pair(args):
+        i, j, xi, xj = args
+        at = (i * block, j * block)
+        if known is None:
+            tile = kernel.matrix(xi, xj)
+        else:
+            tile = kernel.matrix_from(lax.dynamic_slice(known, at, (block, block)), xi, xj)
+        c = lax.dynamic_slice(cotangent, at, (block, block))
+        # What lies above the diagonal may be anything.
+        return jnp.sum(jnp.where((i != j) | jnp.tril(jnp.ones((block, block), bool)), c, 0) * tile)
+
+    return jnp.sum(lax.map(pair, (rows, columns, blocks[rows], blocks[columns])))
+
+
 def matmul(kernel, x, z, coefficients, known=None):
     """k(x, z) @ coefficients, (n, q), by blocks of rows.
 

@@ -40,13 +40,13 @@ class KernelSystem(FactoredSystem, RepresenterSystem):
         if out is None or out.shape != (side, side) or out.dtype != x.dtype:
             out = jnp.zeros((side, side), x.dtype)
         self.gram = workspace.gram = _gram((problem, omega), out)
-        self._lower = host(self.gram)
+        self.lower = host(self.gram)
         self._cross = None if shared else host(_cross_gram(problem, omega))
-        self.diagonal = self._lower.diagonal()[: self.size]
+        self.diagonal = self.lower.diagonal()[: self.size]
 
     def values(self, coefficients):
         flat = replicates_last(coefficients)
-        return replicates_first(linalg.symmetric_product(self._lower, flat), len(self.alpha))
+        return replicates_first(linalg.symmetric_product(self.lower, flat), len(self.alpha))
 
     def outer_values(self, coefficients, inner_values):
         if self._shared:
@@ -65,7 +65,7 @@ class KernelSystem(FactoredSystem, RepresenterSystem):
     def _factor(self, replicate, curvatures, probabilities):
         weights, alpha = self.weights[replicate], self.alpha[replicate]
         support = np.flatnonzero(weights > 0)
-        kernel = SubGram(self._lower, support, self._arena)
+        kernel = SubGram(self.lower, support, self._arena)
         if probabilities is None:
             return _KernelFactor(weighted_ridge(kernel, curvatures[support], alpha))
         return _KernelFactor(Simplex(kernel, weights[support], probabilities[support], alpha))

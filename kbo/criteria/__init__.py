@@ -1,0 +1,8 @@
+"""Criteria of a kernel ridge regression that one factorisation yields, for ``method=``."""
+
+from .complexity import NystromComplexity
+from .gcv import GCV
+from .leave_out import LeaveOut
+from .marginal_likelihood import MarginalLikelihood
+
+__all__ = ["GCV", "LeaveOut", "MarginalLikelihood", "NystromComplexity"]

@@ -1,0 +1,55 @@
+"""The mean of several bilevel problems that share ω."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from ..result import Hypergradient, Residuals, Status
+from .base import Method, settled
+from .implicit import Implicit
+
+
+class Mean(Method):
+    """L(ω) = (1/F) Σ_f L_f(ω) for F problems, for ``minimize(problems[0], ω, method=Mean(…))``.
+
+    Where replicates of one problem would not do, because points or targets differ: folds whose
+    preprocessing is fitted anew, tasks. The first problem is the one whose h is returned.
+
+    Parameters
+    ----------
+    problems : tuple of BilevelProblem
+    method : Method
+        For each of them.
+    """
+
+    problems: tuple
+    method: Method = Implicit()
+
+    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+        """See Method."""
+        states = state if isinstance(state, list) else [None] * len(self.problems)
+        parts = []
+        for one, own in zip(self.problems, states, strict=True):
+            with settled(one, omega, solver) as (at, omega_, fixed):
+                parts.append(self.method.evaluate(at, omega_, fixed, own))
+        mean = lambda *values: np.mean(np.stack(values), axis=0)  # noqa: E731
+        failed = [part.status for part in parts if not part.status.ok]
+        unusable = [status for status in failed if not status.usable]
+        return Hypergradient(
+            value=float(np.mean([part.value for part in parts])),
+            grad=jax.tree.map(mean, *[part.grad for part in parts]),
+            inner=parts[0].inner, adjoint=parts[0].adjoint,
+            residuals=Residuals(
+                max(part.residuals.inner for part in parts),
+                max(part.residuals.adjoint for part in parts),
+            ),
+            jitter=max(part.jitter for part in parts),
+            status=(unusable or failed or [Status.CONVERGED])[0],
+            state=[part.state for part in parts], solver=solver,
+            _bound=lambda: float(np.mean([part.error_bound for part in parts])),
+        )
+
+    def warm_start(self, solver, state):
+        """See Method: a resumed run starts cold, which changes the cost only."""
+        return None
