@@ -190,7 +190,7 @@ def test_error_bound_covers_inexact_solutions(space, loss, size, x64):
     """
     from kbo.hypergradients.base import canonical
     from kbo.hypergradients.bounds import error_bound
-    from kbo.hypergradients.implicit import _outer, _reverse_pass
+    from kbo.hypergradients.implicit import _reverse_pass, outer_and_slopes
     from kbo.spaces import Frozen
 
     problem, omega = helpers.everything_problem(space, loss)
@@ -200,7 +200,7 @@ def test_error_bound_covers_inexact_solutions(space, loss, size, x64):
     for seed in range(10):
         rng = np.random.default_rng(seed)
         solution = kbo.solvers.Exact().solve(p, w)
-        _, slopes = _outer(p, w, jnp.asarray(solution.h_outer))
+        _, slopes = outer_and_slopes(p, w, jnp.asarray(solution.h_outer))
         adjoint = solution.adjoint(np.asarray(slopes))
         noise = lambda a: a + size * np.abs(a).max() * rng.normal(size=a.shape)
         h = noise(solution.coefficients)

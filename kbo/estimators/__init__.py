@@ -2,5 +2,6 @@
 
 from .classifier import KernelBilevelClassifier
 from .regressor import KernelBilevelRegressor
+from .search import HypergradientSearchCV
 
-__all__ = ["KernelBilevelClassifier", "KernelBilevelRegressor"]
+__all__ = ["HypergradientSearchCV", "KernelBilevelClassifier", "KernelBilevelRegressor"]

@@ -10,18 +10,20 @@ from __future__ import annotations
 import abc
 from typing import Any, ClassVar, NamedTuple
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
-from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.svm import SVC, SVR
 
-from .. import kernels, losses
+from .. import losses
 from ..problem import BilevelProblem, Sample
-from ..spaces import RKHS, FeatureSpace
-from ._param_space import Values
+from ._parts import (
+    SKLEARN_KERNELS,
+    USES,
+    FixedSpace,
+    KernelOf,
+    RidgeOf,
+    Shifted,
+    SmoothHinge,
+    SmoothInsensitive,
+)
 
 INTERCEPT = 30.0  # an intercept is a feature of this size: its penalty is 1/900 of the others'
 
@@ -32,113 +34,6 @@ class Part(NamedTuple):
     X: Any
     y: np.ndarray
     weights: np.ndarray
-
-
-class Shifted(losses.Loss):
-    """ℓ(ω, offset + scale·v, t)."""
-
-    loss: Any
-    offset: Any
-    scale: Any = 1.0
-
-    def __call__(self, omega, prediction, target):
-        return self.loss(omega, self.offset + self.scale * prediction, target)
-
-    @property
-    def nonnegative(self):
-        """As the loss itself."""
-        return getattr(self.loss, "nonnegative", False)
-
-
-class SmoothHinge(losses.Loss):
-    """ℓ = s·log(1 + exp((1 − t·v)/s)): the hinge loss, smoothed over a width s."""
-
-    nonnegative = True
-    width: Any = 0.1
-
-    def __call__(self, omega, prediction, target):
-        return jnp.sum(self.width * jax.nn.softplus((1 - target * prediction) / self.width))
-
-
-class SmoothInsensitive(losses.Loss):
-    """ℓ = max(|v − t| − ε, 0) with both kinks smoothed over a width s; ε = values(ω)["epsilon"]."""
-
-    nonnegative = True
-    values: Values
-    width: Any
-
-    def __call__(self, omega, prediction, target):
-        epsilon, width = self.values(omega)["epsilon"], self.width
-        u = prediction - target
-        sides = jax.nn.softplus((u - epsilon) / width) + jax.nn.softplus((-u - epsilon) / width)
-        return jnp.sum(width * sides)
-
-
-class KernelOf(eqx.Module):
-    """ω ↦ the RKHS of scikit-learn's kernel of this name, plus a constant for an intercept."""
-
-    values: Values
-    name: str = eqx.field(static=True)
-    degree: int = eqx.field(static=True, default=3)
-    constant: Any = None
-
-    def __call__(self, omega):
-        v = self.values(omega)
-        kernel = SKLEARN_KERNELS[self.name](v, self.degree)
-        if self.constant is not None:
-            kernel = kernel + kernels.Linear(lengthscale=jnp.inf, offset=self.constant)
-        return RKHS(kernel)
-
-
-class SigmoidKernel(kernels.Kernel):
-    """k(x, z) = tanh(γ x·z + c₀): not positive definite for every γ and c₀."""
-
-    gamma: Any
-    coef0: Any
-
-    def evaluate(self, x, z):
-        return jnp.tanh(self.gamma * (x @ z) + self.coef0)
-
-
-SKLEARN_KERNELS = {
-    "linear": lambda v, degree: kernels.Linear(),
-    "rbf": lambda v, degree: kernels.Gaussian(1 / jnp.sqrt(2 * v["gamma"])),
-    "laplacian": lambda v, degree: kernels.Laplacian(1 / v["gamma"]),
-    "poly": lambda v, degree: kernels.Polynomial(degree, 1 / jnp.sqrt(v["gamma"]), v["coef0"]),
-    "sigmoid": lambda v, degree: SigmoidKernel(v["gamma"], v["coef0"]),
-}
-USES = {"linear": (), "rbf": ("gamma",), "laplacian": ("gamma",), "poly": ("gamma", "coef0"),
-        "sigmoid": ("gamma", "coef0")}
-
-
-class FixedSpace(eqx.Module):
-    """ω ↦ linear functions of the points and, where ``constant`` is not zero, of a constant."""
-
-    constant: Any
-
-    def __call__(self, omega):
-        return FeatureSpace(LinearFeatures(self.constant))
-
-
-class LinearFeatures(eqx.Module):
-    """x ↦ (x, constant)."""
-
-    constant: Any
-
-    def __call__(self, x):
-        return jnp.concatenate([x, jnp.reshape(self.constant, (1,))])
-
-
-class RidgeOf(eqx.Module):
-    """ω ↦ alpha/Σw, or 1/(C Σw)."""
-
-    values: Values
-    name: str = eqx.field(static=True)
-    total: Any
-
-    def __call__(self, omega):
-        value = self.values(omega)[self.name]
-        return (1 / value if self.name == "C" else value) / self.total
 
 
 class Adapter(abc.ABC):
@@ -179,13 +74,15 @@ class Adapter(abc.ABC):
         return losses.Squared()
 
 
-def _samples(train, test):
+def samples(train, test):
+    """The inner and the outer Sample, at one set of points where they are one."""
     inner = Sample(train.X, train.y, train.weights)
     x = inner.x if test.X is train.X else test.X
     return inner, Sample(x, test.y, test.weights)
 
 
-def _n_outputs(y):
+def n_outputs(y):
+    """p of BilevelProblem for targets (n,) or (n, p)."""
     return None if y.ndim == 1 else y.shape[1]
 
 
@@ -221,11 +118,11 @@ class OfKernelRidge(Adapter):
 
     def problem(self, values, train, test, outer_loss):
         """See Adapter."""
-        inner, outer = _samples(train, test)
+        inner, outer = samples(train, test)
         ridge = RidgeOf(values, "alpha", train.weights.sum(1))
         space = KernelOf(values, *self.kernel)
         return BilevelProblem(
-            losses.Squared(), outer_loss, inner, outer, space, ridge, n_outputs=_n_outputs(train.y)
+            losses.Squared(), outer_loss, inner, outer, space, ridge, n_outputs=n_outputs(train.y)
         )
 
 
@@ -248,11 +145,11 @@ class OfRidge(Adapter):
             train = train._replace(X=train.X - x, y=train.y - y)
             test = test._replace(X=test.X - x)
             outer_loss = Shifted(outer_loss, y)
-        inner, outer = _samples(train, test)
+        inner, outer = samples(train, test)
         ridge = RidgeOf(values, "alpha", train.weights.sum(1))
         return BilevelProblem(
             losses.Squared(), outer_loss, inner, outer, FixedSpace(0.0), ridge,
-            n_outputs=_n_outputs(train.y),
+            n_outputs=n_outputs(train.y),
         )
 
 
@@ -295,7 +192,7 @@ class OfLogisticRegression(Classifier):
         shift = np.average(train.X, axis=0, weights=train.weights.sum(0)) if self.constant else 0.0
         X = train.X - shift  # an intercept takes it up
         test = test._replace(X=X if test.X is train.X else test.X - shift)
-        inner, outer = _samples(train._replace(X=X), test)
+        inner, outer = samples(train._replace(X=X), test)
         K = len(self.classes)
         return BilevelProblem(
             self.outer_loss(), outer_loss, inner, outer, FixedSpace(self.constant),
@@ -319,7 +216,7 @@ class OfSVC(Classifier):
 
     def problem(self, values, train, test, outer_loss):
         """See Adapter."""
-        inner, outer = _samples(train, test)
+        inner, outer = samples(train, test)
         space = KernelOf(values, *self.kernel, constant=INTERCEPT**2)
         ridge = RidgeOf(values, "C", train.weights.sum(1))
         return BilevelProblem(SmoothHinge(), outer_loss, inner, outer, space, ridge)
@@ -337,7 +234,7 @@ class OfSVR(Adapter):
 
     def problem(self, values, train, test, outer_loss):
         """See Adapter."""
-        inner, outer = _samples(train._replace(y=train.y - self.offset), test)
+        inner, outer = samples(train._replace(y=train.y - self.offset), test)
         loss = SmoothInsensitive(values, 0.05 * self.spread)
         constant = (INTERCEPT * self.spread) ** 2
         return BilevelProblem(
@@ -347,7 +244,3 @@ class OfSVR(Adapter):
         )
 
 
-ADAPTERS: dict[type, type[Adapter]] = {
-    KernelRidge: OfKernelRidge, Ridge: OfRidge, LogisticRegression: OfLogisticRegression,
-    SVC: OfSVC, SVR: OfSVR,
-}

@@ -61,13 +61,18 @@ def start_kernel(kernel, lengthscale, ard, X, weight) -> kernels.Kernel:
         scale = np.broadcast_to(given, np.shape(scale))
         if not (np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError(f"lengthscale={lengthscale!r} must be positive and finite")
-    parts = [KERNELS[name](lengthscale=np.array(scale)) for name in names]
+    return mixture(names, np.array(scale))
+
+
+def mixture(names, lengthscale) -> kernels.Kernel:
+    """The kernels of these names, of one lengthscale and in equal parts."""
+    parts = [KERNELS[name](lengthscale=lengthscale) for name in names]
     if len(parts) == 1:
         return parts[0]
-    mixture = parts[0] * (1.0 / len(parts))
+    mixed = parts[0] * (1.0 / len(parts))
     for part in parts[1:]:
-        mixture = mixture + part * (1.0 / len(parts))
-    return mixture
+        mixed = mixed + part * (1.0 / len(parts))
+    return mixed
 
 
 def tuned_names(tune):

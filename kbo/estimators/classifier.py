@@ -13,6 +13,30 @@ from ._base import KernelBilevelBase
 from ._validation import as_loss, check_weights
 
 LOSSES = ("logistic", "squared")
+SQUARED_SCALE = 2.0  # of least squares scores, before it is tuned
+
+
+def likelihood_parts(loss, index, K, weight):
+    """The inner loss, its targets, those of the likelihood, and the best constant scores.
+
+    Parameters
+    ----------
+    loss : {"logistic", "squared"}
+    index : ndarray (n,) of int
+        The class of each sample, 0…K−1.
+    K : int
+    weight : ndarray (n,)
+    """
+    present = np.bincount(index, weights=weight, minlength=K)
+    prior = np.maximum(present, 1e-3 * weight.sum()) / weight.sum()
+    signs = 2.0 * index - 1.0
+    labels = signs if K == 2 else index
+    if loss == "squared":
+        codes = signs if K == 2 else 2.0 * np.eye(K)[index] - 1.0
+        return losses.Squared(), codes, labels, np.asarray(np.average(codes, 0, weight))
+    if K == 2:
+        return losses.Logistic(), labels, labels, np.log(prior[1] / prior[0])
+    return losses.Multinomial(), labels, labels, np.log(prior) - np.log(prior).mean()
 
 
 class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
@@ -117,24 +141,15 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
             )
         if self.loss not in LOSSES:
             raise ValueError(f"loss={self.loss!r} must be one of {LOSSES}")
-        prior = np.maximum(present, 1e-3 * weight.sum()) / weight.sum()
-        binary = K == 2
-        signs = 2.0 * index - 1.0
-        codes = signs if binary else 2.0 * np.eye(K)[index] - 1.0
-        labels = signs if binary else index
-        likelihood = losses.Logistic() if binary else losses.Multinomial()
-        if self.loss == "logistic":
-            inner, inner_target = likelihood, labels
-            offset = np.log(prior[1] / prior[0]) if binary else np.log(prior) - np.log(prior).mean()
-        else:
-            inner, inner_target = losses.Squared(), codes
-            offset = np.asarray(np.average(codes, axis=0, weights=weight))
-            likelihood = losses.Scaled(likelihood, scale=2.0)
+        inner, inner_target, labels, offset = likelihood_parts(self.loss, index, K, weight)
+        likelihood = losses.Logistic() if K == 2 else losses.Multinomial()
+        if self.loss == "squared":
+            likelihood = losses.Scaled(likelihood, scale=SQUARED_SCALE)
         outer = likelihood
         if self.outer_loss is not None:
             outer = as_loss(self.outer_loss, {}, "outer_loss")
         return self._fit(
-            X, (inner_target, labels), offset, None if binary else K, inner, outer, weight,
+            X, (inner_target, labels), offset, None if K == 2 else K, inner, outer, weight,
             labels=index, classifier=True, calibrate=self.outer_loss is None,
         )
 

@@ -45,6 +45,38 @@ def _weighted_quantile(y, weight, quantile):
     return np.array(out).reshape(y.shape[1:])
 
 
+def start_loss(argument, value, quantile, y, weight):
+    """A loss as it is, or a named one in the units of y.
+
+    Raises
+    ------
+    ValueError
+        For an unknown loss, or a quantile outside (0, 1).
+    """
+    loss = as_loss(value, LOSSES, argument)
+    if not isinstance(value, str):
+        return loss
+    mean = np.average(y, axis=0, weights=weight)
+    spread = float(np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weight).mean())) or 1.0
+    if value == "huber":
+        return losses.Huber(delta=spread)
+    if value == "quantile":
+        if not 0 < quantile < 1:
+            raise ValueError(f"quantile={quantile!r} must lie strictly between 0 and 1")
+        return losses.SmoothQuantile(quantile=float(quantile), width=0.1 * spread)
+    return loss
+
+
+def best_constant(loss, y, weight):
+    """The best constant prediction, or nearly so: h models what is left."""
+    if isinstance(loss, losses.Huber):
+        return _weighted_quantile(y, weight, 0.5)
+    if isinstance(loss, losses.SmoothQuantile):
+        return _weighted_quantile(y, weight, loss.quantile)
+    mean = np.asarray(np.average(y, axis=0, weights=weight))
+    return np.log(np.maximum(mean, 1e-8)) if isinstance(loss, losses.Poisson) else mean
+
+
 class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase):
     """Kernel regression whose hyperparameters are tuned by hypergradient inside ``fit``.
 
@@ -192,9 +224,9 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         y = y.astype(np.float64)
         weight = check_weights(sample_weight, X)
-        inner = self._start_loss("loss", self.loss, y, weight)
+        inner = start_loss("loss", self.loss, self.quantile, y, weight)
         chosen = self.loss if self.outer_loss is None else self.outer_loss
-        outer = self._start_loss("outer_loss", chosen, y, weight)
+        outer = start_loss("outer_loss", chosen, self.quantile, y, weight)
         self._log_link = isinstance(inner, losses.Poisson)
         if self._log_link and (y < 0).any():
             raise ValueError("loss='poisson' needs targets that are not negative")
@@ -204,35 +236,11 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
             )
         if self._log_link and not isinstance(outer, losses.Poisson):
             outer = OfTheMean(outer)
-        offset = self._offset(inner, y, weight)
+        offset = best_constant(inner, y, weight)
         n_outputs = None if y.ndim == 1 else y.shape[1]
         return self._fit(
             X, (y, y), offset, n_outputs, inner, outer, weight, labels=y, classifier=False
         )
-
-    def _start_loss(self, argument, value, y, weight):
-        """A loss as it is, or a named one in the units of y."""
-        loss = as_loss(value, LOSSES, argument)
-        if not isinstance(value, str):
-            return loss
-        mean = np.average(y, axis=0, weights=weight)
-        spread = float(np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weight).mean())) or 1.0
-        if value == "huber":
-            return losses.Huber(delta=spread)
-        if value == "quantile":
-            if not 0 < self.quantile < 1:
-                raise ValueError(f"quantile={self.quantile!r} must lie strictly between 0 and 1")
-            return losses.SmoothQuantile(quantile=float(self.quantile), width=0.1 * spread)
-        return loss
-
-    def _offset(self, loss, y, weight):
-        """The best constant prediction, or nearly so: h models what is left."""
-        if isinstance(loss, losses.Huber):
-            return _weighted_quantile(y, weight, 0.5)
-        if isinstance(loss, losses.SmoothQuantile):
-            return _weighted_quantile(y, weight, loss.quantile)
-        mean = np.asarray(np.average(y, axis=0, weights=weight))
-        return np.log(np.maximum(mean, 1e-8)) if self._log_link else mean
 
     def predict(self, X):
         """c + h(x), (k,) or (k, p); its exponential for the Poisson loss."""

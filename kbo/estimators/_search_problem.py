@@ -1,0 +1,186 @@
+"""A search over an estimator's parameters as bilevel problems: one for all folds, or one each."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import clone, is_classifier
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import Pipeline
+from sklearn.svm import SVC, SVR
+from sklearn.utils import _safe_indexing, check_array
+
+from .. import losses
+from ..hypergradients import Implicit, Mean
+from ..problem import BilevelProblem
+from ._adapters import OfKernelRidge, OfLogisticRegression, OfRidge, OfSVC, OfSVR, Part
+from ._adapters_gp import OfGaussianProcess
+from ._adapters_kbo import OfKboClassifier, OfKboRegressor
+from ._folds import bucket, pad
+from ._param_space import Dimension, Values, read_dimension
+from ._validation import as_loss
+from .classifier import KernelBilevelClassifier
+from .regressor import KernelBilevelRegressor
+
+ADAPTERS = {
+    KernelRidge: OfKernelRidge, Ridge: OfRidge, LogisticRegression: OfLogisticRegression,
+    SVC: OfSVC, SVR: OfSVR, GaussianProcessRegressor: OfGaussianProcess,
+    KernelBilevelRegressor: OfKboRegressor, KernelBilevelClassifier: OfKboClassifier,
+}
+OUTER_LOSSES = {
+    "squared": losses.Squared, "huber": losses.Huber, "logistic": losses.Logistic,
+    "multinomial": losses.Multinomial,
+}
+
+
+class SearchProblem(NamedTuple):
+    """What ``minimize`` is given.
+
+    Attributes
+    ----------
+    problem : BilevelProblem
+    method : Method
+    dimensions : list of Dimension
+    nonnegative : bool
+        Whether the criterion is never below zero.
+    prefix : str
+        Of the parameters' names in a Pipeline.
+    """
+
+    problem: BilevelProblem
+    method: Any
+    dimensions: list[Dimension]
+    nonnegative: bool
+    prefix: str
+
+    def start(self, random=None):
+        """ω₀ from the estimator's own values, or drawn from the whole space."""
+        if random is None:
+            return {d.name: np.asarray(d.coordinate(d.start)) for d in self.dimensions}
+        return {d.name: np.asarray(d.draw(random)) for d in self.dimensions}
+
+    def bounds(self):
+        """The ranges."""
+        filled = lambda d, end: np.full(d.start.shape, float(d.coordinate(end)))  # noqa: E731
+        lower = {d.name: filled(d, d.low) for d in self.dimensions}
+        return lower, {d.name: filled(d, d.high) for d in self.dimensions}
+
+    def parameters(self, omega):
+        """The estimator's parameters at ω."""
+        return {self.prefix + d.name: d.value(omega[d.name]) for d in self.dimensions}
+
+
+def search_problem(estimator, param_space, X, y, splits, weight, outer_loss) -> SearchProblem:
+    """The mean over the splits of the outer loss, as a function of the parameters searched.
+
+    Parameters
+    ----------
+    estimator : estimator or Pipeline
+    param_space : dict
+    X, y : array-like
+    splits : list of (train, test)
+    weight : ndarray (n,)
+    outer_loss : None, str or callable
+
+    Raises
+    ------
+    ValueError
+        For an estimator, parameter, range or loss that is not supported; it names those that are.
+    """
+    steps, final, prefix = _final_step(estimator)
+    if type(final) not in ADAPTERS:
+        known = sorted(kind.__name__ for kind in ADAPTERS)
+        raise ValueError(
+            f"estimator={type(final).__name__} is not differentiable here: use one of {known}, or "
+            "a Pipeline that ends in one"
+        )
+    if not is_classifier(final):
+        y = np.asarray(y, float)
+    whole = X if steps is None else clone(steps).fit_transform(X, y)
+    adapter = ADAPTERS[type(final)](final, _points(whole), y)
+    dimensions = _dimensions(param_space, prefix, adapter.defaults)
+    values = Values.of(dimensions, adapter.defaults)
+    chosen = adapter.outer_loss() if outer_loss is None else as_loss(
+        outer_loss, OUTER_LOSSES, "outer_loss"
+    )
+    y = adapter.encode(y)
+    if steps is None and adapter.shares_points:
+        problem, method = _one_problem(adapter, values, _points(X), y, splits, weight, chosen)
+    else:
+        problem, method = _one_each(steps, adapter, values, X, y, splits, weight, chosen)
+    nonnegative = getattr(chosen, "nonnegative", False)
+    return SearchProblem(problem, method, dimensions, nonnegative, prefix)
+
+
+def _final_step(estimator):
+    """(the steps before it or None, the last step, the prefix of its parameters)."""
+    if not isinstance(estimator, Pipeline):
+        return None, estimator, ""
+    name, final = estimator.steps[-1]
+    before = estimator[:-1] if len(estimator.steps) > 1 else None
+    return before, final, f"{name}__"
+
+
+def _dimensions(param_space, prefix, defaults):
+    known = sorted(prefix + name for name in defaults)
+    if not param_space:
+        raise ValueError(f"param_space is empty: give ranges for some of {known}")
+    unknown = sorted(set(param_space) - set(known))
+    if unknown:
+        raise ValueError(
+            f"param_space has {unknown}, which no gradient reaches: it may have {known}"
+        )
+    return [
+        read_dimension(name, given, defaults[name.removeprefix(prefix)])._replace(
+            name=name.removeprefix(prefix)
+        )
+        for name, given in param_space.items()
+    ]
+
+
+def _points(X):
+    return check_array(X, dtype=np.float64)
+
+
+def _one_problem(adapter, values, X, y, splits, weight, outer_loss):
+    """Folds as replicates, the samples ordered by the fold that tests them."""
+    n = len(X)
+    train, test = np.zeros((len(splits), n)), np.zeros((len(splits), n))
+    for f, (train_rows, test_rows) in enumerate(splits):
+        np.add.at(train[f], train_rows, weight[train_rows])
+        np.add.at(test[f], test_rows, weight[test_rows])
+    order = np.argsort(test.astype(bool).argmax(0), kind="stable")
+    extra = ((0, 0), (0, bucket(n) - n))
+    points, targets = pad(X[order], bucket(n)), pad(y[order], bucket(n))
+    weights = [np.pad(side[:, order], extra) for side in (train, _shares(test))]
+    parts = [Part(points, targets, side) for side in weights]
+    return adapter.problem(values, *parts, outer_loss), Implicit()
+
+
+def _one_each(steps, adapter, values, X, y, splits, weight, outer_loss):
+    """A problem for each split, whatever comes before fitted to its training set."""
+    problems = []
+    for train, test in splits:
+        points = _safe_indexing(X, train), _safe_indexing(X, test)
+        if steps is not None:
+            fitted = clone(steps)
+            points = fitted.fit_transform(points[0], y[train]), fitted.transform(points[1])
+        parts = []
+        for rows, x in zip((train, test), points, strict=True):
+            size = bucket(len(rows))
+            weights = np.pad(weight[rows], (0, size - len(rows)))[None]
+            parts.append(Part(pad(_points(x), size), pad(y[rows], size), weights))
+        parts[1] = parts[1]._replace(weights=_shares(parts[1].weights))
+        problems.append(adapter.problem(values, *parts, outer_loss))
+    return problems[0], Mean(tuple(problems))
+
+
+def _shares(weights):
+    """Weights that sum to one in each fold."""
+    total = weights.sum(1, keepdims=True)
+    if not (total > 0).all():
+        raise ValueError("a split has no test sample of positive weight")
+    return weights / total

@@ -1,0 +1,220 @@
+"""GridSearchCV's place taken by a search along hypergradients."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import check_cv
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+from sklearn.utils.validation import _num_samples
+
+from ..minimize import minimize
+from ..optimizers import LBFGS
+from ..result import Status
+from ._search_problem import search_problem
+from ._validation import check_weights, computing
+
+COLUMNS = ("outer_iter", "restart", "outer_loss", "grad_norm", "inner_residual")
+
+
+class HypergradientSearchCV(BaseSearchCV):
+    """Search an estimator's continuous parameters by the gradient of its cross-validated loss.
+
+        L(θ) = mean_f mean_{j∈test_f} ℓ_out(h_{θ,f}(x_j), y_j),   minimised over θ by L-BFGS
+
+    In the place of GridSearchCV. Each iterate of the search is then fitted and scored like a
+    grid's point, with ``scoring`` and on the same splits; the best one is refitted. It searches
+    scikit-learn's KernelRidge (alpha, gamma, coef0), Ridge (alpha), LogisticRegression (C, l2
+    penalty), SVC for two classes and SVR (C, epsilon, gamma, coef0; losses smoothed),
+    GaussianProcessRegressor with ``optimizer=None`` (alpha, kernel hyperparameters, for its mean),
+    kbo's estimators with ``tune=()`` (alpha, lengthscale), and a Pipeline that ends in one of them,
+    what comes before fitted anew to each training set.
+
+    Parameters
+    ----------
+    estimator : estimator
+    param_space : dict of str to list, pair (low, high) or scipy.stats distribution
+        The range of each parameter; of a list, from its least to its greatest number. Positive
+        ranges are searched in logs. The search starts from the estimator's own values, or where
+        the range comes nearest to them.
+    scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
+        As in GridSearchCV; ``verbose=1`` also shows the progress of the search.
+    outer_loss : None, {"squared", "huber", "logistic", "multinomial"}, Loss or callable
+        ℓ_out(omega, prediction, target). None is the squared loss for regression, and for
+        classification the likelihood of scores, with target ±1 for two classes, 0…K−1 for more.
+    max_iter : int, default 50
+        Accepted steps of each search.
+    tol : float, default 1e-4
+        A search stops when two steps running lower the criterion by at most this fraction.
+    n_restarts : int, default 0
+        Further searches from points drawn from the whole space (with ``random_state``).
+    random_state : None, int or RandomState
+    callback : callable or None
+        Called with a dict (restart, outer_iter, outer_loss, grad_norm, seconds, params) for the
+        start and each step; a true result stops the search.
+
+    Attributes
+    ----------
+    cv_results_ : dict
+        As GridSearchCV's, one row for each iterate, the start first, and with the columns
+        outer_iter, restart, outer_loss, grad_norm, inner_residual.
+    best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_, refit_time_,
+    multimetric_, classes_, n_features_in_, feature_names_in_
+        As GridSearchCV's.
+    n_iter_, n_evaluations_ : int
+        Rows of the search that went furthest down, and hypergradients computed in all.
+    search_time_ : float
+        Seconds that the search took, without the fits for ``cv_results_``.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from sklearn.kernel_ridge import KernelRidge
+    >>> from kbo import HypergradientSearchCV
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> space = {"alpha": (1e-4, 1e2), "gamma": (1e-3, 1e3)}
+    >>> search = HypergradientSearchCV(KernelRidge(kernel="rbf"), space).fit(X, y - y.mean())
+    >>> bool(search.best_score_ > 0.45)
+    True
+    """
+
+    _parameter_constraints: dict = {  # noqa: RUF012
+        **BaseSearchCV._parameter_constraints,
+        "param_space": [dict],
+        "outer_loss": [None, str, callable],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "n_restarts": [Interval(Integral, 0, None, closed="left")],
+        "random_state": ["random_state"],
+        "callback": [None, callable],
+    }
+
+    def __init__(
+        self, estimator, param_space, *, scoring=None, n_jobs=None, refit=True, cv=None,
+        verbose=0, pre_dispatch="2*n_jobs", error_score=np.nan, return_train_score=False,
+        outer_loss=None, max_iter=50, tol=1e-4, n_restarts=0, random_state=None, callback=None,
+    ):
+        super().__init__(
+            estimator=estimator, scoring=scoring, n_jobs=n_jobs, refit=refit, cv=cv,
+            verbose=verbose, pre_dispatch=pre_dispatch, error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.param_space = param_space
+        self.outer_loss = outer_loss
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_restarts = n_restarts
+        self.random_state = random_state
+        self.callback = callback
+
+    def fit(self, X, y=None, **params):
+        """Search, score every iterate, and refit the best.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        y : array-like (n,) or (n, p)
+        **params : dict
+            For the estimator's fit, the scorer and the splitter, as GridSearchCV takes them;
+            ``sample_weight`` enters the search too.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For an estimator, parameter or range that cannot be searched by gradient.
+        """
+        self._data = X, y, params
+        try:
+            return super().fit(X, y, **params)
+        finally:
+            del self._data
+
+    def _run_search(self, evaluate_candidates, callback_ctx=None):
+        X, y, params = self._data
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None"
+            )
+        if hasattr(y, "toarray") or hasattr(X, "toarray"):
+            raise TypeError("sparse X or y is not supported: give dense arrays (X.toarray())")
+        routed = self._get_routed_params_for_fit(params)
+        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        splits = list(splitter.split(X, y, **routed.splitter.split))
+        weight = np.ones(_num_samples(X))
+        for name, value in routed.estimator.fit.items():
+            if name.split("__")[-1] == "sample_weight" and value is not None:
+                weight = check_weights(value, np.empty((len(weight), 1)))
+        started = time.perf_counter()
+        with computing(None):
+            search = search_problem(
+                self.estimator, self.param_space, X, np.asarray(y), splits, weight, self.outer_loss
+            )
+            rows = self._trace(search)
+        self.search_time_ = time.perf_counter() - started
+        more = {name: [row[name] for row in rows] for name in COLUMNS}
+        candidates = [row["params"] for row in rows]
+        evaluate = lambda **context: evaluate_candidates(  # noqa: E731
+            candidates, cv=check_cv(splits), more_results=more, **context
+        )
+        if callback_ctx is None:  # scikit-learn before 1.9, or 1.9 without callbacks
+            evaluate()
+            return
+        scoring = callback_ctx.subcontext(
+            task_name="search", max_subtasks=len(rows) * len(splits), sequential_subtasks=False
+        ).call_on_fit_task_begin(estimator=self)
+        evaluate(callback_ctx=scoring)
+        scoring.call_on_fit_task_end(estimator=self)
+
+    def _trace(self, search):
+        """The iterates of every search, each a dict."""
+        rows, best, self.n_evaluations_, self.n_iter_ = [], np.inf, 0, 0
+        random = check_random_state(self.random_state)
+        for restart in range(self.n_restarts + 1):
+            record = self._recorder(search, restart, rows)
+            result = minimize(
+                search.problem, search.start(random if restart else None), method=search.method,
+                bounds=search.bounds(), throw=False, progress=self.verbose > 0, callback=record,
+                optimizer=LBFGS(self.max_iter, tol=0.0, ftol=self.tol, log=search.nonnegative),
+            )
+            self.n_evaluations_ += result.n_evaluations
+            self._judge(result, restart)
+            if result.value < best:
+                best, self.n_iter_ = result.value, max(1, result.n_steps)
+            if result.status is Status.STOPPED:
+                break
+        if not rows:
+            raise ValueError(
+                "no start has a finite criterion: set the estimator's parameters to values that "
+                f"can be fitted, or narrow param_space ({result.status})"
+            )
+        return rows
+
+    def _judge(self, result, restart):
+        failed = result.n_rejected or not result.status.usable
+        if failed and self.error_score == "raise":
+            raise ValueError(f"the search failed: {result.failure or result.status}")
+        if not result.status.ok and result.status is not Status.STOPPED:
+            warnings.warn(f"search {restart}: {result.status}", ConvergenceWarning, stacklevel=4)
+
+    def _recorder(self, search, restart, rows):
+        def record(step):
+            row = {
+                "restart": restart, "outer_iter": step.step, "outer_loss": step.value,
+                "grad_norm": step.grad_norm, "inner_residual": step.residuals.inner,
+                "seconds": step.seconds, "params": search.parameters(step.omega),
+            }
+            rows.append(row)
+            return self.callback is not None and bool(self.callback(dict(row)))
+
+        return record
