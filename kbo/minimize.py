@@ -156,7 +156,8 @@ def _conclude(run, status, omega0, throw):
         )
     point, value, grad = run.best
     omega = run.unravel(jnp.asarray(point, run.flat.dtype))
-    solution = run.solver.solve(run.problem, omega, run.state)
+    state = run.method.solution_state(run.state)
+    solution = run.solver.solve(run.problem, omega, state)
     if status is Status.CONVERGED and not solution.status.ok:
         status = solution.status
     dtype = data_dtype(run.problem, omega)

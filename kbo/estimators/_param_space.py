@@ -66,7 +66,7 @@ def read_dimension(name, given, start) -> Dimension:
             values = np.asarray(given, float)
         except (TypeError, ValueError):
             values = np.empty(0)
-        if isinstance(given, tuple) and len(given) != 2:
+        if isinstance(given, tuple) and (len(given) != 2 or not values[0] < values[-1]):
             values = np.empty(0)
         ends = np.array([values.min(), values.max()]) if values.ndim == 1 and values.size else None
     else:

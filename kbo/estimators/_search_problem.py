@@ -107,8 +107,9 @@ def search_problem(estimator, param_space, X, y, splits, weight, outer_loss) -> 
         outer_loss, OUTER_LOSSES, "outer_loss"
     )
     y = adapter.encode(y)
+    X = _points(X) if steps is None else X
     if steps is None and adapter.shares_points:
-        problem, method = _one_problem(adapter, values, _points(X), y, splits, weight, chosen)
+        problem, method = _one_problem(adapter, values, X, y, splits, weight, chosen)
     else:
         problem, method = _one_each(steps, adapter, values, X, y, splits, weight, chosen)
     nonnegative = getattr(chosen, "nonnegative", False)

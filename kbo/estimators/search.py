@@ -114,6 +114,11 @@ class HypergradientSearchCV(BaseSearchCV):
         self.random_state = random_state
         self.callback = callback
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        return tags
+
     def fit(self, X, y=None, **params):
         """Search, score every iterate, and refit the best.
 

@@ -92,3 +92,7 @@ class Method(eqx.Module):
     def warm_start(self, solver, state):
         """The array to store so that a resumed run starts as warm, or None."""
         return solver.warm_start(state)
+
+    def solution_state(self, state):
+        """The part of a state that the problem's own solution can start from."""
+        return state

@@ -53,3 +53,7 @@ class Mean(Method):
     def warm_start(self, solver, state):
         """See Method: a resumed run starts cold, which changes the cost only."""
         return None
+
+    def solution_state(self, state):
+        """See Method."""
+        return state[0] if isinstance(state, list) else None
