@@ -4,7 +4,13 @@ from . import _threads as _threads  # before numpy and scipy
 from . import criteria, hypergradients, kernels, losses, optimizers, solvers, spaces
 from ._version import __version__
 from .check import check_hypergradient
-from .estimators import HypergradientSearchCV, KernelBilevelClassifier, KernelBilevelRegressor
+from .estimators import (
+    HypergradientSearchCV,
+    KernelBilevelClassifier,
+    KernelBilevelRegressor,
+    SampleReweightingClassifier,
+    SampleReweightingRegressor,
+)
 from .function import Function
 from .minimize import minimize, value_and_hypergradient
 from .problem import BilevelProblem, Sample
@@ -15,7 +21,8 @@ from .stream import Stream
 __all__ = [
     "RKHS", "BilevelError", "BilevelProblem", "BilevelResult", "FeatureSpace", "Function",
     "Hypergradient", "HypergradientSearchCV", "KernelBilevelClassifier", "KernelBilevelRegressor",
-    "RandomFourierFeatures", "Residuals", "Sample", "Status", "StepRecord", "Stream", "Subspace",
-    "__version__", "check_hypergradient", "criteria", "hypergradients", "kernels", "losses",
+    "RandomFourierFeatures", "Residuals", "Sample", "SampleReweightingClassifier",
+    "SampleReweightingRegressor", "Status", "StepRecord", "Stream", "Subspace", "__version__",
+    "check_hypergradient", "criteria", "hypergradients", "kernels", "losses",
     "minimize", "optimizers", "solvers", "spaces", "value_and_hypergradient",
 ]

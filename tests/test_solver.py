@@ -233,3 +233,19 @@ def test_bad_omega_is_refused(x64):
     for leaf in (np.nan, "x", 1j):
         with pytest.raises(ValueError, match="omega"):
             kbo.value_and_hypergradient(problem, {**omega, "log_ridge": leaf})
+
+
+def test_the_value_of_an_unsolved_problem_is_that_of_its_function(x64):
+    """Far beyond rounding Λ may be anything; the value reported stays that of the h returned."""
+    rng = np.random.default_rng(0)
+    x, targets = rng.normal(size=(300, 2)), rng.normal(size=(300, 4))
+    problem = kbo.BilevelProblem(
+        kbo.losses.Squared(), kbo.losses.Squared(), kbo.Sample(x[:250], targets[:250]),
+        kbo.Sample(x[250:], targets[250:]), kbo.RKHS(kbo.kernels.Gaussian(1e4)),
+        lambda w: jnp.exp(w), n_outputs=4,
+    )
+    hg = kbo.value_and_hypergradient(problem, np.log(1e-20), throw=False)
+    assert not hg.status.ok
+    predicted = np.asarray(hg.inner(x[250:]))
+    value = np.mean(np.sum((predicted - targets[250:]) ** 2, 1)) / 2
+    assert hg.value == pytest.approx(value, rel=1e-9)

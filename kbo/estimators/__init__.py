@@ -2,6 +2,10 @@
 
 from .classifier import KernelBilevelClassifier
 from .regressor import KernelBilevelRegressor
+from .reweighting import SampleReweightingClassifier, SampleReweightingRegressor
 from .search import HypergradientSearchCV
 
-__all__ = ["HypergradientSearchCV", "KernelBilevelClassifier", "KernelBilevelRegressor"]
+__all__ = [
+    "HypergradientSearchCV", "KernelBilevelClassifier", "KernelBilevelRegressor",
+    "SampleReweightingClassifier", "SampleReweightingRegressor",
+]

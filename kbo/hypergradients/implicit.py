@@ -52,7 +52,8 @@ def outer_value(problem, omega, solver):
 class Implicit(Method):
     """∇L(ω) = ∂_ω Λ(ω; h_ω, a_ω), h and a frozen: no derivative goes through a solver.
 
-    The value is Λ itself: the errors of h and a enter L's value only through their product.
+    The value is Λ itself: the errors of h and a enter L's value only through their product. Where
+    the inner problem was not solved, that product is not small: there it is L's value at h.
 
     References
     ----------
@@ -66,7 +67,7 @@ class Implicit(Method):
         solution = solver.solve(problem, omega, state)
         shared = solution.shared
         h_outer = to_device(solution.h_outer)
-        _, slopes = outer_and_slopes(problem, omega, h_outer)
+        reached, slopes = outer_and_slopes(problem, omega, h_outer)
         adjoint = solution.adjoint(np.asarray(slopes, np.float64))
         frozen = Frozen(
             to_device(solution.coefficients), to_device(adjoint.frozen),
@@ -80,8 +81,8 @@ class Implicit(Method):
         else:
             value, grad = _reverse_pass(problem, omega, known, shared)
         grad = jax.tree.map(np.array, grad)
-        value = float(value)
         status = solution.status
+        value = float(value if status.ok else reached)
         finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
         if status.usable and not finite:
             status = Status.NON_FINITE
