@@ -2,10 +2,10 @@
 
     python benchmarks/reweighting.py [MNIST_FOLDER]
 
-scikit-learn's digits (1,000 doubtful samples, 100 trusted, 697 to test on) and, where the folder has
-them, MNIST's 10,000 test digits (4,500, 500, 5,000), of whose doubtful labels 25 % or 50 % were replaced
-by others. Beside it the same final classifier on the doubtful samples, the trusted ones, both, and
-those whose label is right (oracle). Means over three draws.
+scikit-learn's digits (1,000 doubtful samples, 100 trusted, 697 to test on) and, where the folder
+has them, MNIST's 10,000 test digits (4,500, 500, 5,000), of whose doubtful labels 25 % or 50 % were
+replaced by others. Beside it the same final classifier on the doubtful samples, the trusted ones,
+both, and those whose label is right (oracle). Means over three draws.
 """
 
 import gzip

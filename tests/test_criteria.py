@@ -89,6 +89,7 @@ def test_leave_out_is_brute_force(name, outputs, x64):
     assert found.residuals.inner < 1e-10 and found.adjoint is None
 
 
+@pytest.mark.slow
 @given(st.integers(2, 30), st.integers(1, 3), st.integers(0, 2**31))
 @settings(max_examples=25, deadline=None)
 def test_leave_out_of_any_partition(n, p, seed):

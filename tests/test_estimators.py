@@ -388,6 +388,7 @@ def test_bad_parameters_are_named(change, message):
         KernelBilevelRegressor(**change).fit(X, y - y.mean())
 
 
+@pytest.mark.slow
 def test_ard_switches_off_noise():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(200, 6))
@@ -404,6 +405,7 @@ def large_regression(n=900, seed=0):
     return X, np.sin(2 * X[:, 0]) + 0.5 * X[:, 1] + 0.05 * rng.normal(size=n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["nystrom", "falkon", "full_cg", kbo.solvers.Nystrom(80)])
 def test_every_solver_fits_as_well_as_the_exact_one(solver):
     X, y = large_regression()

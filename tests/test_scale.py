@@ -327,6 +327,7 @@ def assert_bounds_hold(seeds):
     assert np.median(ratios) <= 100, np.median(ratios)
 
 
+@pytest.mark.slow
 def test_error_bound_holds_for_stopped_solutions(x64):
     assert_bounds_hold(range(16))
 

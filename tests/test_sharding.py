@@ -56,6 +56,7 @@ def assert_single_device_answer(found, devices):
         assert np.isfinite(numbers[-1])
 
 
+@pytest.mark.slow
 def test_eight_devices(x64):
     assert_single_device_answer(finish(start("logistic", devices=8)), 8)
 
