@@ -17,12 +17,14 @@ from .problem import BilevelProblem, Sample
 from .result import BilevelError, BilevelResult, Hypergradient, Residuals, Status, StepRecord
 from .spaces import RKHS, FeatureSpace, RandomFourierFeatures, Subspace
 from .stream import Stream
+from .uncertainty import StandardErrors, standard_errors
 
 __all__ = [
     "RKHS", "BilevelError", "BilevelProblem", "BilevelResult", "FeatureSpace", "Function",
-    "Hypergradient", "HypergradientSearchCV", "KernelBilevelClassifier", "KernelBilevelRegressor",
-    "RandomFourierFeatures", "Residuals", "Sample", "SampleReweightingClassifier",
-    "SampleReweightingRegressor", "Status", "StepRecord", "Stream", "Subspace", "__version__",
-    "check_hypergradient", "criteria", "hypergradients", "kernels", "losses",
-    "minimize", "optimizers", "solvers", "spaces", "value_and_hypergradient",
+    "Hypergradient", "HypergradientSearchCV", "KernelBilevelClassifier",
+    "KernelBilevelRegressor", "RandomFourierFeatures", "Residuals", "Sample",
+    "SampleReweightingClassifier", "SampleReweightingRegressor", "StandardErrors", "Status",
+    "StepRecord", "Stream", "Subspace", "__version__", "check_hypergradient", "criteria",
+    "hypergradients", "kernels", "losses", "minimize", "optimizers", "solvers", "spaces",
+    "standard_errors", "value_and_hypergradient",
 ]

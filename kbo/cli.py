@@ -22,9 +22,8 @@ from sklearn.svm import SVC
 from . import tabular
 from .checkpoint import write_atomically
 from .estimators import KernelBilevelClassifier, KernelBilevelRegressor
-from .inspection import TuningDisplay, relevance
-
-IRRELEVANT = 0.02  # relative relevance below which a feature is shown as switched off
+from .inspection import TuningDisplay
+from .inspection import report as what_matters
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -158,10 +157,11 @@ def tune(args) -> dict:
             "score": float(rows[-1]["test " + metric]), "seconds": grid_seconds,
             "best_params": {k: float(v) for k, v in grid[-1].best_params_.items()},
         }
-    print(f"solver: {fitted.solver_}")
     print(_table(rows, ["model", "criterion", f"test {metric}", "seconds", "alpha"]))
     names = list(tuned[0].get_feature_names_out())
-    report["features"] = _print_features(fitted, names)
+    found = what_matters(fitted, names)
+    report |= {"features": found.features, "samples": found.samples}
+    print(f"\n{found}")
     _write(args, report, tuned, fitted, names)
     return report
 
@@ -172,29 +172,13 @@ def _r2(search, X, y):
     return r2_score(y, search.predict(X))
 
 
-def _print_features(fitted, names):
-    try:
-        ordered, strength = relevance(fitted, names)
-    except ValueError:
-        print(f"lengthscale (of scaled columns): {getattr(fitted, 'lengthscale_', 'none')}")
-        return None
-    scale = dict(zip(names, np.atleast_1d(fitted.lengthscale_), strict=True))
-    print("\nfeatures by relevance (lengthscale in scaled units):")
-    for name, s in zip(ordered, strength, strict=True):
-        mark = "#" * max(1, round(24 * s)) if s >= IRRELEVANT else "(irrelevant)"
-        print(f"  {name:24.24s} {scale[name]:10.3g}  {mark}")
-    return [
-        {"name": str(n), "lengthscale": float(scale[n]), "relevance": float(s)}
-        for n, s in zip(ordered, strength, strict=True)
-    ]
-
-
 def _write(args, report, tuned, fitted, names):
     args.output.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=2, default=float)
     write_atomically(args.output / "report.json", lambda f: f.write(text), "w")
-    display = TuningDisplay.from_estimator(fitted, names)
+    display = TuningDisplay.from_estimator(fitted, names=names)
     write_atomically(args.output / "figure.png", lambda f: display.figure_.savefig(f, format="png"))
+    display.close()
     write_atomically(args.output / "model.joblib", lambda f: joblib.dump(tuned, f))
     print(
         f"\nwrote {args.output}/report.json, figure.png and model.joblib (a joblib pickle of the "

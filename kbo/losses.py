@@ -53,6 +53,21 @@ class Squared(Loss):
         return 0.5 * jnp.sum((prediction - target) ** 2)
 
 
+class SquaredPerOutput(Loss):
+    """ℓ = ½ Σ_p (v_p − t_p)²/alpha_p: with ridge 1/Σw, each output has the ridge alpha_p/Σw.
+
+    Parameters
+    ----------
+    alpha : array (p,), or callable of ω
+    """
+
+    nonnegative = True
+    alpha: Any
+
+    def __call__(self, omega, prediction, target):
+        return 0.5 * jnp.sum((prediction - target) ** 2 / resolve(self.alpha, omega))
+
+
 class Logistic(Loss):
     """ℓ = Σ log(1 + exp(−t·v)) with t ∈ {−1, +1}, summed over outputs (one-versus-rest)."""
 

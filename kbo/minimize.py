@@ -126,7 +126,7 @@ def _minimize(
 ):
     _warn_if_single_precision(problem, omega0)
     start = np.asarray(ravel_pytree(omega0)[0], float)
-    lower, upper = _flat_bounds(bounds, omega0)
+    lower, upper = flat_bounds(bounds, omega0)
     if not ((lower <= start) & (start <= upper)).all():
         raise ValueError(
             "omega0 lies outside bounds (or the bounds cross): move one or the other"
@@ -176,7 +176,8 @@ def _conclude(run, status, omega0, throw):
     )
 
 
-def _flat_bounds(bounds, omega0):
+def flat_bounds(bounds, omega0):
+    """(lower, upper), each in the order of ω's leaves; infinite where there are none."""
     size = ravel_pytree(omega0)[0].size
     if bounds is None:
         return np.full(size, -np.inf), np.full(size, np.inf)

@@ -29,6 +29,11 @@ KERNELS = {
     "product": (
         lambda k: kernels.Gaussian(k["l"]) * kernels.Periodic(1.0, k["p"]), {"l": 2.0, "p": 3.0},
     ),
+    "on_features": (
+        lambda k: k["s"] * kernels.OnFeatures(kernels.Gaussian(k["l"]), (2, 0))
+        + kernels.OnFeatures(kernels.Linear(), (1,)),
+        {"s": 0.7, "l": np.array([1.1, 2.0])},
+    ),
     "callable": (
         lambda k: (lambda x, z: jnp.exp(-0.5 * jnp.sum((x - z) ** 2) / k["l"] ** 2)), {"l": 1.3},
     ),
@@ -38,6 +43,10 @@ KERNELS = {
 LOSSES = {
     "squared": (losses.Squared(), lambda t: t, None),
     "squared_vector": (losses.Squared(), lambda t: np.stack([t, t**2], 1), 2),
+    "squared_per_output": (
+        losses.SquaredPerOutput(lambda w: w["loss"] * jnp.array([1.0, 5.0])),
+        lambda t: np.stack([t, t**2], 1), 2,
+    ),
     "logistic": (losses.Logistic(), lambda t: np.sign(t + 0.1), None),
     "multinomial": (losses.Multinomial(), lambda t: np.digitize(t, [-0.4, 0.4]), 3),
     "huber": (losses.Huber(delta=lambda w: w["loss"]), lambda t: t, None),

@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LEVELS = [
     {"result", "_version", "_threads", "stream"}, {"linalg", "losses", "kernels", "checkpoint", "fingerprint"}, {"spaces"}, {"problem"},
-    {"function"}, {"solvers"}, {"hypergradients"}, {"criteria"}, {"optimizers"}, {"run"}, {"minimize"}, {"check"},
+    {"function"}, {"solvers"}, {"hypergradients"}, {"criteria"}, {"optimizers"}, {"run"}, {"minimize"}, {"check", "uncertainty"},
     {"estimators"}, {"inspection", "tabular"}, {"cli"},
 ]
 LEVEL = {name: k for k, names in enumerate(LEVELS) for name in names}

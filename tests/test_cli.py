@@ -113,7 +113,7 @@ def test_missing_column_and_missing_target(tmp_path, capsys):
 def test_display_and_relevance():
     X, y = load_diabetes(return_X_y=True)
     model = KernelBilevelRegressor(max_iter=3).fit(X[:100], y[:100])
-    display = inspection.TuningDisplay.from_estimator(model, load_diabetes().feature_names)
+    display = inspection.TuningDisplay.from_estimator(model, names=load_diabetes().feature_names)
     assert len(display.ax_) == 2
     _, strength = inspection.relevance(model)
     assert strength[0] == 1
@@ -122,3 +122,4 @@ def test_display_and_relevance():
     assert len(inspection.TuningDisplay.from_estimator(flat).ax_) == 1
     with pytest.raises(ValueError, match="ard"):
         inspection.relevance(flat)
+    display.close()

@@ -23,6 +23,7 @@ from ._parts import (
     Shifted,
     SmoothHinge,
     SmoothInsensitive,
+    ValueOf,
 )
 
 INTERCEPT = 30.0  # an intercept is a feature of this size: its penalty is 1/900 of the others'
@@ -106,32 +107,44 @@ def _gamma(estimator, X):
     return 1.0 / X.shape[1] if estimator.gamma in (None, "auto") else estimator.gamma
 
 
-class OfKernelRidge(Adapter):
+class LeastSquares(Adapter):
+    """alpha, one for all outputs or one for each."""
+
+    def _check_alpha(self, alpha, y):
+        if np.ndim(alpha) and np.shape(alpha) != y.shape[1:]:
+            raise ValueError(f"alpha has shape {np.shape(alpha)}, but y {y.shape}")
+
+    def _loss_and_ridge(self, values, train):
+        total = train.weights.sum(1)
+        if np.ndim(self.defaults["alpha"]):
+            return losses.SquaredPerOutput(ValueOf(values, "alpha")), 1 / total
+        return losses.Squared(), RidgeOf(values, "alpha", total)
+
+
+class OfKernelRidge(LeastSquares):
     """alpha, and gamma and coef0 where the kernel has them."""
 
     def __init__(self, estimator, X, y):
         self.kernel = _check_kernel(estimator, SKLEARN_KERNELS)
-        if np.ndim(estimator.alpha):
-            raise ValueError("alpha of KernelRidge must be one number, not one for each target")
+        self._check_alpha(estimator.alpha, y)
         values = {"gamma": _gamma(estimator, X), "coef0": estimator.coef0}
         self.defaults = {"alpha": estimator.alpha, **{k: values[k] for k in USES[self.kernel[0]]}}
 
     def problem(self, values, train, test, outer_loss):
         """See Adapter."""
         inner, outer = samples(train, test)
-        ridge = RidgeOf(values, "alpha", train.weights.sum(1))
+        loss, ridge = self._loss_and_ridge(values, train)
         space = KernelOf(values, *self.kernel)
         return BilevelProblem(
-            losses.Squared(), outer_loss, inner, outer, space, ridge, n_outputs=n_outputs(train.y)
+            loss, outer_loss, inner, outer, space, ridge, n_outputs=n_outputs(train.y)
         )
 
 
-class OfRidge(Adapter):
+class OfRidge(LeastSquares):
     """alpha; X and y are centred on each training set where there is an intercept."""
 
     def __init__(self, estimator, X, y):
-        if np.ndim(estimator.alpha):
-            raise ValueError("alpha of Ridge must be one number, not one for each target")
+        self._check_alpha(estimator.alpha, y)
         if estimator.positive:
             raise ValueError("Ridge(positive=True) is not differentiable: use positive=False")
         self.shares_points = not estimator.fit_intercept
@@ -146,10 +159,9 @@ class OfRidge(Adapter):
             test = test._replace(X=test.X - x)
             outer_loss = Shifted(outer_loss, y)
         inner, outer = samples(train, test)
-        ridge = RidgeOf(values, "alpha", train.weights.sum(1))
+        loss, ridge = self._loss_and_ridge(values, train)
         return BilevelProblem(
-            losses.Squared(), outer_loss, inner, outer, FixedSpace(0.0), ridge,
-            n_outputs=n_outputs(train.y),
+            loss, outer_loss, inner, outer, FixedSpace(0.0), ridge, n_outputs=n_outputs(train.y)
         )
 
 

@@ -18,15 +18,19 @@ from ..linalg import SingularSystem
 from ..minimize import minimize
 from ..optimizers import LBFGS
 from ..result import Status
+from ..uncertainty import standard_errors
 from ._criterion import make_criterion
 from ._folds import bucket, pad
 from ._model import Model, Tunable, named_numbers
 from ._solver import as_solver, learning_centers
-from ._start import input_scale, start_kernel, tuned_names
+from ._start import group_columns, input_scale, start_kernel, tuned_names
 from ._validation import computing
 
 PREDICT_ROWS = 512
-OPTIONAL_ATTRIBUTES = ("lengthscale_", "criterion_", "criterion_start_", "n_splits_")
+OPTIONAL_ATTRIBUTES = (
+    "lengthscale_", "group_alpha_", "criterion_", "criterion_start_", "n_splits_",
+    "standard_errors_",
+)
 
 
 class KernelBilevelBase(BaseEstimator):
@@ -38,7 +42,7 @@ class KernelBilevelBase(BaseEstimator):
 
     def _check_parameters(self):
         checks = {
-            "alpha": (self.alpha, Real, 0, False), "tol": (self.tol, Real, 0, False),
+            "tol": (self.tol, Real, 0, False),
             "max_iter": (self.max_iter, Integral, 1, True),
             "n_restarts": (self.n_restarts, Integral, 0, True),
         }
@@ -48,6 +52,9 @@ class KernelBilevelBase(BaseEstimator):
             if not good:
                 bound = "at least" if inclusive else "greater than"
                 raise ValueError(f"{name}={value!r} must be a number {bound} {least}")
+        alpha = np.asarray(self.alpha)
+        if alpha.dtype.kind not in "fiu" or not (np.isfinite(alpha) & (alpha > 0)).all():
+            raise ValueError(f"alpha={self.alpha!r} must be positive")
         if self.max_time is not None and not (
             isinstance(self.max_time, Real) and self.max_time > 0
         ):
@@ -77,13 +84,15 @@ class KernelBilevelBase(BaseEstimator):
             self.__dict__.pop(name, None)
         tune = tuned_names(self.tune)
         random = None if self.random_state is None else check_random_state(self.random_state)
-        kernel = start_kernel(self.kernel, self.lengthscale, self.ard, X, sample_weight)
+        kernel = start_kernel(
+            self.kernel, self.lengthscale, self.ard, X, sample_weight, self.groups
+        )
         with computing(self.device):
             model = Model(
                 kernel=Tunable.of(kernel, tune),
                 inner_loss=Tunable.of(inner, tune, fixed=("quantile",)),
                 outer_loss=Tunable.of(outer, tune if calibrate else ()),
-                alpha=np.float64(self.alpha),
+                alpha=np.array(self.alpha, float),
                 offset=offset,
                 tune_alpha=tune is None or "alpha" in tune,
                 n_outputs=n_outputs,
@@ -99,9 +108,14 @@ class KernelBilevelBase(BaseEstimator):
             self.solver_ = str(solver)
             if searching:
                 criterion = make_criterion(
-                    self.criterion, self.cv, X, labels, sample_weight, classifier, random, inner,
-                    self.outer_loss, solver,
+                    self.criterion, self.cv, X, labels, sample_weight, classifier, random,
+                    whole.inner_loss, self.outer_loss, solver,
                 )
+                if self.standard_errors and self.criterion not in ("cv", "loo"):
+                    raise ValueError(
+                        f"standard_errors=True has no parts to compare with criterion="
+                        f"{self.criterion!r}: use 'cv' or 'loo'"
+                    )
                 if criterion.n_splits is not None:
                     self.n_splits_ = criterion.n_splits
             if learn_centers:
@@ -142,7 +156,26 @@ class KernelBilevelBase(BaseEstimator):
             )
         if not best.status.ok and best.status is not Status.STOPPED:
             warnings.warn(str(best.status), ConvergenceWarning, stacklevel=4)
+        if self.standard_errors:
+            method = criterion.method_for(problem.inner_data.size)
+            self.standard_errors_ = self._uncertainty(model, problem, best, solver, method, bounds)
         return best.omega
+
+    @staticmethod
+    def _uncertainty(model, problem, best, solver, method, bounds):
+        """Standard errors by name: of the criterion, and of the logarithm of each number tuned."""
+        found = standard_errors(
+            problem, best.omega, solver=solver, method=method, bounds=bounds
+        )
+        logs = found.omega
+        named = {"criterion": found.value}
+        if model.tune_alpha:
+            named["alpha"] = logs["alpha"]
+        for part in ("kernel", "inner", "outer"):
+            names = getattr(model, part if part == "kernel" else f"{part}_loss").names()
+            for k, (name, error) in enumerate(zip(names, logs[part], strict=True)):
+                named[name if names.count(name) == 1 else f"{name}_{k}"] = error
+        return {name: float(v) if np.ndim(v) == 0 else v for name, v in named.items()}
 
     def _minimize(self, model, criterion, problem, bounds, solver, restart):
         nonnegative = criterion.nonnegative
@@ -185,7 +218,8 @@ class KernelBilevelBase(BaseEstimator):
 
     @staticmethod
     def _alpha(model, omega):
-        return float(model.alpha * np.exp(omega.get("alpha", 0.0)))
+        alpha = model.alpha * np.exp(omega.get("alpha", 0.0))
+        return np.array(alpha) if np.ndim(alpha) else float(alpha)
 
     def _refit(self, model, omega, problem, n, solver):
         with settled(problem, omega, solver) as (restricted, at, fixed):
@@ -204,6 +238,14 @@ class KernelBilevelBase(BaseEstimator):
         lengthscale = getattr(self.kernel_, "lengthscale", None)
         if lengthscale is not None:
             self.lengthscale_ = np.array(lengthscale)
+        if self.groups is not None:
+            numbers = named_numbers(self.kernel_)
+            self.group_alpha_ = self.alpha_ / np.array([v for k, v in numbers if k == "scale"])
+            self.lengthscale_ = np.empty(self.X_fit_.shape[1])
+            lengths = [v for k, v in numbers if k == "lengthscale"]
+            members = group_columns(self.groups, self.X_fit_.shape[1])
+            for columns, length in zip(members, lengths, strict=True):
+                self.lengthscale_[columns] = length
         self.intercept_ = np.array(model.offset)
         self.loss_parameters_ = _numbers(model.inner_loss, omega["inner"])
         self.outer_parameters_ = _numbers(model.outer_loss, omega["outer"])

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..hypergradients.base import arrays
 from ..kernels import Kernel
-from ..losses import Loss
+from ..losses import Loss, SquaredPerOutput
 from ..problem import BilevelProblem, Sample
 from ..spaces import RKHS
 from ._folds import bucket, pad
@@ -42,8 +42,12 @@ def named_numbers(tree):
 
 @eqx.filter_jit
 def _diagonal(kernel, X):
-    """k(x_i, x_i), (n,)."""
     return jax.vmap(kernel.evaluate)(X, X)
+
+
+def kernel_diagonal(kernel, X):
+    """k(x_i, x_i), (n,), of a kernel with NumPy parameters; in the current precision."""
+    return np.asarray(_diagonal(arrays(kernel, X.dtype), pad(X, bucket(len(X)))))[: len(X)]
 
 
 class Tunable(eqx.Module):
@@ -112,15 +116,23 @@ class TunedSpace(eqx.Module):
         return RKHS(self.kernel.at(omega["kernel"]))
 
 
-class TunedRidge(eqx.Module):
-    """ω ↦ alpha/Σw, alpha = alpha₀ exp(ω["alpha"]); folds share alpha."""
+class TunedAlpha(eqx.Module):
+    """ω ↦ alpha₀ exp(ω["alpha"]), of alpha₀'s shape."""
 
-    alpha: Any
+    start: Any
+
+    def __call__(self, omega):
+        return self.start * (jnp.exp(omega["alpha"]) if "alpha" in omega else 1.0)
+
+
+class TunedRidge(eqx.Module):
+    """ω ↦ alpha/Σw; folds share alpha. Where every output has its own, they are in the loss."""
+
+    alpha: TunedAlpha
     total: Any
 
     def __call__(self, omega):
-        alpha = self.alpha * (jnp.exp(omega["alpha"]) if "alpha" in omega else 1.0)
-        return alpha / self.total
+        return (1.0 if self.alpha.start.ndim else self.alpha(omega)) / self.total
 
 
 class TunedLoss(Loss):
@@ -146,7 +158,7 @@ class Model(eqx.Module):
     Attributes
     ----------
     kernel, inner_loss, outer_loss : Tunable
-    alpha : array ()
+    alpha : array () or (p,)
     tune_alpha : bool
     offset : array () or (p,)
         The best constant prediction; h models what is left.
@@ -173,7 +185,7 @@ class Model(eqx.Module):
         }
         if self.center_shape is not None:
             omega["centers"] = np.zeros(self.center_shape)
-        return {**omega, "alpha": np.zeros(())} if self.tune_alpha else omega
+        return {**omega, "alpha": np.zeros(self.alpha.shape)} if self.tune_alpha else omega
 
     @property
     def has_lengthscale(self):
@@ -200,8 +212,7 @@ class Model(eqx.Module):
         for side_, reach in ((lower, -LOSS_LOG_RANGE), (upper, LOSS_LOG_RANGE)):
             side_["inner"] = [np.full(np.shape(log), reach) for log in side_["inner"]]
         if self.tune_alpha:
-            kernel = arrays(self.kernel.base, np.float64)
-            diagonal = np.asarray(_diagonal(kernel, pad(X, bucket(len(X)))))[: len(X)]
+            diagonal = kernel_diagonal(self.kernel.base, X)
             size = max(float(np.average(diagonal, weights=weight)), np.finfo(float).tiny)
             lower["alpha"] = np.minimum(np.log(1e-6 * size / self.alpha), 0.0)
             upper["alpha"] = np.maximum(np.log(1e4 * weight.sum() * size / self.alpha), 0.0)
@@ -217,6 +228,8 @@ class Model(eqx.Module):
         if isinstance(base, Loss) and base.constant_curvature:
             # The offset comes off the target, and the solver sees that one solve is exact.
             inner, inner_target = base, targets[0] - self.offset
+            if self.alpha.ndim:
+                inner = SquaredPerOutput(TunedAlpha(self.alpha))
         sample = Sample(X, inner_target, train)
         return BilevelProblem(
             inner_loss=inner,
@@ -224,7 +237,7 @@ class Model(eqx.Module):
             inner_data=sample,
             outer_data=Sample(sample.x, targets[1], test),
             space=TunedSpace(self.kernel),
-            ridge=TunedRidge(self.alpha, train.sum(1)),
+            ridge=TunedRidge(TunedAlpha(self.alpha), train.sum(1)),
             n_outputs=self.n_outputs,
         )
 

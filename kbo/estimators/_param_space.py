@@ -36,6 +36,12 @@ class Dimension(NamedTuple):
         value = np.clip(np.exp(coordinate) if self.log else coordinate, self.low, self.high)
         return float(value) if np.ndim(value) == 0 else np.array(value)
 
+    def line(self, resolution):
+        """So many values over the range, evenly spaced as ω holds them."""
+        ends = self.coordinate(self.low), self.coordinate(self.high)
+        line = np.linspace(*ends, resolution)
+        return np.exp(line) if self.log else line
+
     def draw(self, random):
         """A start from the whole range."""
         low, high = self.coordinate(self.low), self.coordinate(self.high)

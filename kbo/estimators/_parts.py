@@ -108,6 +108,16 @@ class LinearFeatures(eqx.Module):
         return jnp.concatenate([x, jnp.reshape(self.constant, (1,))])
 
 
+class ValueOf(eqx.Module):
+    """ω ↦ one parameter."""
+
+    values: Values
+    name: str = eqx.field(static=True)
+
+    def __call__(self, omega):
+        return self.values(omega)[self.name]
+
+
 class RidgeOf(eqx.Module):
     """ω ↦ alpha/Σw, or 1/(C Σw)."""
 

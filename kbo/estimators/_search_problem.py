@@ -15,6 +15,7 @@ from sklearn.utils import _safe_indexing, check_array
 
 from .. import losses
 from ..hypergradients import Implicit, Mean
+from ..minimize import value_and_hypergradient
 from ..problem import BilevelProblem
 from ._adapters import OfKernelRidge, OfLogisticRegression, OfRidge, OfSVC, OfSVR, Part
 from ._adapters_gp import OfGaussianProcess
@@ -67,6 +68,21 @@ class SearchProblem(NamedTuple):
         filled = lambda d, end: np.full(d.start.shape, float(d.coordinate(end)))  # noqa: E731
         lower = {d.name: filled(d, d.low) for d in self.dimensions}
         return lower, {d.name: filled(d, d.high) for d in self.dimensions}
+
+    def outer_losses(self, candidates):
+        """L at each dict of parameters by name, (k,); infinite where there is none."""
+        values, state = [], None
+        for candidate in candidates:
+            omega = {
+                d.name: d.coordinate(np.broadcast_to(candidate[self.prefix + d.name], d.start.shape))
+                for d in self.dimensions
+            }
+            found = value_and_hypergradient(
+                self.problem, omega, method=self.method, state=state, throw=False
+            )
+            values.append(found.value if found.status.usable else np.inf)
+            state = found.state
+        return np.array(values)
 
     def parameters(self, omega):
         """The estimator's parameters at ω."""

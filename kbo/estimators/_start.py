@@ -31,14 +31,17 @@ def input_scale(X, weight, ard):
     return np.float64(total if total > 0 else 1.0)
 
 
-def start_kernel(kernel, lengthscale, ard, X, weight) -> kernels.Kernel:
+def start_kernel(kernel, lengthscale, ard, X, weight, groups=None) -> kernels.Kernel:
     """The kernel with its start values, from the estimators' parameters of these names.
 
     Raises
     ------
     ValueError
-        For an unknown kernel, or a lengthscale that is not positive.
+        For an unknown kernel, a lengthscale that is not positive, or groups that are not one label
+        for each feature.
     """
+    if groups is not None:
+        return _sum_over_groups(kernel, lengthscale, ard, X, weight, groups)
     if isinstance(kernel, kernels.Kernel):
         return kernel
     names = [kernel] if isinstance(kernel, str) else kernel
@@ -62,6 +65,34 @@ def start_kernel(kernel, lengthscale, ard, X, weight) -> kernels.Kernel:
         if not (np.isfinite(scale).all() and (scale > 0).all()):
             raise ValueError(f"lengthscale={lengthscale!r} must be positive and finite")
     return mixture(names, np.array(scale))
+
+
+def group_columns(groups, d):
+    """The features of each group, in the order of the sorted labels.
+
+    Raises
+    ------
+    ValueError
+        If there is not one label for each of the d features.
+    """
+    labels = np.asarray(groups)
+    if labels.shape != (d,):
+        raise ValueError(f"groups has shape {labels.shape}: give a label for each of {d} features")
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
+
+
+def _sum_over_groups(kernel, lengthscale, ard, X, weight, groups):
+    """Σ_g (1/G) k(x_g, z_g)."""
+    if not isinstance(kernel, str) or kernel not in KERNELS:
+        raise ValueError(f"kernel={kernel!r} must be one of {sorted(KERNELS)} with groups")
+    members = group_columns(groups, X.shape[1])
+    total = None
+    for columns in members:
+        given = lengthscale if np.ndim(lengthscale) == 0 else np.asarray(lengthscale)[columns]
+        own = start_kernel(kernel, given, ard, X[:, columns], weight)
+        part = kernels.OnFeatures(own, columns) * (1.0 / len(members))
+        total = part if total is None else total + part
+    return total
 
 
 def mixture(names, lengthscale) -> kernels.Kernel:

@@ -53,8 +53,8 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
     tol : float, default 5e-3
         The search stops when two steps running lower the criterion by at most this fraction of its
         value at the start.
-    lengthscale, ard, tune, cv, criterion, max_iter, max_time, n_restarts, solver, n_centers,
-    random_state, device, callback, checkpoint, error_score, verbose
+    lengthscale, ard, groups, tune, cv, criterion, max_iter, max_time, n_restarts, solver,
+    n_centers, random_state, device, callback, checkpoint, error_score, standard_errors, verbose
         As in KernelBilevelRegressor; ``cv`` stratifies, the criteria are "cv" and, with
         loss="squared", "loo", and "scale" in ``tune`` is also that of the scores.
     loss : {"logistic", "squared"}, default "logistic"
@@ -85,9 +85,10 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
 
     def __init__(
         self, kernel="gaussian", *, loss="logistic", outer_loss=None, alpha=0.1,
-        lengthscale=None, ard=True, tune=None, cv=None, criterion="cv", max_iter=100, tol=5e-3,
-        max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
-        device=None, callback=None, checkpoint=None, error_score=np.nan, verbose=0,
+        lengthscale=None, ard=True, groups=None, tune=None, cv=None, criterion="cv", max_iter=100,
+        tol=5e-3, max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
+        device=None, callback=None, checkpoint=None, error_score=np.nan, standard_errors=False,
+        verbose=0,
     ):
         self.kernel = kernel
         self.loss = loss
@@ -95,6 +96,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         self.alpha = alpha
         self.lengthscale = lengthscale
         self.ard = ard
+        self.groups = groups
         self.tune = tune
         self.cv = cv
         self.criterion = criterion
@@ -109,6 +111,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         self.callback = callback
         self.checkpoint = checkpoint
         self.error_score = error_score
+        self.standard_errors = standard_errors
         self.verbose = verbose
 
     def fit(self, X, y, sample_weight=None):
@@ -126,6 +129,8 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         self
         """
         self._check_parameters()
+        if np.ndim(self.alpha):
+            raise ValueError(f"alpha={self.alpha!r} must be one number")
         X, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         weight = check_weights(sample_weight, X)

@@ -98,8 +98,9 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         loss="poisson" it judges the mean, as ``predict`` returns it.
     quantile : float, default 0.5
         For loss="quantile".
-    alpha : float, default 0.01
-        Start value of the ridge, in KernelRidge's convention (shared by all folds).
+    alpha : float or array (p,), default 0.01
+        Start value of the ridge, in KernelRidge's convention (shared by all folds); with
+        loss="squared", one for each output if there are p of them.
     lengthscale : float, array (d,) or None
         Start value, in the units of X, for kernels given by name; None takes √d standard
         deviations of each feature (with ard) or the root mean square distance to the mean
@@ -107,10 +108,14 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     ard : bool, default True
         One lengthscale per feature, so that irrelevant features are switched off (kernels given by
         name).
+    groups : None or array-like (d,)
+        A label for each feature. h is then a sum of functions of one group of features each, with
+        kernels of the given name and tuned weights: each group has its own ridge. For
+        kernel="linear" this is ridge regression with group-wise (banded) ridges.
     tune : None, str or iterable of str
-        Names of the parameters to tune: "alpha", "lengthscale", "scale" (mixture weights),
-        "period", "exponent", "offset", "delta", "width", "centers" (their positions: worth it
-        where few of them have to do); None tunes all but the centres, () none.
+        Names of the parameters to tune: "alpha", "lengthscale", "scale" (weights of mixtures and
+        groups), "period", "exponent", "offset", "delta", "width", "centers" (their positions:
+        worth it where few of them have to do); None tunes all but the centres, () none.
     cv : None, int, splitter, iterable of splits or "loo"
         None means 5 folds; "loo" is criterion="loo".
     criterion : {"cv", "loo", "gcv", "marginal_likelihood", "complexity"}
@@ -143,6 +148,9 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         append .1, .2, … to its name.
     error_score : "raise" or number
         What to do when no finite criterion can be had at all: raise, or warn and keep the start.
+    standard_errors : bool, default False
+        Whether to compute ``standard_errors_``: it takes one hypergradient a fold, and two for
+        each number tuned (with the criteria "cv" and "loo").
     verbose : int
         A progress bar if positive.
 
@@ -150,6 +158,11 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     ----------
     alpha_, kernel_, lengthscale_, intercept_
         The tuned ridge, kernel (NumPy parameters), its lengthscale where it has one, and c.
+    group_alpha_ : ndarray (G,)
+        With ``groups``, the ridge of each, in the order of the sorted labels.
+    standard_errors_ : dict
+        Of the criterion over the folds, and of the logarithm of each number tuned, by name; see
+        kbo.standard_errors.
     dual_coef_ : ndarray (n,) or (n, p), or (M,) or (M, p)
     X_fit_ : ndarray (n, d), or (M, d)
         The points that dual_coef_ belongs to: the samples, or the centres.
@@ -179,9 +192,10 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
 
     def __init__(
         self, kernel="matern52", *, loss="squared", outer_loss=None, quantile=0.5, alpha=0.01,
-        lengthscale=None, ard=True, tune=None, cv=None, criterion="cv", max_iter=100, tol=5e-3,
-        max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
-        device=None, callback=None, checkpoint=None, error_score=np.nan, verbose=0,
+        lengthscale=None, ard=True, groups=None, tune=None, cv=None, criterion="cv", max_iter=100,
+        tol=5e-3, max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
+        device=None, callback=None, checkpoint=None, error_score=np.nan, standard_errors=False,
+        verbose=0,
     ):
         self.kernel = kernel
         self.loss = loss
@@ -190,6 +204,7 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         self.alpha = alpha
         self.lengthscale = lengthscale
         self.ard = ard
+        self.groups = groups
         self.tune = tune
         self.cv = cv
         self.criterion = criterion
@@ -204,6 +219,7 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         self.callback = callback
         self.checkpoint = checkpoint
         self.error_score = error_score
+        self.standard_errors = standard_errors
         self.verbose = verbose
 
     def fit(self, X, y, sample_weight=None):
@@ -224,6 +240,11 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         y = y.astype(np.float64)
         weight = check_weights(sample_weight, X)
+        if np.ndim(self.alpha) and (self.loss != "squared" or np.shape(self.alpha) != y.shape[1:]):
+            raise ValueError(
+                f"alpha has shape {np.shape(self.alpha)}: give one number, or with loss='squared' "
+                f"one for each output of y, whose shape is {y.shape}"
+            )
         inner = start_loss("loss", self.loss, self.quantile, y, weight)
         chosen = self.loss if self.outer_loss is None else self.outer_loss
         outer = start_loss("outer_loss", chosen, self.quantile, y, weight)

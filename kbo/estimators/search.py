@@ -18,6 +18,7 @@ from sklearn.utils.validation import _num_samples
 from ..minimize import minimize
 from ..optimizers import LBFGS
 from ..result import Status
+from ..uncertainty import standard_errors
 from ._search_problem import search_problem
 from ._validation import check_weights, computing
 
@@ -59,6 +60,9 @@ class HypergradientSearchCV(BaseSearchCV):
     callback : callable or None
         Called with a dict (restart, outer_iter, outer_loss, grad_norm, seconds, params) for the
         start and each step; a true result stops the search.
+    standard_errors : bool, default False
+        Whether to compute ``standard_errors_``: one hypergradient a fold, and two for each number
+        searched.
 
     Attributes
     ----------
@@ -68,8 +72,14 @@ class HypergradientSearchCV(BaseSearchCV):
     best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_, refit_time_,
     multimetric_, classes_, n_features_in_, feature_names_in_
         As GridSearchCV's.
+    ranges_ : dict of str to Dimension
+        What was searched of each parameter: low, high, and whether in logs.
     n_iter_, n_evaluations_ : int
         Rows of the search that went furthest down, and hypergradients computed in all.
+    standard_errors_ : dict
+        Of the outer loss over the folds ("outer_loss"), and of each parameter at the end of the
+        search that went furthest down: of its logarithm, where its range is positive. See
+        kbo.standard_errors.
     search_time_ : float
         Seconds that the search took, without the fits for ``cv_results_``.
 
@@ -94,12 +104,14 @@ class HypergradientSearchCV(BaseSearchCV):
         "n_restarts": [Interval(Integral, 0, None, closed="left")],
         "random_state": ["random_state"],
         "callback": [None, callable],
+        "standard_errors": ["boolean"],
     }
 
     def __init__(
         self, estimator, param_space, *, scoring=None, n_jobs=None, refit=True, cv=None,
         verbose=0, pre_dispatch="2*n_jobs", error_score=np.nan, return_train_score=False,
         outer_loss=None, max_iter=50, tol=1e-4, n_restarts=0, random_state=None, callback=None,
+        standard_errors=False,
     ):
         super().__init__(
             estimator=estimator, scoring=scoring, n_jobs=n_jobs, refit=refit, cv=cv,
@@ -113,6 +125,7 @@ class HypergradientSearchCV(BaseSearchCV):
         self.n_restarts = n_restarts
         self.random_state = random_state
         self.callback = callback
+        self.standard_errors = standard_errors
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -147,24 +160,10 @@ class HypergradientSearchCV(BaseSearchCV):
 
     def _run_search(self, evaluate_candidates, callback_ctx=None):
         X, y, params = self._data
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None"
-            )
-        if hasattr(y, "toarray") or hasattr(X, "toarray"):
-            raise TypeError("sparse X or y is not supported: give dense arrays (X.toarray())")
-        routed = self._get_routed_params_for_fit(params)
-        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
-        splits = list(splitter.split(X, y, **routed.splitter.split))
-        weight = np.ones(_num_samples(X))
-        for name, value in routed.estimator.fit.items():
-            if name.split("__")[-1] == "sample_weight" and value is not None:
-                weight = check_weights(value, np.empty((len(weight), 1)))
         started = time.perf_counter()
         with computing(None):
-            search = search_problem(
-                self.estimator, self.param_space, X, np.asarray(y), splits, weight, self.outer_loss
-            )
+            search, splits = self._problem(X, y, params)
+            self.ranges_ = {search.prefix + d.name: d for d in search.dimensions}
             rows = self._trace(search)
         self.search_time_ = time.perf_counter() - started
         more = {name: [row[name] for row in rows] for name in COLUMNS}
@@ -181,9 +180,45 @@ class HypergradientSearchCV(BaseSearchCV):
         evaluate(callback_ctx=scoring)
         scoring.call_on_fit_task_end(estimator=self)
 
+    def outer_loss_at(self, X, y, candidates, **params):
+        """The outer loss at given parameters, (k,); infinite where the fit fails.
+
+        Parameters
+        ----------
+        X, y
+            As in ``fit``, which need not have been called.
+        candidates : list of dict
+            Values of all parameters in ``param_space``.
+        **params
+            As in ``fit``.
+        """
+        with computing(None):
+            search, _ = self._problem(X, y, params)
+            return search.outer_losses(candidates)
+
+    def _problem(self, X, y, params):
+        """What is minimised, and its splits."""
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None"
+            )
+        if hasattr(y, "toarray") or hasattr(X, "toarray"):
+            raise TypeError("sparse X or y is not supported: give dense arrays (X.toarray())")
+        routed = self._get_routed_params_for_fit(params)
+        splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        splits = list(splitter.split(X, y, **routed.splitter.split))
+        weight = np.ones(_num_samples(X))
+        for name, value in routed.estimator.fit.items():
+            if name.split("__")[-1] == "sample_weight" and value is not None:
+                weight = check_weights(value, np.empty((len(weight), 1)))
+        search = search_problem(
+            self.estimator, self.param_space, X, np.asarray(y), splits, weight, self.outer_loss
+        )
+        return search, splits
+
     def _trace(self, search):
         """The iterates of every search, each a dict."""
-        rows, best, self.n_evaluations_, self.n_iter_ = [], np.inf, 0, 0
+        rows, best, self.n_evaluations_, self.n_iter_ = [], None, 0, 0
         random = check_random_state(self.random_state)
         for restart in range(self.n_restarts + 1):
             record = self._recorder(search, restart, rows)
@@ -194,8 +229,8 @@ class HypergradientSearchCV(BaseSearchCV):
             )
             self.n_evaluations_ += result.n_evaluations
             self._judge(result, restart)
-            if result.value < best:
-                best, self.n_iter_ = result.value, max(1, result.n_steps)
+            if best is None or result.value < best.value:
+                best, self.n_iter_ = result, max(1, result.n_steps)
             if result.status is Status.STOPPED:
                 break
         if not rows:
@@ -203,6 +238,12 @@ class HypergradientSearchCV(BaseSearchCV):
                 "no start has a finite criterion: set the estimator's parameters to values that "
                 f"can be fitted, or narrow param_space ({result.status})"
             )
+        if self.standard_errors:
+            found = standard_errors(
+                search.problem, best.omega, method=search.method, bounds=search.bounds()
+            )
+            named = {search.prefix + name: np.array(v)[()] for name, v in found.omega.items()}
+            self.standard_errors_ = {"outer_loss": found.value, **named}
         return rows
 
     def _judge(self, result, restart):

@@ -79,6 +79,23 @@ class Scaled(Kernel):
         return self.scale * self.kernel.matrix(x, z)
 
 
+class OnFeatures(Kernel):
+    """k(x, z) = k₀(x_S, z_S), x_S the features whose indices S are ``columns``.
+
+    Sums of these are additive models: h = Σ_S h_S(x_S), each part with a ridge of its own.
+    """
+
+    kernel: Kernel
+    columns: tuple[int, ...] = eqx.field(static=True, converter=lambda c: tuple(map(int, c)))
+
+    def evaluate(self, x, z):
+        return self.kernel.evaluate(x[jnp.array(self.columns)], z[jnp.array(self.columns)])
+
+    def matrix(self, x, z):
+        chosen = jnp.array(self.columns)
+        return self.kernel.matrix(x[:, chosen], z[:, chosen])
+
+
 class Function(Kernel):
     """k(x, z) = f(x, z) for a user's JAX function of two points.
 

@@ -1,0 +1,12 @@
+"""What was learned: numbers, text and pictures. matplotlib is imported to draw, not before."""
+
+from .convergence import ConvergenceDisplay
+from .features import RelevanceDisplay, TuningDisplay, relevance
+from .report import Report, report
+from .samples import SampleWeightDisplay, influence
+from .search_path import SearchPathDisplay
+
+__all__ = [
+    "ConvergenceDisplay", "RelevanceDisplay", "Report", "SampleWeightDisplay", "SearchPathDisplay",
+    "TuningDisplay", "influence", "relevance", "report",
+]

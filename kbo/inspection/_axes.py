@@ -1,0 +1,15 @@
+"""Where pictures are drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def axes(ax, panels=1):
+    """(figure, axes): those given, or ``panels`` new ones side by side."""
+    if ax is not None:
+        return np.ravel(ax)[0].figure, ax
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(1, panels, figsize=(5 * panels, 3.6), layout="constrained")
+    return figure, ax

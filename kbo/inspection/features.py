@@ -1,0 +1,143 @@
+"""Which features matter."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._axes import axes
+from .convergence import ConvergenceDisplay
+
+
+def relevance(estimator, names=None):
+    """spread/lengthscale of each feature relative to the largest: (names, values), largest first.
+
+    With ``groups``, times the root of the group's weight in the kernel.
+
+    Parameters
+    ----------
+    estimator : fitted KernelBilevelRegressor or KernelBilevelClassifier
+    names : sequence of str, optional
+        Of the features; by default those seen in ``fit``, or x0, x1, ….
+
+    Raises
+    ------
+    ValueError
+        If the estimator has no lengthscale per feature, or there are more or fewer names.
+    """
+    strength = relative_relevance(estimator)
+    names = feature_names(estimator, names)
+    order = np.argsort(-strength, kind="stable")
+    return names[order], strength[order]
+
+
+def relative_relevance(estimator):
+    """The values of ``relevance`` in the order of the features."""
+    lengthscale = np.atleast_1d(getattr(estimator, "lengthscale_", np.empty(0)))
+    if lengthscale.size != estimator.n_features_in_:
+        raise ValueError(
+            "the estimator has no lengthscale_ of one per feature: fit one kernel by name with "
+            "ard=True"
+        )
+    strength = estimator.X_fit_.std(0) / lengthscale
+    if hasattr(estimator, "group_alpha_"):
+        group = np.unique(np.asarray(estimator.groups), return_inverse=True)[1]
+        strength = strength / np.sqrt(estimator.group_alpha_[group])
+    return strength / max(strength.max(), np.finfo(float).tiny)
+
+
+def feature_names(estimator, names=None):
+    """The names given, those seen in ``fit``, or x0, x1, …."""
+    if names is None:
+        names = getattr(estimator, "feature_names_in_", None)
+    if names is None:
+        names = [f"x{k}" for k in range(estimator.n_features_in_)]
+    if len(names) != estimator.n_features_in_:
+        raise ValueError(f"{len(names)} names for {estimator.n_features_in_} features")
+    return np.asarray(names, dtype=object)
+
+
+class RelevanceDisplay:
+    """Bars of the relevance of each feature, the largest at the top.
+
+    Parameters
+    ----------
+    names : sequence of str
+    strengths : array-like
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+    ax_ : matplotlib Axes
+    """
+
+    def __init__(self, names, strengths):
+        self.names, self.strengths = np.asarray(names), np.asarray(strengths, float)
+
+    @classmethod
+    def from_estimator(cls, estimator, *, names=None, top=20, ax=None):
+        """Draw ``relevance(estimator)``.
+
+        Parameters
+        ----------
+        estimator, names
+            As in ``relevance``.
+        top : int
+            So many features at most.
+        ax : matplotlib Axes, optional
+        """
+        names, strengths = relevance(estimator, names)
+        return cls(names[:top], strengths[:top]).plot(ax)
+
+    @classmethod
+    def from_records(cls, records, *, ax=None):
+        """From the ``features`` of a report: dicts with the keys "name" and "relevance"."""
+        names = [row["name"] for row in records]
+        return cls(names, [row["relevance"] for row in records]).plot(ax)
+
+    def plot(self, ax=None):
+        """Draw, on new axes unless some are given."""
+        self.figure_, self.ax_ = axes(ax)
+        height = np.arange(len(self.names))
+        self.ax_.barh(height, self.strengths[::-1])
+        self.ax_.set_yticks(height, self.names[::-1], fontsize=8)
+        self.ax_.set(xlabel="relevance (scaled 1/lengthscale)")
+        return self
+
+
+class TuningDisplay:
+    """The criterion against time, and beside it which features matter.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+    ax_ : ndarray of matplotlib Axes
+    """
+
+    @classmethod
+    def from_estimator(cls, estimator, *, names=None):
+        """Draw a fitted KernelBilevelRegressor or KernelBilevelClassifier.
+
+        Parameters
+        ----------
+        estimator
+        names : sequence of str, optional
+        """
+        display = cls()
+        try:
+            strengths = relevance(estimator, names)
+        except ValueError:
+            strengths = None
+        display.figure_, ax = axes(None, 1 if strengths is None else 2)
+        display.ax_ = np.atleast_1d(ax)
+        ConvergenceDisplay.from_estimator(estimator, ax=display.ax_[0])
+        display.ax_[0].set_title("Tuning")
+        if strengths is not None:
+            RelevanceDisplay(*(part[:20] for part in strengths)).plot(display.ax_[1])
+            display.ax_[1].set_title("Features")
+        return display
+
+    def close(self):
+        """Give the figure's memory back."""
+        import matplotlib.pyplot as plt
+
+        plt.close(self.figure_)

@@ -1,0 +1,102 @@
+"""A small report of what a fitted estimator found to matter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .features import feature_names, relative_relevance
+from .samples import influence
+
+IRRELEVANT = 0.02  # relative relevance below which a feature is shown as switched off
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``report`` found; ``print`` it.
+
+    Attributes
+    ----------
+    features : list of dict
+        name, lengthscale, relevance; the most relevant first. Empty without one lengthscale each.
+    samples : list of dict
+        index (of the row in ``fit``) and influence; the largest first. Empty where h is in the
+        span of centres.
+    numbers : dict
+        criterion, alpha, and their standard errors where they were computed.
+    """
+
+    features: list = field(default_factory=list)
+    samples: list = field(default_factory=list)
+    numbers: dict = field(default_factory=dict)
+
+    def __str__(self):
+        lines = [f"{name}: {value}" for name, value in self.numbers.items()]
+        if self.features:
+            lines += ["", "features by relevance (lengthscale):"]
+        for row in self.features:
+            bar = "#" * max(1, round(24 * row["relevance"]))
+            mark = bar if row["relevance"] >= IRRELEVANT else "(irrelevant)"
+            lines.append(f"  {row['name']:24.24s} {row['lengthscale']:10.3g}  {mark}")
+        if self.samples:
+            lines += ["", "samples by influence (relative to the mean):"]
+            lines += [f"  {row['index']:>8d} {row['influence']:8.2f}" for row in self.samples]
+        return "\n".join(lines)
+
+
+def report(estimator, names=None, top=5) -> Report:
+    """Which features and samples matter to a fitted estimator.
+
+    Parameters
+    ----------
+    estimator : fitted KernelBilevelRegressor or KernelBilevelClassifier
+    names : sequence of str, optional
+        Of the features.
+    top : int
+        How many samples.
+    """
+    numbers = {"solver": estimator.solver_}
+    errors = getattr(estimator, "standard_errors_", {})
+    if hasattr(estimator, "criterion_"):
+        numbers["criterion"] = _with_error(estimator.criterion_, errors.get("criterion"))
+    log_error = errors.get("alpha")
+    numbers["alpha"] = _with_factor(estimator.alpha_, log_error)
+    return Report(_features(estimator, names), _samples(estimator, top), numbers)
+
+
+def _with_error(value, error):
+    return f"{value:.5g}" if error is None else f"{value:.5g} ± {error:.2g}"
+
+
+def _with_factor(value, log_error):
+    shown = np.array2string(np.asarray(value), precision=3)
+    if log_error is None:
+        return shown
+    return f"{shown}, within a factor of {np.array2string(np.exp(log_error), precision=3)}"
+
+
+def _features(estimator, names):
+    try:
+        strength = relative_relevance(estimator)
+    except ValueError:
+        return []
+    names = feature_names(estimator, names)
+    lengthscale = np.atleast_1d(estimator.lengthscale_)
+    return [
+        {"name": str(names[k]), "relevance": float(strength[k]),
+         "lengthscale": float(lengthscale[k])}
+        for k in np.argsort(-strength, kind="stable")
+    ]
+
+
+def _samples(estimator, top):
+    try:
+        size = influence(estimator)
+    except ValueError:
+        return []
+    size = size / max(size.mean(), np.finfo(float).tiny)
+    return [
+        {"index": int(k), "influence": float(size[k])}
+        for k in np.argsort(-size, kind="stable")[:top]
+    ]

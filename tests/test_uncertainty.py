@@ -1,0 +1,143 @@
+"""Standard errors against refits, formulas and repeated samples."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler, scale
+
+import kbo
+from kbo import HypergradientSearchCV, KernelBilevelClassifier, KernelBilevelRegressor, kernels
+
+from .helpers import data, flat, folds_problem
+
+TIGHT = kbo.optimizers.LBFGS(max_steps=200, tol=1e-9, ftol=0.0)
+
+
+def influence(problem, omega, f, eps=1e-3):
+    """dω̂/db_f by minimising anew with fold f's share of L raised and lowered."""
+    ends = []
+    for sign in (1, -1):
+        weights = np.array(problem.outer_data.weights)
+        weights[f] *= 1 + sign * eps
+        outer = kbo.Sample(problem.outer_data.x, problem.outer_data.target, weights)
+        result = kbo.minimize(problem.replace(outer_data=outer), omega, optimizer=TIGHT)
+        ends.append(flat(result.omega))
+    return (ends[0] - ends[1]) / (2 * eps)
+
+
+def test_errors_are_the_spread_of_minimisers(x64):
+    problem, start = folds_problem(n=60, folds=6)
+    start = {k: start[k] for k in ("log_l", "log_ridge")}
+    omega = kbo.minimize(problem, start, optimizer=TIGHT).omega
+    found = kbo.standard_errors(problem, omega)
+    moves = np.array([influence(problem, omega, f) for f in range(6)])
+    expected = np.sqrt(6 / 5 * (moves**2).sum(0))
+    np.testing.assert_allclose(flat(found.omega), expected, rtol=1e-3)
+    np.testing.assert_allclose(found.value, found.parts.std(ddof=1) / np.sqrt(6), rtol=1e-12)
+    whole = kbo.value_and_hypergradient(problem, omega)
+    np.testing.assert_allclose(found.parts.mean(), whole.value, rtol=1e-9)
+
+
+def hold_out(seed, n=60, m=400):
+    x, t, _, _ = data(n, 1, seed=0)
+    rng = np.random.default_rng(seed)
+    x_out = rng.normal(size=(m, 3))
+    y = np.sin(x_out.sum(1)) + 0.3 * x_out[:, 0] + 0.3 * rng.normal(size=m)
+    return kbo.BilevelProblem(
+        inner_loss=kbo.losses.Squared(), outer_loss=kbo.losses.Squared(),
+        inner_data=kbo.Sample(x, t), outer_data=kbo.Sample(x_out, y),
+        space=lambda w: kbo.RKHS(kernels.Gaussian(jnp.exp(w["l"]))),
+        ridge=lambda w: jnp.exp(w["r"]),
+    )
+
+
+def test_hold_out_errors_are_those_over_repeated_samples(x64):
+    start = {"l": 0.3, "r": -4.0}
+    errors, ends = [], []
+    for seed in range(60):
+        problem = hold_out(seed)
+        result = kbo.minimize(problem, start)
+        ends.append([result.value, *flat(result.omega)])
+        if seed < 6:
+            found = kbo.standard_errors(problem, result.omega, batches=40)
+            errors.append([found.value, *flat(found.omega)])
+    ratio = np.mean(errors, 0) / np.std(ends, 0, ddof=1)
+    assert (ratio > 0.6).all() and (ratio < 1.6).all(), ratio
+
+
+def test_leaving_out_agrees_with_its_folds(x64):
+    """Fold errors are the same whether folds are replicates or come from one factorisation."""
+    problem, start = folds_problem(n=60, folds=6)
+    omega = {"log_l": start["log_l"] + 0.3, "log_ridge": jnp.asarray(-2.0)}
+    folds = np.repeat(np.arange(6), 10)
+    # alpha = ridge·Σw is what LeaveOut holds: give the replicates the same.
+    replicates = problem.replace(ridge=lambda w: 1.2 * jnp.exp(w["log_ridge"]))
+    x, t = problem.inner_data.x, problem.inner_data.target
+    whole = problem.replace(inner_data=kbo.Sample(x, t), outer_data=kbo.Sample(x, t))
+    left = kbo.standard_errors(whole, omega, method=kbo.criteria.LeaveOut(folds))
+    plain = kbo.standard_errors(replicates, omega)
+    np.testing.assert_allclose(np.sort(left.parts), np.sort(plain.parts), rtol=1e-9)
+    np.testing.assert_allclose(left.value, plain.value, rtol=1e-9)
+    np.testing.assert_allclose(flat(left.omega), flat(plain.omega), rtol=1e-5)
+
+
+def test_entries_that_nothing_determines_are_infinite(x64):
+    problem, start = folds_problem(n=60, folds=6)
+    fixed = {k: start[k] for k in ("log_l", "log_ridge")}
+    omega = {**fixed, "idle": 0.0}
+    found = kbo.standard_errors(problem, omega, bounds=(-3.0, 9.0))
+    assert np.isinf(found.omega["idle"]) and np.isinf(found.omega["log_ridge"])
+    assert np.isfinite(found.omega["log_l"]).all()
+
+
+def test_estimators_report_them_by_name():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-3, 3, size=(150, 2))
+    y = np.sin(2 * X[:, 0]) + np.cos(X[:, 1]) + 0.2 * rng.normal(size=150)
+    model = KernelBilevelRegressor("gaussian", ard=False, cv=4, standard_errors=True).fit(X, y)
+    errors = model.standard_errors_
+    assert set(errors) == {"criterion", "alpha", "lengthscale"}
+    assert 0 < errors["criterion"] < model.criterion_ and 0 < errors["alpha"] < 3
+    assert 0 < errors["lengthscale"] < 1
+    again = model.set_params(standard_errors=False).fit(X, y)
+    assert not hasattr(again, "standard_errors_")
+    X, y = load_breast_cancer(return_X_y=True)
+    model = KernelBilevelClassifier(loss="squared", cv="loo", ard=False, standard_errors=True)
+    errors = model.fit(scale(X), y).standard_errors_
+    assert set(errors) == {"criterion", "alpha", "lengthscale", "scale"}
+    assert 0 < errors["criterion"] < model.criterion_
+
+
+@pytest.mark.parametrize("steps", [(), (StandardScaler(),)])
+def test_search_reports_them_by_name(steps):
+    X, y = load_diabetes(return_X_y=True)
+    y = y - y.mean()
+    prefix = "kernelridge__" if steps else ""
+    estimator = make_pipeline(*steps, KernelRidge(kernel="rbf")) if steps else (
+        KernelRidge(kernel="rbf")
+    )
+    space = {f"{prefix}alpha": (1e-4, 1e2), f"{prefix}gamma": (1e-4, 1e2)}
+    search = HypergradientSearchCV(
+        estimator, space, cv=KFold(4), standard_errors=True, scoring="neg_mean_squared_error",
+    ).fit(X, y)
+    errors = search.standard_errors_
+    assert set(errors) == {"outer_loss", *space}
+    best = np.argmin(search.cv_results_["outer_loss"])  # the outer loss is half the squared error
+    expected = np.std([search.cv_results_[f"split{k}_test_score"][best] for k in range(4)], ddof=1)
+    np.testing.assert_allclose(errors["outer_loss"], 0.5 * expected / 2, rtol=1e-6)
+
+
+def test_bad_input(x64):
+    problem, start = folds_problem(n=30, folds=3)
+    with pytest.raises(ValueError, match="two"):
+        kbo.standard_errors(hold_out(0), {"l": 0.3, "r": -4.0}, batches=1)
+    moving = problem.replace(outer_data=lambda w: problem.outer_data)
+    with pytest.raises(ValueError, match="outer_data"):
+        kbo.standard_errors(moving, start)
+    X, y = load_diabetes(return_X_y=True)
+    with pytest.raises(ValueError, match="gcv"):
+        KernelBilevelRegressor(criterion="gcv", standard_errors=True).fit(X, y)
