@@ -38,7 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
     tune.add_argument("--kernel", nargs="+", help="one, or a mixture (default: the estimator's)")
     tune.add_argument("--loss", help="inner loss (regression: squared, huber, quantile, poisson; "
                       "classification: logistic, squared)")
-    tune.add_argument("--no-ard", action="store_true", help="one lengthscale for all features")
+    tune.add_argument("--ard", action=argparse.BooleanOptionalAction,
+                      help="one lengthscale per feature (default: for regression)")
     tune.add_argument("--cv", type=int, default=5, help="folds")
     tune.add_argument("--max-iter", type=int, default=100, help="outer steps")
     tune.add_argument("--max-time", type=float, help="seconds for the search")
@@ -71,10 +72,12 @@ def load(args):
 
 def _estimator(args, classification):
     chosen = {
-        "ard": not args.no_ard, "cv": args.cv, "max_iter": args.max_iter,
+        "cv": args.cv, "max_iter": args.max_iter,
         "max_time": args.max_time, "solver": args.solver, "n_centers": args.n_centers,
         "random_state": args.seed, "device": args.device, "verbose": 0 if args.quiet else 1,
     }
+    if args.ard is not None:
+        chosen["ard"] = args.ard
     if args.kernel:
         chosen["kernel"] = args.kernel[0] if len(args.kernel) == 1 else args.kernel
     if args.loss:

@@ -44,6 +44,9 @@ class LBFGS(Optimizer):
     """L-BFGS with bounds: SciPy's L-BFGS-B on the host, on L or on log L.
 
     The objective is scaled so that its first gradient, and so the first step tried, has length 1.
+    Where the steps have become small although the gradient g promises more (½‖g‖² > ftol), or a
+    line search has failed, the curvature remembered is to blame as often as not (L need not be
+    convex): the search then begins anew from there, until that brings nothing.
 
     A point at which L is not finite is answered with a steep bowl around the last iterate, so
     that the line search turns back before it.
@@ -87,15 +90,40 @@ class LBFGS(Optimizer):
             positive = max(value, 1e-30 * start)
             return np.log(positive), grad / positive
 
-        first = projected_gradient(omega, plain(value, grad)[1], lower, upper)
-        scale = np.linalg.norm(first) or 1.0  # below rounding of ω the gradient is nothing
+        steps = 0
+        while True:
+            slope = projected_gradient(omega, plain(value, grad)[1], lower, upper)
+            status, path = self._session(
+                evaluate, report, plain, (omega, value, grad), start,
+                np.linalg.norm(slope) or 1.0, lower, upper, self.max_steps - steps,
+            )
+            omega, value, grad = path[-1]
+            steps += len(path) - 1
+            drops = -np.diff([point[1] for point in path])
+            idle = (drops <= self._enough(value, start)).all()
+            slope = projected_gradient(omega, plain(value, grad)[1], lower, upper)
+            done = status is Status.CONVERGED and (
+                0.5 * slope @ slope <= self.ftol
+                or _stationary(omega, grad, lower, upper, self.tol)
+            )
+            if done or idle or status is Status.STEPS_EXHAUSTED:
+                return status
+
+    def _enough(self, value, start):
+        """What a step lowers L by, at most, if it is small."""
+        return self.ftol * (abs(value) if self.log else start)
+
+    def _session(
+        self, evaluate, report, plain, first, start, scale, lower, upper, max_steps
+    ):
+        """One run of SciPy's: its status, and the start and the accepted steps."""
+        path = [first]
 
         def objective(value, grad):
             value, grad = plain(value, grad)
             return value / scale, grad / scale
 
-        at = {"omega": omega, "value": value, "objective": objective(value, grad)[0]}
-        known = {omega.tobytes(): (value, grad)}  # SciPy asks for the start again
+        known = {first[0].tobytes(): first[1:]}  # SciPy asks for the start again
         status, small = [], []
 
         def scaled(point):
@@ -104,9 +132,10 @@ class LBFGS(Optimizer):
                 known.clear()
                 known[point.tobytes()] = value, grad
                 return objective(value, grad)
-            away = point - at["omega"]
-            steepness = 10 * (1 + abs(at["objective"])) / max(away @ away, 1e-300)
-            return at["objective"] + steepness * (away @ away), 2 * steepness * away
+            away = point - path[-1][0]
+            level = objective(*path[-1][1:])[0]
+            steepness = 10 * (1 + abs(level)) / max(away @ away, 1e-300)
+            return level + steepness * (away @ away), 2 * steepness * away
 
         def callback(intermediate_result):
             point = np.array(intermediate_result.x)
@@ -114,25 +143,25 @@ class LBFGS(Optimizer):
                 status.append(Status.LINE_SEARCH_FAILED)
                 raise StopIteration
             value, grad = known[point.tobytes()]
-            enough = self.ftol * (abs(value) if self.log else start)
-            small.append(at["value"] - value <= enough)
-            at.update(omega=point, value=value, objective=objective(value, grad)[0])
+            small.append(path[-1][1] - value <= self._enough(value, start))
+            path.append((point, value, grad))
             report(point)
             if _stationary(point, grad, lower, upper, self.tol) or (all(small[-2:]) and small[1:]):
                 status.append(Status.CONVERGED)
                 raise StopIteration
 
         solved = scipy.optimize.minimize(
-            scaled, omega, jac=True, method="L-BFGS-B", callback=callback,
+            scaled, first[0], jac=True, method="L-BFGS-B", callback=callback,
             bounds=scipy.optimize.Bounds(lower, upper),
             options={
-                "maxiter": self.max_steps, "maxfun": 20 * self.max_steps + 20,
+                "maxiter": max_steps, "maxfun": 20 * max_steps + 20,
                 "maxcor": self.memory, "gtol": 0.0, "ftol": 0.0,
             },
         )
         if status:
-            return status[0]
-        return Status.STEPS_EXHAUSTED if solved.status == 1 else Status.LINE_SEARCH_FAILED
+            return status[0], path
+        exhausted = solved.status == 1
+        return Status.STEPS_EXHAUSTED if exhausted else Status.LINE_SEARCH_FAILED, path
 
 
 class GradientDescent(Optimizer):

@@ -73,10 +73,10 @@ class SearchProblem(NamedTuple):
         """L at each dict of parameters by name, (k,); infinite where there is none."""
         values, state = [], None
         for candidate in candidates:
-            omega = {
-                d.name: d.coordinate(np.broadcast_to(candidate[self.prefix + d.name], d.start.shape))
-                for d in self.dimensions
-            }
+            omega = {}
+            for d in self.dimensions:
+                value = candidate[self.prefix + d.name]
+                omega[d.name] = d.coordinate(np.broadcast_to(value, d.start.shape))
             found = value_and_hypergradient(
                 self.problem, omega, method=self.method, state=state, throw=False
             )

@@ -53,8 +53,12 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
     tol : float, default 5e-3
         The search stops when two steps running lower the criterion by at most this fraction of its
         value at the start.
-    lengthscale, ard, groups, tune, cv, criterion, max_iter, max_time, n_restarts, solver,
-    n_centers, random_state, device, callback, checkpoint, error_score, standard_errors, verbose
+    ard : bool, default False
+        One lengthscale per feature. Worth it with thousands of samples; with a few hundred, so many
+        hyperparameters overfit the criterion (breast_cancer, wine, iris and digits are all
+        classified better without).
+    lengthscale, groups, tune, cv, criterion, max_iter, max_time, n_restarts, solver, n_centers,
+    random_state, device, callback, checkpoint, error_score, standard_errors, verbose
         As in KernelBilevelRegressor; ``cv`` stratifies, the criteria are "cv" and, with
         loss="squared", "loo", and "scale" in ``tune`` is also that of the scores.
     loss : {"logistic", "squared"}, default "logistic"
@@ -85,7 +89,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
 
     def __init__(
         self, kernel="gaussian", *, loss="logistic", outer_loss=None, alpha=0.1,
-        lengthscale=None, ard=True, groups=None, tune=None, cv=None, criterion="cv", max_iter=100,
+        lengthscale=None, ard=False, groups=None, tune=None, cv=None, criterion="cv", max_iter=100,
         tol=5e-3, max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
         device=None, callback=None, checkpoint=None, error_score=np.nan, standard_errors=False,
         verbose=0,

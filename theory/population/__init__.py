@@ -1,0 +1,13 @@
+"""Population oracles: what an estimate is compared with, each with a bound on its error."""
+
+from .base import Population
+from .linear import LinearPopulation
+from .quadrature import QuadraturePopulation
+from .spectra import Discretised, GaussianHermite, Spectrum
+from .surrogate import LargeSamplePopulation
+from .waves import ProductWaves, TorusWaves, Waves
+
+__all__ = [
+    "Discretised", "GaussianHermite", "LargeSamplePopulation", "LinearPopulation", "Population",
+    "ProductWaves", "QuadraturePopulation", "Spectrum", "TorusWaves", "Waves",
+]

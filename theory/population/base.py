@@ -1,0 +1,56 @@
+"""What an infinite-sample bilevel problem is: exact value and gradient, and samples of it."""
+
+from __future__ import annotations
+
+import abc
+
+import numpy as np
+
+import kbo
+
+
+class Population(abc.ABC):
+    """L and ∇L in the limit n, m → ∞ at a fixed ridge, with a bound on their error.
+
+        h*_ω = argmin_h E ℓ_in(ω, h(x), t) + (ridge/2)‖h‖²      L(ω) = E ℓ_out(ω, h*_ω(x'), y)
+
+    Attributes
+    ----------
+    name : str
+    size : int
+        q, of ω.
+    box : pair of ndarray (q,)
+        The compact Ω.
+    quadratic : bool
+        Whether L, and its estimate from any sample, are quadratic functions of ω.
+    outside : tuple of str
+        What puts the problem outside the assumptions of Theorem 4.1 (El Khoury et al. 2025);
+        empty where they hold.
+    error_bound : float
+        On |L − value| and on each entry of ∇L − gradient, for ω in the box.
+    """
+
+    name: str
+    size: int
+    box: tuple[np.ndarray, np.ndarray]
+    quadratic: bool = False
+    outside: tuple[str, ...] = ()
+    error_bound: float
+
+    @abc.abstractmethod
+    def value_and_grad(self, omega) -> tuple[float, np.ndarray]:
+        """L(ω) and ∇L(ω), (q,)."""
+
+    @abc.abstractmethod
+    def sample(self, n, m, random_state) -> kbo.BilevelProblem:
+        """The empirical problem on n inner and m outer samples.
+
+        Parameters
+        ----------
+        n, m : int
+        random_state : int, Generator or SeedSequence
+        """
+
+    def start(self, random_state) -> np.ndarray:
+        """A point drawn uniformly from the box."""
+        return np.random.default_rng(random_state).uniform(*self.box)

@@ -1,0 +1,120 @@
+"""Inner targets linear in ω, squared losses: the population in closed form."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import kbo
+
+from ..quadratic import Quadratic
+from .base import Population
+
+
+def inner_loss(omega, prediction, features):
+    """½(h(x) − φᵀω)²."""
+    return 0.5 * (prediction - features @ omega) ** 2
+
+
+def outer_loss(omega, prediction, target):
+    """½(h(x') − y)²."""
+    return 0.5 * (prediction - target) ** 2
+
+
+class LinearPopulation(Population):
+    """Instrumental variables, features linear in ω: L is a quadratic that the spectrum gives.
+
+        inner ½(h(x) − φᵀω)²   outer ½(h(x') − y)²      f_k(x) = E[φ_k | x],  g(x) = E[y | x]
+        h*_ω = Σ_j s_j (Σ_k ω_k f_kj) ψ_j,  s = μ/(μ + ridge)
+        L(ω) = ½ ωᵀAω − bᵀω + ½E y²,  A = Σ_j s_j² f_j f_jᵀ,  b = Σ_j s_j f_j g_j
+        a*_ω = −Σ_j s_j (h*_ωj − g_j) ψ_j
+
+    Parameters
+    ----------
+    name : str
+    waves : Waves
+        q + 1 functions: f_1, …, f_q, g.
+    second_moment : float
+        E y².
+    kernel : kbo.kernels.Kernel
+    ridge : float
+    draw : callable
+        (random, n) ↦ (x (n, p), φ (n, q), y (n,)), independent of each other or not as the problem
+        has it; inner and outer samples are drawn apart.
+    box : pair of array-like
+    outside : tuple of str
+    """
+
+    quadratic = True
+
+    def __init__(self, name, waves, second_moment, kernel, ridge, draw, box, outside=()):
+        self.name, self.waves, self.second_moment = name, waves, second_moment
+        self.kernel, self.ridge, self.draw = kernel, ridge, draw
+        self.box = tuple(np.asarray(side, float) for side in box)
+        self.size = len(self.box[0])
+        self.outside = tuple(outside)
+
+    def _filter(self, mu):
+        return mu / (mu + self.ridge)
+
+    @cached_property
+    def quadratic_form(self) -> Quadratic:
+        """A, b and c of L."""
+        s = self._filter
+        squared, plain = self.waves.moments(lambda mu: s(mu) ** 2, s)
+        return Quadratic(squared[:-1, :-1], plain[:-1, -1], 0.5 * self.second_moment)
+
+    def value_and_grad(self, omega):
+        """See Population."""
+        return self.quadratic_form.value_and_grad(np.asarray(omega, float))
+
+    @cached_property
+    def error_bound(self) -> float:
+        """Truncation of the expansion, and rounding: on the value and each entry of the gradient."""
+        largest = max(1.0, np.abs(self.box).sum(1).max())
+        rounding = 1e-13 * (1 + np.abs(self.quadratic_form.A).sum() + abs(self.second_moment))
+        return float(largest**2 * (2 * self.waves.truncation(self.ridge) + rounding))
+
+    def inner(self, omega, x):
+        """h*_ω(x), (n,)."""
+        return self.waves.filtered(x, self._filter)[:, :-1] @ omega
+
+    def adjoint(self, omega, x):
+        """a*_ω(x), (n,)."""
+        s = self._filter
+        once = self.waves.filtered(x, s)[:, -1]
+        return once - self.waves.filtered(x, lambda mu: s(mu) ** 2)[:, :-1] @ omega
+
+    def square_norms(self, omega):
+        """(‖h*‖²_H, ‖h*‖²_L2, ‖a*‖²_H, ‖a*‖²_L2)."""
+        s, found = self._filter, []
+        both = np.append(omega, 0.0)
+        for norm in (lambda mu: 1 / mu, np.ones_like):
+            (h,) = self.waves.moments(lambda mu, norm=norm: s(mu) ** 2 * norm(mu))
+            found.append(both @ h @ both)
+            # a* = s(g − s f·ω): three sums.
+            g, cross, f = self.waves.moments(
+                *[lambda mu, k=k, norm=norm: s(mu) ** k * norm(mu) for k in (2, 3, 4)]
+            )
+            found.append(g[-1, -1] - 2 * both @ cross[:, -1] + both @ f @ both)
+        return found[0], found[2], found[1], found[3]
+
+    def effective_dimension(self):
+        """Σ_j μ_j/(μ_j + ridge)."""
+        return self.waves.trace(self._filter)
+
+    def sample(self, n, m, random_state):
+        """See Population."""
+        random = np.random.default_rng(random_state)
+        x, features, _ = self.draw(random, n)
+        x_out, _, y = self.draw(random, m)
+        with jax.enable_x64(True):
+            return kbo.BilevelProblem(
+                inner_loss=inner_loss, outer_loss=outer_loss,
+                inner_data=kbo.Sample(jnp.asarray(x), features),
+                outer_data=kbo.Sample(jnp.asarray(x_out), y),
+                space=kbo.RKHS(self.kernel), ridge=self.ridge,
+            )

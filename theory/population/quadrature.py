@@ -1,0 +1,108 @@
+"""Any loss, kernel and smooth density: weighted nodes handed to the project's own solver."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+import kbo
+
+from .base import Population
+
+
+def gauss_legendre(level, low=-1.0, high=1.0):
+    """Nodes and probabilities of the uniform distribution on an interval."""
+    nodes, weights = np.polynomial.legendre.leggauss(level)
+    return 0.5 * (low + high) + 0.5 * (high - low) * nodes, 0.5 * weights
+
+
+def product_rule(*rules):
+    """Nodes (N, p) and probabilities (N,) of independent coordinates."""
+    mesh = np.meshgrid(*[rule[0] for rule in rules], indexing="ij")
+    weight = np.meshgrid(*[rule[1] for rule in rules], indexing="ij")
+    return np.stack([side.ravel() for side in mesh], 1), np.prod(weight, axis=0).ravel()
+
+
+class QuadraturePopulation(Population):
+    """The problem on quadrature nodes, refined until doubling their number changes nothing.
+
+    Parameters
+    ----------
+    name : str
+    losses : pair of callable
+        Inner and outer.
+    kernel : kbo.kernels.Kernel
+    ridge : float
+    rule : callable
+        level ↦ (inner, outer), each (x (N, p), targets, probabilities (N,)): targets that are
+        random given x are nodes of their own, at the same x.
+    draw : callable
+        (random, n) ↦ ((x, targets), (x', targets')), n samples of each.
+    box : pair of array-like
+    tol : float
+        The level doubles until value and gradient change by less at points all over the box.
+    levels : iterable of int
+    outside : tuple of str
+
+    Raises
+    ------
+    ValueError
+        If no level reaches ``tol``.
+    """
+
+    def __init__(
+        self, name, losses, kernel, ridge, rule, draw, box, tol=1e-8,
+        levels=(10, 20, 40, 80, 160, 320, 640, 1280), outside=(),
+    ):
+        self.name, self.losses, self.kernel, self.ridge = name, losses, kernel, ridge
+        self.rule, self.draw, self.outside = rule, draw, tuple(outside)
+        self.box = tuple(np.asarray(side, float) for side in box)
+        self.size = len(self.box[0])
+        self.error_bound, self.level, self._problem = self._refine(tol, levels)
+
+    def _refine(self, tol, levels):
+        probes = [self.start(seed) for seed in range(3)]
+        last, change = None, np.inf
+        for level in levels:
+            problem = self._assemble(*self.rule(level))
+            found = np.array([np.append(*self._at(problem, omega)) for omega in probes])
+            if last is not None:
+                change = np.abs(found - last).max()
+                if change < tol:
+                    # Each doubling at least halves the error: what is left is below the change.
+                    return float(2 * change + 1e-12), level, problem
+            last = found
+        raise ValueError(
+            f"{self.name}: value or gradient still change by {change:.1e} at level {level}: allow "
+            "more levels, or a larger tol"
+        )
+
+    def _assemble(self, inner, outer):
+        with jax.enable_x64(True):
+            return kbo.BilevelProblem(
+                inner_loss=self.losses[0], outer_loss=self.losses[1],
+                inner_data=kbo.Sample(*inner), outer_data=kbo.Sample(*outer),
+                space=kbo.RKHS(self.kernel), ridge=self.ridge,
+            )
+
+    @staticmethod
+    def _at(problem, omega):
+        with jax.enable_x64(True):
+            found = kbo.value_and_hypergradient(problem, np.asarray(omega, float))
+        return found.value, np.asarray(found.grad)
+
+    def value_and_grad(self, omega):
+        """See Population."""
+        return self._at(self._problem, omega)
+
+    def functions(self, omega):
+        """h*_ω and a*_ω, functions of (n, p) points."""
+        with jax.enable_x64(True):
+            found = kbo.value_and_hypergradient(self._problem, np.asarray(omega, float))
+        return found.inner, found.adjoint
+
+    def sample(self, n, m, random_state):
+        """See Population."""
+        random = np.random.default_rng(random_state)
+        inner, outer = self.draw(random, n)[0], self.draw(random, m)[1]
+        return self._assemble(inner, outer)
