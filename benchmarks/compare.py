@@ -150,9 +150,9 @@ def run_kbo(X, y, clock):
 
 
 def run_ard(X, y, clock):
-    import kbo
-
     from sklearn.model_selection import KFold
+
+    import kbo
 
     model = kbo.KernelBilevelRegressor(
         cv=KFold(FOLDS), callback=lambda step: clock({}, 2 * step["value"])
@@ -257,7 +257,8 @@ def fit(folder, name, split, search):
 
 def in_a_process(python, folder, name, split, search):
     """``fit`` in a fresh interpreter; None where it fails or takes too long."""
-    command = [python, __file__, *([str(folder)] if folder else []), "--sets", name, "--splits", str(split)]
+    which = ["--sets", name, "--splits", str(split)]
+    command = [python, __file__, *([str(folder)] if folder else []), *which]
     try:
         done = subprocess.run(
             [*command, "--fit", search], capture_output=True, text=True, check=True,

@@ -3,8 +3,8 @@ A ridge for each group of features
 ==================================
 
 Main effects and interactions seldom deserve the same penalty. Linear regression on the ten features
-of the diabetes data and their 55 products: with ``groups=``, each of the two sets has a ridge of its
-own, both tuned by hypergradient.
+of the diabetes data and their 55 products: with ``groups=``, each of the two sets has a ridge of
+its own, both tuned by hypergradient.
 """
 
 import matplotlib.pyplot as plt

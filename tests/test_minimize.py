@@ -356,3 +356,30 @@ def test_files_have_the_usual_permissions(tmp_path):
     write_atomically(tmp_path / "ours", lambda f: f.write(b""))
     (tmp_path / "usual").write_bytes(b"")
     assert os.stat(tmp_path / "ours").st_mode == os.stat(tmp_path / "usual").st_mode
+
+
+def test_a_search_that_stalls_begins_anew(x64):
+    """SciPy's memory of curvature points at a corner of the box here; it ended at 0.0042 before."""
+    rng = np.random.default_rng(18)
+    f = lambda z: np.sin(2 * z[:, 0] + z.sum(1) ** 2)
+    x = rng.uniform(-1, 1, (40, 2))
+    t = f(x) + 1e-3 * rng.normal(size=40)
+    x_out = rng.uniform(-1, 1, (40, 2))
+    problem = kbo.BilevelProblem(
+        inner_loss=kbo.losses.Squared(), outer_loss=kbo.losses.Squared(),
+        inner_data=kbo.Sample(x, t), outer_data=kbo.Sample(x_out, f(x_out)),
+        space=lambda w: kbo.RKHS(kbo.kernels.Gaussian(jnp.exp(w["l"]))),
+        ridge=lambda w: jnp.exp(w["r"]),
+    )
+    result = kbo.minimize(
+        problem, {"l": 1.0, "r": -3.0}, bounds=({"l": -5.0, "r": -16.0}, {"l": 5.0, "r": 3.0}),
+        optimizer=kbo.optimizers.LBFGS(100, tol=0.0, ftol=1e-4, log=True),
+    )
+    squares = lambda a, b: ((a[:, None] - b) ** 2).sum(-1)
+    best = np.inf
+    for log_l in np.linspace(-2, 2, 41):  # the whole range of lengthscales that fit at all
+        K, cross = (np.exp(-squares(z, x) / (2 * np.exp(2 * log_l))) for z in (x, x_out))
+        for r in np.linspace(-16, 3, 39):
+            error = cross @ np.linalg.solve(K + 40 * np.exp(r) * np.eye(40), t) - f(x_out)
+            best = min(best, 0.5 * np.mean(error**2))
+    assert result.status is kbo.Status.CONVERGED and result.value <= 1.01 * best

@@ -59,8 +59,8 @@ class Quadratic(NamedTuple):
 def empirical_quadratic(problem, solver=None) -> Quadratic:
     """L of a sample, where the inner target is Φω and both losses are squared.
 
-    h_ω = Σ_k ω_k h_k, one kernel ridge regression with q outputs: with H = (h_k(x'_j)) and y the outer
-    targets, A = HᵀH/m, b = Hᵀy/m, c = yᵀy/2m.
+    h_ω = Σ_k ω_k h_k, one kernel ridge regression with q outputs: with H = (h_k(x'_j)) and y the
+    outer targets, A = HᵀH/m, b = Hᵀy/m, c = yᵀy/2m.
 
     Parameters
     ----------

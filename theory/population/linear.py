@@ -42,8 +42,7 @@ class LinearPopulation(Population):
     kernel : kbo.kernels.Kernel
     ridge : float
     draw : callable
-        (random, n) ↦ (x (n, p), φ (n, q), y (n,)), independent of each other or not as the problem
-        has it; inner and outer samples are drawn apart.
+        (random, n) ↦ (x (n, p), φ (n, q), y (n,)); inner and outer samples are drawn apart.
     box : pair of array-like
     outside : tuple of str
     """
@@ -73,7 +72,7 @@ class LinearPopulation(Population):
 
     @cached_property
     def error_bound(self) -> float:
-        """Truncation of the expansion, and rounding: on the value and each entry of the gradient."""
+        """Truncation and rounding: on the value and each entry of the gradient."""
         largest = max(1.0, np.abs(self.box).sum(1).max())
         rounding = 1e-13 * (1 + np.abs(self.quadratic_form.A).sum() + abs(self.second_moment))
         return float(largest**2 * (2 * self.waves.truncation(self.ridge) + rounding))

@@ -1,4 +1,4 @@
-"""One-dimensional Mercer expansions k(x, z) = Σ_j μ_j ψ_j(x) ψ_j(z), orthonormal under a density."""
+"""Mercer expansions k(x, z) = Σ_j μ_j ψ_j(x) ψ_j(z) on the line, orthonormal under a density."""
 
 from __future__ import annotations
 

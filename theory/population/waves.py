@@ -61,8 +61,12 @@ class ProductWaves(Waves):
         super().__init__(amplitudes, frequencies)
         self.spectra = spectra
 
-    def _slabs(self, frequencies):
-        """(μ (S,), coefficients (R, S)) of all multi-indices, one index of the first axis at a time."""
+    def _slabs(self, frequencies, weights):
+        """(μ (S,), coefficients (R, S)) of the multi-indices, one of the first axis at a time.
+
+        Indices that could change no sum of |coefficients|²·weight by 1e-11 of it are left out
+        (none where ``weights`` is None).
+        """
         first, *others = [
             (s.eigenvalues, np.array([s.fourier(kappa) for kappa in column]))
             for s, column in zip(self.spectra, frequencies.T, strict=True)
@@ -72,6 +76,14 @@ class ProductWaves(Waves):
             np.einsum("ra,rb->rab", left[1], right[1]).reshape(len(left[1]), -1),
         )
         rest = reduce(outer, others) if others else (np.ones(1), np.ones((len(frequencies), 1)))
+        size = (np.abs(rest[1]) ** 2).max(0)
+        kept = np.full(len(size), weights is None)
+        for weight in weights or ():
+            ends = [weight(rest[0] * first[0][end]) for end in (0, -1)]
+            bound = size * np.maximum(*ends)
+            order = np.argsort(bound)
+            kept[order[np.cumsum(bound[order]) > 1e-11 * bound.sum()]] = True
+        rest = rest[0][kept], rest[1][:, kept]
         for mu, coefficient in zip(first[0], first[1].T, strict=True):
             yield mu * rest[0], coefficient[:, None] * rest[1]
 
@@ -79,7 +91,7 @@ class ProductWaves(Waves):
         """See Waves."""
         size = len(self.amplitudes)
         found = np.zeros((len(weights), size, size))
-        for mu, waves in self._slabs(self.frequencies):
+        for mu, waves in self._slabs(self.frequencies, weights):
             c = np.imag(self.amplitudes @ waves)
             for k, weight in enumerate(weights):
                 found[k] += (c * weight(mu)) @ c.T
@@ -93,7 +105,7 @@ class ProductWaves(Waves):
         rest = reduce(
             lambda left, right: np.einsum("na,nb->nab", left, right).reshape(len(x), -1), others
         ) if others else np.ones((len(x), 1))
-        for j, (mu, waves) in enumerate(self._slabs(self.frequencies)):
+        for j, (mu, waves) in enumerate(self._slabs(self.frequencies, None)):
             c = np.imag(self.amplitudes @ waves) * weight(mu)
             out += first[:, j, None] * (rest @ c.T)
         return out
@@ -101,7 +113,7 @@ class ProductWaves(Waves):
     def trace(self, weight):
         """See Waves."""
         none = np.zeros((1, len(self.spectra)))
-        return float(sum(np.sum(weight(mu)) for mu, _ in self._slabs(none)))
+        return float(sum(np.sum(weight(mu)) for mu, _ in self._slabs(none, None)))
 
     def truncation(self, ridge):
         """See Waves."""
@@ -122,7 +134,7 @@ class ProductWaves(Waves):
 
 
 class TorusWaves(Waves):
-    """The torus [0, 1)^p, uniform density, a translation-invariant kernel: ψ are the waves themselves.
+    """The torus [0, 1)^p, uniform density, translation-invariant kernel: ψ are waves themselves.
 
     Parameters
     ----------
