@@ -6,6 +6,11 @@ scikit-learn's digits (1,000 doubtful samples, 100 trusted, 697 to test on) and,
 has them, MNIST's 10,000 test digits (4,500, 500, 5,000), of whose doubtful labels 25 % or 50 % were
 replaced by others. Beside it the same final classifier on the doubtful samples, the trusted ones,
 both, and those whose label is right (oracle). Means over three draws.
+
+The last two rows are as near as these 10,000 digits come to the small MNIST of Mehra and Hamm
+(2019: 5,000 doubtful and 5,000 trusted, half of the labels wrong, softmax regression on pixels;
+published: 90.77 %): 4,000, 4,000 and 2,000 to test on, with softmax regression on pixels and with
+the kernel classifier in the end.
 """
 
 import gzip
@@ -19,6 +24,7 @@ import kbo  # first: it sets how long OpenBLAS's idle threads spin
 import numpy as np
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -36,7 +42,7 @@ def mnist(folder):
     return X, read("t10k-labels-idx1-ubyte.gz", 8).astype(int)
 
 
-def trial(X, y, n, m, noise, seed):
+def trial(X, y, n, m, noise, seed, estimator=None):
     random = np.random.default_rng(seed)
     order = random.permutation(len(X))
     X, y = X[order], y[order]
@@ -45,7 +51,7 @@ def trial(X, y, n, m, noise, seed):
     noisy = np.where(wrong, (y[: n + m] + random.integers(1, 10, n + m)) % 10, y[: n + m])
     test = X[n + m :], y[n + m :]
     started = time.perf_counter()
-    model = kbo.SampleReweightingClassifier().fit(X[: n + m], noisy, trusted=trusted)
+    model = kbo.SampleReweightingClassifier(estimator).fit(X[: n + m], noisy, trusted=trusted)
     found = {
         "s": time.perf_counter() - started,
         "AUC": roc_auc_score(~wrong[~trusted], model.sample_weight_[~trusted]),
@@ -63,14 +69,19 @@ def main():
     data = {"digits": (X / 16, y, 1000, 100)}
     if len(sys.argv) > 1:
         data["MNIST, 10,000 test digits"] = (*mnist(sys.argv[1]), 4500, 500)
+    cases = [(name, given, noise, None) for name, given in data.items() for noise in (0.25, 0.5)]
+    if len(sys.argv) > 1:
+        half = (*mnist(sys.argv[1]), 4000, 4000)
+        softmax = LogisticRegression(C=0.02, max_iter=500)
+        cases.append(("MNIST, 4,000 + 4,000, softmax", half, 0.5, softmax))
+        cases.append(("MNIST, 4,000 + 4,000, kernel", half, 0.5, None))
     table = []
-    for name, (*xy, n, m) in data.items():
-        for noise in (0.25, 0.5):
-            runs = [trial(*xy, n, m, noise, seed) for seed in range(DRAWS)]
-            means = {key: np.mean([run[key] for run in runs]) for key in runs[0]}
-            shown = {k: f"{v:.1f}" if k == "s" else f"{v:.4f}" for k, v in means.items()}
-            table.append({"data": name, "wrong labels": noise, **shown})
-            print(table[-1], flush=True)
+    for name, (*xy, n, m), noise, estimator in cases:
+        runs = [trial(*xy, n, m, noise, seed, estimator) for seed in range(DRAWS)]
+        means = {key: np.mean([run[key] for run in runs]) for key in runs[0]}
+        shown = {k: f"{v:.1f}" if k == "s" else f"{v:.4f}" for k, v in means.items()}
+        table.append({"data": name, "wrong labels": noise, **shown})
+        print(table[-1], flush=True)
     write_results("reweighting", table)
 
 

@@ -51,6 +51,10 @@ class Population(abc.ABC):
         random_state : int, Generator or SeedSequence
         """
 
+    @abc.abstractmethod
+    def points(self, n, random_state) -> np.ndarray:
+        """Inner points alone, (n, p)."""
+
     def start(self, random_state) -> np.ndarray:
         """A point drawn uniformly from the box."""
         return np.random.default_rng(random_state).uniform(*self.box)

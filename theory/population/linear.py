@@ -79,7 +79,7 @@ class LinearPopulation(Population):
 
     def inner(self, omega, x):
         """h*_ω(x), (n,)."""
-        return self.waves.filtered(x, self._filter)[:, :-1] @ omega
+        return self.waves.filtered(x, self._filter)[:, :-1] @ np.asarray(omega, float)
 
     def adjoint(self, omega, x):
         """a*_ω(x), (n,)."""
@@ -104,6 +104,10 @@ class LinearPopulation(Population):
     def effective_dimension(self):
         """Σ_j μ_j/(μ_j + ridge)."""
         return self.waves.trace(self._filter)
+
+    def points(self, n, random_state):
+        """See Population."""
+        return self.draw(np.random.default_rng(random_state), n)[0]
 
     def sample(self, n, m, random_state):
         """See Population."""

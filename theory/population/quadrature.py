@@ -7,6 +7,7 @@ import numpy as np
 
 import kbo
 
+from ..quantities import expansion
 from .base import Population
 
 
@@ -95,11 +96,32 @@ class QuadraturePopulation(Population):
         """See Population."""
         return self._at(self._problem, omega)
 
-    def functions(self, omega):
-        """h*_ω and a*_ω, functions of (n, p) points."""
+    def _functions(self, omega):
         with jax.enable_x64(True):
             found = kbo.value_and_hypergradient(self._problem, np.asarray(omega, float))
         return found.inner, found.adjoint
+
+    def inner(self, omega, x):
+        """h*_ω(x), (n,)."""
+        return np.asarray(self._functions(omega)[0](x))
+
+    def adjoint(self, omega, x):
+        """a*_ω(x), (n,)."""
+        return np.asarray(self._functions(omega)[1](x))
+
+    def square_norms(self, omega):
+        """(‖h*‖²_H, ‖h*‖²_L2, ‖a*‖²_H, ‖a*‖²_L2)."""
+        found, weights = [], np.asarray(self._problem.inner_data.weight_matrix())[0]
+        nodes = np.asarray(self._problem.inner_data.x)
+        for function in self._functions(omega):
+            anchors, theta = expansion(function)
+            found.append(float(theta @ np.asarray(function(anchors))))
+            found.append(float(weights @ np.asarray(function(nodes)) ** 2 / weights.sum()))
+        return tuple(found)
+
+    def points(self, n, random_state):
+        """See Population."""
+        return self.draw(np.random.default_rng(random_state), n)[0][0]
 
     def sample(self, n, m, random_state):
         """See Population."""

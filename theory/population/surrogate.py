@@ -59,6 +59,10 @@ class LargeSamplePopulation(Population):
         self.error_bound = max(self.error_bound, float(3 * np.sqrt(variance.max())))
         return float(mean[0]), mean[1:]
 
+    def points(self, n, random_state):
+        """See Population."""
+        raise ValueError("draw points from the population that the surrogate stands for")
+
     def sample(self, n, m, random_state):
         """See Population: parts of what the oracle itself was made of would not be independent."""
         raise ValueError("sample from the population that the surrogate stands for")

@@ -1,0 +1,418 @@
+"""Population oracles against each other, experiments, slopes and verdicts, intervals."""
+
+import time
+
+import jax
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+import kbo
+import theory
+from theory import estimators, problems
+from theory.population import Discretised, GaussianHermite, LargeSamplePopulation
+from theory.quadratic import Quadratic, empirical_quadratic
+from theory.quantities import QUANTITIES
+
+W4 = np.array([0.3, 0.7, 0.2, 0.9])
+W3 = np.array([0.3, -0.5, 0.8])
+W2 = np.array([0.4, -0.3])
+
+
+# -- spectra ---------------------------------------------------------------------------------------
+
+
+def test_gaussian_spectrum_is_an_eigensystem():
+    spectrum = GaussianHermite(0.5, 12)
+    x, weight = np.polynomial.hermite_e.hermegauss(180)
+    weight = weight / weight.sum()
+    psi = spectrum.functions(x)
+    np.testing.assert_allclose(psi.T * weight @ psi, np.eye(12), atol=1e-10)
+    at = np.array([-1.3, 0.2, 2.1])
+    K = np.exp(-((at[:, None] - x) ** 2) / 0.5)
+    expected = spectrum.functions(at) * spectrum.eigenvalues
+    np.testing.assert_allclose(K @ (weight[:, None] * psi), expected, atol=1e-10)
+    for frequency in (0.7, 2.0):
+        direct = (weight * np.exp(1j * frequency * x)) @ psi
+        np.testing.assert_allclose(spectrum.fourier(frequency), direct, atol=1e-10)
+
+
+def test_discretised_spectrum_is_the_closed_one():
+    kernel = lambda x, z: np.exp(-0.5 * ((x - z) / 0.5) ** 2)
+    numeric = Discretised(kernel, stats.norm.pdf, 9.0, 0.05, 12)
+    closed = GaussianHermite(0.5, 12)
+    np.testing.assert_allclose(numeric.eigenvalues, closed.eigenvalues, rtol=1e-8)
+    sign = np.sign(numeric.functions(np.array([0.3])) * closed.functions(np.array([0.3])))
+    np.testing.assert_allclose(
+        numeric.fourier(2.0) * sign[0], closed.fourier(2.0), atol=1e-8
+    )
+    x = np.linspace(-2, 2, 7)
+    np.testing.assert_allclose(numeric.functions(x) * sign, closed.functions(x), atol=1e-7)
+
+
+def test_student_characteristic_function():
+    for df in (2.1, 2.9):
+        direct = integrate.quad(
+            lambda x, df=df: problems.student_density(x, df), 0, np.inf, weight="cos", wvar=2.0
+        )[0]
+        np.testing.assert_allclose(problems.student_characteristic(2.0, df), 2 * direct, rtol=1e-6)
+
+
+# -- oracles ---------------------------------------------------------------------------------------
+
+
+def test_the_papers_problem_in_closed_form_is_quick_and_exact():
+    started = time.perf_counter()
+    problem = problems.kbo_paper_iv()
+    value, grad = problem.value_and_grad(W4)
+    assert time.perf_counter() - started < 1
+    assert problem.error_bound < 1e-10
+    # In another way: the same integrals by quadrature in each coordinate of a coarser kernel's
+    # spectrum would need the expansion again; a discretised spectrum does not.
+    numeric = problems.kbo_paper_iv()
+    kernel = lambda x, z: np.exp(-0.5 * ((x - z) / problems.LENGTHSCALE) ** 2)
+    spectrum = Discretised(kernel, stats.norm.pdf, 8.5, 0.04, 100)
+    numeric.waves.spectra = [spectrum] * 3
+    other, slope = numeric.value_and_grad(W4)
+    np.testing.assert_allclose(value, other, rtol=1e-8)
+    np.testing.assert_allclose(grad, slope, rtol=1e-8, atol=1e-10)
+
+
+def test_second_moments_by_sampling():
+    for inputs in ("gaussian", 2.5):
+        problem = problems.kbo_paper_iv(inputs)
+        _, _, y = problem.draw(np.random.default_rng(0), 400_000)
+        error = 4 * np.std(y**2) / np.sqrt(len(y))
+        assert abs(np.mean(y**2) - problem.second_moment) < error
+    problem = problems.torus_regression()
+    x, features, y = problem.draw(np.random.default_rng(0), 400_000)
+    assert abs(np.mean(y**2) - problem.second_moment) < 4 * np.std(y**2) / np.sqrt(len(y))
+    expected = problem.waves(x)  # E[φ | x], E[y | x]
+    residual = np.column_stack([features, y]) - expected
+    assert np.abs(residual.T @ expected / len(x)).max() < 0.01
+
+
+@pytest.mark.parametrize("make", [
+    problems.kbo_paper_iv, problems.torus_regression, problems.logistic_weights,
+    problems.huber_targets, problems.poisson_rates,
+])
+def test_oracles_agree_with_large_samples(make):
+    problem = make()
+    omega = problem.start(1)
+    surrogate = LargeSamplePopulation(problem, size=800, repeats=8)
+    value, grad = problem.value_and_grad(omega)
+    other, slope = surrogate.value_and_grad(omega)
+    bound = 2 * surrogate.error_bound + problem.error_bound
+    assert abs(value - other) < bound and np.abs(grad - slope).max() < bound
+    assert surrogate.error_bound < 0.2 * np.abs(grad).max() + 0.02
+
+
+@pytest.mark.parametrize("smoothness", [1.0, 2.0])
+def test_torus_in_closed_form_and_by_quadrature(smoothness):
+    """On an even grid of the circle quadrature is exact for all that matters."""
+    problem = problems.torus_regression(smoothness, terms=20)
+    nodes = np.arange(90)[:, None] / 90
+    mean = problem.waves(nodes)
+    with jax.enable_x64(True):
+        sample = kbo.BilevelProblem(
+            problems.LinearPopulation.__init__.__globals__["inner_loss"], problems.outer_loss,
+            kbo.Sample(nodes, mean[:, :-1]), kbo.Sample(nodes, mean[:, -1]),
+            kbo.RKHS(problem.kernel), problem.ridge,
+        )
+        found = kbo.value_and_hypergradient(sample, W3)
+    value, grad = problem.value_and_grad(W3)
+    # Targets are their means here: the noise's part of the value is a constant.
+    noise = 0.5 * (problem.second_moment - np.mean(mean[:, -1] ** 2))
+    np.testing.assert_allclose(found.value + noise, value, rtol=1e-9)
+    np.testing.assert_allclose(found.grad, grad, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("make", [problems.torus_regression, problems.logistic_weights])
+def test_exact_functions(make):
+    """h* and a* and their norms, against a large sample's."""
+    problem = make()
+    omega = problem.start(0)
+    sample = problem.sample(3000, 3000, 0)
+    with jax.enable_x64(True):
+        found = kbo.value_and_hypergradient(sample, omega)
+    x = problem.points(200, 5)
+    for function, exact in ((found.inner, problem.inner), (found.adjoint, problem.adjoint)):
+        size = np.abs(exact(omega, x)).max()
+        assert np.abs(np.asarray(function(x)) - exact(omega, x)).max() < 0.25 * size
+    norms = problem.square_norms(omega)
+    values = [problem.inner(omega, problem.points(20_000, 6)),
+              problem.adjoint(omega, problem.points(20_000, 6))]
+    np.testing.assert_allclose([norms[1], norms[3]], [np.mean(v**2) for v in values], rtol=0.05)
+    assert norms[0] > norms[1] and norms[2] > 0
+
+
+def test_student_problem_does_not_depend_on_its_reach():
+    narrow, wide = problems._student_spectrum(2.5, 40.0, 0.08), problems._student_spectrum(2.5)
+    found = []
+    for spectrum in (narrow, wide):
+        problem = problems.kbo_paper_iv(2.5)
+        problem.waves.spectra = [spectrum] * 3
+        found.append(np.append(*problem.value_and_grad(W4)))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
+    assert problem.error_bound < 1e-5
+
+
+# -- quadratics and quantities ---------------------------------------------------------------------
+
+
+def test_empirical_quadratic_is_the_hypergradient():
+    problem = problems.kbo_paper_iv().sample(70, 50, 0)
+    with jax.enable_x64(True):
+        found = kbo.value_and_hypergradient(problem, W4)
+        value, grad = empirical_quadratic(problem).value_and_grad(W4)
+    np.testing.assert_allclose(value, found.value, rtol=1e-10)
+    np.testing.assert_allclose(grad, found.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_sups_of_a_quadratic_are_those_of_a_fine_grid():
+    rng = np.random.default_rng(0)
+    box = (np.array([-1.0, 0.0]), np.array([0.5, 2.0]))
+    grid = np.stack(np.meshgrid(*[np.linspace(*side, 201) for side in zip(*box, strict=True)]), -1)
+    for _ in range(20):
+        A = rng.normal(size=(2, 2))
+        form = Quadratic(A + A.T, rng.normal(size=2), rng.normal())
+        points = grid.reshape(-1, 2)
+        values = 0.5 * np.sum(points @ form.A * points, 1) - points @ form.b + form.c
+        np.testing.assert_allclose(form.sup_value(box), np.abs(values).max(), rtol=1e-4)
+        slopes = np.linalg.norm(points @ form.A - form.b, axis=1)
+        np.testing.assert_allclose(form.sup_grad(box), slopes.max(), rtol=1e-12)
+
+
+def test_sups_are_found_whether_the_outer_value_is_quadratic_or_not():
+    problem = problems.torus_regression()
+    sample = problem.sample(60, 60, 0)
+    with jax.enable_x64(True):
+        estimate = estimators.Plain()(sample, True)
+        difference = empirical_quadratic(sample).minus(problem.quadratic_form)
+    expected = difference.sup_value(problem.box), difference.sup_grad(problem.box)
+    for quadratic in (True, False):
+        problem.quadratic = quadratic
+        for name, sup in zip(("sup_value", "sup_grad"), expected, strict=True):
+            kind = QUANTITIES[name]
+            truth = kind.truth(problem, None)
+            error = kind.error(estimate, sample, problem, None, truth)
+            np.testing.assert_allclose(kind.magnitude(error[None], problem), sup, rtol=2e-2
+                                       if not quadratic and name == "sup_value" else 1e-8)
+
+
+# -- experiments -----------------------------------------------------------------------------------
+
+SMALL = {"n_grid": [20, 40], "n_repeats": 7, "quantities": ["value", "grad", "descent_curve"]}
+
+
+def same(a, b):
+    assert a.quantities == b.quantities
+    for name in a.quantities:
+        for key, rows in a.errors[name].items():
+            np.testing.assert_array_equal(rows, b.errors[name][key])
+
+
+def test_records_do_not_depend_on_workers_or_order(tmp_path):
+    problem = problems.torus_regression(terms=10)
+    one = theory.run_rate_experiment(problem, **SMALL, random_state=3)
+    assert one.errors["grad"][20, 20].shape == (7, 3)
+    assert one.errors["descent_curve"][20, 20].shape == (7, 11)
+    same(one, theory.run_rate_experiment(problem, **SMALL, random_state=3, n_jobs=2))
+    more = theory.run_rate_experiment(problem, **{**SMALL, "n_grid": [40, 30, 20]}, random_state=3)
+    np.testing.assert_array_equal(more.errors["grad"][40, 40], one.errors["grad"][40, 40])
+    other = theory.run_rate_experiment(problem, **SMALL, random_state=4)
+    assert (other.errors["grad"][20, 20] != one.errors["grad"][20, 20]).all()
+    one.save(tmp_path / "records.json")
+    same(one, theory.Records.load(tmp_path / "records.json"))
+    assert len(one.frame()) == 2 * 7 * (1 + 3 + 11)
+
+
+def test_finished_cells_are_not_computed_again(tmp_path, monkeypatch):
+    problem = problems.torus_regression(terms=10)
+    full = theory.run_rate_experiment(problem, **SMALL, store=tmp_path)
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 4
+    for file in files[::2]:  # as if killed half-way
+        file.unlink()
+    calls = []
+    plain = type(problem).sample
+    monkeypatch.setattr(
+        type(problem), "sample", lambda self, *args: calls.append(args) or plain(self, *args)
+    )
+    same(full, theory.run_rate_experiment(problem, **SMALL, store=tmp_path))
+    assert 0 < len(calls) < 14
+    theory.run_rate_experiment(problem, **SMALL, store=tmp_path, random_state=1)
+    assert len(list(tmp_path.iterdir())) == 8  # other settings, other files
+
+
+def test_errors_of_functions_fall():
+    problem = problems.torus_regression(terms=10)
+    names = ["h_rkhs", "h_l2", "a_rkhs", "a_l2"]
+    records = theory.run_rate_experiment(problem, [50, 200, 800], 10, names)
+    for name in names:
+        fit = theory.fit_rate(records, name)
+        assert -0.75 < fit.slope < -0.3, (name, fit.slope)
+        assert fit.fluctuation is None
+
+
+def test_sizes_apart():
+    problem = problems.torus_regression(terms=10)
+    records = theory.run_rate_experiment(problem, [(n, 4000) for n in (30, 60, 120, 240)], 40)
+    assert theory.fit_rate(records).fluctuation.slope < -0.3
+    with pytest.raises(ValueError, match="apart"):
+        mixed = theory.run_rate_experiment(problem, [(20, 30), (20, 40), (30, 30), (40, 30)], 2)
+        theory.fit_rate(mixed)
+
+
+def test_bad_input(tmp_path):
+    problem = problems.torus_regression(terms=10)
+    for settings, message in (
+        ({"quantities": ["norm"]}, "norm"), ({"n_repeats": 1}, "repeats"), ({"n_grid": []}, "sizes"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            theory.run_rate_experiment(problem, **{**SMALL, **settings})
+    records = theory.run_rate_experiment(problem, **SMALL)
+    with pytest.raises(ValueError, match="sup_value"):
+        theory.fit_rate(records, "sup_value")
+    with pytest.raises(ValueError, match="three"):
+        theory.fit_rate(records, "value")
+    with pytest.raises(ValueError, match="degrees"):
+        problems.kbo_paper_iv(1.5)
+
+
+# -- fits and verdicts -----------------------------------------------------------------------------
+
+
+def made_up(exponent, bias=0.0, repeats=200, sizes=(50, 100, 200, 400, 800), seed=0, outside=()):
+    """Records with known fluctuation and bias."""
+    rng = np.random.default_rng(seed)
+    errors = {
+        (n, n): bias * 3 / n + n**exponent * rng.normal(size=(repeats, 3)) for n in sizes
+    }
+    return theory.Records({"outside": list(outside)}, {"grad": errors})
+
+
+def test_slopes_are_found_and_intervals_cover():
+    inside = 0
+    for seed in range(60):
+        fit = theory.fit_rate(made_up(-0.5, repeats=40, seed=seed), n_bootstrap=300)
+        inside += fit.fluctuation.contains(-0.5)
+    assert 50 <= inside <= 60
+    fit = theory.fit_rate(made_up(-0.5, bias=5.0, repeats=2000))
+    assert abs(fit.bias.slope + 1) < 0.05 and abs(fit.fluctuation.slope + 0.5) < 0.02
+    assert fit.bias.contains(-1.0)
+    assert theory.fit_rate(made_up(-0.5)).bias is None
+
+
+@pytest.mark.parametrize(("settings", "verdict"), [
+    ({"exponent": -0.5}, "consistent"), ({"exponent": -0.5, "bias": 5.0}, "faster than the bound"),
+    ({"exponent": -0.8}, "faster than the bound"), ({"exponent": -0.25}, "inconsistent"),
+    ({"exponent": 0.0}, "inconsistent"),
+    ({"exponent": -0.5, "repeats": 3, "sizes": (50, 60, 80)}, "inconclusive"),
+])
+def test_verdicts(settings, verdict):
+    fit = theory.fit_rate(made_up(**settings))
+    assert fit.verdict == verdict, fit
+    assert fit.reason in str(fit)
+    if verdict == "inconclusive":
+        assert "repeats" in fit.reason
+
+
+def test_what_lies_outside_is_said():
+    fit = theory.fit_rate(made_up(-0.5, outside=["targets are unbounded"]))
+    assert "outside the theorem: targets are unbounded" in str(fit)
+    assert theory.fit_rate(made_up(-0.5)).p_value > 0.01
+    assert theory.fit_rate(made_up(-0.2)).p_value < 1e-6
+
+
+def test_where_the_regime_begins():
+    rng = np.random.default_rng(0)
+    sizes = (25, 50, 100, 200, 400, 800, 1600)
+    errors = {(n, n): (n**-0.5 + 30 * n**-2.0) * rng.normal(size=(400, 3)) for n in sizes}
+    fit = theory.fit_rate(theory.Records({}, {"grad": errors}))
+    assert fit.asymptotic_from is not None and 100 <= fit.asymptotic_from <= 200
+    assert theory.fit_rate(made_up(-0.5)).asymptotic_from == 50
+    assert theory.fit_rate(made_up(0.0)).asymptotic_from is None
+
+
+CONTROLS = {
+    "no adjoint": estimators.ScaledAdjoint(0.0), "half the adjoint": estimators.ScaledAdjoint(0.5),
+    "ridge shrinking": estimators.OtherRidge(lambda n: 20 / n),
+    "dependent samples": estimators.Dependent(),
+    "another kernel": estimators.OtherKernel(kbo.kernels.Gaussian(0.05)),
+}
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_wrong_estimators_are_found_out(name):
+    problem = problems.torus_regression(terms=10)
+    sizes = [100, 200, 400, 800]
+    wrong = theory.run_rate_experiment(
+        problem, sizes, 40, ["grad"], estimator=CONTROLS[name], omega=W3
+    )
+    assert theory.fit_rate(wrong).verdict == "inconsistent", theory.fit_rate(wrong)
+
+
+def test_the_right_estimator_is_not():
+    problem = problems.torus_regression(terms=10)
+    right = theory.run_rate_experiment(problem, [100, 200, 400, 800], 40, ["grad"], omega=W3)
+    fit = theory.fit_rate(right)
+    assert fit.verdict in ("consistent", "faster than the bound"), fit
+    with_centers = theory.run_rate_experiment(
+        problem, [100, 200, 400, 800], 40, ["grad"], omega=W3,
+        estimator=estimators.Plain(lambda n: kbo.solvers.Nystrom(int(2 * np.sqrt(n)))),
+    )
+    assert theory.fit_rate(with_centers).verdict in ("consistent", "faster than the bound")
+
+
+# -- intervals for one data set --------------------------------------------------------------------
+
+
+def test_interval_errors_are_those_of_repeated_samples():
+    problem = problems.huber_targets(ridge=0.05)
+    values, errors = [], []
+    for seed in range(150):
+        sample = problem.sample(300, 300, seed)
+        with jax.enable_x64(True):
+            found = kbo.value_and_hypergradient(sample, W2)
+        values.append(np.append(found.value, found.grad))
+        if seed < 10:
+            one = theory.hypergradient_interval(sample, W2)
+            np.testing.assert_allclose(one.grad, found.grad, rtol=1e-8)
+            errors.append(np.append(one.value_error, one.grad_error))
+    ratio = np.mean(errors, 0) / np.std(values, 0, ddof=1)
+    assert (ratio > 0.85).all() and (ratio < 1.18).all(), ratio
+
+
+def test_interval_shapes_and_bad_input():
+    sample = problems.torus_regression(terms=10).sample(80, 60, 0)
+    narrow = theory.hypergradient_interval(sample, W3, confidence=0.5)
+    wide = theory.hypergradient_interval(sample, W3, confidence=0.99)
+    assert wide.grad_interval.shape == (3, 2) and wide.covariance.shape == (3, 3)
+    assert (np.diff(wide.grad_interval) > np.diff(narrow.grad_interval)).all()
+    assert wide.value_interval[0] < wide.value < wide.value_interval[1]
+    with pytest.raises(ValueError, match="confidence"):
+        theory.hypergradient_interval(sample, W3, confidence=95)
+    moving = sample.replace(inner_data=lambda w: sample.inner_data)
+    with pytest.raises(ValueError, match="inner_data"):
+        theory.hypergradient_interval(moving, W3)
+
+
+# -- figures and the command -----------------------------------------------------------------------
+
+
+def test_reproduce_writes_a_report(tmp_path, capsys):
+    from theory.__main__ import main
+
+    assert main(["list"]) == 0
+    assert "kbo-neurips2025" in capsys.readouterr().out
+    code = main([
+        "reproduce", "kbo-neurips2025", "--sizes", "20", "40", "60", "--repeats", "6", "--inputs",
+        "gaussian", "--output", str(tmp_path),
+    ])
+    assert code == 0
+    text = (tmp_path / "report.md").read_text()
+    for word in ("kbo_paper_iv, Gaussian", "sup_grad", "| grad |", "Outside the theorem"):
+        assert word in text
+    assert (tmp_path / "gaussian.png").read_bytes().startswith(b"\x89PNG")
+    assert theory.Records.load(tmp_path / "gaussian.json").errors["value"][20, 20].shape == (6, 1)

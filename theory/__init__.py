@@ -1,0 +1,14 @@
+"""Rates of kernel bilevel problems, measured against exact population truths."""
+
+from . import estimators, population, problems, quantities
+from .experiment import run_rate_experiment
+from .inference import RateFit, Slope, fit_rate
+from .interval import HypergradientInterval, hypergradient_interval
+from .plots import plot_rates
+from .records import Records
+
+__all__ = [
+    "HypergradientInterval", "RateFit", "Records", "Slope", "estimators", "fit_rate",
+    "hypergradient_interval", "plot_rates", "population", "problems", "quantities",
+    "run_rate_experiment",
+]

@@ -1,0 +1,158 @@
+"""How L and ∇L are estimated from a sample, right ways and deliberately wrong ones."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import kbo
+
+from .quadratic import empirical_quadratic
+
+
+class Estimate(NamedTuple):
+    """L̂ and ∇L̂ of one sample.
+
+    Attributes
+    ----------
+    value_and_grad : callable
+        ω ↦ (L̂(ω), ∇L̂(ω)).
+    functions : callable
+        ω ↦ the Hypergradient, with ĥ and â.
+    """
+
+    value_and_grad: object
+    functions: object
+
+
+class Plain:
+    """kbo's hypergradient; where L is quadratic in ω, from one factorisation for all ω.
+
+    Parameters
+    ----------
+    solver : kbo.solvers.Solver or callable of n
+    """
+
+    def __init__(self, solver=None):
+        self.solver = solver
+
+    def __repr__(self):
+        return f"{type(self).__name__}({'' if self.solver is None else self.solver})"
+
+    def _solver(self, problem):
+        chosen = self.solver
+        if callable(chosen) and not isinstance(chosen, kbo.solvers.Solver):
+            chosen = chosen(problem.inner_data.size)
+        return chosen or kbo.solvers.Exact()
+
+    def __call__(self, problem, quadratic) -> Estimate:
+        """What is estimated from one sample.
+
+        Parameters
+        ----------
+        problem : BilevelProblem
+        quadratic : bool
+            Whether L̂ is a quadratic that ``empirical_quadratic`` finds.
+        """
+        solver = self._solver(problem)
+
+        def functions(omega):
+            with jax.enable_x64(True):
+                return kbo.value_and_hypergradient(
+                    problem, np.asarray(omega, float), solver=solver
+                )
+
+        if quadratic:
+            with jax.enable_x64(True):
+                return Estimate(empirical_quadratic(problem, solver).value_and_grad, functions)
+
+        def value_and_grad(omega):
+            found = functions(omega)
+            return found.value, np.asarray(found.grad)
+
+        return Estimate(value_and_grad, functions)
+
+
+class ScaledAdjoint(Plain):
+    """∇L̂ with the adjoint multiplied by ``factor``: 0 forgets it, ½ halves it. Wrong on purpose."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def __repr__(self):
+        return f"ScaledAdjoint({self.factor})"
+
+    def __call__(self, problem, quadratic):
+        """See Plain."""
+        right = super().__call__(problem, quadratic)
+
+        def value_and_grad(omega):
+            value, grad = right.value_and_grad(omega)
+            direct = _direct_gradient(problem, omega, right.functions)
+            return value, direct + self.factor * (grad - direct)
+
+        return Estimate(value_and_grad, right.functions)
+
+
+def _direct_gradient(problem, omega, functions):
+    """∂_ω of the outer loss at fixed h: all that is left without the adjoint."""
+    with jax.enable_x64(True):
+        h = functions(omega).inner(problem.outer_data.x)
+
+        def outer(omega):
+            target = problem.outer_data.target
+            losses = jax.vmap(lambda v, t: problem.outer_loss(omega, v, t))(h, target)
+            return jnp.mean(losses)
+
+        return np.asarray(jax.grad(outer)(jnp.asarray(omega, float)))
+
+
+class OtherRidge(Plain):
+    """The ridge times a function of n. Wrong on purpose: the truth is that of a fixed ridge.
+
+    Parameters
+    ----------
+    factor : callable
+        n ↦ number.
+    """
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def __call__(self, problem, quadratic):
+        """See Plain."""
+        factor = float(self.factor(problem.inner_data.size))
+        return super().__call__(problem.replace(ridge=problem.ridge * factor), quadratic)
+
+
+class Dependent(Plain):
+    """The first √n samples only: the sample is smaller than it says. Wrong on purpose."""
+
+    def __call__(self, problem, quadratic):
+        """See Plain."""
+        with jax.enable_x64(True):
+            parts = [_repeated(part) for part in (problem.inner_data, problem.outer_data)]
+        changed = problem.replace(inner_data=parts[0], outer_data=parts[1])
+        return super().__call__(changed, quadratic)
+
+
+def _repeated(sample):
+    kept = int(np.ceil(np.sqrt(sample.size)))
+    return kbo.Sample(sample.x[:kept], jax.tree.map(lambda t: t[:kept], sample.target))
+
+
+class OtherKernel(Plain):
+    """A kernel that is not the problem's. Wrong on purpose."""
+
+    def __init__(self, kernel):
+        super().__init__()
+        self.kernel = kernel
+
+    def __call__(self, problem, quadratic):
+        """See Plain."""
+        return super().__call__(problem.replace(space=kbo.RKHS(self.kernel)), quadratic)

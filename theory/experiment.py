@@ -1,0 +1,130 @@
+"""Errors of value and gradient over sample sizes and repeats, in cells that can be resumed."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from joblib import Parallel, delayed
+from threadpoolctl import threadpool_limits
+
+from .estimators import Plain
+from .quantities import QUANTITIES
+from .records import Records, Store
+
+BLOCK = 5  # repeats in a cell
+
+
+def run_rate_experiment(
+    problem, n_grid, n_repeats=50, quantities=("value", "grad"), random_state=0, n_jobs=None,
+    store=None, *, omega=None, estimator=None, progress=False,
+) -> Records:
+    """Errors of samples of the problem against its population, over sizes and repeats.
+
+    Cells of five repeats at one pair (n, m) are computed by joblib, each in one BLAS thread, so
+    that the records are the same, bit for bit, whatever the number of workers or the backend
+    (``joblib.parallel_config(backend="dask")`` spreads the cells over a cluster).
+
+    Parameters
+    ----------
+    problem : Population
+    n_grid : iterable of int or of pairs (n, m)
+        A number means n = m.
+    n_repeats : int
+    quantities : iterable of str
+        Of ``theory.quantities.QUANTITIES``: "value" and "grad" at one point, "sup_value" and
+        "sup_grad" over Ω (Theorem 4.1), "descent_end", "descent_min" and "descent_curve" along
+        gradient descent (Corollary 4.2), "h_rkhs", "h_l2", "a_rkhs", "a_l2".
+    random_state : int
+        Samples depend on it, n, m and the number of the repeat, on nothing else.
+    n_jobs : int or None
+        As in joblib.
+    store : path or None
+        A folder: finished cells are kept there, and not computed again.
+    omega : array (q,), optional
+        Drawn uniformly from Ω (with ``random_state``) where it is not given.
+    estimator : callable, default theory.estimators.Plain()
+        (BilevelProblem, whether L̂ is quadratic) ↦ Estimate.
+    progress : bool
+        Show a tqdm bar of the cells.
+
+    Returns
+    -------
+    Records
+
+    Raises
+    ------
+    ValueError
+        For an unknown quantity, or one that the problem does not have.
+
+    References
+    ----------
+    El Khoury, Pauwels, Vaiter, Arbel (2025), Theorem 4.1 and Corollary 4.2.
+    """
+    quantities = [quantities] if isinstance(quantities, str) else list(quantities)
+    unknown = sorted(set(quantities) - set(QUANTITIES))
+    if unknown:
+        raise ValueError(f"quantities has {unknown}: choose among {sorted(QUANTITIES)}")
+    sizes = [(s, s) if np.ndim(s) == 0 else tuple(s) for s in n_grid]
+    if not sizes or n_repeats < 2 or min(min(pair) for pair in sizes) < 2:
+        raise ValueError("give sizes of at least 2, and at least 2 repeats")
+    sizes = [(int(n), int(m)) for n, m in sizes]
+    estimator = estimator or Plain()
+    omega = problem.start(random_state) if omega is None else np.asarray(omega, float)
+    with threadpool_limits(1, "blas"):
+        truths = {name: QUANTITIES[name].truth(problem, omega) for name in quantities}
+    about = {
+        "problem": problem.name, "omega": omega.tolist(), "random_state": random_state,
+        "estimator": repr(estimator), "quantities": quantities, "outside": list(problem.outside),
+        "error_bound": problem.error_bound, "box": [side.tolist() for side in problem.box],
+    }
+    kept = Store(store, about)
+    cells = [
+        (n, m, block) for n, m in sizes for block in range(0, n_repeats, BLOCK)
+    ]
+    # Large ones first: what is left at the end is short.
+    order = sorted(range(len(cells)), key=lambda k: (-sum(cells[k][:2]), cells[k][2]))
+    work = (
+        delayed(_cell)(
+            problem, *cells[k], min(BLOCK, n_repeats - cells[k][2]), omega, quantities, truths,
+            random_state, estimator, kept,
+        )
+        for k in order
+    )
+    found = dict(zip(order, _bar(Parallel(n_jobs, return_as="generator")(work), len(cells),
+                                 progress), strict=True))
+    records = Records(about)
+    for k in range(len(cells)):
+        records.add(found[k])
+    return records
+
+
+def _bar(results, total, progress):
+    if not progress:
+        return results
+    from tqdm.auto import tqdm
+
+    return tqdm(results, total=total, desc="rate experiment", unit="cell")
+
+
+def _cell(
+    problem, n, m, block, repeats, omega, quantities, truths, random_state, estimator, store
+):
+    """The errors of some repeats at one (n, m): from the store, or computed and kept."""
+    known = store.get(n, m, f"{block}+{repeats}")
+    if known is not None:
+        return known
+    started = time.perf_counter()
+    errors = {name: [] for name in quantities}
+    # One BLAS thread: sums are then added in the same order in any worker.
+    with threadpool_limits(1, "blas"):
+        for repeat in range(block, block + repeats):
+            sample = problem.sample(n, m, np.random.SeedSequence([random_state, n, m, repeat]))
+            estimate = estimator(sample, problem.quadratic)
+            for name in quantities:
+                error = QUANTITIES[name].error(estimate, sample, problem, omega, truths[name])
+                errors[name].append(np.asarray(error, float).tolist())
+    cell = {"n": n, "m": m, "block": block, "errors": errors,
+            "seconds": time.perf_counter() - started}
+    store.put(n, m, f"{block}+{repeats}", cell)
+    return cell

@@ -1,0 +1,82 @@
+"""Error against sample size: total, bias and fluctuation, with the slope that was fitted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .inference import fit_rate
+from .quantities import QUANTITIES
+
+TITLES = {
+    "value": "|F − F̂| at ω₀", "grad": "‖∇F − ∇F̂‖ at ω₀", "descent_end": "‖∇F(ω_T)‖",
+    "descent_min": "min_t ‖∇F(ω_t)‖", "sup_value": "sup |F − F̂| over Ω",
+    "sup_grad": "sup ‖∇F − ∇F̂‖ over Ω", "h_rkhs": "‖h − ĥ‖ in H", "h_l2": "‖h − ĥ‖ in L²",
+    "a_rkhs": "‖a − â‖ in H", "a_l2": "‖a − â‖ in L²",
+}
+PANELS = ("value", "grad", "descent_end", "descent_min")
+
+
+def plot_rates(records, quantities=None, population=None, axes=None):
+    """A log-log panel for each quantity: mean ± 2 standard errors, bias, fluctuation, n^(−1/2).
+
+    Parameters
+    ----------
+    records : Records or dict of str to Records
+        Several are drawn together, by name.
+    quantities : sequence of str, optional
+        The paper's four (of those measured) by default, or all.
+    population : Population, optional
+        For "sup_value" and "sup_grad".
+    axes : sequence of matplotlib Axes, optional
+
+    Returns
+    -------
+    matplotlib Figure
+
+    References
+    ----------
+    El Khoury et al. (2025), Figure 1: the panels "value", "grad", "descent_end", "descent_min".
+    """
+    import matplotlib.pyplot as plt
+
+    several = records if isinstance(records, dict) else {"": records}
+    measured = next(iter(several.values())).quantities
+    if quantities is None:
+        quantities = [name for name in PANELS if name in measured] or measured
+    if axes is None:
+        _, axes = plt.subplots(
+            1, len(quantities), figsize=(4 * len(quantities), 3.6), layout="constrained"
+        )
+    axes = np.atleast_1d(axes)
+    for ax, quantity in zip(axes, quantities, strict=True):
+        for k, (name, one) in enumerate(several.items()):
+            _panel(ax, one, quantity, population, f"C{k}", name, parts=len(several) == 1)
+        low, high = ax.get_xlim()
+        x = np.array([max(low, 1.0), high])
+        ends = ax.get_ylim()
+        ax.plot(x, ends[1] * (x / x[0]) ** -0.5, "k:", lw=1, label="n^(−1/2)")
+        ax.set(title=TITLES.get(quantity, quantity), xlabel="n", xscale="log", yscale="log",
+               xlim=(low, high))
+        ax.legend(fontsize=7)
+    return axes[0].figure
+
+
+def _panel(ax, records, quantity, population, color, name, parts):
+    kind = QUANTITIES[quantity]
+    pairs = sorted(records.errors[quantity])
+    sizes = np.array([pair[0] for pair in pairs], float)
+    magnitudes = [kind.magnitude(records.errors[quantity][pair], population) for pair in pairs]
+    mean = np.array([m.mean() for m in magnitudes])
+    error = np.array([m.std(ddof=1) / np.sqrt(len(m)) for m in magnitudes])
+    fit = fit_rate(records, quantity, population=population) if len(pairs) >= 3 else None
+    label = " ".join(
+        [name or "total", *([f"n^{fit.slope:.2f}"] if fit else [])]
+    )
+    ax.errorbar(sizes, mean, 2 * error, fmt="o-", ms=3, color=color, label=label)
+    if not parts or fit is None:
+        return
+    for part, style in (("fluctuation", "s--"), ("bias", "^--")):
+        found = getattr(fit, part)
+        if found is not None:
+            ax.plot(found.sizes, found.errors, style, ms=3, lw=1, color="C2" if part == "bias"
+                    else "C1", label=f"{part} n^{found.slope:.2f}")

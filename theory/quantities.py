@@ -1,0 +1,238 @@
+"""What an experiment measures: signed errors, and how large they are."""
+
+from __future__ import annotations
+
+import abc
+import itertools
+
+import jax
+import numpy as np
+
+from kbo.optimizers import GradientDescent
+
+from .quadratic import Quadratic
+
+NODES = 5  # of the interpolation in ω along each axis, where L is not quadratic
+FINE = 21
+
+
+class Quantity(abc.ABC):
+    """One quantity: the truth of it, its error in a sample, and the size of an error.
+
+    Attributes
+    ----------
+    signed : bool
+        Whether errors average out: bias and fluctuation can then be told apart.
+    """
+
+    signed = True
+
+    def truth(self, population, omega):
+        """What ``error`` compares with; computed once."""
+        return None
+
+    @abc.abstractmethod
+    def error(self, estimate, problem, population, omega, truth) -> np.ndarray:
+        """(k,)."""
+
+    def magnitude(self, errors, population) -> np.ndarray:
+        """(R, k) ↦ (R,)."""
+        return np.linalg.norm(errors, axis=1)
+
+
+class Value(Quantity):
+    """L̂(ω) − L(ω)."""
+
+    def truth(self, population, omega):
+        """See Quantity."""
+        return population.value_and_grad(omega)[0]
+
+    def error(self, estimate, problem, population, omega, truth):
+        """See Quantity."""
+        return np.array([estimate.value_and_grad(omega)[0] - truth])
+
+
+class Gradient(Quantity):
+    """∇L̂(ω) − ∇L(ω)."""
+
+    def truth(self, population, omega):
+        """See Quantity."""
+        return population.value_and_grad(omega)[1]
+
+    def error(self, estimate, problem, population, omega, truth):
+        """See Quantity."""
+        return estimate.value_and_grad(omega)[1] - truth
+
+
+class Sup(Quantity):
+    """The error over all of Ω, a box.
+
+    Where L is quadratic in ω: exactly, from 3^q points (value) or the vertices (gradient).
+    Otherwise by interpolation on 5^q Chebyshev-Lobatto points and a fine grid, for q ≤ 3.
+
+    Parameters
+    ----------
+    part : 0 or 1
+        Value or gradient.
+    """
+
+    def __init__(self, part):
+        self.part = part
+
+    def _points(self, population):
+        per_axis = (3 - self.part) if population.quadratic else NODES
+        if not population.quadratic and population.size > 3:
+            raise ValueError("the sup over Ω needs L quadratic in ω, or at most 3 entries of ω")
+        unit = _lobatto(per_axis)
+        axes = [low + (high - low) * unit for low, high in zip(*population.box, strict=True)]
+        return np.array(list(itertools.product(*axes)))
+
+    def truth(self, population, omega):
+        """See Quantity."""
+        points = self._points(population)
+        return points, np.array([population.value_and_grad(p)[self.part] for p in points])
+
+    def error(self, estimate, problem, population, omega, truth):
+        """See Quantity."""
+        found = np.array([estimate.value_and_grad(p)[self.part] for p in truth[0]])
+        return (found - truth[1]).ravel()
+
+    def magnitude(self, errors, population):
+        """See Quantity."""
+        q = population.size
+        per_point = q if self.part else 1
+        shaped = errors.reshape(len(errors), -1, per_point)
+        if not population.quadratic:
+            weights = _interpolation(NODES, FINE, q)
+            shaped = np.einsum("fk,rkc->rfc", weights, shaped)
+        elif not self.part:
+            points = self._points(population)
+            return np.array([
+                _fit_quadratic(points, row[:, 0]).sup_value(population.box) for row in shaped
+            ])
+        return np.linalg.norm(shaped, axis=2).max(1)
+
+
+def _lobatto(size):
+    """Chebyshev-Lobatto points in [0, 1], the ends included."""
+    return 0.5 * (1 - np.cos(np.pi * np.arange(size) / (size - 1)))
+
+
+def _interpolation(size, fine, q):
+    """(fine^q, size^q): tensor Lagrange interpolation from Lobatto points to an even grid."""
+    nodes, targets = _lobatto(size), np.linspace(0, 1, fine)
+    basis = np.ones((fine, size))
+    for k, node in enumerate(nodes):
+        for other in np.delete(nodes, k):
+            basis[:, k] *= (targets - other) / (node - other)
+    out = basis
+    for _ in range(q - 1):
+        out = np.kron(out, basis)
+    return out
+
+
+def _fit_quadratic(points, values):
+    """The quadratic through values at the 3^q points."""
+    q = points.shape[1]
+    pairs = list(itertools.combinations_with_replacement(range(q), 2))
+    design = np.column_stack([
+        np.ones(len(points)), points, *[points[:, a] * points[:, b] for a, b in pairs]
+    ])
+    solution = np.linalg.lstsq(design, values, rcond=None)[0]
+    A = np.zeros((q, q))
+    for (a, b), coefficient in zip(pairs, solution[q + 1 :], strict=True):
+        A[a, b] += coefficient
+        A[b, a] += coefficient
+    return Quadratic(A, -solution[1 : q + 1], solution[0])
+
+
+class Descent(Quantity):
+    """‖∇L(ω_T)‖ at the end of gradient descent on L̂, or min_{i≤t} ‖∇L(ω_i)‖ (Corollary 4.2).
+
+    Parameters
+    ----------
+    which : {"end", "min", "curve"}
+        "curve" has the minimum up to t = 0, 1, 2, 4, …, 512.
+    """
+
+    signed = False
+    times = (0, *[2**k for k in range(10)])
+
+    def __init__(self, which):
+        self.which = which
+
+    def error(self, estimate, problem, population, omega, truth):
+        """See Quantity."""
+        steps = [np.asarray(omega, float)]
+        lower, upper = (np.full(len(omega), end) for end in (-np.inf, np.inf))
+        GradientDescent(max_steps=2000).run(
+            estimate.value_and_grad, lambda point: steps.append(point.copy()), steps[0], lower,
+            upper,
+        )
+        norms = np.array([np.linalg.norm(population.value_and_grad(p)[1]) for p in steps])
+        if self.which == "end":
+            return norms[-1:]
+        lowest = np.minimum.accumulate(norms)
+        if self.which == "min":
+            return lowest[-1:]
+        return lowest[np.minimum(self.times, len(lowest) - 1)]
+
+    def magnitude(self, errors, population):
+        """See Quantity."""
+        return errors[:, -1]
+
+
+class FunctionError(Quantity):
+    """‖ĥ − h*‖ or ‖â − a*‖, in the RKHS (exactly) or in L2 (on 2,000 fresh points).
+
+    Parameters
+    ----------
+    adjoint, rkhs : bool
+    """
+
+    signed = False
+
+    def __init__(self, adjoint, rkhs):
+        self.adjoint, self.rkhs = adjoint, rkhs
+
+    def truth(self, population, omega):
+        """See Quantity."""
+        if not hasattr(population, "square_norms"):
+            raise ValueError(f"{population.name} has no exact functions: drop this quantity")
+        norms = population.square_norms(omega)
+        points = population.points(2000, 987654321)
+        exact = self._exact(population, omega, points)
+        return norms[2 * self.adjoint + 1 - self.rkhs], points, exact
+
+    def _exact(self, population, omega, x):
+        return (population.adjoint if self.adjoint else population.inner)(omega, x)
+
+    def error(self, estimate, problem, population, omega, truth):
+        """See Quantity."""
+        square, points, exact = truth
+        found = estimate.functions(omega)
+        function = found.adjoint if self.adjoint else found.inner
+        with jax.enable_x64(True):
+            if not self.rkhs:
+                return np.array([np.sqrt(np.mean((np.asarray(function(points)) - exact) ** 2))])
+            anchors, theta = expansion(function)
+            own = float(theta @ np.asarray(function(anchors)))
+        cross = float(theta @ self._exact(population, omega, anchors))
+        return np.array([np.sqrt(max(0.0, own - 2 * cross + square))])
+
+
+def expansion(function):
+    """(anchors (N, d), θ (N,)) with h = Σ θ_i k(anchor_i, ·)."""
+    instance = function.problem.at(function.omega)
+    anchors = np.asarray(instance.inner.x)
+    if function.on_both:
+        anchors = np.concatenate([anchors, np.asarray(instance.outer.x)])
+    return anchors, np.asarray(function.coefficients)[0, :, 0]
+
+
+QUANTITIES = {
+    "value": Value(), "grad": Gradient(), "sup_value": Sup(0), "sup_grad": Sup(1),
+    "descent_end": Descent("end"), "descent_min": Descent("min"), "descent_curve": Descent("curve"),
+    "h_rkhs": FunctionError(False, True), "h_l2": FunctionError(False, False),
+    "a_rkhs": FunctionError(True, True), "a_l2": FunctionError(True, False),
+}

@@ -1,0 +1,103 @@
+"""Errors that an experiment measured, and where finished cells are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from kbo.checkpoint import write_atomically
+
+
+@dataclass
+class Records:
+    """Signed errors of every repeat.
+
+    Attributes
+    ----------
+    about : dict
+        Problem, point, seeds and what lies outside the theorem's assumptions.
+    errors : dict of str to dict of (n, m) to ndarray (R, k)
+        By quantity and sample sizes: one row for each repeat, k numbers each.
+    """
+
+    about: dict
+    errors: dict = field(default_factory=dict)
+
+    def add(self, cell):
+        """Take in what one cell measured: {"n", "m", "errors": {quantity: (r, k)}}."""
+        for quantity, rows in cell["errors"].items():
+            sizes = self.errors.setdefault(quantity, {})
+            key = cell["n"], cell["m"]
+            sizes[key] = np.vstack([sizes[key], rows]) if key in sizes else np.array(rows)
+
+    @property
+    def quantities(self):
+        """Their names."""
+        return list(self.errors)
+
+    def frame(self):
+        """A table with one row for each number: n, m, quantity, repeat, entry, error."""
+        rows = [
+            {"n": n, "m": m, "quantity": quantity, "repeat": r, "entry": k, "error": float(value)}
+            for quantity, sizes in self.errors.items() for (n, m), errors in sizes.items()
+            for r, row in enumerate(errors) for k, value in enumerate(row)
+        ]
+        return pd.DataFrame(rows)
+
+    def save(self, path):
+        """Write JSON, atomically."""
+        sizes = {
+            quantity: [{"n": n, "m": m, "errors": rows.tolist()} for (n, m), rows in cells.items()]
+            for quantity, cells in self.errors.items()
+        }
+        text = json.dumps({"about": self.about, "errors": sizes})
+        write_atomically(Path(path), lambda file: file.write(text), "w")
+
+    @classmethod
+    def load(cls, path):
+        """Read what ``save`` wrote."""
+        found = json.loads(Path(path).read_text())
+        errors = {
+            quantity: {(cell["n"], cell["m"]): np.array(cell["errors"]) for cell in cells}
+            for quantity, cells in found["errors"].items()
+        }
+        return cls(found["about"], errors)
+
+
+class Store:
+    """A folder with a file for each finished cell, written atomically.
+
+    Parameters
+    ----------
+    path : path or None
+        None keeps nothing.
+    about : dict
+        Settings that a cell depends on: cells of other settings are other files.
+    """
+
+    def __init__(self, path, about):
+        self.path = None if path is None else Path(path)
+        text = json.dumps(about, sort_keys=True, default=str)
+        self._digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        if self.path is not None:
+            self.path.mkdir(parents=True, exist_ok=True)
+
+    def _file(self, n, m, block):
+        return self.path / f"{self._digest}-n{n}-m{m}-{block}.json"
+
+    def get(self, n, m, block):
+        """The cell, or None where it has not been finished."""
+        if self.path is None or not self._file(n, m, block).exists():
+            return None
+        return json.loads(self._file(n, m, block).read_text())
+
+    def put(self, n, m, block, cell):
+        """Keep a finished cell."""
+        if self.path is not None:
+            text = json.dumps(cell)
+            write_atomically(self._file(n, m, block), lambda file: file.write(text), "w")
