@@ -93,18 +93,19 @@ def test_second_moments_by_sampling():
 
 
 @pytest.mark.parametrize("make", [
-    problems.kbo_paper_iv, problems.torus_regression, problems.logistic_weights,
-    problems.huber_targets, problems.poisson_rates,
+    problems.kbo_paper_iv, problems.torus_regression,
+    *[pytest.param(make, marks=pytest.mark.slow) for make in (
+        problems.logistic_weights, problems.huber_targets, problems.poisson_rates)],
 ])
 def test_oracles_agree_with_large_samples(make):
     problem = make()
     omega = problem.start(1)
-    surrogate = LargeSamplePopulation(problem, size=800, repeats=8)
+    surrogate = LargeSamplePopulation(problem, size=400, repeats=8)
     value, grad = problem.value_and_grad(omega)
     other, slope = surrogate.value_and_grad(omega)
     bound = 2 * surrogate.error_bound + problem.error_bound
     assert abs(value - other) < bound and np.abs(grad - slope).max() < bound
-    assert surrogate.error_bound < 0.2 * np.abs(grad).max() + 0.02
+    assert surrogate.error_bound < 0.15
 
 
 @pytest.mark.parametrize("smoothness", [1.0, 2.0])
@@ -127,6 +128,7 @@ def test_torus_in_closed_form_and_by_quadrature(smoothness):
     np.testing.assert_allclose(found.grad, grad, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [problems.torus_regression, problems.logistic_weights])
 def test_exact_functions(make):
     """h* and a* and their norms, against a large sample's."""
@@ -146,6 +148,7 @@ def test_exact_functions(make):
     assert norms[0] > norms[1] and norms[2] > 0
 
 
+@pytest.mark.slow
 def test_student_problem_does_not_depend_on_its_reach():
     narrow, wide = problems._student_spectrum(2.5, 40.0, 0.08), problems._student_spectrum(2.5)
     found = []
@@ -245,6 +248,7 @@ def test_finished_cells_are_not_computed_again(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 8  # other settings, other files
 
 
+@pytest.mark.slow
 def test_errors_of_functions_fall():
     problem = problems.torus_regression(terms=10)
     names = ["h_rkhs", "h_l2", "a_rkhs", "a_l2"]
@@ -348,7 +352,8 @@ def test_wrong_estimators_are_found_out(name):
     problem = problems.torus_regression(terms=10)
     sizes = [100, 200, 400, 800]
     wrong = theory.run_rate_experiment(
-        problem, sizes, 40, ["grad"], estimator=CONTROLS[name], omega=W3
+        problem, sizes, 160 if "dependent" in name else 40, ["grad"], estimator=CONTROLS[name],
+        omega=W3,
     )
     assert theory.fit_rate(wrong).verdict == "inconsistent", theory.fit_rate(wrong)
 
