@@ -1,7 +1,7 @@
 """Searches compared: grid, halving, random, Bayesian, Gaussian process, himalaya, falkon, kbo.
 
     python benchmarks/compare.py [FOLDER] [--sets diabetes concrete …] [--splits 0 1 …]
-        [--skip himalaya …] [--falkon-python PYTHON]
+        [--searches himalaya …] [--falkon-python PYTHON]
 
 diabetes comes with scikit-learn; FOLDER holds the UCI sets as for tuning.py, cut to 1,500 training
 rows. Kernel ridge regression with one lengthscale, five folds, the same ranges of alpha and gamma:
@@ -327,7 +327,8 @@ def main():
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--sets", nargs="+", choices=SETS)
     parser.add_argument("--splits", nargs="+", type=int, default=[0])
-    parser.add_argument("--skip", nargs="+", choices=SEARCHES, default=[])
+    parser.add_argument("--searches", nargs="+", choices=SEARCHES, default=list(SEARCHES),
+                        help="run these anew, and keep what is known of the others")
     parser.add_argument("--falkon-python", help="an interpreter that has falkon and scikit-learn")
     parser.add_argument("--fit", choices=SEARCHES, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -337,11 +338,14 @@ def main():
         return
     from report import RESULTS, write_results  # not above: rivals run without kbo
 
+    known = RESULTS / "compare_curves.json"
     everything, rows = {}, []
+    if known.exists() and len(args.searches) < len(SEARCHES):
+        everything = json.loads(known.read_text())
     for name, split in [(name, split) for name in names for split in args.splits]:
         title = f"{name}, split {split}"
-        everything[title] = {}
-        for search in [s for s in SEARCHES if s not in args.skip]:
+        everything.setdefault(title, {})
+        for search in args.searches:
             python = args.falkon_python if search == "falkon.hopt" else sys.executable
             found = python and in_a_process(python, args.folder, name, split, search)
             if found:
@@ -349,7 +353,7 @@ def main():
                 print(title, search, found["seconds"], found.get("cv"), found["rmse"], flush=True)
         rows += table(name, split, everything[title])
         write_results("compare", rows)
-        (RESULTS / "compare_curves.json").write_text(json.dumps(everything))
+        known.write_text(json.dumps(everything))
         draw(everything, RESULTS / "compare.png")
 
 

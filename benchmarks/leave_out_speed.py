@@ -68,7 +68,7 @@ def measure(n, d, folds, repeats):
 
     with settled(p, omega, kbo.solvers.Exact()) as (at, omega_, _):
         def value():
-            criterion.value(at, omega_, state.get("one"))
+            criterion.value(at, omega_, state=state.get("one"))
 
         runs = [lapack, value, gradient]
         if folds <= 20:

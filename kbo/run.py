@@ -24,6 +24,14 @@ def evaluate(problem, omega, solver, method, state=None) -> Hypergradient:
         return _nothing(omega, error.status)
 
 
+def value(problem, omega, solver, method) -> float:
+    """L(ω) alone, of a settled problem; infinite where it cannot be computed."""
+    try:
+        return method.value(problem, omega, solver)
+    except (SingularSystem, BilevelError, InvalidPoint):
+        return np.inf
+
+
 def _nothing(omega, status) -> Hypergradient:
     """What is returned where nothing could be computed."""
     return Hypergradient(

@@ -178,8 +178,8 @@ class GramCriterion(Method):
     def _value(self, regression, problem, omega):
         """φ with the penalty, and a function () ↦ Derivative from what φ needed."""
 
-    def value(self, problem, omega, state=None) -> float:
-        """L(ω) alone, in canonical form, without the cost of a gradient."""
+    def value(self, problem, omega, solver=None, state=None) -> float:
+        """See Method: without the cost of a gradient."""
         self._check(problem, omega)
         workspace = state if isinstance(state, Workspace) else Workspace()
         value, _ = self._value(Regression(problem, omega, workspace), problem, omega)

@@ -18,12 +18,12 @@ from ..linalg import SingularSystem
 from ..minimize import minimize
 from ..optimizers import LBFGS
 from ..result import Status
-from ..uncertainty import standard_errors
 from ._criterion import make_criterion
 from ._folds import bucket, pad
 from ._model import Model, Tunable, named_numbers
 from ._solver import as_solver, learning_centers
 from ._start import group_columns, input_scale, start_kernel, tuned_names
+from ._tuning import better_start, errors_by_name
 from ._validation import computing
 
 PREDICT_ROWS = 512
@@ -135,11 +135,18 @@ class KernelBilevelBase(BaseEstimator):
         for k in range(self.n_restarts + 1):
             if k and not model.has_lengthscale:
                 break  # every start would be the same
-            result = self._minimize(model, criterion, problem, bounds, solver, k)
+            start = model.shorter(k)
+            if k == 0:
+                method = criterion.method_for(problem.inner_data.size)
+                at_start, start = better_start(model, method, problem, solver)
+            result = self._minimize(model, criterion, problem, bounds, solver, k, start)
             self.n_evaluations_ += result.n_evaluations
             rejected += result.n_rejected
             if k == 0:
-                self.criterion_start_ = self.history_[0]["value"] if self.history_ else np.inf
+                moved = np.any(start.get("alpha", 0.0))
+                self.criterion_start_ = at_start
+                if self.history_ and not moved:  # as the search itself found it
+                    self.criterion_start_ = self.history_[0]["value"]
             if best is None or result.value < best.value:
                 best = result
             if result.status is Status.STOPPED:
@@ -158,26 +165,12 @@ class KernelBilevelBase(BaseEstimator):
             warnings.warn(str(best.status), ConvergenceWarning, stacklevel=4)
         if self.standard_errors:
             method = criterion.method_for(problem.inner_data.size)
-            self.standard_errors_ = self._uncertainty(model, problem, best, solver, method, bounds)
+            self.standard_errors_ = errors_by_name(
+                model, problem, best.omega, solver, method, bounds
+            )
         return best.omega
 
-    @staticmethod
-    def _uncertainty(model, problem, best, solver, method, bounds):
-        """Standard errors by name: of the criterion, and of the logarithm of each number tuned."""
-        found = standard_errors(
-            problem, best.omega, solver=solver, method=method, bounds=bounds
-        )
-        logs = found.omega
-        named = {"criterion": found.value}
-        if model.tune_alpha:
-            named["alpha"] = logs["alpha"]
-        for part in ("kernel", "inner", "outer"):
-            names = getattr(model, part if part == "kernel" else f"{part}_loss").names()
-            for k, (name, error) in enumerate(zip(names, logs[part], strict=True)):
-                named[name if names.count(name) == 1 else f"{name}_{k}"] = error
-        return {name: float(v) if np.ndim(v) == 0 else v for name, v in named.items()}
-
-    def _minimize(self, model, criterion, problem, bounds, solver, restart):
+    def _minimize(self, model, criterion, problem, bounds, solver, restart, start):
         nonnegative = criterion.nonnegative
         if nonnegative is None:
             nonnegative = getattr(model.outer_loss.base, "nonnegative", False)
@@ -186,7 +179,7 @@ class KernelBilevelBase(BaseEstimator):
         if checkpoint is not None and restart:
             checkpoint = f"{checkpoint}.{restart}"
         return minimize(
-            problem, model.shorter(restart), bounds=bounds, throw=False, solver=solver,
+            problem, start, bounds=bounds, throw=False, solver=solver,
             method=criterion.method_for(problem.inner_data.size),
             max_time=self._time_left(),
             optimizer=LBFGS(self.max_iter, tol=0.0, ftol=self.tol, log=log),

@@ -15,8 +15,10 @@ from sklearn.utils import _safe_indexing, check_array
 
 from .. import losses
 from ..hypergradients import Implicit, Mean
-from ..minimize import value_and_hypergradient
+from ..hypergradients.base import settled
 from ..problem import BilevelProblem
+from ..run import value
+from ..solvers import Exact
 from ._adapters import OfKernelRidge, OfLogisticRegression, OfRidge, OfSVC, OfSVR, Part
 from ._adapters_gp import OfGaussianProcess
 from ._adapters_kbo import OfKboClassifier, OfKboRegressor
@@ -71,17 +73,14 @@ class SearchProblem(NamedTuple):
 
     def outer_losses(self, candidates):
         """L at each dict of parameters by name, (k,); infinite where there is none."""
-        values, state = [], None
+        values = []
         for candidate in candidates:
             omega = {}
             for d in self.dimensions:
-                value = candidate[self.prefix + d.name]
-                omega[d.name] = d.coordinate(np.broadcast_to(value, d.start.shape))
-            found = value_and_hypergradient(
-                self.problem, omega, method=self.method, state=state, throw=False
-            )
-            values.append(found.value if found.status.usable else np.inf)
-            state = found.state
+                given = candidate[self.prefix + d.name]
+                omega[d.name] = d.coordinate(np.broadcast_to(given, d.start.shape))
+            with settled(self.problem, omega, Exact()) as settings:
+                values.append(value(*settings, self.method))
         return np.array(values)
 
     def parameters(self, omega):

@@ -100,7 +100,8 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         For loss="quantile".
     alpha : float or array (p,), default 0.01
         Start value of the ridge, in KernelRidge's convention (shared by all folds); with
-        loss="squared", one for each output if there are p of them.
+        loss="squared", one for each output if there are p of them. The search starts there or at a
+        hundred times it, wherever the criterion is lower.
     lengthscale : float, array (d,) or None
         Start value, in the units of X, for kernels given by name; None takes √d standard
         deviations of each feature (with ard) or the root mean square distance to the mean

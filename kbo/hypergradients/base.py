@@ -89,6 +89,11 @@ class Method(eqx.Module):
     def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
         """The value and hypergradient at ω, in canonical form, from a warm start if given."""
 
+    def value(self, problem, omega, solver) -> float:
+        """L(ω) alone, in canonical form; infinite where it has no usable value."""
+        found = self.evaluate(problem, omega, solver)
+        return found.value if found.status.usable else np.inf
+
     def warm_start(self, solver, state):
         """The array to store so that a resumed run starts as warm, or None."""
         return solver.warm_start(state)

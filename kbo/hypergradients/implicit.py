@@ -60,6 +60,11 @@ class Implicit(Method):
     Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Theorem 2.3.
     """
 
+    def value(self, problem, omega, solver):
+        """See Method: one inner solution, no adjoint."""
+        value, status = outer_value(problem, omega, solver)
+        return value if status.usable and np.isfinite(value) else np.inf
+
     def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
         """See Method."""
         dtype = data_dtype(problem, omega)

@@ -26,6 +26,14 @@ class Mean(Method):
     problems: tuple
     method: Method = Implicit()
 
+    def value(self, problem, omega, solver):
+        """See Method."""
+        values = []
+        for one in self.problems:
+            with settled(one, omega, solver) as (at, omega_, fixed):
+                values.append(self.method.value(at, omega_, fixed))
+        return float(np.mean(values))
+
     def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
         """See Method."""
         states = state if isinstance(state, list) else [None] * len(self.problems)
