@@ -310,15 +310,16 @@ def draw(everything, path):
         2, -(-len(names) // 2), figsize=(4 * -(-len(names) // 2), 6.4), layout="constrained"
     )
     for ax, name in zip(axes.flat, names, strict=False):
-        for k, (search, found) in enumerate(everything[name].items()):
+        for search, found in everything[name].items():
             curve = found.get("curve") or [(found["seconds"][-1], None, found["rmse"])]
             t, rmse = [p[0] for p in curve], [p[2] for p in curve]
-            ax.plot([*t, found["seconds"][-1]], [*rmse, rmse[-1]], "o-", ms=3, color=f"C{k}",
+            ax.plot([*t, found["seconds"][-1]], [*rmse, rmse[-1]], "o-", ms=3,
+                    color=f"C{list(SEARCHES).index(search)}",
                     drawstyle="steps-post", label=search)
         ax.set(title=name, xscale="log", yscale="log", xlabel="seconds", ylabel="test RMSE")
     for ax in axes.flat[len(names):]:
         ax.axis("off")
-    axes.flat[len(names) - 1].legend(fontsize=6)
+    axes.flat[0].legend(fontsize=6)
     figure.savefig(path, dpi=110)
 
 
