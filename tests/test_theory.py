@@ -1,8 +1,11 @@
 """Population oracles against each other, experiments, slopes and verdicts, intervals."""
 
+import subprocess
+import sys
 import time
 
 import jax
+import joblib
 import numpy as np
 import pytest
 from scipy import integrate, stats
@@ -249,6 +252,54 @@ def test_finished_cells_are_not_computed_again(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_cluster_gives_the_same():
+    distributed = pytest.importorskip("distributed")
+    problem = problems.torus_regression(terms=10)
+    alone = theory.run_rate_experiment(problem, **SMALL)
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local,
+        distributed.Client(local), joblib.parallel_config(backend="dask"),
+    ):
+        same(alone, theory.run_rate_experiment(problem, **SMALL))
+
+
+PROGRAM = """
+import sys, theory
+problem = theory.problems.torus_regression(terms=10)
+theory.run_rate_experiment(problem, [20, 40, 80], 60, ["value", "grad"], store=sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing(tmp_path):
+    """Killed at random moments, and resumed: the same records as in one go."""
+    rng = np.random.default_rng(0)
+    command = [sys.executable, "-c", PROGRAM]
+    started = time.perf_counter()
+    subprocess.run([*command, str(tmp_path / "whole")], check=True)
+    whole = time.perf_counter() - started
+    killed = 0
+    for _ in range(20):
+        process = subprocess.Popen([*command, str(tmp_path / "killed")])
+        try:
+            process.wait(rng.uniform(0.3, 1.0) * whole)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            killed += 1
+    subprocess.run([*command, str(tmp_path / "killed")], check=True)
+    assert killed >= 5
+    settings = {"n_grid": [20, 40, 80], "n_repeats": 60, "quantities": ["value", "grad"]}
+    problem = problems.torus_regression(terms=10)
+    found = [
+        theory.run_rate_experiment(problem, **settings, store=tmp_path / name)
+        for name in ("whole", "killed")
+    ]
+    same(*found)
+    same(found[0], theory.run_rate_experiment(problem, **settings))
+
+
+@pytest.mark.slow
 def test_errors_of_functions_fall():
     problem = problems.torus_regression(terms=10)
     names = ["h_rkhs", "h_l2", "a_rkhs", "a_l2"]
@@ -401,6 +452,21 @@ def test_interval_shapes_and_bad_input():
     moving = sample.replace(inner_data=lambda w: sample.inner_data)
     with pytest.raises(ValueError, match="inner_data"):
         theory.hypergradient_interval(moving, W3)
+
+
+def test_sweeps_show_what_theory_says(tmp_path, capsys):
+    family = {f"{r:g}": problems.torus_regression(1.0, r, terms=10) for r in (1e-1, 1e-3)}
+    table = theory.run_sweep(family, 100, 20, omega=W3)
+    assert table["effective dimension"].is_monotonic_increasing
+    assert table["fluctuation"].is_monotonic_increasing
+    from theory.__main__ import main
+
+    arguments = ["--sizes", "60", "--repeats", "4", "--output", str(tmp_path)]
+    assert main(["reproduce", "centres", *arguments]) == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "M = 160" in text and "all points" in text
+    assert main(["reproduce", "ridge-and-smoothness", *arguments]) == 0
+    assert "s = 3, ridge 0.0001" in (tmp_path / "report.md").read_text()
 
 
 # -- figures and the command -----------------------------------------------------------------------

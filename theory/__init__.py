@@ -6,9 +6,10 @@ from .inference import RateFit, Slope, fit_rate
 from .interval import HypergradientInterval, hypergradient_interval
 from .plots import plot_rates
 from .records import Records
+from .sweep import run_sweep
 
 __all__ = [
     "HypergradientInterval", "RateFit", "Records", "Slope", "estimators", "fit_rate",
     "hypergradient_interval", "plot_rates", "population", "problems", "quantities",
-    "run_rate_experiment",
+    "run_rate_experiment", "run_sweep",
 ]

@@ -1,0 +1,50 @@
+"""Errors at one sample size over a family: of ridges, kernels, numbers of centres."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from .experiment import run_rate_experiment
+from .quantities import QUANTITIES
+
+
+def run_sweep(
+    family, n, n_repeats=50, quantity="grad", random_state=0, n_jobs=None, store=None, omega=None
+):
+    """Mean error, bias and fluctuation of each member of a family, on the same seeds.
+
+    Parameters
+    ----------
+    family : dict of str to Population, or to pair (Population, estimator)
+    n : int or pair (n, m)
+    n_repeats, quantity, random_state, n_jobs, store, omega
+        As in run_rate_experiment; one ``omega`` for all, drawn from the first member's Ω.
+
+    Returns
+    -------
+    DataFrame
+        A row for each member: its name, effective dimension Σ μ/(μ + ridge) where the spectrum is
+        known, mean error and its standard error, ‖bias‖ (without the noise's share) and root mean
+        square fluctuation.
+    """
+    rows, kind = [], QUANTITIES[quantity]
+    for name, member in family.items():
+        problem, estimator = member if isinstance(member, tuple) else (member, None)
+        omega = problem.start(random_state) if omega is None else omega
+        records = run_rate_experiment(
+            problem, [n], n_repeats, [quantity], random_state, n_jobs, store, omega=omega,
+            estimator=estimator,
+        )
+        (errors,) = records.errors[quantity].values()
+        size = kind.magnitude(errors, problem)
+        centred = kind.magnitude(errors - errors.mean(0), problem)
+        variance = (centred**2).sum() / (len(errors) - 1)
+        square = kind.magnitude(errors.mean(0)[None], problem)[0] ** 2 - variance / len(errors)
+        known = hasattr(problem, "effective_dimension")
+        rows.append({
+            "name": name, "effective dimension": problem.effective_dimension() if known else None,
+            "error": size.mean(), "standard error": size.std(ddof=1) / np.sqrt(len(size)),
+            "bias": np.sqrt(max(square, 0.0)), "fluctuation": np.sqrt(variance),
+        })
+    return pd.DataFrame(rows)
