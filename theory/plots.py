@@ -51,12 +51,10 @@ def plot_rates(records, quantities=None, population=None, axes=None):
     for ax, quantity in zip(axes, quantities, strict=True):
         for k, (name, one) in enumerate(several.items()):
             _panel(ax, one, quantity, population, f"C{k}", name, parts=len(several) == 1)
-        low, high = ax.get_xlim()
-        x = np.array([max(low, 1.0), high])
-        ends = ax.get_ylim()
-        ax.plot(x, ends[1] * (x / x[0]) ** -0.5, "k:", lw=1, label="n^(−1/2)")
-        ax.set(title=TITLES.get(quantity, quantity), xlabel="n", xscale="log", yscale="log",
-               xlim=(low, high))
+        ax.set(title=TITLES.get(quantity, quantity), xlabel="n", xscale="log", yscale="log")
+        sizes = [pair[0] for one in several.values() for pair in one.errors[quantity]]
+        x = np.array([min(sizes), max(sizes)], float)
+        ax.plot(x, ax.get_ylim()[1] * (x / x[0]) ** -0.5, "k:", lw=1, label="n^(−1/2)")
         ax.legend(fontsize=7)
     return axes[0].figure
 
