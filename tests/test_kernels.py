@@ -62,6 +62,7 @@ def test_values_are_scikit_learns(ours, theirs, x64):
 
 @settings(max_examples=8, deadline=None)
 @given(n=st.sampled_from([1, 7, 384, 385, 800]), q=st.sampled_from([1, 12]), seed=st.integers(0, 99))
+@pytest.mark.slow
 def test_blocked_products_equal_dense_ones(n, q, seed):
     with jax.enable_x64(True):
         rng = np.random.default_rng(seed)

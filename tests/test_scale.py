@@ -141,6 +141,7 @@ def test_full_cg_is_exact(loss, x64):
     assert_same(evaluate(problem, omega, FullCG(rank=150, memory=0)), reference, 1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", slow_but("squared", "multinomial"))
 @pytest.mark.parametrize("solver", [Nystrom(12), Falkon(12), FullCG(rank=5)])
 def test_folds_are_solved_together(solver, loss, x64):
@@ -178,6 +179,7 @@ def test_hypergradients_of_subspaces(solver, space, x64):
     assert report.relative_error < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [Nystrom, Falkon])
 @pytest.mark.parametrize("loss", slow_but("logistic"))
 def test_centres_can_be_learned(solver, loss, x64):
@@ -337,6 +339,7 @@ def test_error_bound_holds_on_two_hundred_problems(x64):
     assert_bounds_hold(range(200))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [Nystrom(40), Falkon(40), FullCG(rank=40)])
 def test_float32_data_are_solved_in_float64(solver):
     """A float32 Gram matrix of the normal equations would not be positive definite."""
@@ -379,6 +382,7 @@ def test_tuning_at_scale_is_reproducible_and_resumes(tmp_path, x64):
     np.testing.assert_array_equal(helpers.flat(resumed.omega), helpers.flat(exact.omega))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [Nystrom(15), Falkon(15, tol=1e-12, loose=0)])
 @pytest.mark.parametrize("loss", ["squared", "logistic"])
 def test_points_on_disk_give_what_points_in_memory_give(solver, loss, tmp_path, x64, monkeypatch):

@@ -409,6 +409,7 @@ def test_wrong_estimators_are_found_out(name):
     assert theory.fit_rate(wrong).verdict == "inconsistent", theory.fit_rate(wrong)
 
 
+@pytest.mark.slow
 def test_the_right_estimator_is_not():
     problem = problems.torus_regression(terms=10)
     right = theory.run_rate_experiment(problem, [100, 200, 400, 800], 40, ["grad"], omega=W3)
@@ -424,6 +425,7 @@ def test_the_right_estimator_is_not():
 # -- intervals for one data set --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_interval_errors_are_those_of_repeated_samples():
     problem = problems.huber_targets(ridge=0.05)
     values, errors = [], []
@@ -472,6 +474,7 @@ def test_sweeps_show_what_theory_says(tmp_path, capsys):
 # -- figures and the command -----------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_reproduce_writes_a_report(tmp_path, capsys):
     from theory.__main__ import main
 

@@ -104,7 +104,8 @@ def hypergradient_interval(problem, omega, *, confidence=0.95, solver=None, step
     for name, sample in samples.items():
         if callable(sample):
             raise ValueError(f"{name}_data must be a kbo.Sample, not a function of omega")
-        matrix = np.asarray(sample.weight_matrix(), float)
+        with jax.enable_x64(True):
+            matrix = np.asarray(sample.weight_matrix(), float)
         if len(matrix) != 1:
             raise ValueError(f"{name}_data has {len(matrix)} replicates: give one")
         weights[name] = matrix[0]
