@@ -25,6 +25,8 @@ from .estimators import KernelBilevelClassifier, KernelBilevelRegressor
 from .inspection import TuningDisplay
 from .inspection import report as what_matters
 
+MANY_SCORES = 8000  # samples times classes, from which softmax likelihoods take minutes
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
@@ -70,7 +72,7 @@ def load(args):
     return X, y, classification
 
 
-def _estimator(args, classification):
+def _estimator(args, classification, n_scores):
     chosen = {
         "cv": args.cv, "max_iter": args.max_iter,
         "max_time": args.max_time, "solver": args.solver, "n_centers": args.n_centers,
@@ -82,6 +84,9 @@ def _estimator(args, classification):
         chosen["kernel"] = args.kernel[0] if len(args.kernel) == 1 else args.kernel
     if args.loss:
         chosen["loss"] = args.loss
+    elif classification and n_scores > MANY_SCORES:
+        chosen["loss"] = "squared"
+        print("loss: squared, much faster for so many classes (--loss logistic for the other)")
     return (KernelBilevelClassifier if classification else KernelBilevelRegressor)(**chosen)
 
 
@@ -126,7 +131,8 @@ def tune(args) -> dict:
     metric = "accuracy" if classification else "R2"
     kind = "classification" if classification else "regression"
     print(f"{kind}: {len(X_train)} training and {len(X_test)} test samples, {X.shape[1]} columns")
-    estimator = _estimator(args, classification)
+    n_scores = len(X_train) * (len(np.unique(y)) if classification else 1)
+    estimator = _estimator(args, classification, n_scores)
     start = make_pipeline(encode, clone(estimator).set_params(tune=(), verbose=0))
     tuned = make_pipeline(clone(encode), estimator)
     start_seconds = _timed_fit(start, X_train, y_train)

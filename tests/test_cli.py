@@ -123,3 +123,11 @@ def test_display_and_relevance():
     with pytest.raises(ValueError, match="ard"):
         inspection.relevance(flat)
     display.close()
+
+
+def test_many_classes_take_the_squared_loss_unless_told(tmp_path, capsys):
+    assert run("--dataset", "digits", "--test-size", "0.5", out=tmp_path) == 0
+    assert "loss: squared" in capsys.readouterr().out
+    assert json.loads((tmp_path / "report.json").read_text())["score"] > 0.9
+    assert run("--dataset", "wine", out=tmp_path) == 0
+    assert "loss: squared" not in capsys.readouterr().out

@@ -70,10 +70,10 @@ def _with_error(value, error):
 
 
 def _with_factor(value, log_error):
-    shown = np.array2string(np.asarray(value), precision=3)
+    shown = lambda v: " ".join(f"{number:.3g}" for number in np.ravel(v))  # noqa: E731
     if log_error is None:
-        return shown
-    return f"{shown}, within a factor of {np.array2string(np.exp(log_error), precision=3)}"
+        return shown(value)
+    return f"{shown(value)}, within a factor of {shown(np.exp(log_error))}"
 
 
 def _features(estimator, names):
