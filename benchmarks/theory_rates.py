@@ -65,7 +65,7 @@ def rates(store, jobs):
                 problem, sizes, repeats, quantities, n_jobs=jobs, store=store, progress=True
             )
             for quantity in quantities:
-                fit = theory.fit_rate(records, quantity, population=problem)
+                fit = theory.fit_rate(records, quantity)
                 rows.append({
                     "problem": name, "quantity": quantity, "n": f"{sizes[0]}–{sizes[-1]}",
                     "repeats": repeats, "total": shown(fit.total), "bias": shown(fit.bias),

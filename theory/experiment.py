@@ -77,6 +77,7 @@ def run_rate_experiment(
         "problem": problem.name, "omega": omega.tolist(), "random_state": random_state,
         "estimator": repr(estimator), "quantities": quantities, "outside": list(problem.outside),
         "error_bound": problem.error_bound, "box": [side.tolist() for side in problem.box],
+        "quadratic": problem.quadratic,
     }
     kept = Store(store, about)
     cells = [

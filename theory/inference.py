@@ -95,7 +95,7 @@ class RateFit:
 
 def fit_rate(
     records, quantity="grad", *, predicted=PREDICTED, confidence=0.95, n_bootstrap=2000,
-    random_state=0, population=None,
+    random_state=0,
 ) -> RateFit:
     """The exponent with which an error falls, and whether that is what a bound of n^predicted says.
 
@@ -114,8 +114,6 @@ def fit_rate(
     confidence : float
     n_bootstrap : int
     random_state : int
-    population : Population, optional
-        Needed for "sup_value" and "sup_grad": how large an error over Ω is.
 
     Returns
     -------
@@ -131,7 +129,7 @@ def fit_rate(
         raise ValueError(f"quantity={quantity!r} was not measured: {records.quantities} were")
     kind = QUANTITIES[quantity]
     sizes, errors = _along(records.errors[quantity])
-    magnitude = lambda rows: kind.magnitude(rows, population)  # noqa: E731
+    magnitude = lambda rows: kind.magnitude(rows, records.domain)  # noqa: E731
     random = np.random.default_rng(random_state)
     draws = [random.integers(len(e), size=(n_bootstrap, len(e))) for e in errors]
     level = 0.5 * (1 - confidence)

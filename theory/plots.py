@@ -16,7 +16,7 @@ TITLES = {
 PANELS = ("value", "grad", "descent_end", "descent_min")
 
 
-def plot_rates(records, quantities=None, population=None, axes=None):
+def plot_rates(records, quantities=None, axes=None):
     """A log-log panel for each quantity: mean ± 2 standard errors, bias, fluctuation, n^(−1/2).
 
     Parameters
@@ -25,8 +25,6 @@ def plot_rates(records, quantities=None, population=None, axes=None):
         Several are drawn together, by name.
     quantities : sequence of str, optional
         The paper's four (of those measured) by default, or all.
-    population : Population, optional
-        For "sup_value" and "sup_grad".
     axes : sequence of matplotlib Axes, optional
 
     Returns
@@ -50,7 +48,7 @@ def plot_rates(records, quantities=None, population=None, axes=None):
     axes = np.atleast_1d(axes)
     for ax, quantity in zip(axes, quantities, strict=True):
         for k, (name, one) in enumerate(several.items()):
-            _panel(ax, one, quantity, population, f"C{k}", name, parts=len(several) == 1)
+            _panel(ax, one, quantity, f"C{k}", name, parts=len(several) == 1)
         ax.set(title=TITLES.get(quantity, quantity), xlabel="n", xscale="log", yscale="log")
         sizes = [pair[0] for one in several.values() for pair in one.errors[quantity]]
         x = np.array([min(sizes), max(sizes)], float)
@@ -59,14 +57,14 @@ def plot_rates(records, quantities=None, population=None, axes=None):
     return axes[0].figure
 
 
-def _panel(ax, records, quantity, population, color, name, parts):
+def _panel(ax, records, quantity, color, name, parts):
     kind = QUANTITIES[quantity]
     pairs = sorted(records.errors[quantity])
     sizes = np.array([pair[0] for pair in pairs], float)
-    magnitudes = [kind.magnitude(records.errors[quantity][pair], population) for pair in pairs]
+    magnitudes = [kind.magnitude(records.errors[quantity][pair], records.domain) for pair in pairs]
     mean = np.array([m.mean() for m in magnitudes])
     error = np.array([m.std(ddof=1) / np.sqrt(len(m)) for m in magnitudes])
-    fit = fit_rate(records, quantity, population=population) if len(pairs) >= 3 else None
+    fit = fit_rate(records, quantity) if len(pairs) >= 3 else None
     label = " ".join(
         [name or "total", *([f"n^{fit.slope:.2f}"] if fit else [])]
     )

@@ -35,8 +35,8 @@ class Quantity(abc.ABC):
     def error(self, estimate, problem, population, omega, truth) -> np.ndarray:
         """(k,)."""
 
-    def magnitude(self, errors, population) -> np.ndarray:
-        """(R, k) ↦ (R,)."""
+    def magnitude(self, errors, domain) -> np.ndarray:
+        """(R, k) ↦ (R,), given the ``domain`` of the records."""
         return np.linalg.norm(errors, axis=1)
 
 
@@ -79,12 +79,12 @@ class Sup(Quantity):
     def __init__(self, part):
         self.part = part
 
-    def _points(self, population):
-        per_axis = (3 - self.part) if population.quadratic else NODES
-        if not population.quadratic and population.size > 3:
+    def _points(self, domain):
+        per_axis = (3 - self.part) if domain.quadratic else NODES
+        if not domain.quadratic and domain.size > 3:
             raise ValueError("the sup over Ω needs L quadratic in ω, or at most 3 entries of ω")
         unit = _lobatto(per_axis)
-        axes = [low + (high - low) * unit for low, high in zip(*population.box, strict=True)]
+        axes = [low + (high - low) * unit for low, high in zip(*domain.box, strict=True)]
         return np.array(list(itertools.product(*axes)))
 
     def truth(self, population, omega):
@@ -97,18 +97,18 @@ class Sup(Quantity):
         found = np.array([estimate.value_and_grad(p)[self.part] for p in truth[0]])
         return (found - truth[1]).ravel()
 
-    def magnitude(self, errors, population):
+    def magnitude(self, errors, domain):
         """See Quantity."""
-        q = population.size
+        q = domain.size
         per_point = q if self.part else 1
         shaped = errors.reshape(len(errors), -1, per_point)
-        if not population.quadratic:
+        if not domain.quadratic:
             weights = _interpolation(NODES, FINE, q)
             shaped = np.einsum("fk,rkc->rfc", weights, shaped)
         elif not self.part:
-            points = self._points(population)
+            points = self._points(domain)
             return np.array([
-                _fit_quadratic(points, row[:, 0]).sup_value(population.box) for row in shaped
+                _fit_quadratic(points, row[:, 0]).sup_value(domain.box) for row in shaped
             ])
         return np.linalg.norm(shaped, axis=2).max(1)
 
@@ -177,7 +177,7 @@ class Descent(Quantity):
             return lowest[-1:]
         return lowest[np.minimum(self.times, len(lowest) - 1)]
 
-    def magnitude(self, errors, population):
+    def magnitude(self, errors, domain):
         """See Quantity."""
         return errors[:, -1]
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,13 @@ class Records:
 
     about: dict
     errors: dict = field(default_factory=dict)
+
+    @property
+    def domain(self):
+        """What the size of an error over Ω depends on: ``box``, ``size`` and ``quadratic``."""
+        box = tuple(np.array(side) for side in self.about.get("box", ((), ())))
+        quadratic = self.about.get("quadratic", False)
+        return SimpleNamespace(box=box, size=len(box[0]), quadratic=quadratic)
 
     def add(self, cell):
         """Take in what one cell measured: {"n", "m", "errors": {quantity: (r, k)}}."""

@@ -77,7 +77,7 @@ def _table(records: Records, problem):
         f"{fit.slope:+.3f} [{fit.interval[0]:+.3f}, {fit.interval[1]:+.3f}]"
     )
     for quantity in records.quantities:
-        fit = fit_rate(records, quantity, population=problem)
+        fit = fit_rate(records, quantity)
         rows.append(
             f"| {quantity} | {shown(fit.total)} | {shown(fit.bias)} | {shown(fit.fluctuation)} | "
             f"{fit.verdict} |"
