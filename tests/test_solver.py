@@ -249,3 +249,20 @@ def test_the_value_of_an_unsolved_problem_is_that_of_its_function(x64):
     predicted = np.asarray(hg.inner(x[250:]))
     value = np.mean(np.sum((predicted - targets[250:]) ** 2, 1)) / 2
     assert hg.value == pytest.approx(value, rel=1e-9)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-16, 1e-9, 1.0])
+def test_small_targets_are_solved_to_the_same_relative_accuracy(size, x64):
+    """√(1 + u²) − 1 is 0 for small u, in floating point: its slope is not."""
+    x, t, x_out, y = helpers.data()
+    problem = kbo.BilevelProblem(
+        inner_loss=lambda w, v, t: jnp.sqrt(1 + (v - w * t) ** 2) - 1,
+        outer_loss=kbo.losses.Squared(), inner_data=kbo.Sample(x, t),
+        outer_data=kbo.Sample(x_out, 0 * y), space=kbo.RKHS(kbo.kernels.Gaussian(1.0)), ridge=0.1,
+    )
+    found = kbo.value_and_hypergradient(problem, size)  # raises where it is not solved
+    if size and size < 1e-3:  # the loss is ½u² there
+        squared = problem.replace(inner_loss=lambda w, v, t: 0.5 * (v - w * t) ** 2)
+        expected = kbo.value_and_hypergradient(squared, size)
+        np.testing.assert_allclose(found.inner(x), expected.inner(x), rtol=1e-9)
+        np.testing.assert_allclose(found.grad, expected.grad, rtol=1e-8)

@@ -18,6 +18,7 @@ from .systems import System, host
 from .weighted_ridge import convex_part
 
 ARMIJO = 1e-4
+FLAT = 1e-3  # of the slope at the start of a line: no slope worth speaking of
 SMALLEST_STEP = 2.0**-40
 FORCING = 0.1
 ACCEPTABLE = 1e-3  # relative residual, a bound on the relative error of h: worse is an error
@@ -256,6 +257,12 @@ class NewtonSolution(InnerSolution):
             at = values + scaled * changes
             evaluated = self._objective(candidate, at)
             good = evaluated[0] <= objective + ARMIJO * steps * slope + slack
+            if not (good | (steps == 0)).all():
+                gradient = system.gradient(evaluated[1], candidate)
+                there = system.total * system.pairing(gradient, direction, changes)
+                # Where losses differ by their rounding only, slopes still tell: the minimum along
+                # the line is not passed.
+                good |= (there <= FLAT * np.abs(slope)) & (evaluated[0] <= objective - slope)
             if (good | (steps == 0)).all():
                 return candidate, at, evaluated, failed
             steps = np.where(good, steps, 0.5 * steps)
