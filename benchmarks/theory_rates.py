@@ -31,7 +31,7 @@ from report import write_results
 SIZES, REPEATS = (200, 800, 3200, 12800), 500
 SUP_SIZES, SUP_REPEATS = (200, 600, 1800), 250
 PAPER_SIZES = (100, 200, 400, 800, 1600)
-CENTERS = 80  # they span these spaces, for all that matters: "vs exact" is the difference at n = 400
+CENTERS = 80  # they span these spaces: "vs exact" is the difference that they make at n = 400
 MADE = {
     "torus, s = 1": lambda: problems.torus_regression(1.0, ridge=1e-3),
     "torus, s = 2": lambda: problems.torus_regression(2.0, ridge=1e-4),
