@@ -93,6 +93,10 @@ def test_a_group_of_noise_gets_a_large_ridge():
     ({"alpha": [1.0, 2.0, 3.0], "loss": "huber"}, Y, "alpha"),
     ({"alpha": [1.0, -2.0, 3.0]}, Y, "alpha"), ({"groups": [0, 1]}, Y, "groups"),
     ({"groups": [0, 1, 1], "kernel": ["gaussian", "linear"]}, Y, "kernel"),
+    ({"groups": [0, 1, 1], "alpha": [1.0, 2.0, 3.0]}, Y, "groups"),
+    ({"groups": [0, 1, 1], "lengthscale": [1.0, 2.0]}, Y, "lengthscale"),
+    ({"alpha": [1.0, 2.0, 3.0], "cv": "loo"}, Y, "alpha"),
+    ({"alpha": [1.0, 2.0, 3.0], "criterion": "gcv"}, Y, "alpha"),
 ])
 def test_bad_input(settings, y, message):
     with pytest.raises(ValueError, match=message):
@@ -105,3 +109,25 @@ def test_bad_input_elsewhere():
     for estimator in (KernelRidge(alpha=[1.0, 2.0]), Ridge(alpha=[1.0, 2.0])):
         with pytest.raises(ValueError, match="alpha"):
             HypergradientSearchCV(estimator, {"alpha": (0.1, 10)}).fit(X, Y)
+    for settings in ({"groups": [0, 1, 1]}, {"alpha": [1.0, 2.0, 3.0]}):
+        estimator = KernelBilevelRegressor(tune=(), **settings)
+        with pytest.raises(ValueError, match="groups"):
+            HypergradientSearchCV(estimator, {"alpha": (0.1, 10)}).fit(X, Y)
+
+
+def test_standard_errors_of_groups_are_those_of_their_ridges():
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-3, 3, size=(150, 2))
+    y = np.sin(2 * X[:, 0]) + np.cos(X[:, 1]) + 0.2 * rng.normal(size=150)
+    model = KernelBilevelRegressor("gaussian", groups=[0, 1], tol=1e-6, standard_errors=True)
+    errors = model.fit(X, y).standard_errors_
+    assert set(errors) == {"criterion", *[f"{k}_{g}" for k in ("scale", "lengthscale") for g in (0, 1)]}
+    assert all(0 < error < 5 for error in errors.values())
+
+
+def test_standard_errors_that_cannot_be_had_cost_nothing_else():
+    X, y = load_diabetes(return_X_y=True)
+    broken = KernelBilevelRegressor(
+        outer_loss=lambda w, v, t: np.nan * v, standard_errors=True, max_iter=1
+    )
+    assert not hasattr(broken.fit(X[:60], y[:60]), "standard_errors_")

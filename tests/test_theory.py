@@ -153,7 +153,7 @@ def test_exact_functions(make):
 
 @pytest.mark.slow
 def test_student_problem_does_not_depend_on_its_reach():
-    narrow, wide = problems._student_spectrum(2.5, 40.0, 0.08), problems._student_spectrum(2.5)
+    narrow, wide = problems._student_spectrum(2.5, reach=40.0, step=0.08), problems._student_spectrum(2.5)
     found = []
     for spectrum in (narrow, wide):
         problem = problems.kbo_paper_iv(2.5)
@@ -249,6 +249,15 @@ def test_finished_cells_are_not_computed_again(tmp_path, monkeypatch):
     assert 0 < len(calls) < 14
     theory.run_rate_experiment(problem, **SMALL, store=tmp_path, random_state=1)
     assert len(list(tmp_path.iterdir())) == 8  # other settings, other files
+    # Other kernels and other estimators of the same name are other cells too.
+    other = problems.torus_regression(terms=3)
+    fresh = theory.run_rate_experiment(other, **SMALL)
+    same(fresh, theory.run_rate_experiment(other, **SMALL, store=tmp_path))
+    for factor in (1.0, 100.0):
+        wrong = estimators.OtherRidge(lambda n, factor=factor: factor)
+        fresh = theory.run_rate_experiment(problem, **SMALL, estimator=wrong)
+        kept = theory.run_rate_experiment(problem, **SMALL, estimator=wrong, store=tmp_path)
+        same(fresh, kept)
 
 
 @pytest.mark.slow
@@ -304,6 +313,12 @@ def test_errors_of_functions_fall():
     problem = problems.torus_regression(terms=10)
     names = ["h_rkhs", "h_l2", "a_rkhs", "a_l2"]
     records = theory.run_rate_experiment(problem, [50, 200, 800], 10, names)
+    spanned = estimators.Plain(kbo.solvers.Nystrom(40))
+    near = theory.run_rate_experiment(problem, [200], 10, names, estimator=spanned)
+    for name in names:  # 40 centres span the 21 functions of this space
+        np.testing.assert_allclose(
+            near.errors[name][200, 200], records.errors[name][200, 200], rtol=1e-4
+        )
     for name in names:
         fit = theory.fit_rate(records, name)
         assert -0.75 < fit.slope < -0.3, (name, fit.slope)
@@ -312,6 +327,10 @@ def test_errors_of_functions_fall():
 
 def test_sizes_apart():
     problem = problems.torus_regression(terms=10)
+    records = theory.run_rate_experiment(problem, [(200, m) for m in (10, 40, 160)], 6)
+    ax = theory.plot_rates(records).axes[0]
+    assert ax.get_xlabel() == "m"
+    np.testing.assert_array_equal(ax.containers[0].lines[0].get_xdata(), [10, 40, 160])
     records = theory.run_rate_experiment(problem, [(n, 4000) for n in (30, 60, 120, 240)], 40)
     assert theory.fit_rate(records).fluctuation.slope < -0.3
     with pytest.raises(ValueError, match="apart"):
@@ -331,6 +350,16 @@ def test_bad_input(tmp_path):
         theory.fit_rate(records, "sup_value")
     with pytest.raises(ValueError, match="three"):
         theory.fit_rate(records, "value")
+    few = theory.run_rate_experiment(problem, [20, 30, 40, 40], 2, ["value"])
+    assert few.errors["value"][40, 40].shape == (2, 1)  # one size, however often it is named
+    with pytest.raises(ValueError, match="repeats"):
+        theory.fit_rate(few, "value")
+    nothing = theory.Records({}, {"grad": {(n, n): np.zeros((9, 2)) for n in (10, 20, 40)}})
+    with pytest.raises(ValueError, match="zero"):
+        theory.fit_rate(nothing)
+    apart = {(n, m): np.ones((9, 2)) for n, m in ((20, 10), (40, 10), (80, 40), (160, 40))}
+    with pytest.raises(ValueError, match="apart"):
+        theory.fit_rate(theory.Records({}, {"grad": apart}))
     with pytest.raises(ValueError, match="degrees"):
         problems.kbo_paper_iv(1.5)
 
@@ -363,7 +392,7 @@ def test_slopes_are_found_and_intervals_cover():
     ({"exponent": -0.5}, "consistent"), ({"exponent": -0.5, "bias": 5.0}, "faster than the bound"),
     ({"exponent": -0.8}, "faster than the bound"), ({"exponent": -0.25}, "inconsistent"),
     ({"exponent": 0.0}, "inconsistent"),
-    ({"exponent": -0.5, "repeats": 3, "sizes": (50, 60, 80)}, "inconclusive"),
+    ({"exponent": -0.5, "repeats": 4, "sizes": (50, 60, 80)}, "inconclusive"),
 ])
 def test_verdicts(settings, verdict):
     fit = theory.fit_rate(made_up(**settings))
@@ -466,7 +495,7 @@ def test_sweeps_show_what_theory_says(tmp_path, capsys):
     arguments = ["--sizes", "60", "--repeats", "4", "--output", str(tmp_path)]
     assert main(["reproduce", "centres", *arguments]) == 0
     text = (tmp_path / "report.md").read_text()
-    assert "M = 160" in text and "all points" in text
+    assert "M = 40 " in text and "all points" in text
     assert main(["reproduce", "ridge-and-smoothness", *arguments]) == 0
     assert "s = 3, ridge 0.0001" in (tmp_path / "report.md").read_text()
 

@@ -8,6 +8,8 @@ import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
+from kbo.fingerprint import fingerprint
+
 from .estimators import Plain
 from .quantities import QUANTITIES
 from .records import Records, Store
@@ -68,7 +70,7 @@ def run_rate_experiment(
     sizes = [(s, s) if np.ndim(s) == 0 else tuple(s) for s in n_grid]
     if not sizes or n_repeats < 2 or min(min(pair) for pair in sizes) < 2:
         raise ValueError("give sizes of at least 2, and at least 2 repeats")
-    sizes = [(int(n), int(m)) for n, m in sizes]
+    sizes = list(dict.fromkeys((int(n), int(m)) for n, m in sizes))
     estimator = estimator or Plain()
     omega = problem.start(random_state) if omega is None else np.asarray(omega, float)
     with threadpool_limits(1, "blas"):
@@ -79,7 +81,10 @@ def run_rate_experiment(
         "error_bound": problem.error_bound, "box": [side.tolist() for side in problem.box],
         "quadratic": problem.quadratic,
     }
-    kept = Store(store, about)
+    # What cells depend on besides: the problem by a sample of it, the estimator by its fields.
+    depends = fingerprint((problem.sample(8, 8, 0), vars(estimator)))
+    values = problem.value_and_grad(omega)
+    kept = Store(store, {**about, "depends": depends, "truth": [values[0], *map(float, values[1])]})
     cells = [
         (n, m, block) for n, m in sizes for block in range(0, n_repeats, BLOCK)
     ]

@@ -12,6 +12,8 @@ from .quantities import QUANTITIES
 PREDICTED = -0.5
 WIDE = 0.1  # half-width of an interval above which nothing is concluded
 FEWEST = 4  # sizes on which a regime is claimed
+FEWEST_REPEATS = 4
+SLOW = 500  # draws for the fluctuation, whose centre moves with each
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,8 @@ def fit_rate(
     Raises
     ------
     ValueError
-        For a quantity that was not measured, fewer than three sizes, or n and m that vary both
-        but not together.
+        For a quantity that was not measured, fewer than three sizes or four repeats, errors of
+        zero, or n and m that vary both but not together.
     """
     if quantity not in records.errors:
         raise ValueError(f"quantity={quantity!r} was not measured: {records.quantities} were")
@@ -131,6 +133,9 @@ def fit_rate(
     sizes, errors = _along(records.errors[quantity])
     magnitude = lambda rows: kind.magnitude(rows, records.domain)  # noqa: E731
     random = np.random.default_rng(random_state)
+    fewest = min(len(e) for e in errors)
+    if fewest < FEWEST_REPEATS:
+        raise ValueError(f"{fewest} repeats: an interval needs {FEWEST_REPEATS} at least")
     draws = [random.integers(len(e), size=(n_bootstrap, len(e))) for e in errors]
     level = 0.5 * (1 - confidence)
     mean = [magnitude(e) for e in errors]
@@ -140,11 +145,11 @@ def fit_rate(
     )
     bias = fluctuation = None
     if kind.signed:
-        spread = [magnitude(e - e.mean(0)) * np.sqrt(len(e) / (len(e) - 1)) for e in errors]
-        root = lambda s, d=slice(None): np.sqrt((s[d] ** 2).mean(-1))  # noqa: E731
+        root = lambda e: np.sqrt((magnitude(e - e.mean(0)) ** 2).sum() / (len(e) - 1))  # noqa: E731
         fluctuation = _fit(
-            sizes, [root(s) for s in spread],
-            [root(s, d) for s, d in zip(spread, draws, strict=True)], level,
+            sizes, [root(e) for e in errors],
+            [[root(e[rows]) for rows in d[:SLOW]] for e, d in zip(errors, draws, strict=True)],
+            level,
         )
         bias = _bias(sizes, errors, magnitude, draws, level)
     judged = fluctuation or total
@@ -163,20 +168,18 @@ def _along(cells):
     n, m = pairs.T
     if len(pairs) < 3:
         raise ValueError(f"{len(pairs)} sizes: a slope needs three at least")
-    if len(np.unique(n)) == len(n):
-        sizes = n
-    elif len(np.unique(m)) == len(m):
-        sizes = m
-    else:
+    together = np.ptp(np.log(m / n)) < 0.05  # one ratio, up to the rounding of sizes
+    if not together and len(set(n)) > 1 and len(set(m)) > 1:
         raise ValueError("n and m vary both, apart: fit those records where one is held")
-    if len(np.unique(n)) == len(n) and len(np.unique(m)) == len(m) and len(np.unique(m / n)) > 1:
-        raise ValueError("n and m vary both, not in proportion: fit where one is held")
+    sizes = n if len(set(n)) > 1 else m
     return sizes.astype(float), [cells[tuple(pair)] for pair in pairs]
 
 
 def _fit(sizes, errors, boots, level) -> Slope:
     """A weighted line through (log n, log error), its slope's interval by the bootstrap."""
     errors, boots = np.asarray(errors), np.array(boots)
+    if not (errors > 0).all():
+        raise ValueError("errors of exactly zero have no slope: leave those sizes out")
     tiny = np.finfo(float).tiny
     logs = np.log(np.maximum(boots, tiny))
     variance = np.maximum(logs.var(1), 1e-16)

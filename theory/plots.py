@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .inference import fit_rate
+from .inference import FEWEST_REPEATS, fit_rate
 from .quantities import QUANTITIES
 
 TITLES = {
@@ -49,22 +49,34 @@ def plot_rates(records, quantities=None, axes=None):
     for ax, quantity in zip(axes, quantities, strict=True):
         for k, (name, one) in enumerate(several.items()):
             _panel(ax, one, quantity, f"C{k}", name, parts=len(several) == 1)
-        ax.set(title=TITLES.get(quantity, quantity), xlabel="n", xscale="log", yscale="log")
-        sizes = [pair[0] for one in several.values() for pair in one.errors[quantity]]
+        varies = [_varies(one, quantity) for one in several.values()]
+        ax.set(title=TITLES.get(quantity, quantity), xlabel="nm"[varies[0]], xscale="log",
+               yscale="log")
+        sizes = [
+            pair[k] for k, one in zip(varies, several.values(), strict=True)
+            for pair in one.errors[quantity]
+        ]
         x = np.array([min(sizes), max(sizes)], float)
         ax.plot(x, ax.get_ylim()[1] * (x / x[0]) ** -0.5, "k:", lw=1, label="n^(−1/2)")
         ax.legend(fontsize=7)
     return axes[0].figure
 
 
+def _varies(records, quantity):
+    """0 where n varies (m with it or not), 1 where m alone does."""
+    return int(len({n for n, _ in records.errors[quantity]}) == 1)
+
+
 def _panel(ax, records, quantity, color, name, parts):
     kind = QUANTITIES[quantity]
     pairs = sorted(records.errors[quantity])
-    sizes = np.array([pair[0] for pair in pairs], float)
+    varies = _varies(records, quantity)
+    sizes = np.array([pair[varies] for pair in pairs], float)
     magnitudes = [kind.magnitude(records.errors[quantity][pair], records.domain) for pair in pairs]
     mean = np.array([m.mean() for m in magnitudes])
     error = np.array([m.std(ddof=1) / np.sqrt(len(m)) for m in magnitudes])
-    fit = fit_rate(records, quantity) if len(pairs) >= 3 else None
+    enough = len(pairs) >= 3 and min(map(len, magnitudes)) >= FEWEST_REPEATS
+    fit = fit_rate(records, quantity) if enough else None
     label = " ".join(
         [name or "total", *([f"n^{fit.slope:.2f}"] if fit else [])]
     )

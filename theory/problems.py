@@ -65,7 +65,8 @@ def kbo_paper_iv(inputs="gaussian", ridge=RIDGE, omega_star=None, random_state=0
         df = float(inputs)
         if not df > 2:
             raise ValueError(f"inputs={inputs!r} must be 'gaussian' or degrees of freedom above 2")
-        spectrum, characteristic = _student_spectrum(df), lambda c: student_characteristic(c, df)
+        spectrum = _student_spectrum(df, ridge)
+        characteristic = lambda c: student_characteristic(c, df)  # noqa: E731
         draw_x = lambda random, n: random.standard_t(df, (n, DIMENSION))  # noqa: E731
 
     def draw(random, n):
@@ -91,14 +92,14 @@ def kbo_paper_iv(inputs="gaussian", ridge=RIDGE, omega_star=None, random_state=0
     )
 
 
-def _student_spectrum(df, reach=80.0, step=0.06):
+def _student_spectrum(df, ridge=RIDGE, reach=80.0, step=0.06):
     kernel = lambda x, z: np.exp(-0.5 * ((x - z) / LENGTHSCALE) ** 2)  # noqa: E731
     density = lambda x: student_density(x, df)  # noqa: E731
     found = Discretised(kernel, density, reach, step)
     kept = int((found.eigenvalues > 1e-6 * found.eigenvalues[0]).sum())
     found.truncate(kept)
     # Beyond the reach the operator has norm p(R) ∫k at most (Schur's test).
-    found.tail *= density(reach) * LENGTHSCALE * np.sqrt(2 * np.pi) / RIDGE
+    found.tail *= density(reach) * LENGTHSCALE * np.sqrt(2 * np.pi) / ridge
     return found
 
 

@@ -224,6 +224,9 @@ class FunctionError(Quantity):
 def expansion(function):
     """(anchors (N, d), θ (N,)) with h = Σ θ_i k(anchor_i, ·)."""
     instance = function.problem.at(function.omega)
+    centers = getattr(instance.space, "centers", None)
+    if centers is not None:
+        return np.asarray(centers), np.asarray(function.coefficients)[0, :, 0]
     anchors = np.asarray(instance.inner.x)
     if function.on_both:
         anchors = np.concatenate([anchors, np.asarray(instance.outer.x)])

@@ -39,6 +39,11 @@ class _OfKbo:
     def _read(self, estimator, X):
         if estimator.tune is None or tuple(np.atleast_1d(estimator.tune)):
             raise ValueError(f"{type(estimator).__name__} tunes itself in fit: give tune=()")
+        if estimator.groups is not None or np.ndim(estimator.alpha):
+            raise ValueError(
+                "groups, and an alpha for each output, cannot be searched from outside: let the "
+                "estimator tune them itself (tune=None)"
+            )
         self.estimator, self.names = estimator, ()
         self.kernel = start_kernel(
             estimator.kernel, estimator.lengthscale, estimator.ard, X, np.ones(len(X))

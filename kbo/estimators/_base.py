@@ -17,7 +17,7 @@ from ..hypergradients.base import arrays, canonical, settled
 from ..linalg import SingularSystem
 from ..minimize import minimize
 from ..optimizers import LBFGS
-from ..result import Status
+from ..result import BilevelError, Status
 from ._criterion import make_criterion
 from ._folds import bucket, pad
 from ._model import Model, Tunable, named_numbers
@@ -154,21 +154,30 @@ class KernelBilevelBase(BaseEstimator):
         self.n_iter_ = max(1, best.n_steps)
         self.status_ = best.status.name
         self.criterion_ = float(best.value)
+        self._judge(best, rejected)
+        if self.standard_errors and best.status.usable:
+            method = criterion.method_for(problem.inner_data.size)
+            try:
+                self.standard_errors_ = errors_by_name(
+                    model, problem, best.omega, solver, method, bounds
+                )
+            except BilevelError as error:
+                if self.error_score == "raise":
+                    raise
+                warnings.warn(f"no standard errors: {error}", ConvergenceWarning, stacklevel=4)
+        return best.omega
+
+    def _judge(self, best, rejected):
+        """Raise or warn where the search did not end as it should."""
         if self.error_score == "raise" and (rejected or not best.status.usable):
             raise ValueError(f"tuning failed: {best.failure or best.status}")
         if rejected and best.status.usable:
             warnings.warn(
                 f"{rejected} steps without a finite criterion were rejected ({best.failure})",
-                ConvergenceWarning, stacklevel=4,
+                ConvergenceWarning, stacklevel=5,
             )
         if not best.status.ok and best.status is not Status.STOPPED:
-            warnings.warn(str(best.status), ConvergenceWarning, stacklevel=4)
-        if self.standard_errors:
-            method = criterion.method_for(problem.inner_data.size)
-            self.standard_errors_ = errors_by_name(
-                model, problem, best.omega, solver, method, bounds
-            )
-        return best.omega
+            warnings.warn(str(best.status), ConvergenceWarning, stacklevel=5)
 
     def _minimize(self, model, criterion, problem, bounds, solver, restart, start):
         nonnegative = criterion.nonnegative

@@ -86,6 +86,11 @@ def _sum_over_groups(kernel, lengthscale, ard, X, weight, groups):
     if not isinstance(kernel, str) or kernel not in KERNELS:
         raise ValueError(f"kernel={kernel!r} must be one of {sorted(KERNELS)} with groups")
     members = group_columns(groups, X.shape[1])
+    if np.ndim(lengthscale) and np.shape(lengthscale) != (X.shape[1],):
+        raise ValueError(
+            f"lengthscale has shape {np.shape(lengthscale)}: give a number, or one for each of "
+            f"{X.shape[1]} features"
+        )
     total = None
     for columns in members:
         given = lengthscale if np.ndim(lengthscale) == 0 else np.asarray(lengthscale)[columns]

@@ -28,15 +28,24 @@ def better_start(model, method, problem, solver):
 
 
 def errors_by_name(model, problem, omega, solver, method, bounds):
-    """Standard errors of the criterion, and of the logarithm of each number tuned."""
+    """Standard errors of the criterion, and of the logarithm of each number tuned.
+
+    Where parts of the kernel have scales, alpha times c with scales times c is the same model: the
+    errors are then at this alpha, and alpha has none.
+    """
+    redundant = model.tune_alpha and "scale" in model.kernel.names()
+    if redundant:
+        bounds = tuple({**side, "alpha": omega["alpha"]} for side in bounds)
     found = standard_errors(problem, omega, solver=solver, method=method, bounds=bounds)
     logs = found.omega
     named = {"criterion": found.value}
-    if model.tune_alpha:
+    if model.tune_alpha and not redundant:
         named["alpha"] = logs["alpha"]
     parts = {"kernel": model.kernel, "inner": model.inner_loss, "outer": model.outer_loss}
     for part, tunable in parts.items():
         names = tunable.names()
-        for k, (name, error) in enumerate(zip(names, logs[part], strict=True)):
-            named[name if names.count(name) == 1 else f"{name}_{k}"] = error
+        for name in dict.fromkeys(names):  # in the order of groups or mixed kernels
+            own = [v for n, v in zip(names, logs[part], strict=True) if n == name]
+            for k, error in enumerate(own):
+                named[name if len(own) == 1 else f"{name}_{k}"] = error
     return {name: float(v) if np.ndim(v) == 0 else v for name, v in named.items()}

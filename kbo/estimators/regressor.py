@@ -100,8 +100,8 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         For loss="quantile".
     alpha : float or array (p,), default 0.01
         Start value of the ridge, in KernelRidge's convention (shared by all folds); with
-        loss="squared", one for each output if there are p of them. The search starts there or at a
-        hundred times it, wherever the criterion is lower.
+        loss="squared" and criterion="cv", one for each output if there are p of them. The search
+        starts there or at a hundred times it, wherever the criterion is lower.
     lengthscale : float, array (d,) or None
         Start value, in the units of X, for kernels given by name; None takes √d standard
         deviations of each feature (with ard) or the root mean square distance to the mean
@@ -241,11 +241,8 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
         y = y.astype(np.float64)
         weight = check_weights(sample_weight, X)
-        if np.ndim(self.alpha) and (self.loss != "squared" or np.shape(self.alpha) != y.shape[1:]):
-            raise ValueError(
-                f"alpha has shape {np.shape(self.alpha)}: give one number, or with loss='squared' "
-                f"one for each output of y, whose shape is {y.shape}"
-            )
+        if np.ndim(self.alpha):
+            self._check_alphas(y)
         inner = start_loss("loss", self.loss, self.quantile, y, weight)
         chosen = self.loss if self.outer_loss is None else self.outer_loss
         outer = start_loss("outer_loss", chosen, self.quantile, y, weight)
@@ -263,6 +260,21 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         return self._fit(
             X, (y, y), offset, n_outputs, inner, outer, weight, labels=y, classifier=False
         )
+
+    def _check_alphas(self, y):
+        squared = self.loss == "squared" or isinstance(self.loss, losses.Squared)
+        if not squared or np.shape(self.alpha) != y.shape[1:]:
+            raise ValueError(
+                f"alpha has shape {np.shape(self.alpha)}: give one number, or with loss='squared' "
+                f"one for each output of y, whose shape is {y.shape}"
+            )
+        if self.groups is not None:
+            raise ValueError("alpha must be one number where there are groups: each has its own")
+        if self.criterion != "cv" or isinstance(self.cv, str):
+            raise ValueError(
+                "alpha must be one number for closed-form criteria: with one for each output use "
+                "criterion='cv' and a number of folds"
+            )
 
     def predict(self, X):
         """c + h(x), (k,) or (k, p); its exponential for the Poisson loss."""

@@ -17,7 +17,7 @@ from sklearn.utils.validation import _num_samples
 
 from ..minimize import minimize
 from ..optimizers import LBFGS
-from ..result import Status
+from ..result import BilevelError, Status
 from ..uncertainty import standard_errors
 from ._search_problem import search_problem
 from ._validation import check_weights, computing
@@ -239,12 +239,21 @@ class HypergradientSearchCV(BaseSearchCV):
                 f"can be fitted, or narrow param_space ({result.status})"
             )
         if self.standard_errors:
+            self._find_errors(search, best)
+        return rows
+
+    def _find_errors(self, search, best):
+        try:
             found = standard_errors(
                 search.problem, best.omega, method=search.method, bounds=search.bounds()
             )
-            named = {search.prefix + name: np.array(v)[()] for name, v in found.omega.items()}
-            self.standard_errors_ = {"outer_loss": found.value, **named}
-        return rows
+        except BilevelError as error:
+            if self.error_score == "raise":
+                raise
+            warnings.warn(f"no standard errors: {error}", ConvergenceWarning, stacklevel=4)
+            return
+        named = {search.prefix + name: np.array(v)[()] for name, v in found.omega.items()}
+        self.standard_errors_ = {"outer_loss": found.value, **named}
 
     def _judge(self, result, restart):
         failed = result.n_rejected or not result.status.usable

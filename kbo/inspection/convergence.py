@@ -25,7 +25,7 @@ class ConvergenceDisplay:
     """
 
     def __init__(self, curves, *, higher_is_better=False, ylabel="criterion"):
-        best = np.maximum if higher_is_better else np.minimum
+        best = np.fmax if higher_is_better else np.fmin  # failed points count for nothing
         self.curves = {}
         for name, curve in curves.items():
             seconds, values = (np.asarray(side, float) for side in curve)

@@ -73,7 +73,7 @@ class LinearPopulation(Population):
     @cached_property
     def error_bound(self) -> float:
         """Truncation and rounding: on the value and each entry of the gradient."""
-        largest = max(1.0, np.abs(self.box).sum(1).max())
+        largest = max(1.0, np.maximum(*np.abs(self.box)).sum())
         rounding = 1e-13 * (1 + np.abs(self.quadratic_form.A).sum() + abs(self.second_moment))
         return float(largest**2 * (2 * self.waves.truncation(self.ridge) + rounding))
 

@@ -41,7 +41,8 @@ class QuadraturePopulation(Population):
         (random, n) ↦ ((x, targets), (x', targets')), n samples of each.
     box : pair of array-like
     tol : float
-        The level doubles until value and gradient change by less at points all over the box.
+        The level doubles until value and gradient change by less at a random point of the box and
+        at its corners (eight of them); twice that change is the ``error_bound``, an estimate.
     levels : iterable of int
     outside : tuple of str
 
@@ -62,7 +63,8 @@ class QuadraturePopulation(Population):
         self.error_bound, self.level, self._problem = self._refine(tol, levels)
 
     def _refine(self, tol, levels):
-        probes = [self.start(seed) for seed in range(3)]
+        corners = [np.where(ends, *self.box[::-1]) for ends in np.ndindex(*[2] * self.size)]
+        probes = [self.start(0), *corners[:8]]
         last, change = None, np.inf
         for level in levels:
             problem = self._assemble(*self.rule(level))
