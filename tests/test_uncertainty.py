@@ -55,6 +55,7 @@ def hold_out(seed, n=60, m=400):
     )
 
 
+@pytest.mark.slow
 def test_hold_out_errors_are_those_over_repeated_samples(x64):
     start = {"l": 0.3, "r": -4.0}
     errors, ends = [], []
