@@ -18,13 +18,13 @@ from the numbers of evaluations. Writes results/compare.json, compare.md and com
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
+from fresh import fresh
 
 SETS = ("diabetes", "concrete", "airfoil", "energy", "pol", "bike", "kin40k")
 ALPHA, GAMMA, EVALUATIONS, FOLDS = (1e-5, 1e1), (1e-3, 1e1), 60, 5
@@ -255,24 +255,14 @@ def fit(folder, name, split, search):
     print(json.dumps(found))
 
 
-def in_a_process(python, folder, name, split, search):
-    """``fit`` in a fresh interpreter; None where it fails or takes too long."""
-    which = ["--sets", name, "--splits", str(split)]
-    command = [python, __file__, *([str(folder)] if folder else []), *which]
+def measured(python, folder, name, split, search):
+    """``fit`` in a process of its own; None where it cannot be had."""
+    which = ["--sets", name, "--splits", split, "--fit", search]
     try:
-        done = subprocess.run(
-            [*command, "--fit", search], capture_output=True, text=True, check=True,
-            timeout=TIME_LIMIT,
-        )
-    except subprocess.TimeoutExpired:
+        return fresh([python, __file__, *([folder] if folder else []), *which], TIME_LIMIT)
+    except ModuleNotFoundError as error:
+        print(f"{search}: {error}", flush=True)
         return None
-    except subprocess.CalledProcessError as failed:
-        last = failed.stderr.strip().splitlines()[-1]
-        if "ModuleNotFoundError" not in last:
-            raise RuntimeError(f"{search} on {name}:\n{failed.stderr}") from failed
-        print(f"{search}: {last}", flush=True)
-        return None
-    return json.loads(done.stdout)
 
 
 def table(name, split, found):
@@ -348,7 +338,7 @@ def main():
         everything.setdefault(title, {})
         for search in args.searches:
             python = args.falkon_python if search == "falkon.hopt" else sys.executable
-            found = python and in_a_process(python, args.folder, name, split, search)
+            found = python and measured(python, args.folder, name, split, search)
             if found:
                 everything[title][search] = found
                 print(title, search, found["seconds"], found.get("cv"), found["rmse"], flush=True)

@@ -11,13 +11,13 @@ deviations of the training target.
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 import warnings
 from pathlib import Path
 
 import numpy as np
+from fresh import fresh
 
 SETS = ("concrete", "airfoil", "energy", "parkinsons", "pol", "bike", "elevators", "kin40k")
 GP_SECONDS = 600
@@ -79,23 +79,11 @@ def fit(folder, name, split, model, twice):
     print(json.dumps({"seconds": seconds, "rmse": rmse, "n": len(X), "d": X.shape[1]}))
 
 
-def in_a_process(folder, name, split, model):
-    """``fit`` in a fresh interpreter; None where it takes over ten minutes."""
-    command = [sys.executable, __file__, str(folder), "--sets", name, "--splits", str(split)]
-    try:
-        done = subprocess.run(
-            [*command, "--fit", model], capture_output=True, text=True, check=True,
-            timeout=GP_SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        return None
-    return json.loads(done.stdout)
-
-
 def run(folder, name, split, models):
     row = {"set": name, "split": split}
     for model in models:
-        found = in_a_process(folder, name, split, model)
+        which = ["--sets", name, "--splits", split, "--fit", model]
+        found = fresh([sys.executable, __file__, folder, *which], GP_SECONDS)
         if found is None:
             row |= {f"{model} RMSE": None, f"{model} s": None}
             continue

@@ -130,6 +130,7 @@ def test_search_reports_them_by_name(steps):
     best = np.argmin(search.cv_results_["outer_loss"])  # the outer loss is half the squared error
     expected = np.std([search.cv_results_[f"split{k}_test_score"][best] for k in range(4)], ddof=1)
     np.testing.assert_allclose(errors["outer_loss"], 0.5 * expected / 2, rtol=1e-6)
+    assert not hasattr(search.set_params(standard_errors=False).fit(X, y), "standard_errors_")
 
 
 def test_bad_input(x64):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -24,8 +25,24 @@ class Estimate(NamedTuple):
         ω ↦ the Hypergradient, with ĥ and â.
     """
 
-    value_and_grad: object
-    functions: object
+    value_and_grad: Callable
+    functions: Callable
+
+    def remembering(self):
+        """The same, each point computed once however many quantities ask for it."""
+        return Estimate(*map(_remembered, self))
+
+
+def _remembered(function):
+    known = {}
+
+    def call(omega):
+        key = np.asarray(omega, float).tobytes()
+        if key not in known:
+            known[key] = function(omega)
+        return known[key]
+
+    return call
 
 
 class Plain:

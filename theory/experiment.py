@@ -126,9 +126,9 @@ def _cell(
     with threadpool_limits(1, "blas"):
         for repeat in range(block, block + repeats):
             sample = problem.sample(n, m, np.random.SeedSequence([random_state, n, m, repeat]))
-            estimate = estimator(sample, problem.quadratic)
+            estimate = estimator(sample, problem.quadratic).remembering()
             for name in quantities:
-                error = QUANTITIES[name].error(estimate, sample, problem, omega, truths[name])
+                error = QUANTITIES[name].error(estimate, problem, omega, truths[name])
                 errors[name].append(np.asarray(error, float).tolist())
     cell = {"n": n, "m": m, "block": block, "errors": errors,
             "seconds": time.perf_counter() - started}

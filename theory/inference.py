@@ -154,7 +154,7 @@ def fit_rate(
         bias = _bias(sizes, errors, magnitude, draws, level)
     judged = fluctuation or total
     p_value = _two_sided(judged, predicted, level)
-    verdict, reason = _verdict(total, fluctuation, predicted, len(errors[0]), level)
+    verdict, reason = _verdict(total, fluctuation, predicted, len(errors[0]))
     return RateFit(
         total.slope, total.interval, total, bias, fluctuation, p_value,
         _asymptotic_from(judged, predicted, level), verdict, reason,
@@ -180,12 +180,11 @@ def _fit(sizes, errors, boots, level) -> Slope:
     errors, boots = np.asarray(errors), np.array(boots)
     if not (errors > 0).all():
         raise ValueError("errors of exactly zero have no slope: leave those sizes out")
-    tiny = np.finfo(float).tiny
-    logs = np.log(np.maximum(boots, tiny))
+    logs = np.log(np.maximum(boots, np.finfo(float).tiny))
     variance = np.maximum(logs.var(1), 1e-16)
     x = np.log(sizes)
     slope_of = lambda y: _line(x, y, variance)  # noqa: E731
-    slope, intercept = slope_of(np.log(np.maximum(errors, tiny)))
+    slope, intercept = slope_of(np.log(errors))
     slopes = slope_of(logs)[0]
     # Centred at the estimate: the bootstrap's own shift is not part of the error.
     width = stats.norm.ppf(1 - level) * slopes.std()
@@ -225,7 +224,7 @@ def _two_sided(fit, predicted, level):
     return float(2 * stats.norm.sf(abs(fit.slope - predicted) / error))
 
 
-def _verdict(total, fluctuation, predicted, repeats, level):
+def _verdict(total, fluctuation, predicted, repeats):
     low, high = total.interval
     # The smaller half says little of the limit: where it misleads, the larger half decides.
     upper = _upper_half(total)
@@ -255,7 +254,7 @@ def _verdict(total, fluctuation, predicted, repeats, level):
 
 def _upper_half(fit):
     kept = fit.sizes >= np.median(fit.sizes)
-    x, y = np.log(fit.sizes[kept]), np.log(np.maximum(fit.errors[kept], np.finfo(float).tiny))
+    x, y = np.log(fit.sizes[kept]), np.log(fit.errors[kept])
     return float(np.polyfit(x, y, 1)[0])
 
 
@@ -265,7 +264,7 @@ def _asymptotic_from(fit, predicted, level):
     x = np.log(fit.sizes)
     # One standard deviation for all logs, from the slope's: enough for a test of fit.
     scale = max(fit.half_width / z, 1e-12) * np.sqrt(((x - x.mean()) ** 2).sum())
-    y = np.log(np.maximum(fit.errors, np.finfo(float).tiny)) - predicted * x
+    y = np.log(fit.errors) - predicted * x
     for k in range(len(x) - FEWEST + 1):
         rest = y[k:]
         chi = ((rest - rest.mean()) ** 2).sum() / scale**2

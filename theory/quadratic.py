@@ -30,10 +30,6 @@ class Quadratic(NamedTuple):
         slope = self.A @ omega
         return float(0.5 * omega @ slope - self.b @ omega + self.c), slope - self.b
 
-    def minus(self, other):
-        """The difference of two."""
-        return Quadratic(self.A - other.A, self.b - other.b, self.c - other.c)
-
     def sup_grad(self, box):
         """max ‖∇L‖ over a box: ‖Aω − b‖ is convex, so it is attained at a vertex."""
         vertices = np.array(list(itertools.product(*zip(*box, strict=True))))

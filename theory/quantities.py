@@ -32,7 +32,7 @@ class Quantity(abc.ABC):
         return None
 
     @abc.abstractmethod
-    def error(self, estimate, problem, population, omega, truth) -> np.ndarray:
+    def error(self, estimate, population, omega, truth) -> np.ndarray:
         """(k,)."""
 
     def magnitude(self, errors, domain) -> np.ndarray:
@@ -47,7 +47,7 @@ class Value(Quantity):
         """See Quantity."""
         return population.value_and_grad(omega)[0]
 
-    def error(self, estimate, problem, population, omega, truth):
+    def error(self, estimate, population, omega, truth):
         """See Quantity."""
         return np.array([estimate.value_and_grad(omega)[0] - truth])
 
@@ -59,7 +59,7 @@ class Gradient(Quantity):
         """See Quantity."""
         return population.value_and_grad(omega)[1]
 
-    def error(self, estimate, problem, population, omega, truth):
+    def error(self, estimate, population, omega, truth):
         """See Quantity."""
         return estimate.value_and_grad(omega)[1] - truth
 
@@ -92,7 +92,7 @@ class Sup(Quantity):
         points = self._points(population)
         return points, np.array([population.value_and_grad(p)[self.part] for p in points])
 
-    def error(self, estimate, problem, population, omega, truth):
+    def error(self, estimate, population, omega, truth):
         """See Quantity."""
         found = np.array([estimate.value_and_grad(p)[self.part] for p in truth[0]])
         return (found - truth[1]).ravel()
@@ -161,7 +161,7 @@ class Descent(Quantity):
     def __init__(self, which):
         self.which = which
 
-    def error(self, estimate, problem, population, omega, truth):
+    def error(self, estimate, population, omega, truth):
         """See Quantity."""
         steps = [np.asarray(omega, float)]
         lower, upper = (np.full(len(omega), end) for end in (-np.inf, np.inf))
@@ -207,7 +207,7 @@ class FunctionError(Quantity):
     def _exact(self, population, omega, x):
         return (population.adjoint if self.adjoint else population.inner)(omega, x)
 
-    def error(self, estimate, problem, population, omega, truth):
+    def error(self, estimate, population, omega, truth):
         """See Quantity."""
         square, points, exact = truth
         found = estimate.functions(omega)

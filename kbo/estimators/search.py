@@ -153,6 +153,7 @@ class HypergradientSearchCV(BaseSearchCV):
             For an estimator, parameter or range that cannot be searched by gradient.
         """
         self._data = X, y, params
+        self.__dict__.pop("standard_errors_", None)  # of an earlier fit
         try:
             return super().fit(X, y, **params)
         finally:

@@ -27,6 +27,10 @@ class Spectrum(abc.ABC):
     def functions(self, x) -> np.ndarray:
         """ψ_j(x), (n, J)."""
 
+    def beyond(self, ridge) -> float:
+        """A bound on the filter μ/(μ + ridge) of what lies beyond the nodes, times its weight."""
+        return 0.0
+
     def missing(self, frequency) -> float:
         """‖e^{iκx}‖² − Σ_j |E[e^{iκx}ψ_j]|² ≥ 0: what the J functions do not see (Parseval)."""
         return max(0.0, 1.0 - float(np.sum(np.abs(self.fourier(frequency)) ** 2)))
@@ -97,7 +101,8 @@ class Discretised(Spectrum):
     """Any kernel and smooth density on the line, by the trapezoidal rule on [−R, R].
 
     For functions analytic in a strip the rule converges exponentially in 1/step (Trefethen,
-    Weideman 2014). What lies beyond R is left out: see ``tail``.
+    Weideman 2014). What lies beyond R is left out: it has the probability ``tail``, and the
+    operator has the norm sup_{|x|>R} p(x) ∫|k| there at most (Schur's test).
 
     Parameters
     ----------
@@ -107,8 +112,8 @@ class Discretised(Spectrum):
         x ↦ p(x).
     reach, step : float
         R and the distance of the nodes.
-    size : int or None
-        J; None keeps eigenvalues above 1e-14 times the first.
+    floor : float
+        Eigenvalues above it, times the first, are kept.
 
     Attributes
     ----------
@@ -116,26 +121,28 @@ class Discretised(Spectrum):
         1 − Σ of the nodes' weights: the probability left out.
     """
 
-    def __init__(self, kernel, density, reach, step, size=None):
+    def __init__(self, kernel, density, reach, step, floor=1e-14):
         k = int(np.ceil(reach / step))
         self.nodes = step * np.arange(-k, k + 1)
         self.weights = step * density(self.nodes)
         self.tail = max(0.0, 1.0 - float(self.weights.sum()))
         self._kernel = kernel
+        mass = step * np.abs(kernel(np.zeros((1, 1)), self.nodes[None])).sum()
+        self._norm_beyond = float(density(self.nodes[-1]) * mass)
         root = np.sqrt(self.weights)
         gram = root[:, None] * kernel(self.nodes[:, None], self.nodes[None]) * root
         values, vectors = scipy.linalg.eigh(gram, overwrite_a=True)
         values, vectors = values[::-1], vectors[:, ::-1]
-        kept = int((values > 1e-14 * values[0]).sum()) if size is None else size
+        kept = int((values > floor * values[0]).sum())
         self.eigenvalues = values[:kept]
         self._at_nodes = np.divide(
             vectors[:, :kept], root[:, None], out=np.zeros((len(root), kept)),
             where=root[:, None] > 0,
         )
 
-    def truncate(self, size):
-        """Keep the first ``size`` eigenfunctions."""
-        self.eigenvalues, self._at_nodes = self.eigenvalues[:size], self._at_nodes[:, :size]
+    def beyond(self, ridge):
+        """See Spectrum."""
+        return self.tail * self._norm_beyond / (self._norm_beyond + ridge)
 
     def fourier(self, frequency):
         """See Spectrum."""

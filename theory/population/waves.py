@@ -118,18 +118,13 @@ class ProductWaves(Waves):
     def truncation(self, ridge):
         """See Waves."""
         top = [s.eigenvalues[0] for s in self.spectra]
+        power = np.sum(np.abs(self.amplitudes), 1).max() ** 2
         bound = 0.0
         for d, spectrum in enumerate(self.spectra):
             others = np.prod(top[:d] + top[d + 1 :])
             largest = spectrum.eigenvalues[-1] * others
-            unseen = max(
-                np.sum(np.abs(self.amplitudes), 1).max() ** 2 * spectrum.missing(kappa)
-                for kappa in self.frequencies[:, d]
-            )
-            left_out = getattr(spectrum, "tail", 0.0)
-            bound += largest / (largest + ridge) * unseen + left_out * np.max(
-                np.sum(np.abs(self.amplitudes), 1)
-            ) ** 2
+            unseen = max(spectrum.missing(kappa) for kappa in self.frequencies[:, d])
+            bound += power * (largest / (largest + ridge) * unseen + spectrum.beyond(ridge))
         return float(bound)
 
 

@@ -1,0 +1,16 @@
+"""Population problems by name."""
+
+from .instrumental import kbo_paper_iv
+from .line import huber_targets, logistic_weights, poisson_rates
+from .torus import SobolevTorus, torus_regression
+
+PROBLEMS = {
+    "kbo_paper_iv": kbo_paper_iv, "torus_regression": torus_regression,
+    "logistic_weights": logistic_weights, "huber_targets": huber_targets,
+    "poisson_rates": poisson_rates,
+}
+
+__all__ = [
+    "PROBLEMS", "SobolevTorus", "huber_targets", "kbo_paper_iv", "logistic_weights",
+    "poisson_rates", "torus_regression",
+]

@@ -1,0 +1,91 @@
+"""Regression on the torus in periodic Sobolev spaces."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from kbo import kernels
+
+from ..population import LinearPopulation, TorusWaves
+
+
+class SobolevTorus(kernels.Kernel):
+    """k(x, z) = Π_d [1 + 2 Σ_{κ≥1} (1 + (2πκ)²)^{-s} cos 2πκ(x_d − z_d)], to ``terms`` terms.
+
+    The eigenvalues of the periodic Sobolev space W^s(𝕋), as a product over the coordinates.
+
+    Parameters
+    ----------
+    smoothness : float
+        s > ½.
+    terms : int
+    """
+
+    smoothness: float
+    terms: int
+
+    def evaluate(self, x, z):
+        frequency = 2 * jnp.pi * jnp.arange(1, self.terms + 1)
+        weight = (1 + frequency**2) ** (-self.smoothness)
+        waves = jnp.cos(frequency * (x - z)[:, None])
+        return jnp.prod(1 + 2 * waves @ weight)
+
+    def matrix(self, x, z):
+        """A matrix product for each coordinate: cos(a − b) = cos a cos b + sin a sin b."""
+        out = jnp.ones((len(x), len(z)))
+        frequency = 2 * jnp.pi * jnp.arange(1, self.terms + 1)
+        weight = (1 + frequency**2) ** (-self.smoothness)
+        for a, b in zip(x.T, z.T, strict=True):
+            left, right = a[:, None] * frequency, b[:, None] * frequency
+            waves = (jnp.cos(left) * weight) @ jnp.cos(right).T
+            out = out * (1 + 2 * (waves + (jnp.sin(left) * weight) @ jnp.sin(right).T))
+        return out
+
+
+def sobolev_eigenvalue(smoothness, terms):
+    """μ_κ = Π_d (1 + κ_d²)^{-s} up to ``terms``, zero beyond."""
+
+    def eigenvalue(frequencies):
+        inside = np.abs(frequencies) <= 2 * np.pi * terms + 1e-9
+        factors = np.where(inside, (1 + frequencies**2) ** (-smoothness), 0.0)
+        return factors.prod(-1)
+
+    return eigenvalue
+
+
+def torus_regression(smoothness=1.0, ridge=1e-3, noise=0.3, terms=40):
+    """Three features of a treatment on the torus, any smoothness: closed form.
+
+        x ~ U[0, 1),  φ_k = cos 2π(kx + u/8) + ε_k, k = 1, 2, 3,  y = Σ_k φ_k/k + ε_4,
+        u, ε_k uniform on [−1, 1] (times ``noise`` for ε)
+
+    in W^s(𝕋). All assumptions of Theorem 4.1 hold.
+
+    Parameters
+    ----------
+    smoothness : float
+        s.
+    ridge, noise : float
+    terms : int
+        Frequencies of the kernel.
+    """
+    k = np.arange(1, 4)
+
+    def draw(random, n):
+        x = random.uniform(size=(n, 1))
+        u, eps = random.uniform(-1, 1, size=(n, 1)), random.uniform(-1, 1, size=(n, 4))
+        features = np.cos(2 * np.pi * (k * x + u / 8)) + noise * eps[:, :3]
+        return x, features, features @ (1 / k) + noise * eps[:, 3]
+
+    mean = np.sinc(0.25)  # E cos(2π(kx + u/8) | x) = cos(2πkx)·sin(π/4)/(π/4)
+    star = 1 / k
+    amplitude = np.vstack([np.diag(1j * np.full(3, mean)), 1j * mean * star])
+    eigenvalue = sobolev_eigenvalue(smoothness, terms)
+    waves = TorusWaves(amplitude, 2 * np.pi * k[:, None], eigenvalue)
+    # Different φ_k share u, but E cos(2πkx + c) cos(2πlx + c) = 0 for k ≠ l.
+    second = star @ (star * (0.5 + noise**2 / 3)) + noise**2 / 3
+    return LinearPopulation(
+        f"torus_regression, s = {smoothness:g}", waves, second, SobolevTorus(smoothness, terms),
+        ridge, draw, (-np.ones(3), np.ones(3)),
+    )
