@@ -1,7 +1,17 @@
 """Kernel bilevel optimization: hypergradients through problems posed in spaces of functions."""
 
 from . import _threads as _threads  # before numpy and scipy
-from . import criteria, hypergradients, kernels, losses, optimizers, solvers, spaces
+from . import (
+    criteria,
+    datasets,
+    hypergradients,
+    kernels,
+    losses,
+    networks,
+    optimizers,
+    solvers,
+    spaces,
+)
 from ._version import __version__
 from .check import check_hypergradient
 from .estimators import (
@@ -15,16 +25,23 @@ from .function import Function
 from .minimize import minimize, value_and_hypergradient
 from .problem import BilevelProblem, Sample
 from .result import BilevelError, BilevelResult, Hypergradient, Residuals, Status, StepRecord
-from .spaces import RKHS, FeatureSpace, RandomFourierFeatures, Subspace
+from .spaces import (
+    RKHS,
+    FeatureSpace,
+    NeuralFeatures,
+    NeuralSpace,
+    RandomFourierFeatures,
+    Subspace,
+)
 from .stream import Stream
 from .uncertainty import StandardErrors, standard_errors
 
 __all__ = [
     "RKHS", "BilevelError", "BilevelProblem", "BilevelResult", "FeatureSpace", "Function",
-    "Hypergradient", "HypergradientSearchCV", "KernelBilevelClassifier",
-    "KernelBilevelRegressor", "RandomFourierFeatures", "Residuals", "Sample",
+    "Hypergradient", "HypergradientSearchCV", "KernelBilevelClassifier", "KernelBilevelRegressor",
+    "NeuralFeatures", "NeuralSpace", "RandomFourierFeatures", "Residuals", "Sample",
     "SampleReweightingClassifier", "SampleReweightingRegressor", "StandardErrors", "Status",
     "StepRecord", "Stream", "Subspace", "__version__", "check_hypergradient", "criteria",
-    "hypergradients", "kernels", "losses", "minimize", "optimizers", "solvers", "spaces",
-    "standard_errors", "value_and_hypergradient",
+    "datasets", "hypergradients", "kernels", "losses", "minimize", "networks", "optimizers", "solvers",
+    "spaces", "standard_errors", "value_and_hypergradient",
 ]

@@ -11,10 +11,10 @@ from jax.flatten_util import ravel_pytree
 
 from .function import Function
 from .hypergradients import FiniteDifference, Implicit
-from .hypergradients.base import data_dtype, settled
+from .hypergradients.base import data_dtype, on_device, settled
 from .result import BilevelError
 from .run import evaluate
-from .solvers import Exact
+from .solvers import default_solver
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def check_hypergradient(
     -------
     HypergradientReport
     """
-    solver, method = solver or Exact(), method or Implicit()
+    solver, method = solver or default_solver(problem, omega), method or Implicit()
     with settled(problem, omega, solver) as settings:
         return _compare(*settings, method, directions, step, tol, seed)
 
@@ -132,8 +132,10 @@ def _adjoint_identity(problem, omega, solver, seed) -> float:
 
     def at_outer(slopes):
         a = solution.adjoint(slopes)
-        coefficients = jnp.asarray(a.coefficients, x.dtype)
-        return np.reshape(Function(problem, omega, coefficients, a.on_both)(x), shape)
+        function = Function(
+            solution.problem, omega, on_device(a.coefficients, x.dtype), a.on_both
+        )
+        return np.reshape(function(x), shape)
 
     values = [at_outer(s) for s in (first, second)]
     left, right = np.sum(second * values[0]), np.sum(first * values[1])

@@ -36,14 +36,14 @@ class Function(eqx.Module):
     ----------
     problem, omega
         Where the function was found.
-    coefficients : array (F, N, p)
+    coefficients : array (F, N, p), or weights of networks
     on_both : bool
         Whether the coefficients belong to the inner and the outer points.
     """
 
     problem: BilevelProblem
     omega: Any
-    coefficients: jax.Array
+    coefficients: Any
     on_both: bool = eqx.field(static=True, default=False)
 
     def __call__(self, x) -> jax.Array:
@@ -55,9 +55,10 @@ class Function(eqx.Module):
             If x has another number of features than the data.
         """
         # In the precision it was found in: a float64 array outside x64 would be rounded.
-        double = self.coefficients.dtype == np.float64
+        dtype = jax.tree.leaves(self.coefficients)[0].dtype
+        double = dtype == np.float64
         with jax.enable_x64(True) if double else contextlib.nullcontext():
-            x = jnp.asarray(x, self.coefficients.dtype)
+            x = jnp.asarray(x, dtype)
             x = x[:, None] if x.ndim == 1 else x
             self._check(x)
             values = _evaluate(self.problem, self.omega, x, self.coefficients, self.on_both)

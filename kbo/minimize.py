@@ -15,17 +15,17 @@ from .checkpoint import EvaluationLog
 from .fingerprint import fingerprint
 from .function import Function
 from .hypergradients import Implicit
-from .hypergradients.base import data_dtype, settled
-from .optimizers import LBFGS, projected_gradient
+from .hypergradients.base import data_dtype, on_device, settled
+from .optimizers import default_optimizer, projected_gradient
 from .result import BilevelError, BilevelResult, Hypergradient, Status
 from .run import Run, Stop, evaluate, no_function
-from .solvers import Exact
+from .solvers import default_solver
 
 SMALL_RIDGE = 1e-4  # below it float32 costs the hypergradient its digits
 
 
 def value_and_hypergradient(
-    problem, omega, *, solver=None, method=None, state=None, throw=True
+    problem, omega, *, solver=None, method=None, state=None, throw=True, key=None
 ) -> Hypergradient:
     """L(ω) and ∇L(ω) = ∂_ω Λ(ω; h_ω, a_ω).
 
@@ -33,13 +33,16 @@ def value_and_hypergradient(
     ----------
     problem : BilevelProblem
     omega : pytree of floats or arrays
-    solver : kbo.solvers.Solver, default Exact()
+    solver : kbo.solvers.Solver, default Exact(), or Gradient() for spaces of networks
     method : kbo.hypergradients.Method, default Implicit()
     state : object, optional
         ``.state`` of an earlier result for the same problem: memory and a warm start. It changes
-        the cost, never the answer; it is used up (do not pass one state to two threads).
+        the cost, never the answer (networks go on training from it); it is used up (do not pass
+        one state to two threads).
     throw : bool
         Whether an unusable or unconverged result raises; otherwise see ``.status``.
+    key : PRNG key, optional
+        For solvers that draw (Gradient: first weights and batches); others need none.
 
     Returns
     -------
@@ -52,13 +55,17 @@ def value_and_hypergradient(
     ValueError
         For an ω that is not made of finite real numbers, or a ridge that is not positive.
     """
-    solver, method = solver or Exact(), method or Implicit()
+    solver, method = _keyed(solver or default_solver(problem, omega), key), method or Implicit()
     with settled(problem, omega, solver) as settings:
         _warn_if_single_precision(*settings[:2])
         result = evaluate(*settings, method, state)
     if throw and not result.status.ok:
         raise BilevelError(result.status, result)
     return result
+
+
+def _keyed(solver, key):
+    return solver if key is None else solver.keyed(key)
 
 
 def _warn_if_single_precision(problem, omega):
@@ -76,19 +83,24 @@ def _warn_if_single_precision(problem, omega):
 def minimize(
     problem, omega0, *, optimizer=None, solver=None, method=None, bounds=None,
     callback: Callable | None = None, max_time=None, progress=False, checkpoint=None, throw=True,
+    key=None,
 ) -> BilevelResult:
     """argmin_ω L(ω), by gradient; the lowest finite iterate is returned.
+
+    Where values do not compare (networks in training, stochastic methods) it is the last one.
 
     Parameters
     ----------
     problem : BilevelProblem
     omega0 : pytree of floats or arrays
     optimizer : kbo.optimizers.Optimizer, default LBFGS()
+        Where values do not compare, the default is Optax(optax.adam(1e-2)).
     solver, method
         As in value_and_hypergradient. Each inner problem starts from the last one's solution.
     bounds : pair (lower, upper) of pytrees like ω, or of numbers, optional
     callback : callable, optional
-        Called with the StepRecord of the start and of every accepted step; a true result stops.
+        Called with the StepRecord of the start and of every accepted step, ``.function`` of which
+        is h there; a true result stops.
     max_time : float, optional
         Seconds after which no evaluation is begun; the best iterate is returned, STOPPED.
     progress : bool
@@ -99,6 +111,8 @@ def minimize(
     throw : bool
         Whether to raise where the run ended unusable (no finite start, or a first inner problem
         without a solution). Missing the tolerance never raises: see ``.status``.
+    key : PRNG key, optional
+        As in value_and_hypergradient.
 
     Returns
     -------
@@ -111,8 +125,9 @@ def minimize(
     ValueError
         For bounds that cross or exclude the start, or a checkpoint of another run.
     """
-    solver, method = solver or Exact(), method or Implicit()
-    optimizer = optimizer or LBFGS()
+    solver, method = _keyed(solver or default_solver(problem, omega0), key), method or Implicit()
+    if optimizer is None:
+        optimizer = default_optimizer(solver.deterministic and not method.stochastic)
     with settled(problem, omega0, solver) as settings:
         return _minimize(
             *settings, optimizer, method, bounds, callback, max_time, progress,
@@ -165,7 +180,7 @@ def _conclude(run, status, omega0, throw):
         omega=run.as_tree(point),
         value=value,
         grad_norm=float(np.linalg.norm(projected_gradient(point, grad, run.lower, run.upper))),
-        function=Function(run.problem, omega, jnp.asarray(solution.coefficients, dtype)),
+        function=Function(solution.problem, omega, on_device(solution.coefficients, dtype)),
         status=status,
         n_steps=len(run.history) - 1,
         n_evaluations=run.evaluations,

@@ -19,6 +19,9 @@ def projected_gradient(omega, grad, lower, upper):
     return omega - np.clip(omega - grad, lower, upper)
 
 
+RATE = 1e-2  # of the default Adam
+
+
 class Optimizer(eqx.Module):
     """How the outer variable moves: ``run`` is a deterministic function of what it is told."""
 
@@ -253,3 +256,8 @@ class Optax(Optimizer):
                     return Status.NON_FINITE
             omega, grad = candidate, new_grad
             report(omega)
+
+
+def default_optimizer(comparable) -> Optimizer:
+    """LBFGS(), or Adam where values at two ω do not compare, so that no line search makes sense."""
+    return LBFGS() if comparable else Optax(optax.adam(RATE))

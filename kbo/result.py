@@ -16,7 +16,7 @@ class Status(enum.Enum):
     Members
     -------
     CONVERGED, STEPS_EXHAUSTED, LINE_SEARCH_FAILED, STOPPED, INNER_NOT_CONVERGED,
-    NOT_CONVEX, SINGULAR, NON_FINITE
+    NOT_CONVEX, SINGULAR, DIVERGED, NON_FINITE
     """
 
     CONVERGED = "converged: the tolerance is met"
@@ -30,8 +30,8 @@ class Status(enum.Enum):
     )
     STOPPED = "stopped by the callback or by max_time: the last finite iterate is returned"
     INNER_NOT_CONVERGED = (
-        "the inner problem was not solved to its tolerance: raise the solver's max_newton, "
-        "increase the ridge, or compute in float64"
+        "the inner problem was not solved to its tolerance: raise the solver's max_newton (or its "
+        "steps, for networks), increase the ridge, or compute in float64"
     )
     NOT_CONVEX = (
         "the inner loss has negative curvature in the prediction at the solution found: use an "
@@ -40,6 +40,10 @@ class Status(enum.Enum):
     SINGULAR = (
         "the weighted kernel system could not be factorised even with jitter: increase the ridge, "
         "rescale the inputs, or check that the kernel is positive semi-definite"
+    )
+    DIVERGED = (
+        "gradient steps on the weights blew up: lower the learning rate of the solver's optimizer, "
+        "clip its gradients (optax.clip_by_global_norm), or standardise inputs and targets"
     )
     NON_FINITE = (
         "the outer value or its gradient is not finite: bound omega (bounds=), rescale inputs and "
@@ -54,7 +58,8 @@ class Status(enum.Enum):
     @property
     def usable(self) -> bool:
         """True when the numbers returned may be used (they are finite and mean what they say)."""
-        return self not in (Status.NOT_CONVEX, Status.SINGULAR, Status.NON_FINITE)
+        unusable = (Status.NOT_CONVEX, Status.SINGULAR, Status.DIVERGED, Status.NON_FINITE)
+        return self not in unusable
 
     def __str__(self) -> str:
         return self.value
@@ -161,6 +166,9 @@ class StepRecord:
         Wall time since the start of ``minimize``, earlier sessions of a resumed run included.
     evaluations : int
         Hypergradient evaluations so far.
+    function : callable or None
+        h at this iterate, for metrics of the callback; None in a history, and for iterates that a
+        resumed run reads from its checkpoint.
     """
 
     step: int
@@ -170,6 +178,7 @@ class StepRecord:
     residuals: Residuals
     seconds: float
     evaluations: int
+    function: Callable | None = field(repr=False, default=None)
 
 
 @dataclass(frozen=True)
@@ -179,7 +188,8 @@ class BilevelResult:
     Attributes
     ----------
     omega : pytree
-        The iterate with the lowest outer value.
+        The iterate with the lowest outer value; the last one where values do not compare (networks
+        in training, stochastic methods).
     value, grad_norm : float
         L(ω) and the norm of its projected gradient there.
     function : callable

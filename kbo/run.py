@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import jax
@@ -65,6 +66,8 @@ class Run:
         self.evaluations = self.rejected = 0
         self.state = None
         self.ratio, self._first_norm = 1.0, 0.0
+        # Values that depend on what was solved before, or on draws, do not compare.
+        self.comparable = solver.deterministic and not method.stochastic
         self.best = None
         self.failure = None
         self.earlier = log.row(len(log) - 1)[5] if len(log) else 0.0
@@ -82,6 +85,7 @@ class Run:
             if not np.array_equal(logged[0], point):
                 raise ValueError("the checkpoint does not follow from this start: delete it")
             value, residuals, status = float(value), Residuals(*residuals), Status[str(name)]
+            function = None
             self.state = self.log.warm_start
         else:
             if self.history and self.seconds() > self.max_time:
@@ -97,6 +101,7 @@ class Run:
             self.state = result.state if result.status.usable else self.state
             grad = np.asarray(ravel_pytree(result.grad)[0], float)
             value, residuals, status = result.value, result.residuals, result.status
+            function = result.inner
             seconds = self.seconds()
             self.log.append(
                 point, value, grad, (residuals.inner, residuals.adjoint), status.name, seconds,
@@ -112,9 +117,9 @@ class Run:
         norm = np.linalg.norm(grad)
         self._first_norm = self._first_norm or norm
         self.ratio = norm / self._first_norm if norm else 0.0
-        self._recent[point.tobytes()] = (value, grad, residuals, seconds)
+        self._recent[point.tobytes()] = (value, grad, residuals, seconds, function)
         first = not self.history
-        if self.best is None or value < self.best[1]:
+        if self.comparable and (self.best is None or value < self.best[1]):
             self.best = (np.array(point), value, grad)
         if first:
             self.report(point)
@@ -122,7 +127,9 @@ class Run:
 
     def report(self, point):
         """Record an accepted iterate; let the callback see it."""
-        value, grad, residuals, seconds = self._recent[point.tobytes()]
+        value, grad, residuals, seconds, function = self._recent[point.tobytes()]
+        if not self.comparable:
+            self.best = (np.array(point), value, grad)
         self._recent = {point.tobytes(): self._recent[point.tobytes()]}
         norm = np.linalg.norm(projected_gradient(point, grad, self.lower, self.upper))
         record = StepRecord(
@@ -134,7 +141,10 @@ class Run:
         if self.progress is not None:
             self.progress.set_postfix(value=f"{value:.6g}", grad=f"{norm:.1e}")
             self.progress.update()
-        if self.callback is not None and self.callback(record):
+        if self.callback is None:
+            return
+        # The history keeps no functions: they may be networks.
+        if self.callback(dataclasses.replace(record, function=function)):
             raise Stop
 
     def as_tree(self, point):

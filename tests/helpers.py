@@ -1,10 +1,13 @@
 """The tables over which the tests parametrise, and small problems made of their entries."""
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 import kbo
 from kbo import kernels, losses
+from kbo.networks import MLP
 
 D = 3
 
@@ -33,6 +36,10 @@ KERNELS = {
         lambda k: k["s"] * kernels.OnFeatures(kernels.Gaussian(k["l"]), (2, 0))
         + kernels.OnFeatures(kernels.Linear(), (1,)),
         {"s": 0.7, "l": np.array([1.1, 2.0])},
+    ),
+    "composed": (
+        lambda k: kernels.Composed(kernels.Gaussian(k["l"]), lambda x: jnp.tanh(k["c"] * x)),
+        {"l": 1.3, "c": 0.8},
     ),
     "callable": (
         lambda k: (lambda x, z: jnp.exp(-0.5 * jnp.sum((x - z) ** 2) / k["l"] ** 2)), {"l": 1.3},
@@ -70,6 +77,20 @@ def space_of(name):
 
 
 SPACES = [*KERNELS, "features"]
+# name -> a space of networks to put in the place of any other
+NETWORKS = {
+    "mlp": lambda p: kbo.NeuralSpace(MLP((8,))),
+    "normalised": lambda p: kbo.NeuralSpace(MLP((8, 8), layer_norm=True, spectral_norm=True)),
+    "two_kinds": lambda p: kbo.NeuralSpace(MLP((8,)), adjoint=MLP((6, 6), jnp.tanh)),
+    "module": lambda p: kbo.NeuralSpace(eqx.nn.MLP(D, p, 8, 1, key=jax.random.key(0))),
+    "pair": lambda p: kbo.NeuralSpace((
+        lambda key, x: jax.random.normal(key, (p, D + 1)) / 3,
+        lambda W, x: W[:, :-1] @ jnp.tanh(x) + W[:, -1],
+    )),
+    "sobolev": lambda p: kbo.NeuralSpace(MLP((8,)), inner_product=kbo.spaces.Sobolev(0.1)),
+    "last_layer": lambda p: kbo.NeuralFeatures(MLP((8,)), 6),
+    "deep_kernel": lambda p: kbo.NeuralFeatures(MLP((8,)), 2, kernels.Gaussian(1.0)),
+}
 SOLVERS = {"exact": kbo.solvers.Exact(), "exact_tight": kbo.solvers.Exact(max_newton=50, tol=1e-13)}
 HYPERGRADIENTS = {
     "implicit": kbo.hypergradients.Implicit(),
@@ -140,6 +161,4 @@ def folds_problem(loss="squared", n=30, folds=3, seed=0):
 
 def flat(tree):
     """All leaves of a pytree in one vector."""
-    import jax
-
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])

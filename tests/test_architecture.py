@@ -7,14 +7,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LEVELS = [
-    {"result", "_version", "_threads", "stream"}, {"linalg", "losses", "kernels", "checkpoint", "fingerprint"}, {"spaces"}, {"problem"},
+    {"result", "_version", "_threads", "stream"}, {"linalg", "losses", "kernels", "networks", "checkpoint", "fingerprint"}, {"spaces"}, {"problem"},
     {"function"}, {"solvers"}, {"hypergradients"}, {"criteria"}, {"optimizers"}, {"run"}, {"minimize"}, {"check", "uncertainty"},
-    {"estimators"}, {"inspection", "tabular"}, {"cli"},
+    {"estimators", "datasets"}, {"inspection", "tabular"}, {"cli"},
 ]
 LEVEL = {name: k for k, names in enumerate(LEVELS) for name in names}
 ALLOWED = {
-    "sklearn": {"estimators", "inspection", "cli", "tabular"},
-    "optax": {"optimizers"},
+    "sklearn": {"estimators", "datasets", "inspection", "cli", "tabular"},
+    "optax": {"optimizers", "solvers", "minimize"},
     "matplotlib": {"inspection"},
     "pandas": {"tabular"},
 }

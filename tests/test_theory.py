@@ -14,7 +14,13 @@ from scipy import integrate, stats
 import kbo
 import theory
 from theory import estimators, problems
-from theory.population import Discretised, GaussianHermite, LargeSamplePopulation
+from theory.population import (
+    Discretised,
+    GaussianHermite,
+    LargeSamplePopulation,
+    RandomFeaturePopulation,
+    random_features,
+)
 from theory.population.linear import inner_loss, outer_loss
 from theory.problems import instrumental
 from theory.quadratic import Quadratic, empirical_quadratic
@@ -112,6 +118,73 @@ def test_oracles_agree_with_large_samples(make):
     bound = 2 * surrogate.error_bound + problem.error_bound
     assert abs(value - other) < bound and np.abs(grad - slope).max() < bound
     assert surrogate.error_bound < 0.15
+
+
+def test_random_features_come_within_their_bound_and_closer_with_more_of_them():
+    problem = problems.kbo_paper_iv()
+    exact = np.append(*problem.value_and_grad(W4))
+    rms, bounds = [], []
+    for n_features in (16, 128):
+        size = 4 * n_features
+        surrogate = RandomFeaturePopulation(problem, n_features, size, repeats=16)
+        error = np.append(*surrogate.value_and_grad(W4)) - exact
+        assert np.abs(error).max() < surrogate.error_bound
+        bounds.append(surrogate.error_bound)
+        errors = [  # of few draws, that there be many to average over
+            np.append(*RandomFeaturePopulation(problem, n_features, size, 2, k).value_and_grad(W4))
+            - exact for k in range(1, 13)
+        ]
+        rms.append(np.sqrt(np.mean(np.square(errors))))
+    assert rms[1] < 0.6 * rms[0] and bounds[1] < 0.6 * bounds[0]
+    assert bounds[1] < 0.1 < np.abs(exact).max()
+
+
+@pytest.mark.slow
+def test_random_features_of_a_problem_that_is_not_quadratic():
+    problem = problems.logistic_weights()
+    surrogate = RandomFeaturePopulation(problem, 128, size=4096, repeats=10, random_state=1)
+    for omega in (W2, -W2):
+        value, grad = problem.value_and_grad(omega)
+        other, slope = surrogate.value_and_grad(omega)
+        bound = surrogate.error_bound + problem.error_bound
+        assert abs(value - other) < bound and np.abs(grad - slope).max() < bound
+    assert surrogate.error_bound < 0.03
+
+
+def test_parts_of_random_features_share_the_kernel_of_the_whole():
+    surrogate = RandomFeaturePopulation(problems.kbo_paper_iv(), 32, size=64, repeats=2)
+    (whole,) = random_features._parts(surrogate._draws[0], 1)
+    parts = list(random_features._parts(surrogate._draws[0], 4))
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    with jax.enable_x64(True):
+        grams = [p.space.features(x) @ p.space.features(x).T for p in (whole, *parts)]
+    np.testing.assert_allclose(np.mean(grams[1:], 0), grams[0], atol=1e-12)
+    pieces = [jax.tree.leaves((p.inner_data, p.outer_data)) for p in parts]
+    for leaf, *rest in zip(jax.tree.leaves((whole.inner_data, whole.outer_data)), *pieces, strict=True):
+        np.testing.assert_array_equal(np.concatenate(rest), leaf)
+
+
+def test_surrogates_are_the_same_again_and_yield_no_samples():
+    problem = problems.kbo_paper_iv()
+    one, again, other = (RandomFeaturePopulation(problem, 16, 64, 2, seed) for seed in (0, 0, 1))
+    found = [np.append(*surrogate.value_and_grad(W4)) for surrogate in (one, again, other)]
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).all() and one.error_bound == again.error_bound > 0
+    for other in (one, LargeSamplePopulation(problem, 20, 2)):
+        for call in (other.points, lambda *a, other=other: other.sample(5, *a)):
+            with pytest.raises(ValueError, match="the surrogate stands for"):
+                call(5, 0)
+
+
+def test_random_features_refuse_what_they_cannot_do():
+    problem = problems.kbo_paper_iv()
+    for arguments in ({"n_features": 30}, {"n_features": 8}, {"n_features": 32, "size": 4}):
+        with pytest.raises(ValueError, match="multiple of 4"):
+            RandomFeaturePopulation(problem, **arguments)
+    with pytest.raises(ValueError, match="repeats=1"):
+        RandomFeaturePopulation(problem, 32, repeats=1)
+    with pytest.raises(ValueError, match="Gaussian one; use LargeSamplePopulation"):
+        RandomFeaturePopulation(problems.torus_regression(terms=5), 32)
 
 
 @pytest.mark.parametrize("smoothness", [1.0, 2.0])

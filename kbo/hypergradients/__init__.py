@@ -4,5 +4,6 @@ from .base import Method
 from .finite_difference import FiniteDifference
 from .implicit import Implicit
 from .mean import Mean
+from .stochastic import Stochastic
 
-__all__ = ["FiniteDifference", "Implicit", "Mean", "Method"]
+__all__ = ["FiniteDifference", "Implicit", "Mean", "Method", "Stochastic"]

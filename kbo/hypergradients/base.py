@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -82,8 +83,21 @@ def arrays(tree, dtype):
     return jax.tree.map(convert, tree)
 
 
+def on_device(tree, dtype):
+    """Every array of a pytree in the dtype of the data."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf, dtype), tree)
+
+
 class Method(eqx.Module):
-    """Computes L(ω) and ∇L(ω) of a BilevelProblem."""
+    """Computes L(ω) and ∇L(ω) of a BilevelProblem.
+
+    Class attributes
+    ----------------
+    stochastic : bool
+        Whether two evaluations at one ω may differ.
+    """
+
+    stochastic: ClassVar[bool] = False
 
     @abc.abstractmethod
     def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:

@@ -57,9 +57,8 @@ def _terms(problem, omega, frozen, shared):
     def residuals(omega, h):
         def lagrangian(h, a):
             instance = problem.at(omega)
-            x_outer = None if shared else instance.outer.x
             held = frozen._replace(h=unwhiten(h), a=unwhiten(a))
-            parts = instance.space.evaluations(instance.inner.x, x_outer, held)
+            parts = instance.space.evaluations(instance.inner, instance.outer, held, shared)
             return instance.lagrangian(*parts)
 
         adjoint, inner = jax.grad(lagrangian, (0, 1))(h, frozen.a)

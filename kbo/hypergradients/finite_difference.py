@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 
 from ..function import Function
 from ..result import BilevelError, Hypergradient, Residuals, Status
-from .base import Method, data_dtype
+from .base import Method, data_dtype, on_device
 from .implicit import outer_and_slopes, outer_value
 
 
@@ -63,7 +63,7 @@ class FiniteDifference(Method):
         return Hypergradient(
             value=float(value),
             grad=jax.tree.map(np.array, unravel(jnp.asarray(grad, flat.dtype))),
-            inner=Function(problem, omega, jnp.asarray(solution.coefficients, dtype)),
+            inner=Function(solution.problem, omega, on_device(solution.coefficients, dtype)),
             adjoint=None,
             residuals=Residuals(solution.residual, 0.0),
             jitter=solution.jitter,

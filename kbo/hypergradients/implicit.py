@@ -12,7 +12,7 @@ from ..linalg import SingularSystem
 from ..linalg.sharding import everywhere
 from ..result import Hypergradient, Residuals, Status
 from ..spaces import Frozen
-from .base import Method, data_dtype, is_streamed
+from .base import Method, data_dtype, is_streamed, on_device
 from .bounds import error_bound
 from .streaming import streamed_reverse_pass
 
@@ -31,8 +31,7 @@ def _reverse_pass(problem, omega, frozen, shared):
 
     def lagrangian(omega):
         instance = problem.at(omega)
-        x_outer = None if shared else instance.outer.x
-        parts = instance.space.evaluations(instance.inner.x, x_outer, frozen)
+        parts = instance.space.evaluations(instance.inner, instance.outer, frozen, shared)
         return instance.lagrangian(*parts)
 
     mesh = getattr(problem.at(omega).space, "mesh", None)
@@ -53,7 +52,8 @@ class Implicit(Method):
     """∇L(ω) = ∂_ω Λ(ω; h_ω, a_ω), h and a frozen: no derivative goes through a solver.
 
     The value is Λ itself: the errors of h and a enter L's value only through their product. Where
-    the inner problem was not solved, that product is not small: there it is L's value at h.
+    the inner problem was not solved, or its residual is one of weights (networks), that product is
+    not small: there it is L's value at h.
 
     References
     ----------
@@ -68,8 +68,9 @@ class Implicit(Method):
     def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
         """See Method."""
         dtype = data_dtype(problem, omega)
-        to_device = lambda array: np.asarray(array, dtype)  # noqa: E731
+        to_device = lambda tree: on_device(tree, dtype)  # noqa: E731
         solution = solver.solve(problem, omega, state)
+        problem = solution.problem
         shared = solution.shared
         h_outer = to_device(solution.h_outer)
         reached, slopes = outer_and_slopes(problem, omega, h_outer)
@@ -87,10 +88,11 @@ class Implicit(Method):
             value, grad = _reverse_pass(problem, omega, known, shared)
         grad = jax.tree.map(np.array, grad)
         status = solution.status
-        value = float(value if status.ok else reached)
+        value = float(value if status.ok and solution.certified else reached)
         finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
         if status.usable and not finite:
             status = Status.NON_FINITE
+        bound = lambda: error_bound(problem, omega, frozen, shared)  # noqa: E731
         return Hypergradient(
             value=value,
             grad=grad,
@@ -101,5 +103,5 @@ class Implicit(Method):
             status=status,
             state=solution.state,
             solver=solver,
-            _bound=None if streamed else lambda: error_bound(problem, omega, frozen, shared),
+            _bound=bound if solution.certified and not streamed else None,
         )

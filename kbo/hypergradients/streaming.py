@@ -32,7 +32,7 @@ def _inner_part(problem, omega, sample, frozen, total):
 
     def part(omega):
         instance = problem.replace(inner_data=sample).at(omega)
-        parts = instance.space.evaluations(instance.inner.x, None, frozen)
+        parts = instance.space.evaluations(instance.inner, None, frozen, True)
         return jnp.sum(instance.inner_pairing(parts.h_inner, parts.a_inner) / total)
 
     return jax.value_and_grad(part)(omega)
@@ -44,7 +44,7 @@ def _outer_part(problem, omega, sample, frozen, total):
 
     def part(omega):
         instance = problem.replace(outer_data=sample).at(omega)
-        parts = instance.space.evaluations(instance.outer.x, None, frozen)
+        parts = instance.space.evaluations(instance.outer, None, frozen, True)
         return instance.outer_sum(parts.h_inner) / total
 
     return jax.value_and_grad(part)(omega)

@@ -1,6 +1,6 @@
 """Positive semi-definite kernels, one method each: ``evaluate(x, z)`` on a pair of points."""
 
-from .base import Function, Kernel, OnFeatures, Product, Scaled, Sum, as_kernel
+from .base import Composed, Function, Kernel, OnFeatures, Product, Scaled, Sum, as_kernel
 from .dot_product import Linear, Polynomial
 from .stationary import (
     Gaussian,
@@ -14,7 +14,7 @@ from .stationary import (
 )
 
 __all__ = [
-    "Function", "Gaussian", "Kernel", "Laplacian", "Linear", "Matern12", "Matern32", "Matern52",
-    "OnFeatures", "Periodic", "Polynomial", "Product", "RationalQuadratic", "Scaled", "Stationary",
-    "Sum", "as_kernel",
+    "Composed", "Function", "Gaussian", "Kernel", "Laplacian", "Linear", "Matern12", "Matern32",
+    "Matern52", "OnFeatures", "Periodic", "Polynomial", "Product", "RationalQuadratic", "Scaled",
+    "Stationary", "Sum", "as_kernel",
 ]

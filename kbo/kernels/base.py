@@ -96,6 +96,33 @@ class OnFeatures(Kernel):
         return self.kernel.matrix(x[:, chosen], z[:, chosen])
 
 
+class Composed(Kernel):
+    """k(x, z) = k₀(φ(x), φ(z)); with a network for φ, a deep kernel.
+
+    Parameters
+    ----------
+    kernel : Kernel or callable of two points
+    feature_map : callable
+        φ, one point (d,) to (q,); may depend on ω where the space is a callable of ω.
+
+    References
+    ----------
+    Wilson, Hu, Salakhutdinov, Xing (2016), Deep Kernel Learning, eq. (5).
+    """
+
+    kernel: Kernel
+    feature_map: Callable
+
+    def __init__(self, kernel, feature_map):
+        self.kernel, self.feature_map = as_kernel(kernel), feature_map
+
+    def evaluate(self, x, z):
+        return self.kernel.evaluate(self.feature_map(x), self.feature_map(z))
+
+    def matrix(self, x, z):
+        return self.kernel.matrix(jax.vmap(self.feature_map)(x), jax.vmap(self.feature_map)(z))
+
+
 class Function(Kernel):
     """k(x, z) = f(x, z) for a user's JAX function of two points.
 

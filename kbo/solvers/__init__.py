@@ -1,5 +1,6 @@
 """Solvers of the inner problem and of its adjoint."""
 
+from ..spaces import NeuralFeatures, NeuralSpace
 from . import centers
 from .auto import Auto
 from .base import AdjointSolution, InnerSolution, Solver
@@ -7,9 +8,17 @@ from .exact import Exact
 from .falkon import Falkon
 from .falkon_library import FalkonLibrary
 from .full_cg import FullCG
+from .gradient import Gradient
 from .nystrom import Nystrom
 
+
+def default_solver(problem, omega) -> Solver:
+    """Gradient() where networks are to be trained, Exact() elsewhere."""
+    space = problem.space(omega) if callable(problem.space) else problem.space
+    return Gradient() if isinstance(space, NeuralSpace | NeuralFeatures) else Exact()
+
+
 __all__ = [
-    "AdjointSolution", "Auto", "Exact", "Falkon", "FalkonLibrary", "FullCG", "InnerSolution",
-    "Nystrom", "Solver", "centers",
+    "AdjointSolution", "Auto", "Exact", "Falkon", "FalkonLibrary", "FullCG", "Gradient",
+    "InnerSolution", "Nystrom", "Solver", "centers", "default_solver",
 ]

@@ -16,12 +16,19 @@ from ..result import Status
 class InnerSolution(abc.ABC):
     """h_ω on both samples, and the linear system that remains for the adjoint.
 
+    Class attributes
+    ----------------
+    certified : bool
+        Whether the residual is ∇J in the space, which bounds the errors of h and of L.
+
     Attributes
     ----------
+    problem : BilevelProblem
+        The one that was solved: features that training moves are settled in it.
     shared : bool
         Whether both samples are at the same points.
     h_inner, h_outer : ndarray (F, n, p), (F, m, p)
-    coefficients : ndarray
+    coefficients : ndarray or pytree of them
         The frozen representation of h (see the space).
     residual, jitter : float
     status : Status
@@ -31,6 +38,9 @@ class InnerSolution(abc.ABC):
         See kbo.spaces.base.Frozen; the next solve with this ``state`` overwrites it.
     """
 
+    certified: ClassVar[bool] = True
+
+    problem: BilevelProblem
     shared: bool
     h_inner: np.ndarray
     h_outer: np.ndarray
@@ -81,13 +91,20 @@ class Solver(eqx.Module):
         Whether it computes in float64 whatever the dtype of the data.
     streams : bool
         Whether points may be a kbo.Stream.
+    deterministic : bool
+        Whether solutions are functions of ω, not of what was solved before.
     """
 
     double: ClassVar[bool] = False
     streams: ClassVar[bool] = False
+    deterministic: ClassVar[bool] = True
 
     def fixed(self, problem, omega) -> Solver:
         """This solver with every choice made that is to hold for all ω, such as its centres."""
+        return self
+
+    def keyed(self, key) -> Solver:
+        """This solver with ``key`` for what it draws; itself where it draws nothing."""
         return self
 
     def restrict(self, problem) -> BilevelProblem:

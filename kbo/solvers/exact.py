@@ -41,5 +41,6 @@ class Exact(NewtonSolver):
         if isinstance(space, FeatureSpace):
             return FeatureSystem(problem, omega, shared)
         raise ValueError(
-            f"space={type(space).__name__} has no exact solver: use RKHS or FeatureSpace"
+            f"space={type(space).__name__} has no exact solver: use RKHS or FeatureSpace, or "
+            "solver=kbo.solvers.Gradient() for networks"
         )

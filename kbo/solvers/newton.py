@@ -123,7 +123,7 @@ class NewtonSolution(InnerSolution):
     """
 
     def __init__(self, problem, omega, system, shared, state, max_newton, tol):
-        self._problem, self._omega, self._system = problem, omega, system
+        self.problem, self._omega, self._system = problem, omega, system
         self._max_newton, self._tol = max_newton, tol
         self.shared, self.state = shared, state
         data = problem.inner_data
@@ -149,7 +149,7 @@ class NewtonSolution(InnerSolution):
         it is bit-stable.
         """
         F, n = self._system.weights.shape
-        values = (F, n, self._problem.n_outputs or 1)
+        values = (F, n, self.problem.n_outputs or 1)
         coefficients = (F, self._system.size, values[2])
         direct = not self._system.from_coefficients
         if self._constant and direct:
@@ -166,7 +166,7 @@ class NewtonSolution(InnerSolution):
     def _evaluate(self, values):
         """Σ wℓ (F,), slopes and weighted curvatures at given values."""
         losses, slopes, curvatures = _pointwise(
-            self._problem, self._omega, np.asarray(values, self._dtype)
+            self.problem, self._omega, np.asarray(values, self._dtype)
         )
         w = self._system.weights
         weighted = np.where(w > 0, w * np.where(w > 0, host(losses), 0.0), 0.0)
@@ -231,7 +231,7 @@ class NewtonSolution(InnerSolution):
         return np.maximum(0.5 * self._tol * scale, forcing)
 
     def _factorise(self, replicates, values, curvatures):
-        probabilities = _probabilities(self._problem, self._omega, np.asarray(values, self._dtype))
+        probabilities = _probabilities(self.problem, self._omega, np.asarray(values, self._dtype))
         if probabilities is None:
             curvatures = convex_part(curvatures)
         else:

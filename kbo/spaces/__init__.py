@@ -1,11 +1,12 @@
-"""Where functions live: RKHS, the subspace that centres span, and finite feature spaces."""
+"""Where functions live: RKHS, the subspace that centres span, finite features, networks."""
 
 from .base import Evaluations, Frozen, Space
 from .features import FeatureSpace, RandomFourierFeatures
+from .neural import L2, NeuralFeatures, NeuralSpace, Sobolev
 from .rkhs import RKHS
 from .subspace import Restriction, Subspace
 
 __all__ = [
-    "RKHS", "Evaluations", "FeatureSpace", "Frozen", "RandomFourierFeatures", "Restriction",
-    "Space", "Subspace",
+    "L2", "RKHS", "Evaluations", "FeatureSpace", "Frozen", "NeuralFeatures", "NeuralSpace",
+    "RandomFourierFeatures", "Restriction", "Sobolev", "Space", "Subspace",
 ]

@@ -53,8 +53,8 @@ class Space(eqx.Module):
         """
 
     @abc.abstractmethod
-    def evaluations(self, x_inner, x_outer, frozen: Frozen) -> Evaluations:
-        """Λ's ingredients; ``x_outer`` is None where the outer points are the inner ones."""
+    def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
+        """Λ's ingredients on two samples; ``shared``: they are at the same points."""
 
 
 def replicates_last(coefficients):

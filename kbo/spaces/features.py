@@ -36,12 +36,12 @@ class FeatureSpace(Space):
     def evaluate(self, points, x, coefficients):
         return jnp.einsum("iq,fqp->fip", self.features(x), coefficients)
 
-    def evaluations(self, x_inner, x_outer, frozen: Frozen) -> Evaluations:
+    def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
         # Galerkin form: the coefficients of both h and a stay fixed, the features move.
-        inner = self.features(x_inner)
-        outer = inner if x_outer is None else self.features(x_outer)
-        h_inner, h_outer = (jnp.einsum("iq,fqp->fip", f, frozen.h) for f in (inner, outer))
-        a_inner = jnp.einsum("iq,fqp->fip", inner, frozen.a)
+        features = self.features(inner.x)
+        outside = features if shared else self.features(outer.x)
+        h_inner, h_outer = (jnp.einsum("iq,fqp->fip", f, frozen.h) for f in (features, outside))
+        a_inner = jnp.einsum("iq,fqp->fip", features, frozen.a)
         return Evaluations(h_inner, h_outer, a_inner, jnp.sum(frozen.h * frozen.a, (1, 2)))
 
 

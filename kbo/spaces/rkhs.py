@@ -26,16 +26,15 @@ class RKHS(Space):
         values = linalg.matmul(self.kernel, x, points, replicates_last(coefficients))
         return replicates_first(values, coefficients.shape[0])
 
-    def evaluations(self, x_inner, x_outer, frozen: Frozen) -> Evaluations:
+    def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
         # Residual form: the coefficients of h and the values of a stay fixed, the kernel moves.
         F = frozen.h.shape[0]
         flat = replicates_last(frozen.h)
-        inner = linalg.symmetric_matmul(self.kernel, x_inner, flat, frozen.gram)
-        inner = replicates_first(inner, F)
-        h_inner = linalg.with_known_value(frozen.h_inner, inner)
-        if x_outer is None:
+        values = linalg.symmetric_matmul(self.kernel, inner.x, flat, frozen.gram)
+        h_inner = linalg.with_known_value(frozen.h_inner, replicates_first(values, F))
+        if shared:
             h_outer = h_inner
         else:
-            outer = replicates_first(linalg.matmul(self.kernel, x_outer, x_inner, flat), F)
-            h_outer = linalg.with_known_value(frozen.h_outer, outer)
+            values = replicates_first(linalg.matmul(self.kernel, outer.x, inner.x, flat), F)
+            h_outer = linalg.with_known_value(frozen.h_outer, values)
         return Evaluations(h_inner, h_outer, frozen.a, jnp.sum(frozen.h * frozen.a, (1, 2)))

@@ -63,20 +63,20 @@ class Subspace(Space):
         values = linalg.matmul(self.kernel, x, self.centers, replicates_last(coefficients))
         return replicates_first(values, coefficients.shape[0])
 
-    def evaluations(self, x_inner, x_outer, frozen: Frozen) -> Evaluations:
+    def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
         # Galerkin form: the coefficients of both h and a stay fixed, kernel and centres move.
         F = frozen.h.shape[0]
         h, a = replicates_last(frozen.h), replicates_last(frozen.a)
-        both = self._times(x_inner, jnp.concatenate([h, a], 1), frozen.gram)
+        both = self._times(inner.x, jnp.concatenate([h, a], 1), frozen.gram)
         h_inner, a_inner = (replicates_first(v, F) for v in jnp.split(both, 2, axis=1))
         h_inner = linalg.with_known_value(frozen.h_inner, h_inner)
         if frozen.a_inner is not None:
             a_inner = linalg.with_known_value(frozen.a_inner, a_inner)
-        if x_outer is None:
+        if shared:
             h_outer = h_inner
         else:
-            outer = replicates_first(self._times(x_outer, h), F)
-            h_outer = linalg.with_known_value(frozen.h_outer, outer)
+            values = replicates_first(self._times(outer.x, h), F)
+            h_outer = linalg.with_known_value(frozen.h_outer, values)
         return Evaluations(h_inner, h_outer, a_inner, self.inner_product(frozen.h, frozen.a))
 
     def inner_product(self, left, right) -> jax.Array:

@@ -1,0 +1,139 @@
+"""Hypergradients of sub-samples: the stochastic outer loop."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from ..problem import Sample
+from ..result import Hypergradient
+from .base import Method, is_streamed
+from .implicit import Implicit
+
+COUNTER = 8  # bytes in which a stored warm start keeps the number of evaluations
+
+
+class StochasticState(NamedTuple):
+    """Evaluations so far, and the method's own state."""
+
+    count: int
+    own: Any
+
+
+class Stochastic(Method):
+    """∇L of the problem on a random part of each sample, drawn anew at every evaluation.
+
+    The inner problem, the adjoint and the outer loss all see ``inner_size`` of the n inner and
+    ``outer_size`` of the m outer points; networks go on training from one part to the next. For
+    ``minimize`` with kbo.optimizers.Optax, whose schedules then play the part of SGD's; the last
+    iterate is returned, since values on different parts do not compare.
+
+    Parameters
+    ----------
+    inner_size, outer_size : int, optional
+        Rows drawn, without replacement; None is all.
+    method : Method
+        For each part.
+    seed : int
+        Of the draws: the k-th evaluation draws the same rows in every run.
+
+    References
+    ----------
+    Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Algorithm 1.
+    """
+
+    inner_size: int | None = None
+    outer_size: int | None = None
+    method: Method = Implicit()
+    seed: int = 0
+
+    stochastic = True
+
+    def __check_init__(self):
+        for name in ("inner_size", "outer_size"):
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                raise ValueError(f"{name}={size!r} must be at least 1, or None")
+
+    def _part(self, problem, count):
+        """The problem on the rows of one draw."""
+        if is_streamed(problem):
+            raise ValueError("Stochastic draws rows of points in memory, not of a kbo.Stream")
+        changes = {}
+        for k, (name, size) in enumerate(
+            (("inner_data", self.inner_size), ("outer_data", self.outer_size))
+        ):
+            if size is None:
+                continue
+            data = getattr(problem, name)
+            rng = np.random.default_rng([self.seed, count, k])
+            if callable(data):
+                changes[name] = Rows(data, size, np.asarray(rng.integers(2**31)))
+            elif size < data.size:
+                changes[name] = some(data, np.sort(rng.choice(data.size, size, replace=False)))
+        return problem.replace(**changes)
+
+    def value(self, problem, omega, solver):
+        """See Method: of the first draw."""
+        return self.method.value(self._part(problem, 0), omega, solver)
+
+    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+        """See Method."""
+        if isinstance(state, np.ndarray):
+            count = int(state[:COUNTER].view(np.int64)[0])
+            own = state[COUNTER:]
+            state = StochasticState(count, own if own.size else None)
+        count, own = (0, None) if state is None else state
+        if solver.deterministic:
+            own = None  # a start from other points' values would be no start
+        found = self.method.evaluate(self._part(problem, count), omega, solver, own)
+        kept = found.state if found.status.usable else own
+        return dataclasses.replace(found, state=StochasticState(count + 1, kept))
+
+    def warm_start(self, solver, state):
+        """See Method: the number of evaluations, then the solver's bytes."""
+        if state is None or isinstance(state, np.ndarray):
+            return state
+        count = np.array([state.count], np.int64).view(np.uint8)
+        own = None if solver.deterministic else self.method.warm_start(solver, state.own)
+        return count if own is None else np.concatenate([count, own])
+
+    def solution_state(self, state):
+        """See Method: networks as they were left."""
+        if isinstance(state, np.ndarray):
+            return state[COUNTER:] if state.size > COUNTER else None
+        return None if state is None else state.own
+
+
+def some(sample, rows) -> Sample:
+    """A sample's rows."""
+    weights = None if sample.weights is None else sample.weights[..., rows]
+    return Sample(sample.x[rows], jax.tree.map(lambda leaf: leaf[rows], sample.target), weights)
+
+
+class Rows(eqx.Module):
+    """ω ↦ ``size`` random rows of a sample that depends on ω, the same ones for every ω.
+
+    Parameters
+    ----------
+    data : callable of ω
+    size : int
+    seed : array
+    """
+
+    data: Callable
+    size: int = eqx.field(static=True)
+    seed: np.ndarray
+
+    def __call__(self, omega):
+        """The rows at ω."""
+        sample = self.data(omega)
+        if self.size >= sample.size:
+            return sample
+        key = jax.random.key(self.seed)
+        return some(sample, jax.random.choice(key, sample.size, (self.size,), replace=False))

@@ -1,0 +1,185 @@
+"""Networks x ↦ apply(params, x): pairs of functions, so that nothing else knows how they are made.
+"""
+
+from __future__ import annotations
+
+import abc
+import itertools
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+POWER_STEPS = 10
+LAYER_NORM_EPS = 1e-5
+
+
+class Network(eqx.Module):
+    """A parametric map of one point (d,) to (p,)."""
+
+    @abc.abstractmethod
+    def init(self, key, x, p):
+        """Weights (a pytree of arrays of the dtype of x) for points like ``x`` (d,), p outputs."""
+
+    @abc.abstractmethod
+    def apply(self, params, x) -> jax.Array:
+        """The value (p,) at one point (d,)."""
+
+
+class MLP(Network):
+    """x ↦ W_L σ(… σ(W_1 x + b_1) …) + b_L; no widths: an affine map.
+
+    Parameters
+    ----------
+    widths : tuple of int
+        Of the hidden layers.
+    activation : callable
+        σ, elementwise; after every hidden layer.
+    layer_norm : bool
+        Standardise (and rescale, by trained factors) each hidden layer before σ.
+    spectral_norm : bool
+        Divide each W by its largest singular value, estimated by ten power steps from a fixed
+        start, so that every layer is 1-Lipschitz.
+
+    References
+    ----------
+    Ba, Kiros, Hinton (2016), Layer Normalization, eq. (3). Miyato et al. (2018), Spectral
+    Normalization for Generative Adversarial Networks, Algorithm 1.
+    """
+
+    widths: tuple[int, ...] = eqx.field(
+        static=True, default=(64, 64), converter=lambda widths: tuple(map(int, widths))
+    )
+    activation: Callable = eqx.field(static=True, default=jax.nn.silu)
+    layer_norm: bool = eqx.field(static=True, default=False)
+    spectral_norm: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        if any(width < 1 for width in self.widths):
+            raise ValueError(f"widths={self.widths!r} must be positive integers")
+
+    def init(self, key, x, p):
+        """See Network: W ~ N(0, 1/fan-in), b = 0."""
+        sizes = (x.shape[0], *self.widths, p)
+        layers = []
+        for k, (d, q) in enumerate(itertools.pairwise(sizes)):
+            weight = jax.random.normal(jax.random.fold_in(key, k), (q, d), x.dtype) / jnp.sqrt(d)
+            layer = {"weight": weight.astype(x.dtype), "bias": jnp.zeros(q, x.dtype)}
+            if self.layer_norm and k < len(self.widths):
+                layer |= {"scale": jnp.ones(q, x.dtype), "shift": jnp.zeros(q, x.dtype)}
+            layers.append(layer)
+        return layers
+
+    def apply(self, params, x):
+        """See Network."""
+        for layer in params[:-1]:
+            x = self._affine(layer, x)
+            if self.layer_norm:
+                centred = x - jnp.mean(x)
+                x = centred / jnp.sqrt(jnp.mean(centred**2) + LAYER_NORM_EPS)
+                x = layer["scale"] * x + layer["shift"]
+            x = self.activation(x)
+        return self._affine(params[-1], x)
+
+    def _affine(self, layer, x):
+        weight = layer["weight"]
+        if self.spectral_norm:
+            weight = weight / _largest_singular_value(weight)
+        return weight @ x + layer["bias"]
+
+
+def _largest_singular_value(weight):
+    """uᵀWv after power steps; u and v are constants to the derivative, as at the maximum."""
+    held = jax.lax.stop_gradient(weight)
+
+    def step(_, u):
+        v = held.T @ u
+        u = held @ (v / jnp.linalg.norm(v))
+        return u / jnp.linalg.norm(u)
+
+    start = jnp.ones(weight.shape[0], weight.dtype) / jnp.sqrt(weight.shape[0])
+    u = jax.lax.fori_loop(0, POWER_STEPS, step, start)
+    v = held.T @ u
+    return u @ weight @ (v / jnp.linalg.norm(v))
+
+
+class Module(Network):
+    """A module of Equinox, or any pytree that is callable on one point (d,).
+
+    It starts from the weights that it is given, whatever the key.
+
+    Parameters
+    ----------
+    module : callable pytree
+    """
+
+    module: Callable
+
+    def init(self, key, x, p):
+        """See Network."""
+        return eqx.filter(self.module, eqx.is_inexact_array)
+
+    def apply(self, params, x):
+        """See Network."""
+        rest = eqx.filter(self.module, eqx.is_inexact_array, inverse=True)
+        return jnp.atleast_1d(eqx.combine(params, rest)(x))
+
+
+class Pair(Network):
+    """``init(key, x) -> params`` and ``apply(params, x) -> (p,)``, as in Flax or Stax.
+
+    Parameters
+    ----------
+    init_function, apply_function : callable
+    """
+
+    init_function: Callable = eqx.field(static=True)
+    apply_function: Callable = eqx.field(static=True)
+
+    def init(self, key, x, p):
+        """See Network."""
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf, x.dtype), self.init_function(key, x))
+
+    def apply(self, params, x):
+        """See Network."""
+        return jnp.atleast_1d(self.apply_function(params, x))
+
+
+def as_network(network) -> Network:
+    """A Network from a Network, a callable module or a pair (init, apply).
+
+    Raises
+    ------
+    ValueError
+        For anything else.
+    """
+    if isinstance(network, Network):
+        return network
+    if isinstance(network, tuple) and len(network) == 2 and all(map(callable, network)):
+        return Pair(*network)
+    if callable(network) and eqx.filter(network, eqx.is_inexact_array) is not None:
+        return Module(network)
+    raise ValueError(
+        f"network={network!r} must be a kbo.networks.Network such as MLP, a module callable on "
+        "one point, or a pair (init, apply) of functions"
+    )
+
+
+def initial_weights(network, key, x, p, replicates):
+    """Weights with a leading axis of F replicates, each from a key of its own.
+
+    Raises
+    ------
+    ValueError
+        If the network's outputs are not p numbers.
+    """
+    keys = jax.random.split(key, replicates)
+    params = jax.vmap(lambda own: network.init(own, x, p), axis_size=replicates)(keys)
+    found = jax.eval_shape(network.apply, jax.tree.map(lambda leaf: leaf[0], params), x)
+    if found.shape != (p,):
+        raise ValueError(
+            f"the network's output has shape {found.shape}, but the problem has "
+            f"n_outputs={p}: end the network in {p} outputs"
+        )
+    return params

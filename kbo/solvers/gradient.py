@@ -1,0 +1,211 @@
+"""Networks trained by gradient: FuncID's inner and adjoint loops."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ..spaces import NeuralFeatures, NeuralSpace
+from ..spaces.neural import Adjoint, Prediction
+from .base import AdjointSolution, InnerSolution, Solver
+from .descent import Plan, descend, judged, restored
+from .last_layer import TrainedFeatures
+from .newton import share_points
+from .objectives import adjoint_objective, inner_objective
+
+# One object, so that what was compiled with it is found again.
+ADAM = optax.adam(3e-3)
+
+
+class GradientState(NamedTuple):
+    """Both networks with their optimisers, as they were left."""
+
+    inner: Any
+    adjoint: Any
+
+
+class Gradient(Solver):
+    """h_ω and a_ω by a gradient method on the weights of two networks.
+
+        θ ← θ + u(∇_θ J(h_θ)),   ψ ← ψ + u(∇_ψ J_adj(a_ψ))
+
+    Each loop is one compiled program. From one ω to the next, weights and optimisers go on where
+    they were. ``residual`` is ‖∇_θ J‖ in the weights, smoothed over batches. For NeuralFeatures φ
+    is trained so and the last layer solved for exactly, for h and for a.
+
+    Parameters
+    ----------
+    steps : int
+        Of the inner loop, per ω.
+    adjoint_steps : int, optional
+        Of the adjoint loop; None is ``steps``.
+    optimizer : optax.GradientTransformation, optional
+        None is optax.adam(3e-3); optax.lbfgs() suits whole samples and small networks.
+    adjoint_optimizer : likewise
+        None is ``optimizer``.
+    batch_size : int, optional
+        Rows of each sample per step, drawn with replacement; None is all.
+    accumulate : int
+        Batches whose gradients are averaged into one step, one at a time in memory.
+    tol : float
+        A loop stops early where ‖∇J‖ ≤ tol·(‖∇J‖ of the first step ever). With tol = 0 the number
+        of steps is the plan and the status is CONVERGED once they are done.
+    seed : int or key data
+        Of the first weights and of the batches.
+
+    References
+    ----------
+    Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Algorithms 1–3.
+    """
+
+    steps: int = eqx.field(static=True, default=500)
+    adjoint_steps: int | None = eqx.field(static=True, default=None)
+    optimizer: optax.GradientTransformation | None = None
+    adjoint_optimizer: optax.GradientTransformation | None = None
+    batch_size: int | None = eqx.field(static=True, default=None)
+    accumulate: int = eqx.field(static=True, default=1)
+    tol: float = eqx.field(static=True, default=0.0)
+    seed: Any = 0
+
+    deterministic = False
+
+    def __check_init__(self):
+        for name in ("steps", "accumulate"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be at least 1")
+        for name in ("adjoint_steps", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value!r} must be at least 1, or None")
+        if self.accumulate > 1 and self.batch_size is None:
+            raise ValueError(f"accumulate={self.accumulate} averages batches: give batch_size")
+        if not self.tol >= 0:
+            raise ValueError(f"tol={self.tol!r} must not be negative")
+
+    def keyed(self, key):
+        """See Solver."""
+        return eqx.tree_at(lambda s: s.seed, self, np.asarray(jax.random.key_data(key)))
+
+    @property
+    def key(self):
+        """The PRNG key."""
+        if isinstance(self.seed, int | np.integer):
+            return jax.random.key(self.seed)
+        return jax.random.wrap_key_data(jnp.asarray(self.seed, jnp.uint32))
+
+    def plan(self, adjoint=False) -> Plan:
+        """What one of the loops is told."""
+        optimizer = self.optimizer or ADAM
+        steps = self.steps
+        if adjoint:
+            optimizer = self.adjoint_optimizer or optimizer
+            steps = self.adjoint_steps or steps
+        return Plan(optimizer, steps, self.tol, self.batch_size, self.accumulate)
+
+    def solve(self, problem, omega, state=None):
+        """h_ω; see Solver.
+
+        Raises
+        ------
+        ValueError
+            If the space is not one of networks, or the ridge is negative.
+        """
+        space = problem.space(omega) if callable(problem.space) else problem.space
+        ridge = problem.ridge(omega) if callable(problem.ridge) else problem.ridge
+        if not (np.isfinite(ridge).all() and (np.asarray(ridge) >= 0).all()):
+            raise ValueError(f"ridge={ridge} must be finite and not negative")
+        if isinstance(space, NeuralFeatures):
+            return TrainedFeatures(problem, omega, self, space, state)
+        if not isinstance(space, NeuralSpace):
+            raise ValueError(
+                f"space={type(space).__name__} is not trained by gradient: use NeuralSpace or "
+                "NeuralFeatures, or solver=kbo.solvers.Exact()"
+            )
+        return GradientSolution(problem, omega, self, state)
+
+    def warm_start(self, state):
+        """See Solver: all weights and optimisers, byte by byte."""
+        if state is None or isinstance(state, np.ndarray):
+            return state
+        parts = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
+        return np.frombuffer(b"".join(parts), np.uint8)
+
+
+# Functions of the problem and the plans: one compilation serves every ω.
+
+
+@eqx.filter_jit
+def _initial(problem, omega, plans, key):
+    instance = problem.at(omega)
+    p = problem.n_outputs or 1
+    inner, adjoint = instance.space.initial(
+        key, instance.inner.x[0], p, instance.ridge.shape[0]
+    )
+    return GradientState(plans[0].start(inner.params), plans[1].start(adjoint.params))
+
+
+@eqx.filter_jit
+def _fit_inner(problem, omega, trained, plan, key):
+    instance = problem.at(omega)
+    return descend(inner_objective(instance), instance, trained, plan, key)
+
+
+@eqx.filter_jit
+def _fit_adjoint(problem, omega, h_inner, slopes, trained, plan, key):
+    instance = problem.at(omega)
+    objective = adjoint_objective(instance, h_inner, slopes)
+    return descend(objective, instance, trained, plan, key)
+
+
+@eqx.filter_jit
+def _values(problem, omega, coefficients, shared):
+    """On both samples."""
+    instance = problem.at(omega)
+    inner = instance.space.evaluate(None, instance.inner.x, coefficients)
+    if shared:
+        return inner, inner
+    return inner, instance.space.evaluate(None, instance.outer.x, coefficients)
+
+
+class GradientSolution(InnerSolution):
+    """See InnerSolution; trained in the constructor."""
+
+    certified = False  # the residual is one of weights: it says nothing about values of h
+    jitter = 0.0
+    gram = None
+
+    def __init__(self, problem, omega, solver, state):
+        self.problem, self._omega, self._solver = problem, omega, solver
+        self.shared = share_points(problem, omega)
+        plans = solver.plan(), solver.plan(adjoint=True)
+        keys = jax.random.split(solver.key, 3)
+        if not isinstance(state, GradientState):
+            fresh = _initial(problem, omega, plans, keys[0])
+            state = fresh if state is None else restored(state, fresh)
+        self._plan, self._keys = plans[1], keys
+        trained, report = _fit_inner(problem, omega, state.inner, plans[0], keys[1])
+        self.state = GradientState(trained, state.adjoint)
+        self.status = judged(report, plans[0])
+        self.residual = float(report.norm)
+        self.coefficients = Prediction(trained.params)
+        self.h_inner, self.h_outer = _values(problem, omega, self.coefficients, self.shared)
+
+    def adjoint(self, slopes):
+        """See InnerSolution; the status becomes that of the worse of the two loops."""
+        slopes = jnp.asarray(slopes, self.h_inner.dtype)
+        trained, report = _fit_adjoint(
+            self.problem, self._omega, self.h_inner, slopes, self.state.adjoint, self._plan,
+            self._keys[2],
+        )
+        self.state = GradientState(self.state.inner, trained)
+        status = judged(report, self._plan)
+        if self.status.ok or not status.usable:
+            self.status = status
+        coefficients = Adjoint(trained.params)
+        values = _values(self.problem, self._omega, coefficients, True)[0]
+        return AdjointSolution(coefficients, coefficients, False, float(report.norm), values)

@@ -1,0 +1,203 @@
+"""Functions that networks represent, with an inner product of functions, not of weights."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .. import linalg
+from ..kernels import Composed, Kernel, as_kernel
+from ..networks import MLP, Network, as_network, initial_weights
+from .base import Evaluations, Frozen, Space
+from .features import FeatureSpace
+from .rkhs import RKHS
+
+BLOCK = 8192  # rows that a network is evaluated on at once
+
+
+class Prediction(NamedTuple):
+    """Weights of the network for h, each leaf with a leading axis (F,)."""
+
+    params: Any
+
+
+class Adjoint(NamedTuple):
+    """Weights of the network for a."""
+
+    params: Any
+
+
+class InnerProduct(eqx.Module):
+    """⟨h, a⟩ = (1/Σw) Σ_i w_i jet_h(x_i)·jet_a(x_i), over the inner sample."""
+
+    @abc.abstractmethod
+    def jet(self, function, x, value) -> jax.Array:
+        """What of a function enters at one point: (r,); ``value`` is function(x)."""
+
+
+class L2(InnerProduct):
+    """⟨h, a⟩ = (1/Σw) Σ_i w_i h(x_i)·a(x_i).
+
+    References
+    ----------
+    Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Section 2.
+    """
+
+    def jet(self, function, x, value):
+        return value
+
+
+class Sobolev(InnerProduct):
+    """⟨h, a⟩ = (1/Σw) Σ_i w_i (h(x_i)·a(x_i) + c ∇h(x_i)·∇a(x_i)): ridge penalises slopes as well.
+
+    Training then takes ∂_θ∂_x of the networks, still never ∂²_θ.
+
+    Parameters
+    ----------
+    slope_weight : float
+        c, in units of x².
+    """
+
+    slope_weight: float = 1.0
+
+    def jet(self, function, x, value):
+        jacobian = jax.jacfwd(function)(x)
+        return jnp.concatenate([value, jnp.sqrt(self.slope_weight) * jacobian.ravel()])
+
+
+class NeuralSpace(Space):
+    """h and a are networks; ⟨h, a⟩ is an inner product of functions (L2 of the inner sample).
+
+    FuncID: both are trained on objectives that are convex in the *function*; the hypergradient is
+    the functional one, and no second derivative of a network is ever taken. With a network linear
+    in its weights it is exact; otherwise as good as the two networks fit.
+
+    The adjoint's objective holds Σ_j g_j·a(x'_j), which a flexible network trained for long can
+    lower without bound at outer points that no inner point is near. More points, fewer steps or
+    weight decay (optax.adamw) keep a close to what generalises, as they do for h.
+
+    Parameters
+    ----------
+    network : kbo.networks.Network, module or pair (init, apply), default MLP()
+        For h: one point (d,) to (p,).
+    adjoint : likewise, default ``network``
+        For a.
+    inner_product : InnerProduct, default L2()
+
+    References
+    ----------
+    Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Algorithm 1.
+    """
+
+    network: Network
+    adjoint: Network
+    inner_product: InnerProduct
+
+    def __init__(self, network=None, adjoint=None, inner_product=None):
+        self.network = as_network(MLP() if network is None else network)
+        self.adjoint = self.network if adjoint is None else as_network(adjoint)
+        self.inner_product = L2() if inner_product is None else inner_product
+
+    def initial(self, key, x, p, replicates) -> tuple[Prediction, Adjoint]:
+        """Weights to start from, for points like ``x`` (d,)."""
+        keys = jax.random.split(key)
+        return (
+            Prediction(initial_weights(self.network, keys[0], x, p, replicates)),
+            Adjoint(initial_weights(self.adjoint, keys[1], x, p, replicates)),
+        )
+
+    def _network(self, coefficients):
+        return self.adjoint if isinstance(coefficients, Adjoint) else self.network
+
+    def evaluate(self, points, x, coefficients):
+        network = self._network(coefficients)
+        on_point = lambda z: jax.vmap(network.apply, (0, None))(coefficients.params, z)  # noqa: E731
+        size = None if x.shape[0] <= BLOCK else BLOCK
+        values = jax.lax.map(on_point, x, batch_size=size) if size else jax.vmap(on_point)(x)
+        return values.transpose(1, 0, 2)
+
+    def jets(self, x, coefficients, values):
+        """What of a function with known ``values`` (F, n, p) enters ⟨·, ·⟩: (F, n, r)."""
+        network = self._network(coefficients)
+
+        def of_one(params, values):
+            function = lambda z: network.apply(params, z)  # noqa: E731
+            return jax.vmap(lambda z, v: self.inner_product.jet(function, z, v))(x, values)
+
+        return jax.vmap(of_one)(coefficients.params, values)
+
+    def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
+        # The weights of both networks stay fixed; only points that depend on ω move the values.
+        known = linalg.with_known_value
+        h_inner = known(frozen.h_inner, self.evaluate(None, inner.x, frozen.h))
+        a_inner = known(frozen.a_inner, self.evaluate(None, inner.x, frozen.a))
+        h_outer = h_inner if shared else self.evaluate(None, outer.x, frozen.h)
+        h_outer = known(frozen.h_outer, h_outer)
+        product = self.pairing(inner, (frozen.h, h_inner), (frozen.a, a_inner))
+        return Evaluations(h_inner, h_outer, a_inner, product)
+
+    def pairing(self, sample, left, right):
+        """⟨·, ·⟩ (F,) of two pairs (function, its values at the sample's points)."""
+        weights = sample.weight_matrix()
+        product = jnp.sum(self.jets(sample.x, *left) * self.jets(sample.x, *right), -1)
+        return jnp.sum(weights * jnp.where(weights > 0, product, 0), -1) / jnp.sum(weights, -1)
+
+
+class NeuralFeatures(eqx.Module):
+    """h(x) = [φ(x), 1]ᵀW with ‖h‖ = ‖W‖, or h in the RKHS of k(φ(x), φ(z)); φ a network.
+
+    FuncID-linear: φ is trained by gradient on min_h of the inner objective; h and a are solved for
+    exactly on the trained φ, as in FeatureSpace or RKHS.
+
+    Parameters
+    ----------
+    network : as in NeuralSpace, default MLP()
+        φ, one point (d,) to (n_features,).
+    n_features : int
+        The size of φ(x).
+    kernel : kbo.kernels.Kernel, optional
+        k; None is the linear last layer.
+
+    References
+    ----------
+    Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Section 4.1. Wilson et
+    al. (2016), Deep Kernel Learning, eq. (5).
+    """
+
+    network: Network
+    n_features: int = eqx.field(static=True)
+    kernel: Kernel | None
+
+    def __init__(self, network=None, n_features=32, kernel=None):
+        self.network = as_network(MLP() if network is None else network)
+        self.n_features = n_features
+        self.kernel = None if kernel is None else as_kernel(kernel)
+        if not isinstance(n_features, int) or n_features < 1:
+            raise ValueError(f"n_features={n_features!r} must be a positive integer")
+
+    def initial(self, key, x):
+        """Weights of φ to start from."""
+        params = initial_weights(self.network, key, x, self.n_features, 1)
+        return jax.tree.map(lambda leaf: leaf[0], params)
+
+    def with_weights(self, params) -> Space:
+        """The space on top of φ with these weights."""
+        if self.kernel is None:
+            return FeatureSpace(Features(self.network, params, constant=True))
+        return RKHS(Composed(self.kernel, Features(self.network, params, constant=False)))
+
+
+class Features(eqx.Module):
+    """φ, or [φ, 1], with its weights: one point (d,) to (q,)."""
+
+    network: Network
+    params: Any
+    constant: bool = eqx.field(static=True)
+
+    def __call__(self, x):
+        features = self.network.apply(self.params, x)
+        return jnp.append(features, jnp.ones((), x.dtype)) if self.constant else features
