@@ -29,3 +29,9 @@ def write_results(name, rows):
     lines += ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
     lines += ["| " + " | ".join(str(row[c]) for c in columns) + " |" for row in rows]
     write_atomically(RESULTS / f"{name}.md", lambda f: f.write("\n".join(lines) + "\n"), "w")
+
+
+def read_results(name):
+    """The rows of an earlier run, or none."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["rows"] if path.exists() else []

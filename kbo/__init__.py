@@ -15,6 +15,8 @@ from . import (
 from ._version import __version__
 from .check import check_hypergradient
 from .estimators import (
+    DeepFeatureIV,
+    FuncIVRegressor,
     HypergradientSearchCV,
     KernelBilevelClassifier,
     KernelBilevelRegressor,
@@ -37,11 +39,12 @@ from .stream import Stream
 from .uncertainty import StandardErrors, standard_errors
 
 __all__ = [
-    "RKHS", "BilevelError", "BilevelProblem", "BilevelResult", "FeatureSpace", "Function",
-    "Hypergradient", "HypergradientSearchCV", "KernelBilevelClassifier", "KernelBilevelRegressor",
-    "NeuralFeatures", "NeuralSpace", "RandomFourierFeatures", "Residuals", "Sample",
-    "SampleReweightingClassifier", "SampleReweightingRegressor", "StandardErrors", "Status",
-    "StepRecord", "Stream", "Subspace", "__version__", "check_hypergradient", "criteria",
-    "datasets", "hypergradients", "kernels", "losses", "minimize", "networks", "optimizers", "solvers",
-    "spaces", "standard_errors", "value_and_hypergradient",
+    "RKHS", "BilevelError", "BilevelProblem", "BilevelResult", "DeepFeatureIV", "FeatureSpace",
+    "FuncIVRegressor", "Function", "Hypergradient", "HypergradientSearchCV",
+    "KernelBilevelClassifier", "KernelBilevelRegressor", "NeuralFeatures", "NeuralSpace",
+    "RandomFourierFeatures", "Residuals", "Sample", "SampleReweightingClassifier",
+    "SampleReweightingRegressor", "StandardErrors", "Status", "StepRecord", "Stream", "Subspace",
+    "__version__", "check_hypergradient", "criteria", "datasets", "hypergradients", "kernels",
+    "losses", "minimize", "networks", "optimizers", "solvers", "spaces", "standard_errors",
+    "value_and_hypergradient",
 ]

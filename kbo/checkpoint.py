@@ -53,7 +53,7 @@ class EvaluationLog:
     Parameters
     ----------
     path : path-like or None
-        Where the log lives; None keeps it in memory only.
+        Where the log lives; None keeps none: there is nothing to resume.
     fingerprint : str
         Identifies the problem and the settings.
 
@@ -98,12 +98,12 @@ class EvaluationLog:
 
     def append(self, omega, value, grad, residuals, status, seconds, warm_start):
         """Add one evaluation and write the file."""
+        if self.path is None:
+            return
         row = (np.array(omega), float(value), np.array(grad), tuple(residuals), status, seconds)
         for name, entry in zip(self._COLUMNS, row, strict=True):
             self._rows[name].append(entry)
         self.warm_start = warm_start
-        if self.path is None:
-            return
         arrays = {name: np.array(rows) for name, rows in self._rows.items()}
         if warm_start is not None:
             arrays["warm_start"] = warm_start

@@ -160,3 +160,64 @@ class Scaled(Loss):
 
     def __call__(self, omega, prediction, target):
         return self.loss(omega, resolve(self.scale, omega) * prediction, target)
+
+
+class SquaredTo(Loss):
+    """ℓ = ½‖v − T(ω, t)‖²: the target moves with ω, as features of a treatment that are learned do.
+
+    Parameters
+    ----------
+    target_map : callable
+        T, (ω, t of one sample) to a number or (p,).
+    """
+
+    constant_curvature = True
+    nonnegative = True
+    target_map: Callable
+
+    def __call__(self, omega, prediction, target):
+        return 0.5 * jnp.sum((prediction - self.target_map(omega, target)) ** 2)
+
+
+class Joint(eqx.Module):
+    """An outer loss of all predictions at once, rather than a mean over samples."""
+
+    @abc.abstractmethod
+    def __call__(self, omega, predictions, targets, weights) -> jax.Array:
+        """L of predictions (m,) or (m, p), targets with leading axis m, weights (m,): a scalar."""
+
+
+class Readout(Joint):
+    """L = min_{u,b} (1/Σv) Σ_j v_j ½(y_j − h(x'_j)·u − b)² + (ridge/2)‖u‖²: a second stage.
+
+    The minimum is taken in closed form, and differentiated as the function of h that it is.
+
+    Parameters
+    ----------
+    ridge : float or callable of ω
+
+    References
+    ----------
+    Xu et al. (2021), Learning Deep Features in Instrumental Variable Regression, eq. (5).
+    """
+
+    ridge: Any = 1e-3
+
+    def __call__(self, omega, predictions, targets, weights):
+        share = weights / jnp.sum(weights)
+        slopes, intercept = self.fit(omega, predictions, targets, weights)
+        held = jax.lax.stop_gradient  # the minimiser adds nothing to the first derivative
+        errors = targets - predictions @ held(slopes) - held(intercept)
+        ridge = resolve(self.ridge, omega)
+        return 0.5 * jnp.sum(share * errors**2) + 0.5 * ridge * jnp.sum(held(slopes) ** 2)
+
+    def fit(self, omega, predictions, targets, weights):
+        """The minimisers u (p,) and b."""
+        share = weights / jnp.sum(weights)
+        centre, mean = share @ predictions, share @ targets
+        centred = predictions - centre
+        gram = centred.T @ (share[:, None] * centred)
+        ridge = resolve(self.ridge, omega) * jnp.eye(len(gram), dtype=gram.dtype)
+        moments = centred.T @ (share * (targets - mean))
+        slopes = jax.scipy.linalg.solve(gram + ridge, moments, assume_a="pos")
+        return slopes, mean - centre @ slopes

@@ -13,9 +13,8 @@ from jax.flatten_util import ravel_pytree
 
 from .checkpoint import EvaluationLog
 from .fingerprint import fingerprint
-from .function import Function
 from .hypergradients import Implicit
-from .hypergradients.base import data_dtype, on_device, settled
+from .hypergradients.base import data_dtype, settled
 from .optimizers import default_optimizer, projected_gradient
 from .result import BilevelError, BilevelResult, Hypergradient, Status
 from .run import Run, Stop, evaluate, no_function
@@ -37,8 +36,8 @@ def value_and_hypergradient(
     method : kbo.hypergradients.Method, default Implicit()
     state : object, optional
         ``.state`` of an earlier result for the same problem: memory and a warm start. It changes
-        the cost, never the answer (networks go on training from it); it is used up (do not pass
-        one state to two threads).
+        the cost, never the answer (but networks, and Unrolled, go on training from it); it is used
+        up (do not pass one state to two threads).
     throw : bool
         Whether an unusable or unconverged result raises; otherwise see ``.status``.
     key : PRNG key, optional
@@ -127,7 +126,7 @@ def minimize(
     """
     solver, method = _keyed(solver or default_solver(problem, omega0), key), method or Implicit()
     if optimizer is None:
-        optimizer = default_optimizer(solver.deterministic and not method.stochastic)
+        optimizer = default_optimizer(method.comparable(solver))
     with settled(problem, omega0, solver) as settings:
         return _minimize(
             *settings, optimizer, method, bounds, callback, max_time, progress,
@@ -171,16 +170,14 @@ def _conclude(run, status, omega0, throw):
         )
     point, value, grad = run.best
     omega = run.unravel(jnp.asarray(point, run.flat.dtype))
-    state = run.method.solution_state(run.state)
-    solution = run.solver.solve(run.problem, omega, state)
-    if status is Status.CONVERGED and not solution.status.ok:
-        status = solution.status
-    dtype = data_dtype(run.problem, omega)
+    function, solved = run.method.function(run.problem, omega, run.solver, run.state)
+    if status is Status.CONVERGED and not solved.ok:
+        status = solved
     return BilevelResult(
         omega=run.as_tree(point),
         value=value,
         grad_norm=float(np.linalg.norm(projected_gradient(point, grad, run.lower, run.upper))),
-        function=Function(solution.problem, omega, on_device(solution.coefficients, dtype)),
+        function=function,
         status=status,
         n_steps=len(run.history) - 1,
         n_evaluations=run.evaluations,

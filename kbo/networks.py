@@ -34,8 +34,9 @@ class MLP(Network):
     ----------
     widths : tuple of int
         Of the hidden layers.
-    activation : callable
-        σ, elementwise; after every hidden layer.
+    activation : str or callable
+        σ, elementwise, after every hidden layer: a name in jax.nn such as "silu", "relu" or "tanh"
+        (by name, networks can be pickled), or a function.
     layer_norm : bool
         Standardise (and rescale, by trained factors) each hidden layer before σ.
     spectral_norm : bool
@@ -51,13 +52,20 @@ class MLP(Network):
     widths: tuple[int, ...] = eqx.field(
         static=True, default=(64, 64), converter=lambda widths: tuple(map(int, widths))
     )
-    activation: Callable = eqx.field(static=True, default=jax.nn.silu)
+    activation: str | Callable = eqx.field(static=True, default="silu")
     layer_norm: bool = eqx.field(static=True, default=False)
     spectral_norm: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         if any(width < 1 for width in self.widths):
             raise ValueError(f"widths={self.widths!r} must be positive integers")
+        if not callable(self._activation):
+            raise ValueError(f"activation={self.activation!r} is no function of jax.nn: name one")
+
+    @property
+    def _activation(self):
+        named = isinstance(self.activation, str)
+        return getattr(jax.nn, self.activation, None) if named else self.activation
 
     def init(self, key, x, p):
         """See Network: W ~ N(0, 1/fan-in), b = 0."""
@@ -79,7 +87,7 @@ class MLP(Network):
                 centred = x - jnp.mean(x)
                 x = centred / jnp.sqrt(jnp.mean(centred**2) + LAYER_NORM_EPS)
                 x = layer["scale"] * x + layer["shift"]
-            x = self.activation(x)
+            x = self._activation(x)
         return self._affine(params[-1], x)
 
     def _affine(self, layer, x):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .losses import Loss
+from .losses import Joint, Loss
 from .result import InvalidPoint
 from .stream import Stream
 
@@ -103,7 +103,8 @@ class BilevelProblem(eqx.Module):
     ----------
     inner_loss, outer_loss : callable
         ℓ(ω, v, t) of one sample; kbo.losses or any JAX function. ``inner_loss`` must be convex
-        and twice differentiable in v.
+        and twice differentiable in v. ``outer_loss`` may be a kbo.losses.Joint instead, a loss of
+        all predictions at once.
     inner_data, outer_data : Sample or callable of ω
         Samples (x_i, t_i, w_i) and (x'_j, y_j, v_j). Give both the same ``x`` array object and
         the kernel between them is evaluated once. With (F, n) and (F, m) weights, h has F
@@ -226,13 +227,23 @@ class Instance(eqx.Module):
         return jax.vmap(jax.vmap(lambda v: loss.probabilities(self.omega, v)))(values)
 
     def outer_value(self, values):
-        """(1/Σv) Σ v_j ℓ_out at (F, m, p) values, a scalar."""
+        """(1/Σv) Σ v_j ℓ_out at (F, m, p) values, a scalar; the mean of a Joint over replicates."""
         weights = jnp.broadcast_to(self.outer.weight_matrix(), values.shape[:2])
+        loss = self.problem.outer_loss
+        if isinstance(loss, Joint):
+            values = values[:, :, 0] if self.problem.n_outputs is None else values
+            of_one = lambda v, w: loss(self.omega, v, self.outer.target, w)  # noqa: E731
+            return jnp.mean(jax.vmap(of_one)(values, weights))
         return self.outer_sum(values) / jnp.sum(weights)
 
     def outer_sum(self, values):
         """Σ v_j ℓ_out at (F, m, p) values, a scalar."""
         loss = self.problem.outer_loss
+        if isinstance(loss, Joint):
+            raise ValueError(
+                f"outer_loss={type(loss).__name__} needs all predictions at once, which a "
+                "kbo.Stream of outer points cannot give: keep the outer points in memory"
+            )
         losses = self._rowwise(lambda v, t: loss(self.omega, v, t), values, self.outer.target)
         weights = self.outer.weight_matrix()
         # A left-out point's loss may overflow: it must not turn a weight of zero into NaN.

@@ -159,6 +159,7 @@ class StepRecord:
     ----------
     step : int
     omega : pytree
+        None in a history where ω is more than 100,000 numbers; the callback sees it.
     value, grad_norm : float
         L(ω) and the Euclidean norm of its (projected) gradient.
     residuals : Residuals

@@ -14,6 +14,8 @@ from .linalg import SingularSystem
 from .optimizers import projected_gradient
 from .result import BilevelError, Hypergradient, InvalidPoint, Residuals, Status, StepRecord
 
+HISTORY_SIZE = 100_000  # numbers in ω up to which a history holds every ω
+
 
 def evaluate(problem, omega, solver, method, state=None) -> Hypergradient:
     """One evaluation of a settled problem; an unsolvable system is a status."""
@@ -67,7 +69,7 @@ class Run:
         self.state = None
         self.ratio, self._first_norm = 1.0, 0.0
         # Values that depend on what was solved before, or on draws, do not compare.
-        self.comparable = solver.deterministic and not method.stochastic
+        self.comparable = method.comparable(solver)
         self.best = None
         self.failure = None
         self.earlier = log.row(len(log) - 1)[5] if len(log) else 0.0
@@ -137,7 +139,8 @@ class Run:
             grad_norm=float(norm), residuals=residuals, seconds=float(seconds),
             evaluations=self.evaluations,
         )
-        self.history.append(record)
+        large = point.size > HISTORY_SIZE
+        self.history.append(dataclasses.replace(record, omega=None) if large else record)
         if self.progress is not None:
             self.progress.set_postfix(value=f"{value:.6g}", grad=f"{norm:.1e}")
             self.progress.update()

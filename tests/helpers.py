@@ -81,7 +81,7 @@ SPACES = [*KERNELS, "features"]
 NETWORKS = {
     "mlp": lambda p: kbo.NeuralSpace(MLP((8,))),
     "normalised": lambda p: kbo.NeuralSpace(MLP((8, 8), layer_norm=True, spectral_norm=True)),
-    "two_kinds": lambda p: kbo.NeuralSpace(MLP((8,)), adjoint=MLP((6, 6), jnp.tanh)),
+    "two_kinds": lambda p: kbo.NeuralSpace(MLP((8,)), adjoint=MLP((6, 6), "tanh")),
     "module": lambda p: kbo.NeuralSpace(eqx.nn.MLP(D, p, 8, 1, key=jax.random.key(0))),
     "pair": lambda p: kbo.NeuralSpace((
         lambda key, x: jax.random.normal(key, (p, D + 1)) / 3,
@@ -96,6 +96,8 @@ HYPERGRADIENTS = {
     "implicit": kbo.hypergradients.Implicit(),
     "finite_difference": kbo.hypergradients.FiniteDifference(),
     "second_order_difference": kbo.hypergradients.FiniteDifference(step=1e-5, order=2),
+    "parametric": kbo.hypergradients.Parametric(kbo.hypergradients.CG(500)),
+    "parametric_direct": kbo.hypergradients.Parametric(kbo.hypergradients.Direct()),
 }
 
 

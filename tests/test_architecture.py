@@ -9,12 +9,12 @@ ROOT = Path(__file__).parents[1]
 LEVELS = [
     {"result", "_version", "_threads", "stream"}, {"linalg", "losses", "kernels", "networks", "checkpoint", "fingerprint"}, {"spaces"}, {"problem"},
     {"function"}, {"solvers"}, {"hypergradients"}, {"criteria"}, {"optimizers"}, {"run"}, {"minimize"}, {"check", "uncertainty"},
-    {"estimators", "datasets"}, {"inspection", "tabular"}, {"cli"},
+    {"estimators", "metrics", "datasets"}, {"inspection", "tabular"}, {"cli"},
 ]
 LEVEL = {name: k for k, names in enumerate(LEVELS) for name in names}
 ALLOWED = {
-    "sklearn": {"estimators", "datasets", "inspection", "cli", "tabular"},
-    "optax": {"optimizers", "solvers", "minimize"},
+    "sklearn": {"estimators", "metrics", "datasets", "inspection", "cli", "tabular"},
+    "optax": {"optimizers", "solvers", "hypergradients", "estimators"},
     "matplotlib": {"inspection"},
     "pandas": {"tabular"},
 }

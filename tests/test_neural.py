@@ -404,6 +404,7 @@ def test_layers_are_normalised():
     (lambda: kbo.NeuralSpace(3.0), "network=3.0"),
     (lambda: kbo.NeuralFeatures(n_features=0), "n_features=0"),
     (lambda: MLP((0,)), "widths"),
+    (lambda: MLP((4,), "nothing"), "activation='nothing'"),
     (lambda: Gradient(steps=0), "steps=0"),
     (lambda: Gradient(batch_size=0), "batch_size=0"),
     (lambda: Gradient(accumulate=2), "accumulate=2"),
@@ -430,3 +431,53 @@ def test_combinations_without_sense_are_refused():
     problem, omega = helpers.folds_problem()
     with pytest.raises(ValueError, match="folds"):
         kbo.value_and_hypergradient(problem.replace(space=kbo.NeuralFeatures()), omega)
+
+
+def readout_problem(space, n=50, m=40, q=3):
+    """ω moves the features of a treatment that h predicts; the second stage is solved for."""
+    rng = np.random.default_rng(0)
+    z, z_out = rng.normal(size=(n, 2)), rng.normal(size=(m, 2))
+    t = z.sum(1) + 0.3 * rng.normal(size=n)
+    y = np.sin(z_out.sum(1))
+    target = kbo.losses.SquaredTo(lambda w, t: jnp.tanh(w["slopes"] * t + jnp.arange(q)))
+    problem = kbo.BilevelProblem(
+        inner_loss=target, outer_loss=kbo.losses.Readout(lambda w: jnp.exp(w["log_readout"])),
+        inner_data=kbo.Sample(z, t), outer_data=kbo.Sample(z_out, y, rng.uniform(0.5, 2, m)),
+        space=space, ridge=0.1, n_outputs=q,
+    )
+    return problem, {"slopes": np.array([0.5, 1.0, -0.7]), "log_readout": -2.0}
+
+
+def test_a_second_stage_in_closed_form_is_differentiated_with_the_rest():
+    problem, omega = readout_problem(kbo.FeatureSpace(lambda z: jnp.append(z, 1.0)))
+    assert kbo.check_hypergradient(problem, omega).ok
+    hg = kbo.value_and_hypergradient(problem, omega)
+    h = np.asarray(hg.inner(problem.outer_data.x))
+    y, v = (np.asarray(a) for a in (problem.outer_data.target, problem.outer_data.weights))
+    v = v / v.sum()
+
+    def objective(u):
+        error = y - h @ u[:3] - u[3]
+        return 0.5 * np.sum(v * error**2) + 0.5 * np.exp(-2.0) * np.sum(u[:3] ** 2)
+
+    best = scipy.optimize.minimize(objective, np.zeros(4), options={"gtol": 1e-9})
+    assert hg.value == pytest.approx(best.fun, rel=1e-8)
+    slopes, intercept = problem.outer_loss.fit(omega, h, y, v)
+    np.testing.assert_allclose([*slopes, intercept], best.x, atol=1e-6)
+    network = kbo.value_and_hypergradient(
+        problem.replace(space=kbo.NeuralFeatures(MLP((8,)), 4)), omega, solver=FEW
+    )
+    assert network.status.ok
+
+
+@pytest.mark.parametrize("space", [kbo.NeuralSpace(MLP((6,))), kbo.NeuralFeatures(MLP((6,)), 4)])
+def test_losses_of_constant_curvature_train_like_any_other(space):
+    """Their slopes at zero are computed once; the same loss as a plain function is not."""
+    problem, omega = readout_problem(space)
+    solver = Gradient(steps=5, batch_size=20)
+    loss = problem.inner_loss
+    plain = problem.replace(inner_loss=lambda w, v, t: loss(w, v, t))
+    known, unknown = (
+        kbo.value_and_hypergradient(p, omega, solver=solver) for p in (problem, plain)
+    )
+    np.testing.assert_allclose(helpers.flat(known.grad), helpers.flat(unknown.grad), rtol=1e-6)

@@ -12,8 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..function import evaluate_at
-from ..hypergradients.base import arrays, canonical, settled
+from ..hypergradients.base import canonical, settled
 from ..linalg import SingularSystem
 from ..minimize import minimize
 from ..optimizers import LBFGS
@@ -25,8 +24,8 @@ from ._solver import as_solver, learning_centers
 from ._start import group_columns, input_scale, start_kernel, tuned_names
 from ._tuning import better_start, errors_by_name
 from ._validation import computing
+from ._values import values_at
 
-PREDICT_ROWS = 512
 OPTIONAL_ATTRIBUTES = (
     "lengthscale_", "group_alpha_", "criterion_", "criterion_start_", "n_splits_",
     "standard_errors_",
@@ -259,18 +258,7 @@ class KernelBilevelBase(BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         coefficients = self.dual_coef_.reshape(len(self.X_fit_), -1)
-        size = bucket(len(self.X_fit_))
-        anchors = pad(self.X_fit_, size)
-        coefficients = np.pad(coefficients, ((0, size - len(coefficients)), (0, 0)))
-        out = []
-        with computing(self.device):
-            kernel = arrays(self.kernel_, np.float64)
-            for start in range(0, len(X), PREDICT_ROWS):
-                rows = X[start : start + PREDICT_ROWS]
-                height = min(bucket(len(rows)), PREDICT_ROWS)
-                values = evaluate_at(kernel, anchors, pad(rows, height), coefficients)
-                out.append(np.array(values[: len(rows)]))
-        values = np.concatenate(out)
+        values = values_at(self.kernel_, self.X_fit_, coefficients, X, self.device)
         return self.intercept_ + (values[:, 0] if self.dual_coef_.ndim == 1 else values)
 
 

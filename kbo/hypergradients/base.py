@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..function import Function
 from ..problem import BilevelProblem, Sample
-from ..result import Hypergradient
+from ..result import Hypergradient, Status
 from ..stream import Stream
 
 
@@ -94,7 +95,7 @@ class Method(eqx.Module):
     Class attributes
     ----------------
     stochastic : bool
-        Whether two evaluations at one ω may differ.
+        Whether two evaluations at one ω may differ by what they draw.
     """
 
     stochastic: ClassVar[bool] = False
@@ -102,6 +103,10 @@ class Method(eqx.Module):
     @abc.abstractmethod
     def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
         """The value and hypergradient at ω, in canonical form, from a warm start if given."""
+
+    def comparable(self, solver) -> bool:
+        """Whether values at two ω compare, so that a line search between them makes sense."""
+        return solver.deterministic and not self.stochastic
 
     def value(self, problem, omega, solver) -> float:
         """L(ω) alone, in canonical form; infinite where it has no usable value."""
@@ -115,3 +120,9 @@ class Method(eqx.Module):
     def solution_state(self, state):
         """The part of a state that the problem's own solution can start from."""
         return state
+
+    def function(self, problem, omega, solver, state) -> tuple[Function, Status]:
+        """h_ω for the result of a search that ended with ``state``, and how its solve ended."""
+        solution = solver.solve(problem, omega, self.solution_state(state))
+        coefficients = on_device(solution.coefficients, data_dtype(problem, omega))
+        return Function(solution.problem, omega, coefficients), solution.status

@@ -8,6 +8,7 @@ import numpy as np
 from ..result import Hypergradient, Residuals, Status
 from .base import Method, settled
 from .implicit import Implicit
+from .packing import pack, unpack
 
 
 class Mean(Method):
@@ -36,9 +37,8 @@ class Mean(Method):
 
     def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
         """See Method."""
-        states = state if isinstance(state, list) else [None] * len(self.problems)
         parts = []
-        for one, own in zip(self.problems, states, strict=True):
+        for one, own in zip(self.problems, self._states(state), strict=True):
             with settled(one, omega, solver) as (at, omega_, fixed):
                 parts.append(self.method.evaluate(at, omega_, fixed, own))
         mean = lambda *values: np.mean(np.stack(values), axis=0)  # noqa: E731
@@ -58,10 +58,26 @@ class Mean(Method):
             _bound=lambda: float(np.mean([part.error_bound for part in parts])),
         )
 
+    def comparable(self, solver):
+        """See Method."""
+        return self.method.comparable(solver)
+
     def warm_start(self, solver, state):
-        """See Method: a resumed run starts cold, which changes the cost only."""
-        return None
+        """See Method: what each problem's evaluations start from, as one array."""
+        if not isinstance(state, list):
+            return state
+        return pack([self.method.warm_start(solver, own) for own in state])
 
     def solution_state(self, state):
         """See Method."""
-        return state[0] if isinstance(state, list) else None
+        return self.method.solution_state(self._states(state)[0])
+
+    def function(self, problem, omega, solver, state):
+        """See Method: of the first problem."""
+        return self.method.function(problem, omega, solver, self._states(state)[0])
+
+    def _states(self, state):
+        """One state for each problem."""
+        if state is None:
+            return [None] * len(self.problems)
+        return unpack(state) if isinstance(state, np.ndarray) else state

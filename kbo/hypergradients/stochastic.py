@@ -89,7 +89,7 @@ class Stochastic(Method):
             own = state[COUNTER:]
             state = StochasticState(count, own if own.size else None)
         count, own = (0, None) if state is None else state
-        if solver.deterministic:
+        if self.method.comparable(solver):
             own = None  # a start from other points' values would be no start
         found = self.method.evaluate(self._part(problem, count), omega, solver, own)
         kept = found.state if found.status.usable else own
@@ -100,11 +100,19 @@ class Stochastic(Method):
         if state is None or isinstance(state, np.ndarray):
             return state
         count = np.array([state.count], np.int64).view(np.uint8)
-        own = None if solver.deterministic else self.method.warm_start(solver, state.own)
+        own = None if self.method.comparable(solver) else self.method.warm_start(solver, state.own)
         return count if own is None else np.concatenate([count, own])
 
     def solution_state(self, state):
         """See Method: networks as they were left."""
+        return self.method.solution_state(self._own(state))
+
+    def function(self, problem, omega, solver, state):
+        """See Method: of the whole samples."""
+        return self.method.function(problem, omega, solver, self._own(state))
+
+    def _own(self, state):
+        """The method's own state."""
         if isinstance(state, np.ndarray):
             return state[COUNTER:] if state.size > COUNTER else None
         return None if state is None else state.own

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..problem import BilevelProblem
 from ..result import Status
+from ..stream import Stream
 
 
 class InnerSolution(abc.ABC):
@@ -128,3 +129,16 @@ class Solver(eqx.Module):
     @abc.abstractmethod
     def warm_start(self, state):
         """The array to store so that a resumed run starts as warm, or None."""
+
+
+def share_points(problem, omega) -> bool:
+    """Whether both samples are at the same points, so that one kernel matrix serves both."""
+    inner, outer = problem.inner_data, problem.outer_data
+    if callable(inner) or callable(outer):
+        at = [data(omega) if callable(data) else data for data in (inner, outer)]
+        return at[0].x is at[1].x
+    if inner.x is outer.x:
+        return True
+    if isinstance(inner.x, Stream) or isinstance(outer.x, Stream):
+        return False
+    return inner.x.shape == outer.x.shape and np.array_equal(inner.x, outer.x)

@@ -14,7 +14,7 @@ from jax import lax
 from .. import linalg
 from ..spaces import RKHS, Subspace
 from ..stream import Stream
-from .newton import share_points
+from .base import share_points
 from .rp_cholesky import cross, diagonal_of, rp_cholesky
 
 STREAM_POOL = 100_000

@@ -183,8 +183,14 @@ def judged(report, plan):
     return Status.CONVERGED if met else Status.INNER_NOT_CONVERGED
 
 
+def as_bytes(state) -> np.ndarray:
+    """All leaves of a state, byte by byte."""
+    parts = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
+    return np.frombuffer(b"".join(parts), np.uint8)
+
+
 def restored(stored, like):
-    """What ``warm_start`` made bytes of, given a state with the same shapes."""
+    """What ``as_bytes`` made bytes of, given a state with the same shapes."""
     leaves, structure = jax.tree.flatten(like)
     made, start = [], 0
     for leaf in leaves:

@@ -12,10 +12,9 @@ import optax
 
 from ..spaces import NeuralFeatures, NeuralSpace
 from ..spaces.neural import Adjoint, Prediction
-from .base import AdjointSolution, InnerSolution, Solver
-from .descent import Plan, descend, judged, restored
+from .base import AdjointSolution, InnerSolution, Solver, share_points
+from .descent import Plan, as_bytes, descend, judged, restored
 from .last_layer import TrainedFeatures
-from .newton import share_points
 from .objectives import adjoint_objective, inner_objective
 
 # One object, so that what was compiled with it is found again.
@@ -132,8 +131,7 @@ class Gradient(Solver):
         """See Solver: all weights and optimisers, byte by byte."""
         if state is None or isinstance(state, np.ndarray):
             return state
-        parts = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
-        return np.frombuffer(b"".join(parts), np.uint8)
+        return as_bytes(state)
 
 
 # Functions of the problem and the plans: one compilation serves every ω.

@@ -8,10 +8,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..losses import Loss
 from .base import InnerSolution
 from .descent import Trained, batch_of, descend, judged, restored
 from .exact import Exact
+from .objectives import constant_curvature, pointwise
 
 NEWTON_STEPS = 6  # for the last layer within a training step, where the loss is not squared
 
@@ -22,6 +22,7 @@ def features_objective(instance):
     The minimiser is held fixed in the derivative: it is a minimiser, so it adds nothing.
     """
     total = jnp.sum(instance.inner.weight_matrix())
+    of = pointwise(instance, instance.problem.n_outputs or 1)
 
     def objective(params, rows):
         batch = batch_of(instance, rows)
@@ -30,25 +31,25 @@ def features_objective(instance):
         x = batch.inner.x
         design = space.features(x) if linear else space.kernel.matrix(x, x)
         shares = (instance.inner.size / batch.inner.size) * batch.inner.weight_matrix()[0] / total
-        layer = jax.lax.stop_gradient(_last_layer(batch, design, shares, linear))
+        of_batch = lambda values: of(values[None], batch, rows)  # noqa: E731
+        layer = jax.lax.stop_gradient(_last_layer(batch, of_batch, design, shares, linear))
         values = design @ layer
         square = jnp.sum(layer**2) if linear else jnp.sum(layer * values)
-        losses = batch.inner_losses(values[None])[0]
+        losses = of_batch(values)[0][0]
         mean = jnp.sum(shares * jnp.where(shares > 0, losses, 0))
         return mean + 0.5 * instance.ridge[0] * square
 
     return objective
 
 
-def _last_layer(batch, design, shares, linear):
+def _last_layer(batch, of_batch, design, shares, linear):
     """argmin_W Σ shares ℓ(design W) + (ridge/2)‖W‖², ‖W‖² or trace WᵀKW: (q, p) or (b, p)."""
-    loss, ridge = batch.problem.inner_loss, batch.ridge[0]
-    constant = isinstance(loss, Loss) and loss.constant_curvature
+    ridge, constant = batch.ridge[0], constant_curvature(batch)
     p = batch.problem.n_outputs or 1
 
     def newton_step(_, layer):
         values = design @ layer
-        slopes = batch.inner_slopes(values[None])[0]
+        slopes = of_batch(values)[1][0]
         if constant:
             aim = shares[:, None] * (values - slopes)
             return _solve(design, shares, aim, ridge, linear)

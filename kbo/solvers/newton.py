@@ -12,8 +12,7 @@ from .. import linalg
 from ..linalg import SingularSystem
 from ..losses import Loss
 from ..result import Status
-from ..stream import Stream
-from .base import InnerSolution, Solver
+from .base import InnerSolution, Solver, share_points
 from .systems import System, host
 from .weighted_ridge import convex_part
 
@@ -34,19 +33,6 @@ def _pointwise(problem, omega, values):
 @eqx.filter_jit
 def _probabilities(problem, omega, values):
     return problem.at(omega).inner_probabilities(values)
-
-
-def share_points(problem, omega) -> bool:
-    """Whether both samples are at the same points, so that one kernel matrix serves both."""
-    inner, outer = problem.inner_data, problem.outer_data
-    if callable(inner) or callable(outer):
-        at = [data(omega) if callable(data) else data for data in (inner, outer)]
-        return at[0].x is at[1].x
-    if inner.x is outer.x:
-        return True
-    if isinstance(inner.x, Stream) or isinstance(outer.x, Stream):
-        return False
-    return inner.x.shape == outer.x.shape and np.array_equal(inner.x, outer.x)
 
 
 class Workspace:
@@ -130,6 +116,7 @@ class NewtonSolution(InnerSolution):
         self._dtype = (data(omega) if callable(data) else data).x.dtype
         loss = problem.inner_loss
         self._constant = isinstance(loss, Loss) and loss.constant_curvature
+        self._at_zero = None
         self._solve_from(state.start)
         self.coefficients = system.representation(self._theta)
         self.h_outer = system.outer_values(self._theta, self.h_inner)
@@ -163,15 +150,26 @@ class NewtonSolution(InnerSolution):
             self._system.forget()
         self._newton(np.zeros(coefficients))
 
+    def _pointwise(self, values):
+        """ℓ, ∂_vℓ and ∂²_vℓ at given values."""
+        if not self._constant:
+            found = _pointwise(self.problem, self._omega, np.asarray(values, self._dtype))
+            return [host(part) for part in found]
+        if self._at_zero is None:  # from there a quadratic is known everywhere
+            zero = np.zeros((1, *values.shape[1:]), self._dtype)
+            self._at_zero = [host(part) for part in _pointwise(self.problem, self._omega, zero)]
+        losses, slopes, curvatures = self._at_zero
+        losses = losses + np.sum((0.5 * values + slopes) * values, -1)
+        shape = (*values.shape, values.shape[2])
+        return losses, slopes + values, np.broadcast_to(curvatures, shape)
+
     def _evaluate(self, values):
         """Σ wℓ (F,), slopes and weighted curvatures at given values."""
-        losses, slopes, curvatures = _pointwise(
-            self.problem, self._omega, np.asarray(values, self._dtype)
-        )
+        losses, slopes, curvatures = self._pointwise(values)
         w = self._system.weights
-        weighted = np.where(w > 0, w * np.where(w > 0, host(losses), 0.0), 0.0)
-        slopes = np.where(w[:, :, None] > 0, host(slopes), 0.0)
-        curvatures = w[:, :, None, None] * np.where(w[:, :, None, None] > 0, host(curvatures), 0.0)
+        weighted = np.where(w > 0, w * np.where(w > 0, losses, 0.0), 0.0)
+        slopes = np.where(w[:, :, None] > 0, slopes, 0.0)
+        curvatures = w[:, :, None, None] * np.where(w[:, :, None, None] > 0, curvatures, 0.0)
         return weighted.sum(1), slopes, curvatures
 
     def _objective(self, coefficients, values):

@@ -11,20 +11,46 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from ..losses import Loss
 from ..spaces.neural import Adjoint, Prediction
 from .descent import batch_of
 
 
+def constant_curvature(instance) -> bool:
+    """Whether the inner loss is ½‖v‖² + s·v + c in v, s and c of the sample and of ω."""
+    loss = instance.problem.inner_loss
+    return isinstance(loss, Loss) and loss.constant_curvature
+
+
+def pointwise(instance, p):
+    """(values, batch, rows) to ℓ_in and ∂_vℓ_in, up to constants in v.
+
+    A loss of constant curvature is known from its slopes at zero: what ω makes of the targets is
+    then computed here, once, and not in every step.
+    """
+    if not constant_curvature(instance):
+        return lambda values, batch, rows: (batch.inner_losses(values), batch.inner_slopes(values))
+    x = instance.inner.x
+    slopes = instance.inner_slopes(jnp.zeros((1, len(x), p), x.dtype))
+
+    def of(values, batch, rows):
+        own = slopes if rows is None else slopes[:, rows[0]]
+        return jnp.sum((0.5 * values + own) * values, -1), values + own
+
+    return of
+
+
 def inner_objective(instance):
-    """(params, rows) to J."""
+    """(params, rows) to J, up to a constant."""
     total = jnp.sum(instance.inner.weight_matrix(), -1)
+    of = pointwise(instance, instance.problem.n_outputs or 1)
 
     def objective(params, rows):
         batch = batch_of(instance, rows)
         function = Prediction(params)
         values = batch.space.evaluate(None, batch.inner.x, function)
         square = jnp.sum(batch.space.jets(batch.inner.x, function, values) ** 2, -1)
-        terms = batch.inner_losses(values) + 0.5 * instance.ridge[:, None] * square
+        terms = of(values, batch, rows)[0] + 0.5 * instance.ridge[:, None] * square
         return jnp.sum(_mean(batch, instance.inner.size, total, terms))
 
     return objective
@@ -41,8 +67,10 @@ def adjoint_objective(instance, h_inner, slopes):
         if rows is not None:
             h, g = h_inner[:, rows[0]], slopes[:, rows[1]]
         values = batch.space.evaluate(None, batch.inner.x, function)
-        # D_i a(x_i): a derivative of the slopes along a, in function values alone.
-        curved = jax.jvp(batch.inner_slopes, (h,), (values,))[1]
+        curved = values
+        if not constant_curvature(instance):
+            # D_i a(x_i): a derivative of the slopes along a, in function values alone.
+            curved = jax.jvp(batch.inner_slopes, (h,), (values,))[1]
         square = jnp.sum(batch.space.jets(batch.inner.x, function, values) ** 2, -1)
         terms = jnp.sum(values * curved, -1) + instance.ridge[:, None] * square
         quadratic = 0.5 * jnp.sum(_mean(batch, instance.inner.size, total, terms))

@@ -52,6 +52,21 @@ class Space(eqx.Module):
         ``points`` (N, d) anchor the representation where the space needs anchors.
         """
 
+    def on(self, points, x):
+        """coefficients ↦ ``evaluate(points, x, coefficients)``, for repeated use.
+
+        What does not depend on the coefficients is computed once.
+        """
+        return lambda coefficients: self.evaluate(points, x, coefficients)
+
+    @abc.abstractmethod
+    def square_norm(self, inner, coefficients, values) -> jax.Array:
+        """‖h‖² (F,) of a function with known ``values`` (F, n, p) at the inner points."""
+
+    @abc.abstractmethod
+    def start(self, key, inner, p, replicates):
+        """Coefficients to descend from: zero where h is linear in them, else a draw."""
+
     @abc.abstractmethod
     def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
         """Λ's ingredients on two samples; ``shared``: they are at the same points."""

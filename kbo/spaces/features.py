@@ -34,7 +34,21 @@ class FeatureSpace(Space):
         return jax.vmap(self.feature_map)(x)
 
     def evaluate(self, points, x, coefficients):
-        return jnp.einsum("iq,fqp->fip", self.features(x), coefficients)
+        return self.on(points, x)(coefficients)
+
+    def on(self, points, x):
+        """See Space."""
+        features = self.features(x)
+        return lambda coefficients: jnp.einsum("iq,fqp->fip", features, coefficients)
+
+    def square_norm(self, inner, coefficients, values):
+        """See Space: ‖θ‖²."""
+        return jnp.sum(coefficients**2, (1, 2))
+
+    def start(self, key, inner, p, replicates):
+        """See Space: zeros (F, q, p)."""
+        q = jax.eval_shape(self.feature_map, inner.x[0]).shape[0]
+        return jnp.zeros((replicates, q, p), inner.x.dtype)
 
     def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
         # Galerkin form: the coefficients of both h and a stay fixed, the features move.

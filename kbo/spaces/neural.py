@@ -140,6 +140,14 @@ class NeuralSpace(Space):
         product = self.pairing(inner, (frozen.h, h_inner), (frozen.a, a_inner))
         return Evaluations(h_inner, h_outer, a_inner, product)
 
+    def square_norm(self, inner, coefficients, values):
+        """See Space: the inner product with itself."""
+        return self.pairing(inner, (coefficients, values), (coefficients, values))
+
+    def start(self, key, inner, p, replicates):
+        """See Space: the weights of h that ``initial`` draws."""
+        return self.initial(key, inner.x[0], p, replicates)[0]
+
     def pairing(self, sample, left, right):
         """⟨·, ·⟩ (F,) of two pairs (function, its values at the sample's points)."""
         weights = sample.weight_matrix()

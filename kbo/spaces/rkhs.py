@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 
 from .. import linalg
@@ -25,6 +26,19 @@ class RKHS(Space):
     def evaluate(self, points, x, coefficients):
         values = linalg.matmul(self.kernel, x, points, replicates_last(coefficients))
         return replicates_first(values, coefficients.shape[0])
+
+    def on(self, points, x):
+        """See Space: k(x, points) is kept, and evaluated again in a reverse pass."""
+        gram = jax.checkpoint(lambda x, z: self.kernel.matrix(x, z))(x, points)
+        return lambda coefficients: jnp.einsum("ij,fjp->fip", gram, coefficients)
+
+    def square_norm(self, inner, coefficients, values):
+        """See Space: Σ_i θ_i h(x_i)."""
+        return jnp.sum(coefficients * values, (1, 2))
+
+    def start(self, key, inner, p, replicates):
+        """See Space: zeros (F, n, p)."""
+        return jnp.zeros((replicates, inner.size, p), inner.x.dtype)
 
     def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
         # Residual form: the coefficients of h and the values of a stay fixed, the kernel moves.

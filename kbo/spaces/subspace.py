@@ -63,6 +63,14 @@ class Subspace(Space):
         values = linalg.matmul(self.kernel, x, self.centers, replicates_last(coefficients))
         return replicates_first(values, coefficients.shape[0])
 
+    def square_norm(self, inner, coefficients, values):
+        """See Space: θᵀ(K_MM + δI)θ."""
+        return self.inner_product(coefficients, coefficients)
+
+    def start(self, key, inner, p, replicates):
+        """See Space: zeros (F, M, p)."""
+        return jnp.zeros((replicates, self.centers.shape[0], p), inner.x.dtype)
+
     def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
         # Galerkin form: the coefficients of both h and a stay fixed, kernel and centres move.
         F = frozen.h.shape[0]

@@ -1,0 +1,215 @@
+"""Both stages of kernel instrumental variables, tuned in turn."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+
+from ..hypergradients import Implicit
+from ..hypergradients.base import settled
+from ..minimize import minimize
+from ..optimizers import LBFGS
+from ..run import value
+from ..solvers import Exact, Nystrom
+from ..solvers.centers import Uniform
+from ._iv_data import distinct_rows
+from ._iv_first_stage import (
+    first_stage_problem,
+    make_smoother,
+    nystrom_features,
+    principal_components,
+)
+from ._iv_second_stage import feature_root, second_stage_problem
+from ._model import Tunable
+from ._solver import as_solver
+
+ROUNDS = 2
+LOOSER = 100.0  # the first stage's tolerance: errors of folds vary by more than that
+STILL = 0.1  # change of logarithms below which another round would find the same
+LOG_RANGE = 5.0
+RIDGES = (1e-6, 1e4)  # times the number of samples: beyond, nothing or everything is smoothed
+START_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+START_SHIFTS = (-0.7, 0.0, 0.7, 1.4)  # of log lengthscales
+EXACT_POINTS = 512
+FEW, MANY = 256, 512  # centres up to 2,000 samples, and beyond
+
+
+class Stages(NamedTuple):
+    """What tuning found, in standardised units.
+
+    Attributes
+    ----------
+    kernel, instrument_kernel : Kernel
+        NumPy parameters.
+    alpha, instrument_alpha : float
+    first, second : BilevelResult or None
+    smoother : Smoother or None
+    dual : ndarray (M,)
+        h = Σ_m dual_m k(c_m, ·).
+    solver : Solver or None
+        Of the first stage.
+    """
+
+    kernel: Any
+    alpha: float
+    dual: np.ndarray
+    second: Any
+    instrument_kernel: Any = None
+    instrument_alpha: float | None = None
+    first: Any = None
+    smoother: Any = None
+    solver: Any = None
+
+
+def first_stage_solver(solver, n_centers, n, seed):
+    """"auto" is exact for few samples and takes few centres for many; else see as_solver."""
+    if not isinstance(solver, str) or solver != "auto":
+        return as_solver(solver, n_centers, seed)
+    as_solver(solver, n_centers, seed)  # for its checks
+    if n <= EXACT_POINTS and n_centers is None:
+        return Exact()
+    default = FEW if n <= 2000 else MANY
+    return Nystrom(Uniform(min(n, n_centers or default), seed))
+
+
+class Tuner(NamedTuple):
+    """The samples of both stages and how they are tuned.
+
+    Attributes
+    ----------
+    X, y, Z : ndarray (n, d), (n,), (n, q) or None
+        Standardised; Z is None where all of X is exogenous.
+    folds : Folds
+        In whose order the samples are.
+    centers : ndarray (M, d)
+        Distinct rows of X.
+    kernel, instrument_kernel : Tunable
+    judged_by_folds : bool
+        The second stage, instead of by its likelihood.
+    solver : Solver
+        Of the first stage.
+    max_iter, tol, progress
+        Of each search.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    Z: np.ndarray | None
+    folds: Any
+    centers: np.ndarray
+    kernel: Tunable
+    instrument_kernel: Tunable
+    judged_by_folds: bool
+    solver: Any
+    max_iter: int
+    tol: float
+    progress: bool
+
+    def run(self) -> Stages:
+        """Tune one stage after the other until the second changes no more."""
+        first = second = smoother = solver = None
+        for _ in range(ROUNDS if self.Z is not None else 1):
+            previous = second
+            if self.Z is not None:
+                start = self.kernel.start() if second is None else second.omega["kernel"]
+                first, solver = self._first(start, first)
+                smoother = self.smoother(
+                    self.instrument_kernel.at(first.omega["kernel"], np.exp),
+                    float(np.exp(first.omega["alpha"])), solver,
+                )
+            second = self._second(smoother, second)
+            if previous is not None and _distance(previous.omega, second.omega) < STILL:
+                break
+        found = Stages(
+            self.kernel.at(second.omega["kernel"], np.exp), float(np.exp(second.omega["alpha"])),
+            self._dual(smoother, second.omega), second,
+        )
+        if self.Z is None:
+            return found
+        return found._replace(
+            instrument_kernel=self.instrument_kernel.at(first.omega["kernel"], np.exp),
+            instrument_alpha=float(np.exp(first.omega["alpha"])),
+            first=first, smoother=smoother, solver=solver,
+        )
+
+    def treatment_components(self, kernel):
+        """ψ_E(x) at the samples, by its principal components (n, N_OUTPUTS)."""
+        ends = self.centers[:, list(kernel.columns)]
+        apart = distinct_rows(ends, np.ones(len(ends)))
+        features = nystrom_features(kernel, self.centers[apart], self.X)
+        return principal_components(features, self.folds.weight)
+
+    def _first(self, logs, earlier):
+        """The first stage tuned for the features of k_E at these logs, and its solver."""
+        targets = self.treatment_components(self.kernel.at(logs, np.exp).endogenous)
+        problem = first_stage_problem(self.instrument_kernel, self.Z, targets, self.folds)
+        starts = [
+            {"alpha": np.array(np.log(a)), "kernel": self.instrument_kernel.start()}
+            for a in START_ALPHAS
+        ]
+        starts = starts if earlier is None else [earlier.omega]
+        solver = self.solver.fixed(problem, starts[0])
+        return self._search(problem, starts, solver, LOOSER * self.tol), solver
+
+    def smoother(self, kernel, alpha, solver):
+        """The first stage on all samples, in the span of the solver's centres if it has any."""
+        weight = self.folds.weight
+        if hasattr(solver, "centers"):
+            centers = np.unique(np.asarray(solver.centers), axis=0)
+        else:
+            centers = self.Z[distinct_rows(self.Z, weight)]
+        return make_smoother(kernel, alpha, self.Z, centers, weight)
+
+    def _problem(self, smoother, *weights):
+        return second_stage_problem(
+            self.kernel, self.X, self.y, self.centers, smoother, *weights
+        )
+
+    def _second(self, smoother, earlier):
+        weights = (self.folds.weight[None],)
+        if self.judged_by_folds:
+            weights = self.folds.train, self.folds.test
+        starts = [
+            {"alpha": np.array(np.log(a)), "kernel": [log + shift for log in self.kernel.start()]}
+            for a in START_ALPHAS for shift in START_SHIFTS
+        ]
+        starts = starts if earlier is None else [earlier.omega]
+        return self._search(self._problem(smoother, *weights), starts, Exact(), self.tol)
+
+    def _search(self, problem, starts, solver, tol):
+        """From the best of the starts, which is kept if nothing is better."""
+        levels = [0.0]
+        if len(starts) > 1:
+            with settled(problem, starts[0], solver) as (ready, _, fixed):
+                at = lambda omega: jax.tree.map(jnp.asarray, omega)  # noqa: E731
+                levels = [value(ready, at(omega), fixed, Implicit()) for omega in starts]
+        start = starts[int(np.argmin(levels))]
+        side = lambda r: [np.full(np.shape(log), r) for log in start["kernel"]]  # noqa: E731
+        total = self.folds.weight.sum()
+        bounds = [
+            {"alpha": np.array(np.log(ridge * (1 if ridge < 1 else total))), "kernel": side(reach)}
+            for ridge, reach in zip(RIDGES, (-LOG_RANGE, LOG_RANGE), strict=True)
+        ]
+        return minimize(
+            problem, start, bounds=bounds, solver=solver, throw=False, progress=self.progress,
+            optimizer=LBFGS(self.max_iter, tol=0.0, ftol=tol, log=True),
+        )
+
+    def _dual(self, smoother, omega):
+        """h on all samples, as Σ_m dual_m k(c_m, ·)."""
+        problem = self._problem(smoother, self.folds.weight[None])
+        with settled(problem, omega, Exact()) as (ready, at, solver):
+            theta = np.asarray(solver.solve(ready, at).coefficients)[0, :, 0]
+            root = np.asarray(feature_root(ready, at))
+        dual = scipy.linalg.solve_triangular(root, theta, lower=True, trans="T")
+        return dual[: len(self.centers)]
+
+
+def _distance(left, right):
+    """The largest change of a logarithm."""
+    pairs = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
+    return max(float(np.max(np.abs(a - b))) for a, b in pairs)

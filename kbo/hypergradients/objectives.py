@@ -1,0 +1,92 @@
+"""The two objectives of the parametric methods, as functions of coefficients θ of h.
+
+    J(ω, θ) = Σ_f [(1/Σw) Σ_i w_i ℓ_in(ω, h_θ(x_i), t_i) + (ridge/2) ‖h_θ‖²]   (up to a constant)
+    L(ω, θ) = (1/Σv) Σ_j v_j ℓ_out(ω, h_θ(x'_j), y_j) + penalty(ω)
+
+θ is what the space represents h by: (F, q, p) features, (F, n, p) kernel coefficients, weights.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from ..solvers.objectives import pointwise
+from ..spaces import NeuralFeatures
+from .base import is_streamed
+
+
+def inner_objective(problem, omega):
+    """θ ↦ J(ω, θ). What does not depend on θ is computed once."""
+    instance = problem.at(omega)
+    inner = instance.inner
+    values_at = instance.space.on(inner.x, inner.x)
+    losses_at = pointwise(instance, problem.n_outputs or 1)
+    weights = inner.weight_matrix()
+    total = jnp.sum(weights, -1)
+
+    def objective(coefficients):
+        values = values_at(coefficients)
+        # The loss of a left-out point may overflow: it must not turn a weight of zero into NaN.
+        kept = jnp.where(weights[:, :, None] > 0, values, 0)
+        losses = jnp.where(weights > 0, losses_at(kept, instance, None)[0], 0)
+        square = instance.space.square_norm(inner, coefficients, values)
+        return jnp.sum(jnp.sum(weights * losses, -1) / total + 0.5 * instance.ridge * square)
+
+    return objective
+
+
+def outer_objective(problem, omega):
+    """θ ↦ L(ω, θ)."""
+    instance = problem.at(omega)
+
+    def objective(coefficients):
+        values = instance.space.evaluate(instance.inner.x, instance.outer.x, coefficients)
+        return instance.outer_value(values) + instance.penalty_value()
+
+    return objective
+
+
+def start(problem, omega, key):
+    """θ to descend from; see Space.start."""
+    instance = problem.at(omega)
+    replicates, p = instance.ridge.shape[0], problem.n_outputs or 1
+    return instance.space.start(key, instance.inner, p, replicates)
+
+
+def rows(coefficients):
+    """θ as a matrix (F, N), and the function that undoes this."""
+    leaves, structure = jax.tree.flatten(coefficients)
+    matrix = jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], 1)
+
+    def undo(matrix):
+        made, first = [], 0
+        for leaf in leaves:
+            last = first + leaf[0].size
+            made.append(matrix[:, first:last].reshape(leaf.shape).astype(leaf.dtype))
+            first = last
+        return jax.tree.unflatten(structure, made)
+
+    return matrix, undo
+
+
+def check_parametric(problem, omega, method):
+    """Refuse problems whose h has no coefficients to differentiate in.
+
+    Raises
+    ------
+    ValueError
+        If points stay on disk, or the space is NeuralFeatures.
+    """
+    name = type(method).__name__
+    if is_streamed(problem):
+        raise ValueError(
+            f"method={name} differentiates whole samples in memory, and x is a kbo.Stream: use "
+            "method=kbo.hypergradients.Implicit()"
+        )
+    space = problem.space(omega) if callable(problem.space) else problem.space
+    if isinstance(space, NeuralFeatures):
+        raise ValueError(
+            f"method={name} needs one J(ω, θ), but NeuralFeatures trains φ and solves for the "
+            "last layer: use method=kbo.hypergradients.Implicit(), or space=NeuralSpace"
+        )

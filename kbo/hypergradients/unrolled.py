@@ -1,0 +1,222 @@
+"""Differentiation through the steps of a gradient method: ITD."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+
+from ..function import Function
+from ..result import Hypergradient, Residuals, Status
+from ..solvers import Gradient
+from ..solvers.descent import BLOWN_UP, as_bytes, restored
+from .base import Method, data_dtype, on_device
+from .objectives import check_parametric, inner_objective, outer_objective, rows, start
+
+# One object, so that what was compiled with it is found again.
+SGD = optax.sgd(0.1)
+
+
+class UnrolledState(NamedTuple):
+    """θ and the optimiser's state, as the last steps left them."""
+
+    coefficients: Any
+    optimizer: Any
+
+
+class Ending(NamedTuple):
+    """J at the first and the last θ, and ‖∂_θJ‖ of the worst replicate at the last."""
+
+    first: jax.Array
+    last: jax.Array
+    slope: jax.Array
+
+
+@eqx.filter_jit
+def _start(problem, omega, optimizer, key):
+    coefficients = start(problem, omega, key)
+    return UnrolledState(coefficients, optimizer.init(coefficients))
+
+
+def _descend(objective, optimizer, state, steps, checkpoint=False):
+    """``steps`` steps of θ ← θ + u(∂_θJ(θ))."""
+
+    def step(state, _):
+        grad = jax.grad(objective)(state.coefficients)
+        update, memory = optimizer.update(grad, state.optimizer, state.coefficients)
+        return UnrolledState(optax.apply_updates(state.coefficients, update), memory), None
+
+    return jax.lax.scan(jax.checkpoint(step) if checkpoint else step, state, length=steps)[0]
+
+
+def _ending(problem, omega, first, last):
+    objective = inner_objective(problem, omega)
+    value, grad = jax.value_and_grad(objective)(last.coefficients)
+    slope = jnp.max(jnp.linalg.norm(rows(grad)[0], axis=1))
+    return Ending(objective(first.coefficients), value, slope)
+
+
+@eqx.filter_jit
+def _forward(problem, omega, state, method):
+    """L(ω, θ_K), the state after all steps and how they ended; no derivative."""
+    last = _descend(
+        inner_objective(problem, omega), method.optimizer or SGD, state,
+        method.warm_steps + method.steps,
+    )
+    value = outer_objective(problem, omega)(last.coefficients)
+    return value, last, _ending(problem, omega, state, last)
+
+
+@eqx.filter_jit
+def _through(problem, omega, state, method):
+    """The same and dL(ω, θ_K(ω))/dω through the last ``steps`` steps."""
+    optimizer = method.optimizer or SGD
+    warmed = _descend(inner_objective(problem, omega), optimizer, state, method.warm_steps)
+
+    def outer(omega):
+        objective = inner_objective(problem, omega)
+        last = _descend(objective, optimizer, warmed, method.steps, method.checkpoint)
+        value = outer_objective(problem, omega)(last.coefficients)
+        return value, (value, last)
+
+    if method.mode == "reverse":
+        grad, (value, last) = jax.grad(outer, has_aux=True)(omega)
+    else:
+        flat, unravel = ravel_pytree(omega)
+        grad, (value, last) = jax.jacfwd(lambda w: outer(unravel(w)), has_aux=True)(flat)
+        grad = unravel(grad)
+    return value, grad, last, _ending(problem, omega, state, last)
+
+
+class Unrolled(Method):
+    """∇L ≈ dL(ω, θ_K(ω))/dω,  θ_{k+1} = θ_k + u(∂_θJ(ω, θ_k)): iterative differentiation (ITD).
+
+    It is the exact gradient of ω ↦ L(ω, θ_K(ω)), the value that it reports, and for gradient
+    descent on a strongly convex J nears ∇L like K(1 − sμ)^K. ``warm_steps`` steps without
+    derivative come first: truncated backpropagation.
+
+    It trains by itself. Of ``solver`` it uses the centres, if that chooses some, and the seed, if
+    that is Gradient (else 0), which draws a network's first weights; solves and adjoints are not
+    asked for. ``residuals.inner`` is ‖∂_θJ(ω, θ_K)‖ in the coefficients, the worst replicate's; the
+    status is CONVERGED once the steps are done, DIVERGED where they blew up.
+
+    Rates s must stay below 2/‖∂²_θθJ‖, which in an RKHS is K's square (see Parametric): there many
+    steps do little. Adam's root has no derivative at zero: give it eps_root. Line searches, as in
+    optax.lbfgs, are not supported.
+
+    Parameters
+    ----------
+    steps : int
+        K − ``warm_steps``, those that are differentiated.
+    optimizer : optax.GradientTransformation, optional
+        None is optax.sgd(0.1).
+    warm_steps : int
+    mode : {"reverse", "forward"}
+        Reverse keeps what every step needs, and costs a few times L; forward keeps nothing, and
+        costs L once per coordinate of ω.
+    checkpoint : bool
+        Reverse keeps θ_k alone of each step and computes the step again.
+    warm : bool
+        From one ω to the next θ, and the optimiser, go on where they were. Values then depend on
+        the evaluations before, and no longer compare. Otherwise each ω starts anew, from zero or
+        from the same draw of a network.
+
+    References
+    ----------
+    Franceschi et al. (2017), Forward and Reverse Gradient-Based Hyperparameter Optimization,
+    Algorithms 1 and 2. Shaban et al. (2019), Truncated Back-propagation for Bilevel Optimization,
+    Section 3. Grazzi et al. (2020), On the Iteration Complexity of Hypergradient Computation,
+    Algorithm 1.
+    """
+
+    steps: int = eqx.field(static=True, default=20)
+    optimizer: optax.GradientTransformation | None = None
+    warm_steps: int = eqx.field(static=True, default=0)
+    mode: str = eqx.field(static=True, default="reverse")
+    checkpoint: bool = eqx.field(static=True, default=False)
+    warm: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self):
+        if self.steps < 1:
+            raise ValueError(f"steps={self.steps!r} must be at least 1")
+        if self.warm_steps < 0:
+            raise ValueError(f"warm_steps={self.warm_steps!r} must not be negative")
+        if self.mode not in ("reverse", "forward"):
+            raise ValueError(f"mode={self.mode!r} must be 'reverse' or 'forward'")
+        if self.checkpoint and self.mode == "forward":
+            raise ValueError("checkpoint=True saves nothing in mode='forward', which keeps nothing")
+
+    def comparable(self, solver):
+        """See Method: where each ω starts anew, L(ω, θ_K(ω)) is a function of ω."""
+        return not self.warm
+
+    def value(self, problem, omega, solver):
+        """See Method: from the first start, no derivative."""
+        value, _, ending = _forward(problem, omega, self._state(problem, omega, solver, None), self)
+        value = float(value)
+        return value if _judge(value, ending).usable else np.inf
+
+    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+        """See Method.
+
+        Raises
+        ------
+        ValueError
+            If points are a kbo.Stream, or the space is NeuralFeatures.
+        """
+        state = self._state(problem, omega, solver, state)
+        value, grad, last, ending = _through(problem, omega, state, self)
+        value, grad = float(value), jax.tree.map(np.array, grad)
+        status = _judge(value, ending)
+        if status.usable and not all(np.isfinite(g).all() for g in jax.tree.leaves(grad)):
+            status = Status.NON_FINITE
+        coefficients = on_device(last.coefficients, data_dtype(problem, omega))
+        return Hypergradient(
+            value=value, grad=grad, inner=Function(problem, omega, coefficients), adjoint=None,
+            residuals=Residuals(float(ending.slope), 0.0), jitter=0.0, status=status, state=last,
+            solver=solver,
+        )
+
+    def _state(self, problem, omega, solver, state):
+        """Where the steps start from."""
+        check_parametric(problem, omega, self)
+        seeded = solver if isinstance(solver, Gradient) else Gradient()
+        # The key of Gradient's own first weights: both train the same network.
+        key = jax.random.split(seeded.key, 3)[0]
+        fresh = _start(problem, omega, self.optimizer or SGD, key)
+        if not self.warm:
+            return fresh
+        if isinstance(state, np.ndarray):
+            return restored(state, fresh) if state.size == as_bytes(fresh).size else fresh
+        shapes = lambda tree: [leaf.shape for leaf in jax.tree.leaves(tree)]  # noqa: E731
+        # Kernel coefficients of part of a sample are no start for the whole of it.
+        fits = isinstance(state, UnrolledState) and shapes(state) == shapes(fresh)
+        return state if fits else fresh
+
+    def warm_start(self, solver, state):
+        """See Method: θ and the optimiser, byte by byte."""
+        if not self.warm:
+            return None
+        return state if state is None or isinstance(state, np.ndarray) else as_bytes(state)
+
+    def function(self, problem, omega, solver, state):
+        """See Method: after all steps once more; with ``warm`` from where the search left θ."""
+        value, last, ending = _forward(
+            problem, omega, self._state(problem, omega, solver, state), self
+        )
+        coefficients = on_device(last.coefficients, data_dtype(problem, omega))
+        return Function(problem, omega, coefficients), _judge(float(value), ending)
+
+
+def _judge(value, ending) -> Status:
+    """Steps that raised J by far have blown up, though it be finite."""
+    first, last, slope = (float(number) for number in ending)
+    finite = np.isfinite([value, last, slope]).all()
+    if not finite or last > first + BLOWN_UP * (1 + abs(first)):
+        return Status.DIVERGED
+    return Status.CONVERGED

@@ -1,0 +1,544 @@
+"""Parametric (AID) and unrolled (ITD) hypergradients against Implicit and their own theory."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import kbo
+from kbo.hypergradients import (
+    CG,
+    Direct,
+    Identity,
+    Implicit,
+    Mean,
+    Neumann,
+    Parametric,
+    Stochastic,
+    Unrolled,
+)
+from kbo.networks import MLP
+from kbo.optimizers import LBFGS, Optax
+from kbo.solvers import Gradient, Nystrom
+
+from . import helpers
+from .test_neural import AFFINE, CONVERGED, OMEGA, iv_like, quick
+
+pytestmark = pytest.mark.usefixtures("x64")
+SLOW = pytest.mark.slow
+FEATURES = kbo.FeatureSpace(lambda x: jnp.concatenate([x, jnp.sin(2 * x), jnp.ones(1)]))
+NETWORK = kbo.NeuralSpace(MLP((6,), jnp.tanh))
+
+
+def relative(found, expected):
+    found, expected = helpers.flat(found), helpers.flat(expected)
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+def gradient(problem, omega, method=None, **settings):
+    return kbo.value_and_hypergradient(problem, omega, method=method, **settings).grad
+
+
+def slope(steps, errors):
+    """Of log error against the number of steps."""
+    return np.polyfit(steps, np.log(errors), 1)[0]
+
+
+def hessian():
+    """∂²J/∂θ² (q, q) of iv_like(FEATURES) at OMEGA."""
+    phi = np.asarray(FEATURES.features(jnp.asarray(helpers.data(60, 40)[0])))
+    return phi.T @ phi / 60 + np.exp(OMEGA["log_ridge"]) * np.eye(phi.shape[1])
+
+
+def one_target(space):
+    """ω scales the targets alone, so that ∂²_θθJ does not depend on it."""
+    return iv_like(space, ridge=np.exp(OMEGA["log_ridge"])), {"a": 0.7}
+
+
+# Parametric: agreement
+
+
+@pytest.mark.parametrize(
+    ("space", "loss", "linear_solver"),
+    [
+        ("gaussian", "logistic", CG(500)),
+        ("features", "squared", Direct()),
+        pytest.param("features", "logistic", Direct(), marks=SLOW),
+        pytest.param("gaussian", "squared", CG(500), marks=SLOW),
+        pytest.param("gaussian", "logistic", Direct(), marks=SLOW),
+        pytest.param("features", "squared", CG(500), marks=SLOW),
+        pytest.param("gaussian", "squared", Direct(), marks=SLOW),
+        pytest.param("features", "logistic", CG(500), marks=SLOW),
+        pytest.param("matern52", "huber", CG(500), marks=SLOW),
+        pytest.param("gaussian", "multinomial", CG(500), marks=SLOW),
+    ],
+)
+def test_exact_linear_solves_give_the_implicit_gradient(space, loss, linear_solver):
+    problem, omega = helpers.everything_problem(space, loss)
+    exact = kbo.value_and_hypergradient(problem, omega)
+    found = kbo.value_and_hypergradient(problem, omega, method=Parametric(linear_solver))
+    assert relative(found.grad, exact.grad) <= 1e-8
+    assert found.value == pytest.approx(exact.value, rel=1e-12)
+    assert found.residuals.adjoint <= 1e-8
+    assert found.adjoint is None
+    assert found.error_bound == np.inf
+
+
+def test_the_span_of_centres():
+    problem, omega = helpers.folds_problem()
+    found, exact = (
+        gradient(problem, omega, method, solver=Nystrom(12)) for method in (Parametric(CG(200)), None)
+    )
+    assert relative(found, exact) <= 1e-8
+
+
+@pytest.mark.parametrize("method", [Parametric(CG(50)), Unrolled(200, optax.sgd(0.5))])
+def test_an_affine_network_agrees_with_functional_differentiation(method):
+    problem = iv_like(kbo.NeuralSpace(AFFINE))
+    found, exact = (gradient(problem, OMEGA, m, solver=CONVERGED) for m in (method, None))
+    assert relative(found, exact) <= 1e-5
+
+
+@SLOW
+@pytest.mark.parametrize("linear_solver", [Direct(), Identity(0.3)])
+def test_a_network_against_the_formula_with_dense_matrices(linear_solver):
+    """Whatever θ: ∂_ωL − ∂²_ωθJ·v, v = H⁺∂_θL or a multiple of ∂_θL."""
+    solver = Gradient(steps=20, optimizer=optax.adam(1e-2), seed=4)
+    problem = iv_like(NETWORK, inner_loss=lambda w, v, t: jnp.log1p(jnp.exp(-w["a"] * t * v)))
+    hg = kbo.value_and_hypergradient(problem, OMEGA, solver=solver, method=Parametric(linear_solver))
+    theta, unravel = jax.flatten_util.ravel_pytree(jax.tree.map(jnp.asarray, hg.inner.coefficients))
+    x, t = problem.inner_data.x, problem.inner_data.target
+    predict = lambda theta, x: NETWORK.evaluate(None, x, unravel(theta))[0, :, 0]
+
+    def objective(omega, theta):
+        h = predict(theta, x)
+        norm = jnp.exp(omega[1]) * jnp.mean(h**2) / 2
+        return jnp.mean(jnp.log1p(jnp.exp(-omega[0] * t * h))) + norm
+
+    outer = problem.outer_data
+
+    @jax.jit
+    def matrices(omega, theta):
+        L = lambda v: 0.5 * jnp.mean((predict(v, outer.x) - outer.target) ** 2)
+        of_slopes = jax.jacfwd(jax.grad(objective, 1), (0, 1))(omega, theta)
+        return jax.grad(L)(theta), *of_slopes
+
+    b, cross, H = matrices(jnp.array([OMEGA["a"], OMEGA["log_ridge"]]), theta)
+    v = 0.3 * b
+    if isinstance(linear_solver, Direct):
+        v = np.linalg.pinv(H, rcond=len(b) * np.finfo(float).eps, hermitian=True) @ b
+    np.testing.assert_allclose(helpers.flat(hg.grad), -cross.T @ v, rtol=1e-6)
+
+
+def test_small_outer_losses_lose_nothing_in_single_precision():
+    """Their squares are below what float32 holds: the right-hand side is normalised."""
+    x, t, x_out, y = helpers.data(60, 40)
+
+    def found(dtype):
+        problem = kbo.BilevelProblem(
+            kbo.losses.Squared(), lambda w, v, y: 1e-24 * 0.5 * (v - y) ** 2,
+            kbo.Sample(x.astype(dtype), t.astype(dtype)),
+            kbo.Sample(x_out.astype(dtype), y.astype(dtype)), FEATURES, jnp.exp,
+        )
+        return gradient(problem, np.asarray(-2.0, dtype), Parametric(CG(20)))
+
+    double = found(np.float64)
+    with jax.enable_x64(False):
+        single = found(np.float32)
+    assert single.dtype == np.float32
+    assert single == pytest.approx(double, rel=1e-4)
+
+
+# Linear solvers: rates
+
+
+def test_conjugate_gradients_converge_at_the_rate_of_their_bound():
+    """Eigenvalues as dense as Chebyshev's nodes leave nothing to superlinear convergence."""
+    smallest, largest, N = 0.01, 1.0, 500
+    nodes = np.cos(np.pi * (np.arange(N) + 0.5) / N)
+    eigenvalues = jnp.asarray(0.5 * (largest + smallest) + 0.5 * (largest - smallest) * nodes)
+    b = jnp.ones((1, N))
+    counts, errors = np.arange(10, 61, 10), []
+    for steps in counts:
+        v, residual = CG(int(steps)).solve(lambda v: eigenvalues * v, b, None)
+        np.testing.assert_allclose(residual, b - eigenvalues * v, atol=1e-12)
+        errors.append(np.sqrt(np.sum(eigenvalues * (v - b / eigenvalues) ** 2)))
+    root = np.sqrt(largest / smallest)
+    expected = np.log((root - 1) / (root + 1))
+    assert slope(counts, errors) == pytest.approx(expected, rel=0.1)
+    start = np.sqrt(np.sum(b**2 / eigenvalues))
+    assert (errors <= 2 * np.exp(expected * counts) * start).all()
+
+
+def test_neumann_hypergradients_converge_at_the_rate_of_the_smallest_eigenvalue():
+    eigenvalues = np.linalg.eigvalsh(hessian())
+    step = 1 / eigenvalues[-1]
+    problem = iv_like(FEATURES)
+    exact = gradient(problem, OMEGA)
+    counts = np.arange(20, 90, 10)
+    errors = [
+        relative(gradient(problem, OMEGA, Parametric(Neumann(int(k), step))), exact) for k in counts
+    ]
+    assert slope(counts, errors) == pytest.approx(np.log(1 - step * eigenvalues[0]), rel=0.1)
+
+
+def test_systems_end_each_by_itself():
+    H = jnp.asarray([[1.0, 2.0, 3.0], [1.0, 1.0, 1.0], [1.0, -2.0, 3.0]])
+    b = jnp.asarray([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    v, _ = CG(50).solve(lambda v: H * v, b, None)
+    np.testing.assert_allclose(v[:2], b[:2] / H[:2], atol=1e-14)
+    np.testing.assert_array_equal(v[2], 0)  # negative curvature along its first direction
+    loose, residual = CG(50, tol=0.5).solve(lambda v: H * v, b, None)
+    sizes = np.linalg.norm(residual, axis=1)
+    assert sizes[0] <= 0.5 * np.sqrt(3)
+    assert sizes[0] > 1e-3
+    again, _ = CG(50).solve(lambda v: H * v, b, loose)
+    np.testing.assert_allclose(again[:2], v[:2], atol=1e-13)
+    for solver in (Direct(), Neumann(400, 0.3), Identity(2.0)):
+        found, residual = solver.solve(lambda v: H[:2] * v, b[:2], None)
+        if isinstance(solver, Identity):
+            np.testing.assert_array_equal(found, 2 * b[:2])
+            assert np.isinf(residual).all()
+        else:
+            np.testing.assert_allclose(found, v[:2], atol=1e-12)
+            np.testing.assert_allclose(residual, 0, atol=1e-12)
+    singular, _ = Direct().solve(lambda v: jnp.asarray([1.0, 0.0]) * v, jnp.ones((1, 2)), None)
+    np.testing.assert_allclose(singular, [[1.0, 0.0]], atol=1e-14)
+
+
+def test_kernel_coefficients_have_the_condition_number_of_the_square():
+    """The adjoint's values to six digits: 17 CG steps on K/n + r, 1140 on K(K/n + r)."""
+    x, _, x_out, y = helpers.data(100, 60)
+    kernel = kbo.kernels.Gaussian(1.0)
+    K, across = kernel.matrix(x, x), kernel.matrix(x, x_out)
+    system = K / 100 + 1e-2 * np.eye(100)
+    b = across @ y / 60
+    exact = np.linalg.solve(system, b)
+
+    @jax.jit
+    def solved(matrix, right, steps):
+        cg = eqx.tree_at(lambda solver: solver.steps, CG(), steps)
+        return cg.solve(lambda v: v @ matrix, right[None], None)[0][0]
+
+    functions = lambda steps: relative(solved(system, b, steps), exact)
+    coefficients = lambda steps: relative(K @ solved(K @ system, b, steps), exact)
+    assert np.linalg.cond(K @ system) > 1e5 * np.linalg.cond(system)
+    assert functions(20) <= 1e-6
+    assert coefficients(200) > 1e-6
+    assert coefficients(3000) <= 1e-6
+
+
+def test_a_warm_start_improves_few_steps():
+    problem = iv_like(FEATURES)
+    exact = gradient(problem, OMEGA)
+    state, errors = None, []
+    for _ in range(6):
+        hg = kbo.value_and_hypergradient(
+            problem, OMEGA, method=Parametric(CG(2), warm=True), state=state
+        )
+        state = hg.state
+        errors.append(relative(hg.grad, exact))
+    assert errors[0] == pytest.approx(relative(gradient(problem, OMEGA, Parametric(CG(2))), exact))
+    assert errors[-1] < 0.1 * errors[0]
+
+
+# Unrolled: agreement and rates
+
+
+def test_unrolled_descent_converges_to_the_implicit_gradient_at_its_rate():
+    eigenvalues = np.linalg.eigvalsh(hessian())
+    step = 1 / eigenvalues[-1]
+    problem, omega = one_target(FEATURES)
+    exact = gradient(problem, omega)
+    optimizer = optax.sgd(step)
+    counts = [20, 40, 60, 80]
+    errors = [relative(gradient(problem, omega, Unrolled(k, optimizer)), exact) for k in counts]
+    assert slope(counts, errors) == pytest.approx(np.log(1 - step * eigenvalues[0]), rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("space", "loss"),
+    [
+        ("gaussian", "squared"),
+        pytest.param("gaussian", "logistic", marks=SLOW),
+        pytest.param("features", "huber", marks=SLOW),
+    ],
+)
+def test_the_derivative_is_that_of_the_value_in_every_mode(space, loss):
+    problem, omega = helpers.everything_problem(space, loss)
+    optimizer = optax.sgd(0.3, momentum=0.5)
+    method = Unrolled(12, optimizer)
+    reverse = kbo.value_and_hypergradient(problem, omega, method=method)
+    checkpointed = gradient(problem, omega, Unrolled(12, optimizer, checkpoint=True))
+    forward = gradient(problem, omega, Unrolled(12, optimizer, mode="forward"))
+    assert relative(forward, reverse.grad) <= 1e-10
+    assert relative(checkpointed, reverse.grad) <= 1e-12
+    assert_derivative_of_value(problem, omega, method, reverse)
+
+
+def assert_derivative_of_value(problem, omega, method, found, solver=None, step=1e-5):
+    """Central differences along random directions."""
+    from kbo.hypergradients.base import settled
+
+    with settled(problem, omega, solver or kbo.solvers.Exact()) as (within, start, used):
+        flat, unravel = jax.flatten_util.ravel_pytree(start)
+        value = lambda moved: method.value(within, unravel(moved), used)
+        assert value(flat) == pytest.approx(found.value, rel=1e-12)
+        grad = jax.flatten_util.ravel_pytree(found.grad)[0]
+        for along in np.random.default_rng(0).normal(size=(2, flat.size)):
+            difference = (value(flat + step * along) - value(flat - step * along)) / (2 * step)
+            assert float(grad @ along) == pytest.approx(difference, rel=1e-6)
+
+
+def test_networks_unroll_from_the_weights_that_gradient_starts_from():
+    problem, sgd = iv_like(NETWORK), optax.sgd(0.05)
+    solver = Gradient(steps=15, optimizer=sgd, seed=3)
+    trained = solver.solve(problem, jax.tree.map(jnp.asarray, OMEGA))
+    method = Unrolled(15, sgd)
+    unrolled = kbo.value_and_hypergradient(problem, OMEGA, solver=solver, method=method)
+    x = problem.outer_data.x
+    np.testing.assert_allclose(unrolled.inner(x), trained.h_outer[0, :, 0], rtol=1e-9)
+    assert unrolled.residuals.inner > 0
+    other = kbo.value_and_hypergradient(problem, OMEGA, method=method, key=jax.random.key(8))
+    assert np.abs(other.inner(x) - unrolled.inner(x)).max() > 0.01
+
+
+@SLOW
+def test_the_derivative_through_a_network_is_that_of_the_value():
+    problem, method, solver = iv_like(NETWORK), Unrolled(15, optax.sgd(0.05)), Gradient(seed=3)
+    found = kbo.value_and_hypergradient(problem, OMEGA, method=method, solver=solver)
+    assert_derivative_of_value(problem, OMEGA, method, found, solver)
+
+
+@SLOW
+def test_adam_with_a_rounded_root_can_be_unrolled():
+    problem, omega = one_target(FEATURES)
+    method = Unrolled(15, optax.adam(1e-2, eps_root=1e-8))
+    found = kbo.value_and_hypergradient(problem, omega, method=method)
+    assert_derivative_of_value(problem, omega, method, found)
+
+
+def test_truncation_leaves_the_value_and_bounds_the_derivative():
+    problem, omega = one_target(FEATURES)[0], {"a": 0.2}
+    optimizer = optax.sgd(0.1)
+    whole = kbo.value_and_hypergradient(problem, omega, method=Unrolled(60, optimizer))
+    errors = []
+    for steps in (10, 40):
+        part = kbo.value_and_hypergradient(
+            problem, omega, method=Unrolled(steps, optimizer, warm_steps=60 - steps)
+        )
+        assert part.value == pytest.approx(whole.value, rel=1e-12)
+        errors.append(relative(part.grad, whole.grad))
+    assert 1e-8 < errors[1] < errors[0] < 1
+
+
+def test_warm_steps_go_on_where_they_were():
+    problem, omega = one_target(FEATURES)
+    optimizer = optax.sgd(0.05, momentum=0.9)
+    first = kbo.value_and_hypergradient(problem, omega, method=Unrolled(10, optimizer))
+    second = kbo.value_and_hypergradient(
+        problem, omega, method=Unrolled(10, optimizer), state=first.state
+    )
+    once = kbo.value_and_hypergradient(problem, omega, method=Unrolled(20, optimizer))
+    x = problem.outer_data.x
+    np.testing.assert_allclose(second.inner(x), once.inner(x), rtol=1e-10)
+    cold = Unrolled(10, optimizer, warm=False)
+    again = kbo.value_and_hypergradient(problem, omega, method=cold, state=first.state)
+    assert again.value == pytest.approx(first.value, rel=1e-13)
+    stranger = kbo.value_and_hypergradient(problem, omega).state  # of another method
+    found = kbo.value_and_hypergradient(
+        problem, omega, method=Unrolled(10, optimizer), state=stranger
+    )
+    assert found.value == pytest.approx(first.value, rel=1e-13)
+
+
+@SLOW
+def test_unrolling_over_the_span_of_centres():
+    problem, omega = helpers.folds_problem()
+    solver, method = Nystrom(8).fixed(problem, omega), Unrolled(8, optax.sgd(0.3), warm=False)
+    found = kbo.value_and_hypergradient(problem, omega, method=method, solver=solver)
+    assert found.inner.coefficients.shape == (3, 8, 1)
+    assert_derivative_of_value(problem, omega, method, found, solver)
+
+
+@SLOW
+def test_checkpoints_save_memory():
+    from kbo.hypergradients.unrolled import _start, _through
+
+    problem = iv_like(kbo.NeuralSpace(MLP((64, 64))), n=400)
+    omega = jax.tree.map(jnp.asarray, OMEGA)
+    sizes = []
+    for checkpoint in (False, True):
+        method = Unrolled(40, optax.sgd(0.1), checkpoint=checkpoint)
+        state = _start(problem, omega, method.optimizer, jax.random.key(0))
+        compiled = _through.lower(problem, omega, state, method).compile().compiled
+        sizes.append(compiled.memory_analysis().temp_size_in_bytes)
+    assert sizes[1] < 0.5 * sizes[0]
+
+
+# Searches
+
+ADAM = optax.adam(0.1)
+SEARCHES = {
+    "aid": (FEATURES, Parametric(CG(3)), LBFGS(max_steps=5)),
+    "warm_aid": (FEATURES, Parametric(CG(2), warm=True), Optax(ADAM, max_steps=5)),
+    "aid_of_networks": (NETWORK, Parametric(CG(2), warm=True), Optax(ADAM, max_steps=5)),
+    "itd": (FEATURES, Unrolled(5, optax.sgd(0.1, momentum=0.5)), Optax(ADAM, max_steps=5)),
+    "cold_itd": (FEATURES, Unrolled(5, optax.sgd(0.1), warm=False), LBFGS(max_steps=5)),
+    "itd_of_networks": (NETWORK, Unrolled(3, optax.sgd(0.1)), Optax(ADAM, max_steps=5)),
+    "stochastic": (
+        FEATURES, Stochastic(30, 20, Unrolled(3, optax.sgd(0.1))), Optax(ADAM, max_steps=5)
+    ),
+    "stochastic_networks": (
+        NETWORK, Stochastic(30, 20, Unrolled(3, optax.sgd(0.1))), Optax(ADAM, max_steps=5)
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "name", quick(SEARCHES, ("warm_aid", "itd", "stochastic", "itd_of_networks"))
+)
+def test_a_resumed_search_is_the_uninterrupted_one(name, tmp_path):
+    space, method, optimizer = SEARCHES[name]
+    check_resumes(iv_like(space), method, optimizer, tmp_path)
+
+
+def test_a_mean_of_unrolled_problems_resumes(tmp_path):
+    problems = tuple(iv_like(FEATURES, seed=seed) for seed in (0, 1))
+    method = Mean(problems, Unrolled(5, optax.sgd(0.1)))
+    check_resumes(problems[0], method, Optax(ADAM, max_steps=4), tmp_path)
+    # In a mean as alone, values compare or do not.
+    assert not method.comparable(kbo.solvers.Exact())
+    assert Mean(problems).comparable(kbo.solvers.Exact())
+
+
+def check_resumes(problem, method, optimizer, tmp_path, omega=OMEGA):
+    solver = Gradient(steps=3) if isinstance(problem.space, kbo.NeuralSpace) else None
+    run = lambda **more: kbo.minimize(
+        problem, omega, method=method, optimizer=optimizer, solver=solver, **more
+    )
+    whole = run()
+    path = tmp_path / "run.npz"
+    run(checkpoint=path, callback=lambda record: record.step == 2)
+    x = problem.inner_data.x
+    for _ in range(2):  # the second time everything comes from the log
+        resumed = run(checkpoint=path)
+        np.testing.assert_array_equal(helpers.flat(whole.omega), helpers.flat(resumed.omega))
+        assert whole.value == resumed.value
+        np.testing.assert_array_equal(whole.function(x), resumed.function(x))
+        assert [r.value for r in whole.history] == [r.value for r in resumed.history]
+
+
+def test_draws_go_on_from_each_other_where_the_method_trains():
+    problem, state = iv_like(FEATURES), None
+    for _ in range(40):
+        hg = kbo.value_and_hypergradient(
+            problem, OMEGA, method=Stochastic(30, None, Unrolled(1, optax.sgd(0.1))), state=state
+        )
+        state = hg.state
+    exact = kbo.value_and_hypergradient(problem, OMEGA)
+    assert hg.value == pytest.approx(exact.value, rel=0.1)  # one step from zero is far from it
+
+
+def test_coefficients_of_a_part_are_no_start_for_the_whole(tmp_path):
+    problem, omega = one_target(kbo.RKHS(kbo.kernels.Gaussian()))
+    method = Stochastic(30, None, Unrolled(3))
+    check_resumes(problem, method, Optax(ADAM, max_steps=3), tmp_path, omega)
+
+
+def test_values_compare_where_each_omega_starts_anew():
+    problem, omega = one_target(FEATURES)
+    cold = Unrolled(30, optax.sgd(0.1), warm=False)
+    found = kbo.minimize(problem, omega, method=cold)  # L-BFGS, by default
+    assert found.status is kbo.Status.CONVERGED
+    assert found.grad_norm <= 1e-6
+    h = found.function(problem.outer_data.x)
+    assert 0.5 * np.mean((h - problem.outer_data.target) ** 2) == pytest.approx(found.value, rel=1e-12)
+    exact, networks = kbo.solvers.Exact(), Gradient()
+    assert cold.comparable(networks)
+    assert not Unrolled(30).comparable(exact)
+    assert Parametric().comparable(exact)
+    assert not Parametric().comparable(networks)
+    warm = kbo.minimize(problem, omega, method=Unrolled(3), max_time=1e-9)  # Adam, by default
+    assert warm.status is kbo.Status.STOPPED
+
+
+def test_a_search_with_either_method_ends_where_implicit_does():
+    problem, omega = one_target(FEATURES)
+    reference = kbo.minimize(problem, omega)
+    warm = Optax(optax.sgd(1.0), max_steps=40)
+    for method, optimizer in ((Parametric(CG(20)), None), (Unrolled(100, optax.sgd(0.2)), warm)):
+        found = kbo.minimize(problem, omega, method=method, optimizer=optimizer)
+        assert found.omega["a"] == pytest.approx(reference.omega["a"], rel=1e-4)
+
+
+def test_the_value_of_parametric_needs_no_adjoint():
+    problem, omega = one_target(FEATURES)
+    exact = kbo.solvers.Exact()
+    from kbo.hypergradients.base import settled
+
+    with settled(problem, omega, exact) as settings:
+        assert Parametric().value(*settings) == pytest.approx(Implicit().value(*settings), rel=1e-12)
+
+
+# Errors
+
+
+def test_steps_that_blow_up_are_reported():
+    problem, omega = one_target(FEATURES)
+    for rate in (5.0, 1e200):
+        method = Unrolled(30, optax.sgd(rate), warm=False)
+        with pytest.raises(kbo.BilevelError, match="learning rate") as caught:
+            kbo.value_and_hypergradient(problem, omega, method=method)
+        assert caught.value.status is kbo.Status.DIVERGED
+    from kbo.hypergradients.base import settled
+
+    with settled(problem, omega, kbo.solvers.Exact()) as settings:
+        assert method.value(*settings) == np.inf
+    # Adam's root has no derivative at zero: the value is there, the gradient is not.
+    left_out = kbo.Sample(problem.inner_data.x, 0 * problem.inner_data.target)
+    found = kbo.value_and_hypergradient(
+        problem.replace(inner_data=left_out), omega, method=Unrolled(3, optax.adam(0.1)), throw=False
+    )
+    assert found.status is kbo.Status.NON_FINITE
+
+
+def test_a_series_that_diverges_is_not_finite():
+    hg = kbo.value_and_hypergradient(
+        iv_like(FEATURES), OMEGA, method=Parametric(Neumann(2000, 50.0), warm=True), throw=False
+    )
+    assert hg.status is kbo.Status.NON_FINITE
+    assert hg.state.v is None
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Unrolled(0), "steps"),
+        (lambda: Unrolled(warm_steps=-1), "warm_steps"),
+        (lambda: Unrolled(mode="backward"), "mode"),
+        (lambda: Unrolled(mode="forward", checkpoint=True), "checkpoint"),
+        (lambda: Parametric("cg"), "linear_solver"),
+        (lambda: CG(0), "steps"),
+        (lambda: CG(tol=-1.0), "tol"),
+        (lambda: Neumann(step_size=0.0), "step_size"),
+        (lambda: Identity(-1.0), "scale"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("method", [Parametric(), Unrolled()])
+def test_spaces_and_points_without_coefficients_are_refused(method, tmp_path):
+    with pytest.raises(ValueError, match="NeuralFeatures"):
+        kbo.value_and_hypergradient(iv_like(kbo.NeuralFeatures()), OMEGA, method=method)
+    x, t, _, _ = helpers.data()
+    np.save(tmp_path / "x.npy", x)
+    stream = kbo.Stream(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    problem = iv_like(kbo.RKHS(kbo.kernels.Gaussian())).replace(inner_data=kbo.Sample(stream, t))
+    with pytest.raises(ValueError, match="Stream"):
+        kbo.value_and_hypergradient(problem, OMEGA, method=method, solver=Nystrom(5))
