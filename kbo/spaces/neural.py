@@ -115,20 +115,26 @@ class NeuralSpace(Space):
 
     def evaluate(self, points, x, coefficients):
         network = self._network(coefficients)
-        on_point = lambda z: jax.vmap(network.apply, (0, None))(coefficients.params, z)  # noqa: E731
-        size = None if x.shape[0] <= BLOCK else BLOCK
-        values = jax.lax.map(on_point, x, batch_size=size) if size else jax.vmap(on_point)(x)
-        return values.transpose(1, 0, 2)
+
+        def of_one(params):
+            on_point = lambda z: network.apply(params, z)  # noqa: E731
+            if x.shape[0] <= BLOCK:
+                return jax.vmap(on_point)(x)
+            return jax.lax.map(on_point, x, batch_size=BLOCK)
+
+        # One replicate after the other: batched products of matrices are slow on CPUs.
+        return jax.lax.map(of_one, coefficients.params)
 
     def jets(self, x, coefficients, values):
         """What of a function with known ``values`` (F, n, p) enters ⟨·, ·⟩: (F, n, r)."""
         network = self._network(coefficients)
 
-        def of_one(params, values):
+        def of_one(of):
+            params, values = of
             function = lambda z: network.apply(params, z)  # noqa: E731
             return jax.vmap(lambda z, v: self.inner_product.jet(function, z, v))(x, values)
 
-        return jax.vmap(of_one)(coefficients.params, values)
+        return jax.lax.map(of_one, (coefficients.params, values))
 
     def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
         # The weights of both networks stay fixed; only points that depend on ω move the values.

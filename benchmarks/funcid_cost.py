@@ -1,0 +1,105 @@
+"""One total gradient of FuncID and of AID with ten steps of CG on the same network.
+
+    python benchmarks/funcid_cost.py [--sizes 1e3 1e4 1e5 1e6 1e7] [--outputs 1 10 100]
+
+An inner network 20-w-w-p of N weights on 256 + 256 points in float32; ω scales 20 features of the
+targets. Both start from the same trained h: FuncID takes ten steps of its adjoint network (Adam),
+AID ten products with the Hessian; each then has its reverse pass in ω. Seconds are medians of five
+after compilation, memory is the peak of a process of its own. Petrulionyte et al. (2024, Figure 4)
+claim that FuncID needs no more than AID and gains as dimensions grow.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import kbo  # first: it sets how long OpenBLAS's idle threads spin
+
+# isort: split
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from kbo.hypergradients import CG, Implicit, Parametric
+from kbo.networks import MLP
+
+sys.path.insert(0, str(Path(__file__).parent))
+from fresh import fresh
+from report import write_results
+
+POINTS, INPUTS, STEPS, REPEATS = 256, 20, 10, 5
+METHODS = {"FuncID": Implicit(), "AID-CG(10)": Parametric(CG(STEPS))}
+
+
+def width(size, p):
+    """w for which 20-w-w-p has about ``size`` weights."""
+    b = INPUTS + p + 2
+    return max(1, round((-b + np.sqrt(b**2 + 4 * size)) / 2))
+
+
+def problem(size, p):
+    rng = np.random.default_rng(0)
+    x, x_out = rng.normal(size=(2, POINTS, INPUTS)).astype(np.float32)
+    t, y = rng.normal(size=(2, POINTS, p)).astype(np.float32)
+    w = width(size, p)
+    return kbo.BilevelProblem(
+        inner_loss=kbo.losses.SquaredTo(lambda w, t: t * (1 + jnp.mean(w))),
+        outer_loss=kbo.losses.Squared(),
+        inner_data=kbo.Sample(x, t), outer_data=kbo.Sample(x_out, y),
+        space=kbo.NeuralSpace(MLP((w, w))), ridge=0.1, n_outputs=p,
+    )
+
+
+def measure(name, size, p):
+    """Seconds of one hypergradient and peak memory, in this process."""
+    asked, omega = problem(size, p), np.zeros(INPUTS, np.float32)
+    solver = kbo.solvers.Gradient(1, adjoint_steps=STEPS, optimizer=optax.adam(1e-3))
+    state, times = None, []
+    for _ in range(REPEATS + 1):
+        started = time.perf_counter()
+        hg = kbo.value_and_hypergradient(
+            asked, omega, solver=solver, method=METHODS[name], state=state, throw=False
+        )
+        times.append(time.perf_counter() - started)
+        state = hg.state
+    weights = sum(leaf.size for leaf in jax.tree.leaves(state.inner.params))
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"weights": weights, "s": float(np.median(times[1:])), "MiB": memory}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", nargs="+", type=float, default=[1e3, 1e4, 1e5, 1e6, 1e7])
+    parser.add_argument("--outputs", nargs="+", type=int, default=[1, 10, 100])
+    parser.add_argument("--measure", nargs=3, help="one cell, in this process")
+    args = parser.parse_args()
+    if args.measure:
+        name, size, p = args.measure
+        print(json.dumps(measure(name, float(size), int(p))))
+        return
+    rows = []
+    for p in args.outputs:
+        for size in args.sizes:
+            found = {}
+            for name in METHODS:
+                command = [sys.executable, __file__, "--measure", name, str(size), str(p)]
+                found[name] = fresh(command, 600)
+            if any(cell is None for cell in found.values()):
+                continue
+            ours, theirs = found.values()
+            rows.append({
+                "weights": ours["weights"], "outputs": p,
+                **{f"{n}, s": f"{c['s']:.4f}" for n, c in found.items()},
+                **{f"{n}, MiB": f"{c['MiB']:.0f}" for n, c in found.items()},
+                "time, FuncID/AID": f"{ours['s'] / theirs['s']:.2f}",
+            })
+            print(rows[-1], flush=True)
+            write_results("funcid_cost", rows)
+
+
+if __name__ == "__main__":
+    main()
