@@ -7,6 +7,7 @@ from . import (
     hypergradients,
     kernels,
     losses,
+    metrics,
     networks,
     optimizers,
     solvers,
@@ -20,8 +21,10 @@ from .estimators import (
     HypergradientSearchCV,
     KernelBilevelClassifier,
     KernelBilevelRegressor,
+    KernelIVRegressor,
     SampleReweightingClassifier,
     SampleReweightingRegressor,
+    TwoStageLeastSquares,
 )
 from .function import Function
 from .minimize import minimize, value_and_hypergradient
@@ -41,10 +44,10 @@ from .uncertainty import StandardErrors, standard_errors
 __all__ = [
     "RKHS", "BilevelError", "BilevelProblem", "BilevelResult", "DeepFeatureIV", "FeatureSpace",
     "FuncIVRegressor", "Function", "Hypergradient", "HypergradientSearchCV",
-    "KernelBilevelClassifier", "KernelBilevelRegressor", "NeuralFeatures", "NeuralSpace",
-    "RandomFourierFeatures", "Residuals", "Sample", "SampleReweightingClassifier",
+    "KernelBilevelClassifier", "KernelBilevelRegressor", "KernelIVRegressor", "NeuralFeatures",
+    "NeuralSpace", "RandomFourierFeatures", "Residuals", "Sample", "SampleReweightingClassifier",
     "SampleReweightingRegressor", "StandardErrors", "Status", "StepRecord", "Stream", "Subspace",
-    "__version__", "check_hypergradient", "criteria", "datasets", "hypergradients", "kernels",
-    "losses", "minimize", "networks", "optimizers", "solvers", "spaces", "standard_errors",
-    "value_and_hypergradient",
+    "TwoStageLeastSquares", "__version__", "check_hypergradient", "criteria", "datasets",
+    "hypergradients", "kernels", "losses", "metrics", "minimize", "networks", "optimizers",
+    "solvers", "spaces", "standard_errors", "value_and_hypergradient",
 ]

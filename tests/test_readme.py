@@ -1,11 +1,13 @@
 """The README's Python blocks run, in order, in one fresh process; its commands exist."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-README = (Path(__file__).parents[1] / "README.md").read_text()
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
 
 
 def test_code_blocks_run(tmp_path):
@@ -14,7 +16,7 @@ def test_code_blocks_run(tmp_path):
     code = "\n".join(blocks)
     done = subprocess.run(
         [sys.executable, "-W", "error::RuntimeWarning", "-c", code], capture_output=True, text=True,
-        cwd=Path(__file__).parents[1], check=False,
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "the hypergradient is right" in done.stdout
