@@ -431,6 +431,7 @@ def check_resumes(problem, method, optimizer, tmp_path, omega=OMEGA):
         assert [r.value for r in whole.history] == [r.value for r in resumed.history]
 
 
+@pytest.mark.slow
 def test_draws_go_on_from_each_other_where_the_method_trains():
     problem, state = iv_like(FEATURES), None
     for _ in range(40):

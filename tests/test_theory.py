@@ -120,6 +120,7 @@ def test_oracles_agree_with_large_samples(make):
     assert surrogate.error_bound < 0.15
 
 
+@pytest.mark.slow
 def test_random_features_come_within_their_bound_and_closer_with_more_of_them():
     problem = problems.kbo_paper_iv()
     exact = np.append(*problem.value_and_grad(W4))
