@@ -82,6 +82,11 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.regressor_tags.poor_score = True  # networks on halves of a few hundred samples
+        return tags
+
     def _networks(self):
         default = MLP((64, 64))
         return self.treatment_network or default, self.instrument_network or default
@@ -122,6 +127,7 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
         """The readout from the first stage's predictions (m, q) on the second half."""
         fitted = Readout(self.second_ridge).fit(None, predicted, second.y, second.weight)
         self._features, self._params = features, jax.tree.map(np.asarray, params)
+        self.n_iter_ = self.max_iter
         self.readout_, self._intercept = np.asarray(fitted[0], float), float(fitted[1])
         if not (np.isfinite(self.readout_).all() and np.isfinite(self._intercept)):
             raise ValueError(

@@ -45,6 +45,8 @@ class DeepFeatureIV(NeuralIVBase):
         u.
     first_stage_strength_ : float
         The share of the variance of Ψ(x) that V[φ(z), 1] explains on the second half.
+    n_iter_ : int
+        Steps of Ψ taken.
     n_features_in_, n_instruments_in_ : int
 
     Notes

@@ -62,6 +62,8 @@ class FuncIVRegressor(NeuralIVBase):
         The share of the variance of Ψ(x) that g(z) explains on the second half.
     history_ : list of kbo.StepRecord
         Outer values, gradient norms and seconds, step by step.
+    n_iter_ : int
+        Steps of ω taken.
     n_features_in_, n_instruments_in_ : int
 
     Notes
@@ -139,7 +141,9 @@ class FuncIVRegressor(NeuralIVBase):
         self.history_ = result.history
         omega = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), result.omega)
         predicted = result.function(second.z)
-        return self._finish(features, omega, second, predicted)
+        self._finish(features, omega, second, predicted)
+        self.n_iter_ = result.n_steps
+        return self
 
     def _space(self, first, seed):
         """Where g lives, and what finds it."""
