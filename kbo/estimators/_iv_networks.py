@@ -22,6 +22,7 @@ from ..networks import MLP, Network, initial_weights
 from ._iv_data import Standard, check_iv_data, exogenous_columns
 from ._iv_strength import WEAK_R2, WeakInstrumentWarning
 
+BODY_FEATURES = 32  # of the instrument network below its last layer
 BLOCK = 8192  # rows that a network sees at once
 
 
@@ -148,6 +149,12 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
             )
         return self
 
+    def _treatment(self, X):
+        """X in the network's units, and the readout, as arrays of its precision."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        return jnp.asarray(self.readout_, jnp.float32), jnp.asarray(self._units[0](X), jnp.float32)
+
     def predict(self, X):
         """h(x) = ȳ + s_y (Ψ(x)·u + b), (n,).
 
@@ -155,10 +162,7 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
         ----------
         X : array-like (n, d)
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
-        x = jnp.asarray(self._units[0](X), jnp.float32)
-        slopes = jnp.asarray(self.readout_, jnp.float32)
+        slopes, x = self._treatment(X)
         values = np.array(_readout_of(self._features, self._params, slopes, x), float)
         return self._units[1].mean + self._units[1].scale * (values + self._intercept)
 
@@ -169,9 +173,6 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
         ----------
         X : array-like (n, d)
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
-        x = jnp.asarray(self._units[0](X), jnp.float32)
-        slopes = jnp.asarray(self.readout_, jnp.float32)
+        slopes, x = self._treatment(X)
         mean = np.array(_mean_derivative(self._features, self._params, slopes, x), float)
         return mean * self._units[1].scale / self._units[0].scale

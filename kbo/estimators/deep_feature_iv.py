@@ -9,9 +9,7 @@ import optax
 
 from ..losses import Readout
 from ..networks import initial_weights
-from ._iv_networks import NeuralIVBase
-
-BODY_FEATURES = 32  # of the instrument network below its last layer
+from ._iv_networks import BODY_FEATURES, NeuralIVBase
 
 
 class DeepFeatureIV(NeuralIVBase):

@@ -15,10 +15,9 @@ from ..optimizers import Optax
 from ..problem import BilevelProblem, Sample
 from ..solvers import Auto, Gradient
 from ..spaces import RKHS, NeuralFeatures, NeuralSpace
-from ._iv_networks import NeuralIVBase
+from ._iv_networks import BODY_FEATURES, NeuralIVBase
 
 HEURISTIC_ROWS = 1000  # for the median of distances
-BODY_FEATURES = 32  # of the instrument network below its last layer
 
 
 class FuncIVRegressor(NeuralIVBase):
