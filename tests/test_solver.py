@@ -198,6 +198,18 @@ def test_too_few_newton_steps_is_a_status(x64):
     assert solve(problem, omega).residual < 1e-2 * loose.solve(*canonical(problem, omega)).residual
 
 
+@pytest.mark.parametrize("solver", [kbo.solvers.Exact(), kbo.solvers.Nystrom(12)])
+def test_an_h_of_the_size_of_rounding_is_solved(solver, x64):
+    # Rates of almost exactly one: h = 1e-16, and its slopes exp(h) − t are rounding errors.
+    x, t, x_out, y = helpers.data()
+    problem = kbo.BilevelProblem(
+        lambda w, v, t: jnp.exp(v) - jnp.exp(w * t) * v, kbo.losses.Squared(), kbo.Sample(x, t),
+        kbo.Sample(x_out, y), kbo.RKHS(kbo.kernels.Gaussian()), 1e-1,
+    )
+    for omega in (0.0, 1e-17, 1e-16, 3e-16, -1e-15):
+        assert kbo.value_and_hypergradient(problem, omega, solver=solver, throw=False).status.ok
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

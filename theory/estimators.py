@@ -23,14 +23,24 @@ class Estimate(NamedTuple):
         ω ↦ (L̂(ω), ∇L̂(ω)).
     functions : callable
         ω ↦ the Hypergradient, with ĥ and â.
+    together : callable, optional
+        (k, q) points ↦ (k,) values and (k, q) gradients, where that costs less than one by one.
     """
 
     value_and_grad: Callable
     functions: Callable
+    together: Callable | None = None
+
+    def values_and_grads(self, points):
+        """L̂ (k,) and ∇L̂ (k, q) at points (k, q)."""
+        if self.together is not None:
+            return self.together(points)
+        values, grads = zip(*map(self.value_and_grad, points), strict=True)
+        return np.array(values), np.array(grads)
 
     def remembering(self):
-        """The same, each point computed once however many quantities ask for it."""
-        return Estimate(*map(_remembered, self))
+        """The same, each request computed once however many quantities make it."""
+        return Estimate(*[part and _remembered(part) for part in self])
 
 
 def _remembered(function):

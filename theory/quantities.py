@@ -94,8 +94,7 @@ class Sup(Quantity):
 
     def error(self, estimate, population, omega, truth):
         """See Quantity."""
-        found = np.array([estimate.value_and_grad(p)[self.part] for p in truth[0]])
-        return (found - truth[1]).ravel()
+        return (estimate.values_and_grads(truth[0])[self.part] - truth[1]).ravel()
 
     def magnitude(self, errors, domain):
         """See Quantity."""

@@ -219,7 +219,7 @@ class NewtonSolution(InnerSolution):
             frozen |= failed
         self._theta, self.h_inner, self._curvatures = theta, values, curvatures
         self.residual = float(system.norm_bound(gradient).max())
-        self.status = self._judge(errors, scale, gradient, norms)
+        self.status = self._judge(errors, scale, gradient, norms, objective)
 
     def _enough(self, errors, scale):
         """How well to solve for a step: far from the solution Newton's own error is quadratic."""
@@ -267,7 +267,7 @@ class NewtonSolution(InnerSolution):
             failed |= active & (steps < SMALLEST_STEP)
             steps[failed] = 0.0
 
-    def _judge(self, errors, scale, gradient, norms):
+    def _judge(self, errors, scale, gradient, norms, objective):
         finite = np.isfinite(self._theta).all() and np.isfinite(errors).all()
         if not finite:
             return Status.NON_FINITE
@@ -282,7 +282,8 @@ class NewtonSolution(InnerSolution):
                 gradient, norms, self.h_inner, self._curvatures, tight=True
             )
             self.residual = float(self._system.norm(gradient).max())
-        solved = (errors <= allowed).all()
+        # Where h all but vanishes its slopes are rounding errors of the loss.
+        solved = (errors <= np.maximum(allowed, self._system.rounding(objective))).all()
         return Status.CONVERGED if solved else Status.INNER_NOT_CONVERGED
 
     def adjoint(self, slopes):

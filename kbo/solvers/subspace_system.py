@@ -112,6 +112,10 @@ class SubspaceSystem(System):
         energy = np.einsum("fia,fiab,fib->f", values, curvatures, values, optimize=True)
         return decrement, np.sqrt(np.maximum(energy + self.alpha * norms, 0.0))
 
+    def rounding(self, objective):
+        """See System: in the energy norm."""
+        return np.finfo(float).eps * np.sqrt(2 * np.abs(objective))
+
     def _decrement(self, residuals, replicates):
         """Roughly the energy norms of the errors that leave these residuals, (k,)."""
         z = self._precondition(residuals, replicates)

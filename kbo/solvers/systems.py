@@ -92,6 +92,11 @@ class System(abc.ABC):
         size = self.norm if tight else self.norm_bound
         return size(gradient), self.ridge * np.sqrt(np.maximum(norms, 0.0))
 
+    def rounding(self, objective):
+        """Errors, as in ``accuracy``, at which J is minimal to eps², relative to its size."""
+        mean = np.abs(objective) / self.total
+        return np.finfo(float).eps * np.sqrt(2 * self.ridge * mean)
+
     @abc.abstractmethod
     def gradient(self, slopes, coefficients) -> np.ndarray:
         """Coefficients of ∇J = (1/Σw) Σ w_i slopes_i k(x_i, ·) + ridge h."""
