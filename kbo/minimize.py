@@ -15,7 +15,7 @@ from .checkpoint import EvaluationLog
 from .fingerprint import fingerprint
 from .hypergradients import Implicit
 from .hypergradients.base import data_dtype, settled
-from .optimizers import default_optimizer, projected_gradient
+from .optimizers import default_optimizer
 from .result import BilevelError, BilevelResult, Hypergradient, Status
 from .run import Run, Stop, evaluate, no_function
 from .solvers import default_solver
@@ -148,7 +148,10 @@ def _minimize(
     digest = fingerprint((problem, start, lower, upper, optimizer, solver, method))
     log = EvaluationLog(checkpoint, digest)
     bar = _progress_bar(optimizer) if progress else None
-    run = Run(problem, omega0, solver, method, lower, upper, log, callback, max_time, bar)
+    comparable = method.comparable(solver) and optimizer.comparable
+    run = Run(
+        problem, omega0, solver, method, lower, upper, log, callback, max_time, bar, comparable
+    )
     try:
         status = optimizer.run(run.evaluate, run.report, start, lower, upper)
     except Stop:
@@ -176,7 +179,7 @@ def _conclude(run, status, omega0, throw):
     return BilevelResult(
         omega=run.as_tree(point),
         value=value,
-        grad_norm=float(np.linalg.norm(projected_gradient(point, grad, run.lower, run.upper))),
+        grad_norm=run.grad_norm(point, grad),
         function=function,
         status=status,
         n_steps=len(run.history) - 1,
@@ -212,4 +215,4 @@ def _like(side, omega0):
 def _progress_bar(optimizer):
     from tqdm.auto import tqdm
 
-    return tqdm(total=optimizer.max_steps + 1, desc="kbo.minimize", unit="step")
+    return tqdm(total=getattr(optimizer, "max_steps", None), desc="kbo.minimize", unit="step")

@@ -104,6 +104,22 @@ class Residuals:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What one evaluation of a parametric method took, in passes over the samples.
+
+    Attributes
+    ----------
+    gradients : int
+        Of J in θ; 0 where the inner solver does not work by gradients.
+    products : int
+        With ∂²_θθJ or ∂²_ωθJ along a vector, or the reverse pass of a step: about twice a gradient.
+    """
+
+    gradients: int
+    products: int
+
+
+@dataclass(frozen=True)
 class Hypergradient:
     """L(ω) and ∇L(ω), with the functions they were computed from.
 
@@ -125,6 +141,8 @@ class Hypergradient:
         Warm start for the next call with the same problem.
     solver : Solver or None
         The one used, its choices made: ``str`` says what Auto picked.
+    cost : Cost or None
+        Of the parametric methods.
     """
 
     value: float
@@ -136,6 +154,7 @@ class Hypergradient:
     status: Status
     state: Any = field(repr=False, default=None)
     solver: Any = field(repr=False, default=None)
+    cost: Cost | None = None
     _bound: Callable[[], float] | None = field(repr=False, default=None)
 
     @property
@@ -161,15 +180,16 @@ class StepRecord:
     omega : pytree
         None in a history where ω is more than 100,000 numbers; the callback sees it.
     value, grad_norm : float
-        L(ω) and the Euclidean norm of its (projected) gradient.
+        L(ω) and the Euclidean norm of its (projected) gradient; that and the residuals are infinite
+        where an optimiser asked for values alone.
     residuals : Residuals
     seconds : float
         Wall time since the start of ``minimize``, earlier sessions of a resumed run included.
     evaluations : int
         Hypergradient evaluations so far.
     function : callable or None
-        h at this iterate, for metrics of the callback; None in a history, and for iterates that a
-        resumed run reads from its checkpoint.
+        h at this iterate, for metrics of the callback; None in a history, where values alone were
+        asked for, and for iterates that a resumed run reads from its checkpoint.
     """
 
     step: int

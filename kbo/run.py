@@ -54,10 +54,14 @@ class Stop(Exception):
 
 
 class Run:
-    """Evaluations behind an optimiser: log, history, best iterate, warm start, progress."""
+    """Evaluations behind an optimiser: log, history, best iterate, warm start, progress.
+
+    Values that are not ``comparable`` depend on draws, on what was solved before, or on how well.
+    """
 
     def __init__(
-        self, problem, omega, solver, method, lower, upper, log, callback, max_time, progress
+        self, problem, omega, solver, method, lower, upper, log, callback, max_time, progress,
+        comparable,
     ):
         self.problem, self.solver, self.method = problem, solver, method
         self.flat, self.unravel = ravel_pytree(omega)
@@ -68,8 +72,7 @@ class Run:
         self.evaluations = self.rejected = 0
         self.state = None
         self.ratio, self._first_norm = 1.0, 0.0
-        # Values that depend on what was solved before, or on draws, do not compare.
-        self.comparable = method.comparable(solver)
+        self.comparable = comparable
         self.best = None
         self.failure = None
         self.earlier = log.row(len(log) - 1)[5] if len(log) else 0.0
@@ -79,8 +82,11 @@ class Run:
     def seconds(self):
         return self.earlier + time.perf_counter() - self.started
 
-    def evaluate(self, point):
-        """L and ∇L at a flat point; +inf (and the reason kept) where they cannot be had."""
+    def evaluate(self, point, accuracy=None, gradient=True):
+        """L and ∇L at a flat point; +inf (and the reason kept) where they cannot be had.
+
+        See Optimizer for ``accuracy`` and ``gradient``.
+        """
         if self.evaluations < len(self.log):
             logged = self.log.row(self.evaluations)
             _, value, grad, residuals, name, seconds = logged
@@ -94,8 +100,7 @@ class Run:
                 raise Stop
             at = self.unravel(jnp.asarray(point, self.flat.dtype))
             try:
-                solver = self.solver.loosened(self.ratio)
-                result = evaluate(self.problem, at, solver, self.method, self.state)
+                result = self._result(at, accuracy, gradient)
             except InvalidPoint:
                 if not self.history:
                     raise
@@ -116,16 +121,40 @@ class Run:
             return np.inf, np.zeros_like(grad)
         if not status.ok:
             self.failure = status
-        norm = np.linalg.norm(grad)
-        self._first_norm = self._first_norm or norm
-        self.ratio = norm / self._first_norm if norm else 0.0
+        if gradient:
+            norm = np.linalg.norm(grad)
+            self._first_norm = self._first_norm or norm
+            self.ratio = norm / self._first_norm if norm else 0.0
+        if np.isnan(grad).all():  # not computed
+            grad = None
         self._recent[point.tobytes()] = (value, grad, residuals, seconds, function)
         first = not self.history
-        if self.comparable and (self.best is None or value < self.best[1]):
+        if self.comparable and self._is_best(point, value):
             self.best = (np.array(point), value, grad)
         if first:
             self.report(point)
         return value, grad
+
+    def _is_best(self, point, value):
+        """Lower than all before, or the lowest once more, now with its gradient."""
+        if self.best is None or value < self.best[1]:
+            return True
+        return self.best[2] is None and np.array_equal(point, self.best[0])
+
+    def _result(self, at, accuracy, gradient) -> Hypergradient:
+        """One evaluation; without a gradient, NaN in its place and nothing known but the value."""
+        solver, method = self.solver.loosened(self.ratio), self.method
+        if accuracy is not None:
+            solver, method = solver.within(accuracy), method.within(accuracy)
+        if gradient:
+            return evaluate(self.problem, at, solver, method, self.state)
+        found = value(self.problem, at, solver, method)
+        status = Status.CONVERGED if np.isfinite(found) else Status.NON_FINITE
+        nothing = _nothing(at, status)
+        grad = jax.tree.map(lambda leaf: np.full(leaf.shape, np.nan), at)
+        return dataclasses.replace(
+            nothing, value=found, grad=grad, inner=None, state=self.state
+        )
 
     def report(self, point):
         """Record an accepted iterate; let the callback see it."""
@@ -133,10 +162,10 @@ class Run:
         if not self.comparable:
             self.best = (np.array(point), value, grad)
         self._recent = {point.tobytes(): self._recent[point.tobytes()]}
-        norm = np.linalg.norm(projected_gradient(point, grad, self.lower, self.upper))
+        norm = self.grad_norm(point, grad)
         record = StepRecord(
             step=len(self.history), omega=self.as_tree(point), value=value,
-            grad_norm=float(norm), residuals=residuals, seconds=float(seconds),
+            grad_norm=norm, residuals=residuals, seconds=float(seconds),
             evaluations=self.evaluations,
         )
         large = point.size > HISTORY_SIZE
@@ -149,6 +178,12 @@ class Run:
         # The history keeps no functions: they may be networks.
         if self.callback(dataclasses.replace(record, function=function)):
             raise Stop
+
+    def grad_norm(self, point, grad) -> float:
+        """Of the projected gradient; infinite where it was not computed."""
+        if grad is None:
+            return np.inf
+        return float(np.linalg.norm(projected_gradient(point, grad, self.lower, self.upper)))
 
     def as_tree(self, point):
         return jax.tree.map(np.array, self.unravel(jnp.asarray(point, self.flat.dtype)))

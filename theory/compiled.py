@@ -145,7 +145,7 @@ def _newton(instance, phi):
     zero = jnp.zeros(phi.shape[1], phi.dtype)
     gradient, hessian = derivatives(zero)
     first = jnp.maximum(jnp.linalg.norm(gradient), ridge)  # an h of norm 1, where h is zero
-    k, theta, gradient, hessian, stalled = jax.lax.while_loop(
+    _, theta, gradient, hessian, stalled = jax.lax.while_loop(
         going, step, (0, zero, gradient, hessian, False)
     )
     return theta, hessian, stalled | (jnp.linalg.norm(gradient) <= TOL * first)

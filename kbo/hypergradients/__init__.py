@@ -4,13 +4,13 @@ from . import linear_solvers
 from .base import Method
 from .finite_difference import FiniteDifference
 from .implicit import Implicit
-from .linear_solvers import CG, Direct, Identity, Neumann
+from .linear_solvers import CG, LBFGS, Direct, Identity, Neumann, NystromInverse, Shine
 from .mean import Mean
 from .parametric import Parametric
 from .stochastic import Stochastic
 from .unrolled import Unrolled
 
 __all__ = [
-    "CG", "Direct", "FiniteDifference", "Identity", "Implicit", "Mean", "Method", "Neumann",
-    "Parametric", "Stochastic", "Unrolled", "linear_solvers",
+    "CG", "LBFGS", "Direct", "FiniteDifference", "Identity", "Implicit", "Mean", "Method",
+    "Neumann", "NystromInverse", "Parametric", "Shine", "Stochastic", "Unrolled", "linear_solvers",
 ]

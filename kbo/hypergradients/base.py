@@ -14,6 +14,7 @@ import numpy as np
 from ..function import Function
 from ..problem import BilevelProblem, Sample
 from ..result import Hypergradient, Status
+from ..spaces import NeuralFeatures
 from ..stream import Stream
 
 
@@ -47,6 +48,28 @@ def is_streamed(problem) -> bool:
     """Whether some points stay on disk."""
     data = (problem.inner_data, problem.outer_data)
     return any(isinstance(sample, Sample) and isinstance(sample.x, Stream) for sample in data)
+
+
+def check_parametric(problem, omega, method):
+    """Refuse problems whose h has no coefficients to differentiate in.
+
+    Raises
+    ------
+    ValueError
+        If points stay on disk, or the space is NeuralFeatures.
+    """
+    name = type(method).__name__
+    if is_streamed(problem):
+        raise ValueError(
+            f"method={name} differentiates whole samples in memory, and x is a kbo.Stream: use "
+            "method=kbo.hypergradients.Implicit()"
+        )
+    space = problem.space(omega) if callable(problem.space) else problem.space
+    if isinstance(space, NeuralFeatures):
+        raise ValueError(
+            f"method={name} needs one J(ω, θ), but NeuralFeatures trains φ and solves for the "
+            "last layer: use method=kbo.hypergradients.Implicit(), or space=NeuralSpace"
+        )
 
 
 def _doubled(problem):
@@ -107,6 +130,10 @@ class Method(eqx.Module):
     def comparable(self, solver) -> bool:
         """Whether values at two ω compare, so that a line search between them makes sense."""
         return solver.deterministic and not self.stochastic
+
+    def within(self, tol) -> Method:
+        """This method with its linear system solved to ``tol``; itself where there is none."""
+        return self
 
     def value(self, problem, omega, solver) -> float:
         """L(ω) alone, in canonical form; infinite where it has no usable value."""

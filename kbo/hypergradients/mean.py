@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import numpy as np
 
@@ -26,6 +28,10 @@ class Mean(Method):
 
     problems: tuple
     method: Method = Implicit()
+
+    def within(self, tol):
+        """See Method."""
+        return dataclasses.replace(self, method=self.method.within(tol))
 
     def value(self, problem, omega, solver):
         """See Method."""

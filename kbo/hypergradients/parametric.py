@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -10,11 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..function import Function
-from ..result import Hypergradient, Residuals, Status
-from .base import Method, data_dtype, on_device
+from ..result import Cost, Hypergradient, Residuals, Status
+from ..solvers.coefficients import inner_objective, outer_objective, rows
+from .base import Method, check_parametric, data_dtype, on_device
 from .implicit import outer_value
 from .linear_solvers import CG, LinearSolver
-from .objectives import check_parametric, inner_objective, outer_objective, rows
 from .packing import pack, unpack
 
 
@@ -26,8 +27,8 @@ class ParametricState(NamedTuple):
 
 
 @eqx.filter_jit
-def _hypergradient(problem, omega, coefficients, linear_solver, start):
-    """L, ∇L, v and the residuals ‖b_f − H_f v_f‖/‖b_f‖."""
+def _hypergradient(problem, omega, coefficients, linear_solver, start, memory):
+    """L, ∇L, v, the residuals ‖b_f − H_f v_f‖/‖b_f‖ and the number of products with H."""
     theta, undo = rows(coefficients)
     outer = lambda omega, theta: outer_objective(problem, omega)(undo(theta))  # noqa: E731
     inner = lambda omega: lambda theta: inner_objective(problem, omega)(undo(theta))  # noqa: E731
@@ -37,12 +38,17 @@ def _hypergradient(problem, omega, coefficients, linear_solver, start):
     scale = jnp.linalg.norm(b)
     scale = jnp.where(scale > 0, scale, 1)
     b = b / scale
-    v, residual = linear_solver.solve(multiply, b, None if start is None else start / scale)
+    inverse = None
+    if memory is not None:  # of all replicates as one vector
+        inverse = lambda b: memory.inverse_times(b.ravel()).reshape(b.shape)  # noqa: E731
+    v, residual, products = linear_solver.solve(
+        multiply, b, None if start is None else start / scale, inverse
+    )
     cross = jax.grad(lambda omega: jax.jvp(inner(omega), (theta,), (v,))[1])(omega)
     grad = jax.tree.map(lambda direct, through: direct - scale * through, explicit, cross)
     sizes = jnp.linalg.norm(b, axis=1)
     relative = jnp.linalg.norm(residual, axis=1) / jnp.where(sizes > 0, sizes, 1)
-    return value, grad, scale * v, relative
+    return value, grad, scale * v, relative, products
 
 
 class Parametric(Method):
@@ -63,7 +69,8 @@ class Parametric(Method):
     Parameters
     ----------
     linear_solver : LinearSolver
-        Of kbo.hypergradients.linear_solvers: Direct, CG, Neumann or Identity.
+        Of kbo.hypergradients.linear_solvers: Direct, CG, LBFGS, Neumann, NystromInverse, Shine or
+        Identity.
     warm : bool
         Whether v starts from the last one, which a small number of steps then improves from one ω
         to the next. The hypergradient then depends on the evaluations before it; L does not.
@@ -81,9 +88,14 @@ class Parametric(Method):
     def __check_init__(self):
         if not isinstance(self.linear_solver, LinearSolver):
             raise ValueError(
-                f"linear_solver={self.linear_solver!r} must be Direct(), CG(), Neumann() or "
-                "Identity() of kbo.hypergradients.linear_solvers"
+                f"linear_solver={self.linear_solver!r} must be one of "
+                "kbo.hypergradients.linear_solvers: Direct(), CG(), LBFGS(), Neumann(), "
+                "NystromInverse(), Shine() or Identity()"
             )
+
+    def within(self, tol):
+        """See Method."""
+        return dataclasses.replace(self, linear_solver=self.linear_solver.within(tol))
 
     def value(self, problem, omega, solver):
         """See Method: one inner solution, no linear system."""
@@ -97,7 +109,8 @@ class Parametric(Method):
         Raises
         ------
         ValueError
-            If points are a kbo.Stream, or the space is NeuralFeatures.
+            If points are a kbo.Stream, the space is NeuralFeatures, or the linear solver needs an
+            estimate of the inverse that the inner solver does not make.
         """
         check_parametric(problem, omega, self)
         dtype = data_dtype(problem, omega)
@@ -108,9 +121,15 @@ class Parametric(Method):
         fits = v is not None and v.shape[1] == size
         # As arrays, so that another number of steps is no new program.
         convert = lambda leaf: jnp.asarray(leaf, dtype if isinstance(leaf, float) else int)  # noqa: E731
-        value, grad, v, relative = _hypergradient(
+        memory = getattr(solution, "memory", None)
+        if self.linear_solver.needs_inverse and memory is None:
+            raise ValueError(
+                f"linear_solver={type(self.linear_solver).__name__} uses the estimate of an inner "
+                f"L-BFGS, which solver={solver} does not make: use kbo.solvers.QuasiNewton()"
+            )
+        value, grad, v, relative, products = _hypergradient(
             problem, omega, coefficients, jax.tree.map(convert, self.linear_solver),
-            jnp.asarray(v, dtype) if fits else None,
+            jnp.asarray(v, dtype) if fits else None, memory,
         )
         value, grad, v = float(value), jax.tree.map(np.array, grad), np.asarray(v)
         status = solution.status
@@ -122,6 +141,7 @@ class Parametric(Method):
             value=value, grad=grad, inner=Function(problem, omega, coefficients), adjoint=None,
             residuals=Residuals(solution.residual, float(jnp.max(relative))),
             jitter=solution.jitter, status=status,
+            cost=Cost(getattr(solution, "evaluations", 0), int(products)),
             state=ParametricState(solution.state, kept) if self.warm else solution.state,
             solver=solver,
         )

@@ -78,6 +78,10 @@ class Stochastic(Method):
                 changes[name] = some(data, np.sort(rng.choice(data.size, size, replace=False)))
         return problem.replace(**changes)
 
+    def within(self, tol):
+        """See Method."""
+        return dataclasses.replace(self, method=self.method.within(tol))
+
     def value(self, problem, omega, solver):
         """See Method: of the first draw."""
         return self.method.value(self._part(problem, 0), omega, solver)

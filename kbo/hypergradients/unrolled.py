@@ -12,11 +12,11 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from ..function import Function
-from ..result import Hypergradient, Residuals, Status
+from ..result import Cost, Hypergradient, Residuals, Status
 from ..solvers import Gradient
+from ..solvers.coefficients import inner_objective, outer_objective, rows, start
 from ..solvers.descent import BLOWN_UP, as_bytes, restored
-from .base import Method, data_dtype, on_device
-from .objectives import check_parametric, inner_objective, outer_objective, rows, start
+from .base import Method, check_parametric, data_dtype, on_device
 
 # One object, so that what was compiled with it is found again.
 SGD = optax.sgd(0.1)
@@ -179,7 +179,7 @@ class Unrolled(Method):
         return Hypergradient(
             value=value, grad=grad, inner=Function(problem, omega, coefficients), adjoint=None,
             residuals=Residuals(float(ending.slope), 0.0), jitter=0.0, status=status, state=last,
-            solver=solver,
+            cost=Cost(self.warm_steps + self.steps, self.steps), solver=solver,
         )
 
     def _state(self, problem, omega, solver, state):

@@ -10,6 +10,7 @@ from .falkon_library import FalkonLibrary
 from .full_cg import FullCG
 from .gradient import Gradient
 from .nystrom import Nystrom
+from .quasi_newton import QuasiNewton
 
 
 def default_solver(problem, omega) -> Solver:
@@ -20,5 +21,5 @@ def default_solver(problem, omega) -> Solver:
 
 __all__ = [
     "AdjointSolution", "Auto", "Exact", "Falkon", "FalkonLibrary", "FullCG", "Gradient",
-    "InnerSolution", "Nystrom", "Solver", "centers", "default_solver",
+    "InnerSolution", "Nystrom", "QuasiNewton", "Solver", "centers", "default_solver",
 ]

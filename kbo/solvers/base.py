@@ -116,6 +116,10 @@ class Solver(eqx.Module):
         """What suffices in a search whose gradient is still ``ratio`` times the first one."""
         return self
 
+    def within(self, tol) -> Solver:
+        """This solver to another relative tolerance; itself where it has none to change."""
+        return self
+
     def __str__(self):
         return type(self).__name__
 

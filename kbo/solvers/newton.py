@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import dataclasses
 
 import equinox as eqx
 import numpy as np
@@ -85,6 +86,10 @@ class NewtonSolver(Solver):
         return NewtonSolution(
             problem, omega, system, shared, workspace, self.max_newton, self.tol
         )
+
+    def within(self, tol):
+        """See Solver."""
+        return dataclasses.replace(self, tol=tol)
 
     def warm_start(self, state):
         """See Solver."""

@@ -1,65 +1,18 @@
-"""Approximate solutions of Hv = b from products with H alone, for F systems at once."""
+"""Methods whose error falls with every product."""
 
 from __future__ import annotations
-
-import abc
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-POSITIVE = ("steps", "step_size", "scale")
-
-
-class LinearSolver(eqx.Module):
-    """Maps H, b and a start to an approximate solution v of Hv = b."""
-
-    def __check_init__(self):
-        for name in POSITIVE:
-            if not getattr(self, name, 1) > 0:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be positive")
-        if not getattr(self, "tol", 0) >= 0:
-            raise ValueError(f"tol={self.tol!r} must not be negative")
-
-    @abc.abstractmethod
-    def solve(self, multiply, b, start) -> tuple[jax.Array, jax.Array]:
-        """v and b − Hv, (F, N) each.
-
-        Parameters
-        ----------
-        multiply : callable
-            (F, N) ↦ (F, N), a symmetric H_f for each row.
-        b : array (F, N)
-        start : array (F, N) or None
-            None is zero, and costs no product.
-        """
+from ...linalg.lbfgs import Memory, lbfgs
+from .base import LinearSolver, Solved
 
 
 def _begin(multiply, b, start):
-    """The start and its residual."""
-    return (jnp.zeros_like(b), b) if start is None else (start, b - multiply(start))
-
-
-class Direct(LinearSolver):
-    """v = H⁺b, from the eigenvalues of a dense H: the oracle, for small problems.
-
-    N products make H; O(F N³) time, O(F N²) memory. The least-norm solution where H is singular,
-    as it is for networks with redundant weights.
-    """
-
-    def solve(self, multiply, b, start):
-        """See LinearSolver; the start is not used."""
-        N = b.shape[1]
-        columns = jax.lax.map(
-            lambda e: multiply(jnp.broadcast_to(e, b.shape)), jnp.eye(N, dtype=b.dtype)
-        )
-        H = columns.transpose(1, 2, 0)
-        values, vectors = jnp.linalg.eigh(0.5 * (H + H.transpose(0, 2, 1)))
-        sizes = jnp.abs(values)
-        determined = sizes > N * jnp.finfo(b.dtype).eps * jnp.max(sizes, 1, keepdims=True)
-        inverses = jnp.where(determined, 1 / jnp.where(determined, values, 1), 0)
-        v = jnp.einsum("fij,fj,fkj,fk->fi", vectors, inverses, vectors, b)
-        return v, b - multiply(v)
+    """The start, its residual and the products that took."""
+    return (jnp.zeros_like(b), b, 0) if start is None else (start, b - multiply(start), 1)
 
 
 class CG(LinearSolver):
@@ -84,10 +37,10 @@ class CG(LinearSolver):
     steps: int = 10
     tol: float = 0.0
 
-    def solve(self, multiply, b, start):
+    def solve(self, multiply, b, start, inverse=None):
         """See LinearSolver."""
         dot = lambda u, v: jnp.sum(u * v, 1, keepdims=True)  # noqa: E731
-        v, residual = _begin(multiply, b, start)
+        v, residual, begun = _begin(multiply, b, start)
         enough = jnp.maximum(self.tol, jnp.finfo(b.dtype).eps) ** 2 * dot(b, b)
 
         def step(carry):
@@ -109,8 +62,8 @@ class CG(LinearSolver):
 
         rho = dot(residual, residual)
         first = (0, v, residual, residual, rho, jnp.ones_like(rho, bool))
-        v = jax.lax.while_loop(unfinished, step, first)[1]
-        return v, b - multiply(v)
+        steps, v, *_ = jax.lax.while_loop(unfinished, step, first)
+        return Solved(v, b - multiply(v), begun + steps + 1)
 
 
 class Neumann(LinearSolver):
@@ -134,7 +87,7 @@ class Neumann(LinearSolver):
     steps: int = 10
     step_size: float = 0.1
 
-    def solve(self, multiply, b, start):
+    def solve(self, multiply, b, start, inverse=None):
         """See LinearSolver."""
 
         def step(_, carry):
@@ -142,27 +95,48 @@ class Neumann(LinearSolver):
             change = self.step_size * residual
             return v + change, residual - multiply(change)
 
-        return jax.lax.fori_loop(0, self.steps, step, _begin(multiply, b, start))
+        v, residual, begun = _begin(multiply, b, start)
+        v, residual = jax.lax.fori_loop(0, self.steps, step, (v, residual))
+        return Solved(v, residual, begun + self.steps)
 
 
-class Identity(LinearSolver):
-    """v = s·b, no product at all: the Jacobian-free hypergradient.
+class LBFGS(LinearSolver):
+    """L-BFGS on ½vᵀHv − bᵀv, all systems as one: where CG loses its conjugacy, this need not.
 
-    As good as H is close to I/s. Its residual would cost the product that it saves, so that it is
-    not known (infinite).
+    One product per trial step. Unlike CG it needs no exact line search, and bears products that
+    are not quite linear.
 
     Parameters
     ----------
-    scale : float
-        s.
+    steps : int
+        At most.
+    tol : float
+        Of ‖Hv − b‖/‖b‖.
+    memory : int
+        Pairs kept.
 
     References
     ----------
-    Fung et al. (2022), JFB: Jacobian-Free Backpropagation for Implicit Networks, eq. (11).
+    Nocedal, Wright (2006), Numerical Optimization, Algorithm 7.5.
     """
 
-    scale: float = 1.0
+    steps: int = 20
+    tol: float = 0.0
+    memory: int = eqx.field(static=True, default=10)
 
-    def solve(self, multiply, b, start):
-        """See LinearSolver; the start is not used."""
-        return self.scale * b, jnp.full_like(b, jnp.inf)
+    def solve(self, multiply, b, start, inverse=None):
+        """See LinearSolver."""
+
+        def value_and_grad(flat):
+            v = flat.reshape(b.shape)
+            image = multiply(v)
+            return jnp.sum(v * (0.5 * image - b)), (image - b).ravel()
+
+        first = jnp.zeros_like(b) if start is None else start
+        enough = jnp.maximum(self.tol, jnp.finfo(b.dtype).eps) * jnp.linalg.norm(b)
+        found = lbfgs(
+            value_and_grad, first.ravel(), Memory.empty(self.memory, b.ravel()), self.steps, enough
+        )
+        return Solved(
+            found.x.reshape(b.shape), -found.grad.reshape(b.shape), found.evaluations
+        )

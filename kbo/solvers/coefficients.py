@@ -1,4 +1,4 @@
-"""The two objectives of the parametric methods, as functions of coefficients θ of h.
+"""Both objectives as functions of the coefficients θ of h.
 
     J(ω, θ) = Σ_f [(1/Σw) Σ_i w_i ℓ_in(ω, h_θ(x_i), t_i) + (ridge/2) ‖h_θ‖²]   (up to a constant)
     L(ω, θ) = (1/Σv) Σ_j v_j ℓ_out(ω, h_θ(x'_j), y_j) + penalty(ω)
@@ -11,9 +11,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from ..solvers.objectives import pointwise
-from ..spaces import NeuralFeatures
-from .base import is_streamed
+from .objectives import pointwise
 
 
 def inner_objective(problem, omega):
@@ -68,25 +66,3 @@ def rows(coefficients):
         return jax.tree.unflatten(structure, made)
 
     return matrix, undo
-
-
-def check_parametric(problem, omega, method):
-    """Refuse problems whose h has no coefficients to differentiate in.
-
-    Raises
-    ------
-    ValueError
-        If points stay on disk, or the space is NeuralFeatures.
-    """
-    name = type(method).__name__
-    if is_streamed(problem):
-        raise ValueError(
-            f"method={name} differentiates whole samples in memory, and x is a kbo.Stream: use "
-            "method=kbo.hypergradients.Implicit()"
-        )
-    space = problem.space(omega) if callable(problem.space) else problem.space
-    if isinstance(space, NeuralFeatures):
-        raise ValueError(
-            f"method={name} needs one J(ω, θ), but NeuralFeatures trains φ and solves for the "
-            "last layer: use method=kbo.hypergradients.Implicit(), or space=NeuralSpace"
-        )

@@ -1,46 +1,12 @@
-"""Outer steps. An optimiser sees a flat ω, asks for L and ∇L, and reports each iterate."""
+"""L-BFGS with bounds."""
 
 from __future__ import annotations
 
-import abc
-from collections.abc import Callable
-
-import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
-import optax
 import scipy.optimize
 
-from .result import Status
-
-
-def projected_gradient(omega, grad, lower, upper):
-    """P(ω − ∇L) − ω, negated: zero exactly at a stationary point of the box."""
-    return omega - np.clip(omega - grad, lower, upper)
-
-
-RATE = 1e-2  # of the default Adam
-
-
-class Optimizer(eqx.Module):
-    """How the outer variable moves: ``run`` is a deterministic function of what it is told."""
-
-    @abc.abstractmethod
-    def run(self, evaluate: Callable, report: Callable, omega, lower, upper) -> Status:
-        """Minimise from ``omega``.
-
-        Parameters
-        ----------
-        evaluate : callable
-            ω (q,) ↦ (L, ∇L); L is +inf where it could not be computed.
-        report : callable
-            Called with each accepted ω, the start excepted.
-        omega, lower, upper : ndarray (q,)
-        """
-
-
-def _stationary(omega, grad, lower, upper, tol) -> bool:
-    return bool(np.linalg.norm(projected_gradient(omega, grad, lower, upper)) <= tol)
+from ..result import Status
+from .base import Optimizer, projected_gradient, stationary
 
 
 class LBFGS(Optimizer):
@@ -83,7 +49,7 @@ class LBFGS(Optimizer):
         value, grad = evaluate(omega)
         if not np.isfinite(value):
             return Status.NON_FINITE
-        if _stationary(omega, grad, lower, upper, self.tol):
+        if stationary(omega, grad, lower, upper, self.tol):
             return Status.CONVERGED
         start = abs(value) or 1.0
 
@@ -107,7 +73,7 @@ class LBFGS(Optimizer):
             slope = projected_gradient(omega, plain(value, grad)[1], lower, upper)
             done = status is Status.CONVERGED and (
                 0.5 * slope @ slope <= self.ftol
-                or _stationary(omega, grad, lower, upper, self.tol)
+                or stationary(omega, grad, lower, upper, self.tol)
             )
             if done or idle or status is Status.STEPS_EXHAUSTED:
                 return status
@@ -149,7 +115,7 @@ class LBFGS(Optimizer):
             small.append(path[-1][1] - value <= self._enough(value, start))
             path.append((point, value, grad))
             report(point)
-            if _stationary(point, grad, lower, upper, self.tol) or (all(small[-2:]) and small[1:]):
+            if stationary(point, grad, lower, upper, self.tol) or (all(small[-2:]) and small[1:]):
                 status.append(Status.CONVERGED)
                 raise StopIteration
 
@@ -165,99 +131,3 @@ class LBFGS(Optimizer):
             return status[0], path
         exhausted = solved.status == 1
         return Status.STEPS_EXHAUSTED if exhausted else Status.LINE_SEARCH_FAILED, path
-
-
-class GradientDescent(Optimizer):
-    """ω ← P(ω − s∇L) with the first s of step, step·shrink, … that meets Armijo's test.
-
-        L(ω⁺) ≤ L(ω) − c ∇L·(ω − ω⁺)
-
-    Parameters
-    ----------
-    step : float
-        The first step tried each time.
-    shrink : float
-        In (0, 1).
-    c : float
-        In (0, 1).
-    max_steps, tol
-        As in LBFGS.
-
-    References
-    ----------
-    El Khoury et al. (2025), Section 5: step 1.0, shrink ½, c = 1e-4, tol 1e-5.
-    """
-
-    step: float = 1.0
-    shrink: float = 0.5
-    c: float = 1e-4
-    max_steps: int = 1000
-    tol: float = 1e-5
-
-    def run(self, evaluate, report, omega, lower, upper):
-        """See Optimizer."""
-        value, grad = evaluate(omega)
-        if not np.isfinite(value):
-            return Status.NON_FINITE
-        for taken in range(self.max_steps + 1):
-            if _stationary(omega, grad, lower, upper, self.tol):
-                return Status.CONVERGED
-            if taken == self.max_steps:
-                return Status.STEPS_EXHAUSTED
-            step = self.step
-            while True:
-                candidate = np.clip(omega - step * grad, lower, upper)
-                if (candidate == omega).all():
-                    return Status.LINE_SEARCH_FAILED
-                new_value, new_grad = evaluate(candidate)
-                if new_value <= value - self.c * grad @ (omega - candidate):
-                    break
-                step *= self.shrink
-            omega, value, grad = candidate, new_value, new_grad
-            report(omega)
-
-
-class Optax(Optimizer):
-    """ω ← P(ω + u), u the update of an Optax transformation; halved while L is not finite.
-
-    Parameters
-    ----------
-    transformation : optax.GradientTransformation
-    max_steps, tol
-        As in LBFGS.
-    """
-
-    transformation: optax.GradientTransformation
-    max_steps: int = 100
-    tol: float = 1e-5
-
-    def run(self, evaluate, report, omega, lower, upper):
-        """See Optimizer."""
-        value, grad = evaluate(omega)
-        if not np.isfinite(value):
-            return Status.NON_FINITE
-        state = self.transformation.init(jnp.asarray(omega))
-        for taken in range(self.max_steps + 1):
-            if _stationary(omega, grad, lower, upper, self.tol):
-                return Status.CONVERGED
-            if taken == self.max_steps:
-                return Status.STEPS_EXHAUSTED
-            update, state = self.transformation.update(
-                jnp.asarray(grad), state, jnp.asarray(omega)
-            )
-            update = np.asarray(update, float)
-            while True:
-                candidate = np.clip(omega + update, lower, upper)
-                value, new_grad = evaluate(candidate)
-                if np.isfinite(value):
-                    break
-                update = 0.5 * update
-                if (omega + update == omega).all():
-                    return Status.NON_FINITE
-            omega, grad = candidate, new_grad
-            report(omega)
-
-
-def default_optimizer(comparable) -> Optimizer:
-    """LBFGS(), or Adam where values at two ω do not compare, so that no line search makes sense."""
-    return LBFGS() if comparable else Optax(optax.adam(RATE))

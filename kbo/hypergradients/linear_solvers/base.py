@@ -1,0 +1,58 @@
+"""What a solver of Hv = b is, F systems at once, H known by its products alone."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+
+POSITIVE = ("steps", "step_size", "scale", "rank", "damping", "memory")
+
+
+class Solved(NamedTuple):
+    """v and b − Hv, (F, N) each (infinite where it is not known), and the products they took."""
+
+    v: jax.Array
+    residual: jax.Array
+    products: jax.Array | int
+
+
+class LinearSolver(eqx.Module):
+    """Maps H, b, a start and an estimate of H⁻¹ to an approximate solution v of Hv = b.
+
+    Class attributes
+    ----------------
+    needs_inverse : bool
+        Whether it needs the estimate, which the inner solver QuasiNewton makes.
+    """
+
+    needs_inverse: ClassVar[bool] = False
+
+    def __check_init__(self):
+        for name in POSITIVE:
+            if not getattr(self, name, 1) > 0:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be positive")
+        if not getattr(self, "tol", 0) >= 0:
+            raise ValueError(f"tol={self.tol!r} must not be negative")
+
+    def within(self, tol) -> LinearSolver:
+        """This solver to another relative tolerance; itself where it has none."""
+        return dataclasses.replace(self, tol=tol) if hasattr(self, "tol") else self
+
+    @abc.abstractmethod
+    def solve(self, multiply, b, start, inverse=None) -> Solved:
+        """v, its residual and what they cost.
+
+        Parameters
+        ----------
+        multiply : callable
+            (F, N) ↦ (F, N), a symmetric H_f for each row.
+        b : array (F, N)
+        start : array (F, N) or None
+            None is zero, and costs no product.
+        inverse : callable or None
+            (F, N) ↦ (F, N), an estimate of the inverses.
+        """

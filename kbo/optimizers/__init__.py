@@ -1,0 +1,12 @@
+"""Ways for the outer variable to move."""
+
+from .base import Optimizer, projected_gradient
+from .black_box import BayesianSearch, BlackBox, GridSearch, RandomSearch
+from .descent import GradientDescent, Optax, default_optimizer
+from .hoag import HOAG
+from .lbfgs import LBFGS
+
+__all__ = [
+    "HOAG", "LBFGS", "BayesianSearch", "BlackBox", "GradientDescent", "GridSearch", "Optax",
+    "Optimizer", "RandomSearch", "default_optimizer", "projected_gradient",
+]

@@ -1,0 +1,109 @@
+"""Steps along the gradient: Armijo's, and those of Optax."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ..result import Status
+from .base import Optimizer, stationary
+from .lbfgs import LBFGS
+
+RATE = 1e-2  # of the default Adam
+
+
+class GradientDescent(Optimizer):
+    """ω ← P(ω − s∇L) with the first s of step, step·shrink, … that meets Armijo's test.
+
+        L(ω⁺) ≤ L(ω) − c ∇L·(ω − ω⁺)
+
+    Parameters
+    ----------
+    step : float
+        The first step tried each time.
+    shrink : float
+        In (0, 1).
+    c : float
+        In (0, 1).
+    max_steps, tol
+        As in LBFGS.
+
+    References
+    ----------
+    El Khoury et al. (2025), Section 5: step 1.0, shrink ½, c = 1e-4, tol 1e-5.
+    """
+
+    step: float = 1.0
+    shrink: float = 0.5
+    c: float = 1e-4
+    max_steps: int = 1000
+    tol: float = 1e-5
+
+    def run(self, evaluate, report, omega, lower, upper):
+        """See Optimizer."""
+        value, grad = evaluate(omega)
+        if not np.isfinite(value):
+            return Status.NON_FINITE
+        for taken in range(self.max_steps + 1):
+            if stationary(omega, grad, lower, upper, self.tol):
+                return Status.CONVERGED
+            if taken == self.max_steps:
+                return Status.STEPS_EXHAUSTED
+            step = self.step
+            while True:
+                candidate = np.clip(omega - step * grad, lower, upper)
+                if (candidate == omega).all():
+                    return Status.LINE_SEARCH_FAILED
+                new_value, new_grad = evaluate(candidate)
+                if new_value <= value - self.c * grad @ (omega - candidate):
+                    break
+                step *= self.shrink
+            omega, value, grad = candidate, new_value, new_grad
+            report(omega)
+
+
+class Optax(Optimizer):
+    """ω ← P(ω + u), u the update of an Optax transformation; halved while L is not finite.
+
+    Parameters
+    ----------
+    transformation : optax.GradientTransformation
+    max_steps, tol
+        As in LBFGS.
+    """
+
+    transformation: optax.GradientTransformation
+    max_steps: int = 100
+    tol: float = 1e-5
+
+    def run(self, evaluate, report, omega, lower, upper):
+        """See Optimizer."""
+        value, grad = evaluate(omega)
+        if not np.isfinite(value):
+            return Status.NON_FINITE
+        state = self.transformation.init(jnp.asarray(omega))
+        for taken in range(self.max_steps + 1):
+            if stationary(omega, grad, lower, upper, self.tol):
+                return Status.CONVERGED
+            if taken == self.max_steps:
+                return Status.STEPS_EXHAUSTED
+            update, state = self.transformation.update(
+                jnp.asarray(grad), state, jnp.asarray(omega)
+            )
+            update = np.asarray(update, float)
+            while True:
+                candidate = np.clip(omega + update, lower, upper)
+                value, new_grad = evaluate(candidate)
+                if np.isfinite(value):
+                    break
+                update = 0.5 * update
+                if (omega + update == omega).all():
+                    return Status.NON_FINITE
+            omega, grad = candidate, new_grad
+            report(omega)
+
+
+def default_optimizer(comparable) -> Optimizer:
+    """LBFGS(), or Adam where values at two ω do not compare, so that no line search makes sense."""
+    return LBFGS() if comparable else Optax(optax.adam(RATE))
