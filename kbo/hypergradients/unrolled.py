@@ -38,12 +38,13 @@ class Ending(NamedTuple):
 
 
 @eqx.filter_jit
-def _start(problem, omega, optimizer, key):
+def fresh_start(problem, omega, optimizer, key):
+    """Zero, or the first weights of a network, and an optimiser that has seen nothing."""
     coefficients = start(problem, omega, key)
     return UnrolledState(coefficients, optimizer.init(coefficients))
 
 
-def _descend(objective, optimizer, state, steps, checkpoint=False):
+def descend(objective, optimizer, state, steps, checkpoint=False):
     """``steps`` steps of θ ← θ + u(∂_θJ(θ))."""
 
     def step(state, _):
@@ -54,7 +55,8 @@ def _descend(objective, optimizer, state, steps, checkpoint=False):
     return jax.lax.scan(jax.checkpoint(step) if checkpoint else step, state, length=steps)[0]
 
 
-def _ending(problem, omega, first, last):
+def ending_of(problem, omega, first, last):
+    """How steps from one state to another ended."""
     objective = inner_objective(problem, omega)
     value, grad = jax.value_and_grad(objective)(last.coefficients)
     slope = jnp.max(jnp.linalg.norm(rows(grad)[0], axis=1))
@@ -64,23 +66,23 @@ def _ending(problem, omega, first, last):
 @eqx.filter_jit
 def _forward(problem, omega, state, method):
     """L(ω, θ_K), the state after all steps and how they ended; no derivative."""
-    last = _descend(
+    last = descend(
         inner_objective(problem, omega), method.optimizer or SGD, state,
         method.warm_steps + method.steps,
     )
     value = outer_objective(problem, omega)(last.coefficients)
-    return value, last, _ending(problem, omega, state, last)
+    return value, last, ending_of(problem, omega, state, last)
 
 
 @eqx.filter_jit
 def _through(problem, omega, state, method):
     """The same and dL(ω, θ_K(ω))/dω through the last ``steps`` steps."""
     optimizer = method.optimizer or SGD
-    warmed = _descend(inner_objective(problem, omega), optimizer, state, method.warm_steps)
+    warmed = descend(inner_objective(problem, omega), optimizer, state, method.warm_steps)
 
     def outer(omega):
         objective = inner_objective(problem, omega)
-        last = _descend(objective, optimizer, warmed, method.steps, method.checkpoint)
+        last = descend(objective, optimizer, warmed, method.steps, method.checkpoint)
         value = outer_objective(problem, omega)(last.coefficients)
         return value, (value, last)
 
@@ -90,7 +92,7 @@ def _through(problem, omega, state, method):
         flat, unravel = ravel_pytree(omega)
         grad, (value, last) = jax.jacfwd(lambda w: outer(unravel(w)), has_aux=True)(flat)
         grad = unravel(grad)
-    return value, grad, last, _ending(problem, omega, state, last)
+    return value, grad, last, ending_of(problem, omega, state, last)
 
 
 class Unrolled(Method):
@@ -159,7 +161,7 @@ class Unrolled(Method):
         """See Method: from the first start, no derivative."""
         value, _, ending = _forward(problem, omega, self._state(problem, omega, solver, None), self)
         value = float(value)
-        return value if _judge(value, ending).usable else np.inf
+        return value if judge(value, ending).usable else np.inf
 
     def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
         """See Method.
@@ -172,7 +174,7 @@ class Unrolled(Method):
         state = self._state(problem, omega, solver, state)
         value, grad, last, ending = _through(problem, omega, state, self)
         value, grad = float(value), jax.tree.map(np.array, grad)
-        status = _judge(value, ending)
+        status = judge(value, ending)
         if status.usable and not all(np.isfinite(g).all() for g in jax.tree.leaves(grad)):
             status = Status.NON_FINITE
         coefficients = on_device(last.coefficients, data_dtype(problem, omega))
@@ -188,7 +190,7 @@ class Unrolled(Method):
         seeded = solver if isinstance(solver, Gradient) else Gradient()
         # The key of Gradient's own first weights: both train the same network.
         key = jax.random.split(seeded.key, 3)[0]
-        fresh = _start(problem, omega, self.optimizer or SGD, key)
+        fresh = fresh_start(problem, omega, self.optimizer or SGD, key)
         if not self.warm:
             return fresh
         if isinstance(state, np.ndarray):
@@ -210,10 +212,10 @@ class Unrolled(Method):
             problem, omega, self._state(problem, omega, solver, state), self
         )
         coefficients = on_device(last.coefficients, data_dtype(problem, omega))
-        return Function(problem, omega, coefficients), _judge(float(value), ending)
+        return Function(problem, omega, coefficients), judge(float(value), ending)
 
 
-def _judge(value, ending) -> Status:
+def judge(value, ending) -> Status:
     """Steps that raised J by far have blown up, though it be finite."""
     first, last, slope = (float(number) for number in ending)
     finite = np.isfinite([value, last, slope]).all()

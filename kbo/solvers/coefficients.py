@@ -14,12 +14,15 @@ import jax.numpy as jnp
 from .objectives import pointwise
 
 
-def inner_objective(problem, omega):
-    """θ ↦ J(ω, θ). What does not depend on θ is computed once."""
+def inner_objective(problem, omega, whole=False):
+    """θ ↦ J(ω, θ), with ``whole`` also what does not depend on θ."""
     instance = problem.at(omega)
     inner = instance.inner
     values_at = instance.space.on(inner.x, inner.x)
-    losses_at = pointwise(instance, problem.n_outputs or 1)
+    if whole:
+        losses_at = lambda values, *_: (instance.inner_losses(values),)  # noqa: E731
+    else:  # computed once
+        losses_at = pointwise(instance, problem.n_outputs or 1)
     weights = inner.weight_matrix()
     total = jnp.sum(weights, -1)
 

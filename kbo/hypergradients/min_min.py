@@ -1,0 +1,115 @@
+"""Three gradients of a minimum, at an inexact minimiser: g1, g2 and g3."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax
+import numpy as np
+import optax
+
+from ..function import Function
+from ..result import Cost, Hypergradient, Residuals, Status
+from ..solvers.coefficients import inner_objective, rows
+from .base import Method, check_parametric, data_dtype, on_device
+from .linear_solvers import Direct, LinearSolver
+from .unrolled import SGD, descend, ending_of, fresh_start, judge
+
+
+@eqx.filter_jit
+def _evaluate(problem, omega, state, method):
+    """J(ω, θ_K), its gradient in ω, the state after K steps and how they ended."""
+    optimizer = method.optimizer or SGD
+    whole = lambda omega: inner_objective(problem, omega, whole=True)  # noqa: E731
+
+    def trained(omega):
+        return descend(inner_objective(problem, omega), optimizer, state, method.steps)
+
+    if method.gradient == "automatic":
+
+        def through(omega):
+            last = trained(omega)
+            value = whole(omega)(last.coefficients)
+            return value, (value, last)
+
+        grad, (value, last) = jax.grad(through, has_aux=True)(omega)
+    else:
+        last = trained(omega)
+        value, grad = jax.value_and_grad(lambda omega: whole(omega)(last.coefficients))(omega)
+    if method.gradient == "implicit":
+        theta, undo = rows(last.coefficients)
+        slope = lambda omega: jax.grad(lambda theta: whole(omega)(undo(theta)))  # noqa: E731
+        multiply = jax.linearize(slope(omega), theta)[1]
+        v = method.linear_solver.solve(multiply, slope(omega)(theta), None).v
+        through = jax.grad(lambda omega: (slope(omega)(theta) * v).sum())(omega)
+        grad = jax.tree.map(lambda direct, own: direct - own, grad, through)
+    return value, grad, last, ending_of(problem, omega, state, last)
+
+
+class MinMin(Method):
+    """∇ of L(ω) = min_θ J(ω, θ), the outer problem being the inner one (F = G), at θ_K ≈ θ*(ω).
+
+        analytic   g1 = ∂_ωJ(ω, θ_K)                                     error O(e), e = ‖θ_K − θ*‖
+        automatic  g2 = dJ(ω, θ_K(ω))/dω                                 o(e); O(K κ^2K) in descent
+        implicit   g3 = g1 − ∂²_ωθJ (∂²_θθJ)⁻¹ ∂_θJ  at θ_K              O(e²)
+
+    The value is J(ω, θ_K). The problem's outer loss, outer data and penalty play no part. θ_K comes
+    from K gradient steps, each ω anew from zero (or one draw of a network).
+
+    Parameters
+    ----------
+    gradient : {"analytic", "automatic", "implicit"}
+    steps : int
+        K.
+    optimizer : optax.GradientTransformation, optional
+        None is optax.sgd(0.1).
+    linear_solver : LinearSolver
+        Of the implicit gradient.
+
+    References
+    ----------
+    Ablin, Peyré, Moreau (2020), Super-efficiency of Automatic Differentiation for Functions Defined
+    as a Minimum, Propositions 2.1–2.3 and 3.1.
+    """
+
+    gradient: str = eqx.field(static=True, default="analytic")
+    steps: int = eqx.field(static=True, default=20)
+    optimizer: optax.GradientTransformation | None = None
+    linear_solver: LinearSolver = Direct()
+
+    def __check_init__(self):
+        if self.gradient not in ("analytic", "automatic", "implicit"):
+            raise ValueError(
+                f"gradient={self.gradient!r} must be 'analytic', 'automatic' or 'implicit'"
+            )
+        if self.steps < 1:
+            raise ValueError(f"steps={self.steps!r} must be at least 1")
+
+    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+        """See Method."""
+        check_parametric(problem, omega, self)
+        first = fresh_start(problem, omega, self.optimizer or SGD, jax.random.key(0))
+        value, grad, last, ending = _evaluate(problem, omega, first, self)
+        value, grad = float(value), jax.tree.map(np.array, grad)
+        status = judge(value, ending)
+        if status.usable and not all(np.isfinite(g).all() for g in jax.tree.leaves(grad)):
+            status = Status.NON_FINITE
+        coefficients = on_device(last.coefficients, data_dtype(problem, omega))
+        products = {"analytic": 0, "automatic": self.steps, "implicit": 1}[self.gradient]
+        return Hypergradient(
+            value=value, grad=grad, inner=Function(problem, omega, coefficients), adjoint=None,
+            residuals=Residuals(float(ending.slope), np.inf), jitter=0.0, status=status,
+            state=last, solver=solver, cost=Cost(self.steps, products),
+        )
+
+    def comparable(self, solver):
+        """See Method: each ω starts anew."""
+        return True
+
+    def warm_start(self, solver, state):
+        """See Method: there is none."""
+        return None
+
+    def function(self, problem, omega, solver, state):
+        """See Method: θ_K."""
+        found = self.evaluate(problem, omega, solver)
+        return found.inner, found.status
