@@ -622,6 +622,30 @@ def test_sweeps_show_what_theory_says(tmp_path, capsys):
     assert "s = 3, ridge 0.0001" in (tmp_path / "report.md").read_text()
 
 
+# -- inner accuracy --------------------------------------------------------------------------------
+
+
+def test_errors_fall_with_inner_steps_and_tolerances_as_predicted():
+    steps = theory.accuracy.inner_steps((4, 8, 16, 32), n_samples=2)
+    found = theory.accuracy.exponents(steps, "K")
+    predicted = steps.groupby("method").predicted.mean()
+    for name in ("ITD, gradient descent", "AID, Neumann"):
+        assert found[name].slope == pytest.approx(predicted[name], rel=0.3)
+    cg = steps[(steps.method == "AID, CG") & (steps.K == 8)]
+    assert (cg.error <= 2 * np.exp(8 * cg.predicted)).all()
+    loose = theory.accuracy.tolerances((1e-1, 1e-3, 1e-5), n_samples=2)
+    assert theory.accuracy.exponents(loose)["HOAG"].slope == pytest.approx(1, abs=0.25)
+
+
+@pytest.mark.slow
+def test_gradients_of_a_minimum_have_the_exponents_of_ablin_peyre_and_moreau():
+    table = theory.accuracy.super_efficiency((20, 30, 40, 60), n_samples=3)
+    found = theory.accuracy.exponents(table)
+    assert found["analytic"].slope == pytest.approx(1, abs=0.1)
+    assert 1.5 < found["automatic"].slope < 2
+    assert found["implicit"].slope == pytest.approx(2, abs=0.1)
+
+
 # -- figures and the command -----------------------------------------------------------------------
 
 
@@ -631,6 +655,8 @@ def test_reproduce_writes_a_report(tmp_path, capsys):
 
     assert main(["list"]) == 0
     assert "kbo-neurips2025" in capsys.readouterr().out
+    assert main(["reproduce", "inner-accuracy", "--repeats", "2", "--output", str(tmp_path)]) == 0
+    assert "| implicit | +2.0" in (tmp_path / "report.md").read_text()
     code = main([
         "reproduce", "kbo-neurips2025", "--sizes", "20", "40", "60", "--repeats", "6", "--inputs",
         "gaussian", "--output", str(tmp_path),

@@ -1,6 +1,6 @@
 """Rates of kernel bilevel problems, measured against exact population truths."""
 
-from . import compiled, estimators, population, problems, quantities
+from . import accuracy, compiled, estimators, population, problems, quantities
 from .experiment import run_rate_experiment
 from .inference import RateFit, Slope, fit_rate
 from .interval import HypergradientInterval, hypergradient_interval
@@ -9,7 +9,7 @@ from .records import Records
 from .sweep import run_sweep
 
 __all__ = [
-    "HypergradientInterval", "RateFit", "Records", "Slope", "compiled", "estimators", "fit_rate",
-    "hypergradient_interval", "plot_rates", "population", "problems", "quantities",
+    "HypergradientInterval", "RateFit", "Records", "Slope", "accuracy", "compiled", "estimators",
+    "fit_rate", "hypergradient_interval", "plot_rates", "population", "problems", "quantities",
     "run_rate_experiment", "run_sweep",
 ]

@@ -135,7 +135,8 @@ def approximations(problem, omega):
 def inner_steps(steps=(2, 4, 6, 8, 16, 32, 64), n_samples=5, make=logistic_features):
     """Hypergradient errors of AID and ITD against the number K of inner (or linear) steps.
 
-        ITD ~ K κ^K,  Neumann ≤ κ^K,  κ = 1 − μ/‖∂²_θθJ‖;    CG ≤ 2((√c − 1)/(√c + 1))^K,  c = ‖∂²‖/μ
+        ITD ~ K κ^K,  Neumann ≤ κ^K,  κ = 1 − μ/‖∂²_θθJ‖
+        CG ≤ 2 ((√c − 1)/(√c + 1))^K,  c = ‖∂²_θθJ‖/μ
 
     Parameters
     ----------
@@ -237,6 +238,10 @@ def exponents(table, against="accuracy") -> dict[str, Exponent]:
         slopes = []
         for _, own in rows.groupby("seed"):
             kept = own[own.error > FLOOR]
+            if len(kept) < 2:
+                raise ValueError(
+                    f"{name}: fewer than two errors are above rounding: take fewer steps"
+                )
             x = kept.K if against == "K" else np.log(kept.accuracy)
             slopes.append(np.polyfit(x, np.log(kept.error), 1)[0])
         slopes = np.array(slopes)

@@ -8,6 +8,7 @@ from pathlib import Path
 from kbo.checkpoint import write_atomically
 from kbo.solvers import Nystrom
 
+from . import accuracy
 from .estimators import Plain
 from .experiment import run_rate_experiment
 from .inference import fit_rate
@@ -117,9 +118,35 @@ def _swept(output, title, family, n, repeats, n_jobs):
     return table
 
 
+def inner_accuracy(output, sizes=(), repeats=5, inputs=(), n_jobs=None):
+    """Errors of AID, ITD and HOAG against inner accuracy, and of g1, g2, g3 for F = G."""
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    lines = ["# inner-accuracy", "", f"Relative errors of hypergradients on {repeats} samples of "
+             "logistic regression (`theory.accuracy.logistic_features`).", ""]
+    for name_of, title, measure, against in (
+        ("steps", "log error per step", accuracy.inner_steps, "K"),
+        ("tolerances", "exponent of the tolerance", accuracy.tolerances, "accuracy"),
+        ("min-min", "exponent of ‖θ_K − θ*‖, F = G", accuracy.super_efficiency, "accuracy"),
+    ):
+        table = measure(n_samples=repeats)
+        found = accuracy.exponents(table, against)
+        lines += [f"| method | {title} | interval |", "|---|---|---|"]
+        lines += [f"| {name} | {e.slope:+.3f} | [{e.interval[0]:+.3f}, {e.interval[1]:+.3f}] |"
+                  for name, e in found.items()]
+        if "predicted" in table:
+            mean = table.groupby("method", sort=False).predicted.mean()
+            lines += ["", "Predicted: " + ", ".join(f"{k} {v:+.3f}" for k, v in mean.items()) + "."]
+        lines.append("")
+        path = output / f"{name_of}.csv"
+        write_atomically(path, lambda f, t=table: f.write(t.to_csv(index=False)), "w")
+    text = "\n".join(lines)
+    write_atomically(output / "report.md", lambda f: f.write(text), "w")
+
+
 EXPERIMENTS = {
     "kbo-neurips2025": kbo_neurips2025, "ridge-and-smoothness": ridge_and_smoothness,
-    "centres": centres,
+    "centres": centres, "inner-accuracy": inner_accuracy,
 }
 
 
