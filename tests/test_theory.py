@@ -649,6 +649,14 @@ def test_gradients_of_a_minimum_have_the_exponents_of_ablin_peyre_and_moreau():
 # -- figures and the command -----------------------------------------------------------------------
 
 
+def test_options_that_an_experiment_does_not_use_are_refused(tmp_path, capsys):
+    from theory.__main__ import main
+
+    code = main(["reproduce", "inner-accuracy", "--sizes", "20", "--output", str(tmp_path)])
+    assert code == 2
+    assert "does not use ['sizes']" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_reproduce_writes_a_report(tmp_path, capsys):
     from theory.__main__ import main

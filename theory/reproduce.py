@@ -86,7 +86,7 @@ def _table(records: Records, problem):
     return "\n".join([*rows, "", *[f"Outside the theorem: {what}." for what in problem.outside]])
 
 
-def ridge_and_smoothness(output, sizes=(1000,), repeats=50, inputs=(), n_jobs=None):
+def ridge_and_smoothness(output, sizes=(1000,), repeats=50, n_jobs=None):
     """Errors at one n against the ridge and the smoothness of the kernel, on the torus."""
     family = {
         f"s = {s:g}, ridge {ridge:g}": torus_regression(s, ridge)
@@ -95,7 +95,7 @@ def ridge_and_smoothness(output, sizes=(1000,), repeats=50, inputs=(), n_jobs=No
     return _swept(output, "ridge-and-smoothness", family, sizes[0], repeats, n_jobs)
 
 
-def centres(output, sizes=(2000,), repeats=30, inputs=(), n_jobs=None):
+def centres(output, sizes=(2000,), repeats=30, n_jobs=None):
     """Errors at one n against the number of Nyström centres: how many keep the statistical rate."""
     problem = torus_regression(1.0, 1e-3)
     family = {"all points": problem} | {
@@ -118,7 +118,7 @@ def _swept(output, title, family, n, repeats, n_jobs):
     return table
 
 
-def inner_accuracy(output, sizes=(), repeats=5, inputs=(), n_jobs=None):
+def inner_accuracy(output, repeats=5):
     """Errors of AID, ITD and HOAG against inner accuracy, and of g1, g2, g3 for F = G."""
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
