@@ -125,6 +125,7 @@ def test_display_and_relevance():
     display.close()
 
 
+@pytest.mark.slow
 def test_many_classes_take_the_squared_loss_unless_told(tmp_path, capsys):
     assert run("--dataset", "digits", "--test-size", "0.5", out=tmp_path) == 0
     assert "loss: squared" in capsys.readouterr().out

@@ -92,11 +92,14 @@ def test_criterion_is_what_cross_val_score_computes():
         (KernelBilevelRegressor(kernel=kbo.kernels.Matern32(2.0) * 0.5), SMALL),
         (KernelBilevelRegressor(kernel=lambda x, z: jax.numpy.exp(-((x - z) ** 2).sum() / 20)), SMALL),
         (KernelBilevelRegressor(tune="alpha"), SMALL),
-        (KernelBilevelClassifier(loss="squared"), load_wine(return_X_y=True)),
+        pytest.param(
+            KernelBilevelClassifier(loss="squared"), load_wine(return_X_y=True),
+            marks=pytest.mark.slow,
+        ),
         (KernelBilevelClassifier(max_iter=5), load_iris(return_X_y=True)),
-        (
+        pytest.param(
             KernelBilevelClassifier(loss="squared", outer_loss=kbo.losses.Multinomial()),
-            load_iris(return_X_y=True),
+            load_iris(return_X_y=True), marks=pytest.mark.slow,
         ),
     ],
 )

@@ -177,6 +177,7 @@ def test_it_is_kernel_instrumental_variables_at_its_hyperparameters():
     np.testing.assert_allclose(model.predict(data.X_test), direct, atol=1e-3 * data.y.std())
 
 
+@pytest.mark.slow
 def test_exogenous_treatments_are_kernel_ridge_regression():
     data = datasets.make_iv_sigmoid(150, random_state=0)
     model = KernelIVRegressor("laplacian", n_components=150, **FAST).fit(data.X, data.y)
@@ -216,12 +217,15 @@ def test_the_criterion_is_the_marginal_likelihood():
 
 
 @pytest.mark.parametrize("change", [
-    {}, {"criterion": "cv"}, {"ard": False}, {"solver": "exact"}, {"n_centers": 50},
-    {"solver": "nystrom", "n_centers": 60}, {"device": "cpu"},
+    {}, {"criterion": "cv"}, {"solver": "nystrom", "n_centers": 60}, {"device": "cpu"},
+    pytest.param({"ard": False}, marks=pytest.mark.slow),
+    pytest.param({"solver": "exact"}, marks=pytest.mark.slow),
+    pytest.param({"n_centers": 50}, marks=pytest.mark.slow),
     pytest.param({"kernel": "matern52"}, marks=pytest.mark.slow),
     pytest.param({"solver": "falkon", "n_centers": 60}, marks=pytest.mark.slow),
     pytest.param({"solver": kbo.solvers.Nystrom(50)}, marks=pytest.mark.slow),
-    {"random_state": 3}, {"cv": KFold(3, shuffle=True, random_state=0)},
+    {"random_state": 3},
+    pytest.param({"cv": KFold(3, shuffle=True, random_state=0)}, marks=pytest.mark.slow),
 ])
 def test_it_recovers_what_regression_cannot(change):
     X, y, Z = linear_design(250, seed=3)

@@ -420,6 +420,7 @@ def test_outer_losses(loss):
     assert search.cv_results_["outer_loss"][-1] < search.cv_results_["outer_loss"][0]
 
 
+@pytest.mark.slow
 def test_named_outer_losses_of_classifiers():
     machine, space = LogisticRegression(max_iter=500), {"C": (1e-3, 10.0)}
     default = HypergradientSearchCV(machine, space, max_iter=3).fit(B, CANCER)

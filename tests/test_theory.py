@@ -125,9 +125,10 @@ def test_second_moments_by_sampling():
 
 
 @pytest.mark.parametrize("make", [
-    problems.kbo_paper_iv, problems.torus_regression,
+    problems.torus_regression,
     *[pytest.param(make, marks=pytest.mark.slow) for make in (
-        problems.logistic_weights, problems.huber_targets, problems.poisson_rates)],
+        problems.kbo_paper_iv, problems.logistic_weights, problems.huber_targets,
+        problems.poisson_rates)],
 ])
 def test_oracles_agree_with_large_samples(make):
     problem = make()
@@ -423,6 +424,7 @@ def test_errors_of_functions_fall():
         assert fit.fluctuation is None
 
 
+@pytest.mark.slow
 def test_quantities_share_what_they_ask_for(monkeypatch):
     problem, calls = problems.logistic_weights(), []
     plain = kbo.value_and_hypergradient

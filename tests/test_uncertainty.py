@@ -95,6 +95,7 @@ def test_entries_that_nothing_determines_are_infinite(x64):
     assert np.isfinite(found.omega["log_l"]).all()
 
 
+@pytest.mark.slow
 def test_estimators_report_them_by_name():
     rng = np.random.default_rng(0)
     X = rng.uniform(-3, 3, size=(150, 2))
