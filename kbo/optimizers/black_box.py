@@ -70,7 +70,24 @@ class GridSearch(BlackBox):
             yield np.array(point)
 
 
-class RandomSearch(BlackBox):
+class Drawn(BlackBox):
+    """Searches by a given number of trials.
+
+    Parameters
+    ----------
+    n_trials : int
+    seed : int
+    """
+
+    n_trials: int = eqx.field(static=True, default=100)
+    seed: int = eqx.field(static=True, default=0)
+
+    def __check_init__(self):
+        if self.n_trials < 1:
+            raise ValueError(f"n_trials={self.n_trials!r} must be at least 1")
+
+
+class RandomSearch(Drawn):
     """Points drawn uniformly from the box.
 
     Parameters
@@ -83,13 +100,6 @@ class RandomSearch(BlackBox):
     Bergstra, Bengio (2012), Random Search for Hyper-Parameter Optimization.
     """
 
-    n_trials: int = eqx.field(static=True, default=100)
-    seed: int = eqx.field(static=True, default=0)
-
-    def __check_init__(self):
-        if self.n_trials < 1:
-            raise ValueError(f"n_trials={self.n_trials!r} must be at least 1")
-
     def trials(self, lower, upper):
         """See BlackBox."""
         random = np.random.default_rng(self.seed)
@@ -97,7 +107,7 @@ class RandomSearch(BlackBox):
             yield random.uniform(lower, upper)
 
 
-class BayesianSearch(BlackBox):
+class BayesianSearch(Drawn):
     """Points proposed by Optuna's tree-structured Parzen estimator (needs the package optuna).
 
     Parameters
@@ -109,13 +119,6 @@ class BayesianSearch(BlackBox):
     ----------
     Bergstra et al. (2011), Algorithms for Hyper-Parameter Optimization.
     """
-
-    n_trials: int = eqx.field(static=True, default=100)
-    seed: int = eqx.field(static=True, default=0)
-
-    def __check_init__(self):
-        if self.n_trials < 1:
-            raise ValueError(f"n_trials={self.n_trials!r} must be at least 1")
 
     def trials(self, lower, upper):
         """See BlackBox."""
