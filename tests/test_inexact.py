@@ -22,7 +22,7 @@ from kbo.hypergradients import (
 )
 from kbo.linalg.lbfgs import Memory, lbfgs
 from kbo.optimizers import HOAG, BayesianSearch, GradientDescent, GridSearch, RandomSearch
-from kbo.solvers import Exact, Nystrom, QuasiNewton
+from kbo.solvers import Exact, QuasiNewton
 
 from . import helpers
 
@@ -106,7 +106,7 @@ def test_inner_solutions_and_exact_adjoints_are_those_of_newton(space, loss):
     np.testing.assert_allclose(found.inner(x), exact.inner(x), atol=1e-6)
 
 
-def test_replicates_and_centres():
+def test_replicates_are_one_problem_and_adjoints_are_left_to_the_method():
     problem, omega = helpers.folds_problem()
     problem = problem.replace(
         space=lambda w: kbo.FeatureSpace(lambda x: jnp.tanh(x / jnp.exp(w["log_l"])))
@@ -116,11 +116,8 @@ def test_replicates_and_centres():
         method = Parametric(linear_solver)
         found = kbo.value_and_hypergradient(problem, omega, solver=PRECISE, method=method)
         assert relative(found, exact) <= 1e-7
-    # Those of a solver of the span are kept by restricting the problem to it.
-    problem, omega = helpers.folds_problem()
-    with pytest.raises(ValueError, match="adjoint"):
+    with pytest.raises(ValueError, match=r"Parametric\(\)"):
         kbo.value_and_hypergradient(problem, omega, solver=PRECISE)
-    assert kbo.value_and_hypergradient(problem, omega, solver=Nystrom(5)).status.ok
 
 
 @pytest.mark.parametrize("loss", ["logistic", "multinomial"])
@@ -321,7 +318,7 @@ def test_a_killed_search_resumes(tmp_path):
 ])
 def test_black_boxes_find_a_good_point_of_the_box(make, tmp_path):
     if isinstance(make(0), BayesianSearch):
-        pytest.importorskip("optuna")
+        pytest.importorskip("optuna", reason="optuna is not installed")
     problem, bounds = logistic_regression()
     settings = {"bounds": bounds, "optimizer": make(0)}
     best = kbo.minimize(problem, -6.0, bounds=bounds)
