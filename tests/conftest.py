@@ -7,6 +7,15 @@ import jax
 import pytest
 
 
+def pytest_configure(config):
+    """Quick tests run their programs once, after seconds of compiling: LLVM need not try hard.
+
+    The slow ones, of which some measure time and memory, run as a user's programs do.
+    """
+    if config.option.markexpr == "not slow":
+        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _compile_once(tmp_path_factory):
     """Problems built anew by each test compile to the same programs: the workers share them."""

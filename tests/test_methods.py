@@ -365,14 +365,14 @@ def test_unrolling_over_the_span_of_centres():
 
 @SLOW
 def test_checkpoints_save_memory():
-    from kbo.hypergradients.unrolled import _start, _through
+    from kbo.hypergradients.unrolled import _through, fresh_start
 
     problem = iv_like(kbo.NeuralSpace(MLP((64, 64))), n=400)
     omega = jax.tree.map(jnp.asarray, OMEGA)
     sizes = []
     for checkpoint in (False, True):
         method = Unrolled(40, optax.sgd(0.1), checkpoint=checkpoint)
-        state = _start(problem, omega, method.optimizer, jax.random.key(0))
+        state = fresh_start(problem, omega, method.optimizer, jax.random.key(0))
         compiled = _through.lower(problem, omega, state, method).compile().compiled
         sizes.append(compiled.memory_analysis().temp_size_in_bytes)
     assert sizes[1] < 0.5 * sizes[0]
