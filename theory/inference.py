@@ -145,11 +145,10 @@ def fit_rate(
     )
     bias = fluctuation = None
     if kind.signed:
-        root = lambda e: np.sqrt((magnitude(e - e.mean(0)) ** 2).sum() / (len(e) - 1))  # noqa: E731
+        root = lambda e: _fluctuation(e, magnitude)  # noqa: E731
         fluctuation = _fit(
-            sizes, [root(e) for e in errors],
-            [[root(e[rows]) for rows in d[:SLOW]] for e, d in zip(errors, draws, strict=True)],
-            level,
+            sizes, [root(e[None])[0] for e in errors],
+            [root(e[d[:SLOW]]) for e, d in zip(errors, draws, strict=True)], level,
         )
         bias = _bias(sizes, errors, magnitude, draws, level)
     judged = fluctuation or total
@@ -198,6 +197,13 @@ def _line(x, y, variance):
     level = weight @ y / weight.sum()
     slope = (weight * (x - centre)) @ y / (weight @ (x - centre) ** 2)
     return slope, level - slope * centre
+
+
+def _fluctuation(errors, magnitude):
+    """√E‖ε_r‖² of sets of repeats, (S, R, k) ↦ (S,)."""
+    centred = errors - errors.mean(1, keepdims=True)
+    square = magnitude(centred.reshape(-1, errors.shape[2])).reshape(errors.shape[:2]) ** 2
+    return np.sqrt(square.sum(1) / (errors.shape[1] - 1))
 
 
 def _bias(sizes, errors, magnitude, draws, level):

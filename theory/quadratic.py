@@ -10,6 +10,8 @@ import numpy as np
 import kbo
 from kbo.hypergradients.base import settled
 
+RCOND = 1e-14  # of a singular block: its stationary points are a whole face of a smaller one
+
 
 class Quadratic(NamedTuple):
     """L(ω) = ½ ωᵀAω − bᵀω + c.
@@ -36,20 +38,27 @@ class Quadratic(NamedTuple):
         return float(np.linalg.norm(vertices @ self.A - self.b, axis=1).max())
 
     def sup_value(self, box):
-        """max |L| over a box, exactly: over the stationary points of all its 3^q faces."""
-        best = 0.0
-        for face in itertools.product((0, 1, None), repeat=len(self.b)):
-            point = np.array([0.0 if end is None else box[end][k] for k, end in enumerate(face)])
+        """max |L| over a box, exactly: over the stationary points of all its 3^q faces.
+
+        A, b and c may have leading axes: one maximum for each.
+        """
+        A, b, c = np.asarray(self.A), np.asarray(self.b), np.asarray(self.c)
+        best = np.zeros(c.shape)
+        for face in itertools.product((0, 1, None), repeat=b.shape[-1]):
+            fixed = np.array([0.0 if end is None else box[end][k] for k, end in enumerate(face)])
             free = np.array([end is None for end in face])
+            point, found = np.broadcast_to(fixed, b.shape).copy(), np.ones(c.shape, bool)
             if free.any():
-                block = self.A[np.ix_(free, free)]
-                rhs = (self.b - self.A @ point)[free]
-                point[free] = np.linalg.lstsq(block, rhs, rcond=None)[0]
-                inside = (point >= box[0] - 1e-12).all() and (point <= box[1] + 1e-12).all()
-                if not inside or not np.allclose(block @ point[free], rhs, atol=1e-12):
-                    continue
-            best = max(best, abs(self.value_and_grad(point)[0]))
-        return best
+                block = A[..., free, :][..., free]
+                rhs = (b - A @ fixed)[..., free]
+                inverse = np.linalg.pinv(block, rcond=RCOND, hermitian=True)
+                point[..., free] = (inverse @ rhs[..., None])[..., 0]
+                solved = (block @ point[..., free, None])[..., 0]
+                found = np.isclose(solved, rhs, atol=1e-12).all(-1)
+                found &= ((point >= box[0] - 1e-12) & (point <= box[1] + 1e-12)).all(-1)
+            value = np.einsum("...i,...ij,...j", point, 0.5 * A, point) - (b * point).sum(-1) + c
+            best = np.where(found, np.maximum(best, np.abs(value)), best)
+        return best if best.ndim else float(best)
 
 
 def empirical_quadratic(problem, solver=None) -> Quadratic:

@@ -105,10 +105,7 @@ class Sup(Quantity):
             weights = _interpolation(NODES, FINE, q)
             shaped = np.einsum("fk,rkc->rfc", weights, shaped)
         elif not self.part:
-            points = self._points(domain)
-            return np.array([
-                _fit_quadratic(points, row[:, 0]).sup_value(domain.box) for row in shaped
-            ])
+            return _quadratics(self._points(domain), shaped[..., 0]).sup_value(domain.box)
         return np.linalg.norm(shaped, axis=2).max(1)
 
 
@@ -130,19 +127,19 @@ def _interpolation(size, fine, q):
     return out
 
 
-def _fit_quadratic(points, values):
-    """The quadratic through values at the 3^q points."""
+def _quadratics(points, values):
+    """The quadratics through values (R, 3^q) at the 3^q points."""
     q = points.shape[1]
     pairs = list(itertools.combinations_with_replacement(range(q), 2))
     design = np.column_stack([
         np.ones(len(points)), points, *[points[:, a] * points[:, b] for a, b in pairs]
     ])
-    solution = np.linalg.lstsq(design, values, rcond=None)[0]
-    A = np.zeros((q, q))
-    for (a, b), coefficient in zip(pairs, solution[q + 1 :], strict=True):
-        A[a, b] += coefficient
-        A[b, a] += coefficient
-    return Quadratic(A, -solution[1 : q + 1], solution[0])
+    solution = values @ np.linalg.pinv(design).T
+    A = np.zeros((len(values), q, q))
+    for (a, b), coefficient in zip(pairs, solution[:, q + 1 :].T, strict=True):
+        A[:, a, b] += coefficient
+        A[:, b, a] += coefficient
+    return Quadratic(A, -solution[:, 1 : q + 1], solution[:, 0])
 
 
 class Descent(Quantity):
