@@ -624,6 +624,41 @@ def test_sweeps_show_what_theory_says(tmp_path, capsys):
     assert "s = 3, ridge 0.0001" in (tmp_path / "report.md").read_text()
 
 
+# -- networks --------------------------------------------------------------------------------------
+
+
+def test_the_limit_of_networks_in_l2():
+    problem, ridge = problems.torus_networks(ridge=0.2), 0.2
+    x = (np.arange(4000) + 0.5) / 4000
+    star = np.sinc(0.25) * np.cos(2 * np.pi * x[:, None] * np.arange(1, 4))
+    h, g = star @ W3 / (1 + ridge), star @ (1 / np.arange(1, 4))
+    value, grad = problem.value_and_grad(W3)
+    # E(h − y)² = E(h − g)² + Var(y | x), and of the last the second moment knows all but g.
+    noise = problem.second_moment - np.mean(g**2)
+    assert value == pytest.approx(0.5 * (np.mean((h - g) ** 2) + noise), rel=1e-12)
+    np.testing.assert_allclose(grad, star.T @ (h - g) / len(x) / (1 + ridge), atol=1e-12)
+    np.testing.assert_allclose(problem.inner(W3, x[:, None]), h, atol=1e-12)
+    np.testing.assert_allclose(problem.adjoint(W3, x[:, None]), (g - h) / (1 + ridge), atol=1e-12)
+    _, y = (problem.draw(np.random.default_rng(0), 200_000)[k] for k in (0, 2))
+    assert np.mean(y**2) == pytest.approx(problem.second_moment, rel=0.01)
+    assert problem.effective_dimension() == np.inf and problem.outside
+    with pytest.raises(ValueError, match="no RKHS"):
+        theory.run_rate_experiment(problem, [20], 4, ["h_rkhs"])
+
+
+def test_trained_networks_come_near_their_limit():
+    problem = problems.torus_networks(network=kbo.networks.MLP((16,)))
+    estimator = estimators.Plain(kbo.solvers.Gradient(steps=1200))
+    records = theory.run_rate_experiment(
+        problem, [600], 2, ("value", "grad", "h_l2", "a_l2"), omega=W3, estimator=estimator
+    )
+    value, grad = problem.value_and_grad(W3)
+    at = lambda name: np.linalg.norm(records.errors[name][600, 600], axis=1).max()
+    assert at("value") < 0.1 * value and at("grad") < 0.2 * np.linalg.norm(grad)
+    h, a = (np.sqrt(problem.square_norms(W3)[k]) for k in (1, 3))
+    assert at("h_l2") < 0.2 * h and at("a_l2") < 0.5 * a
+
+
 # -- inner accuracy --------------------------------------------------------------------------------
 
 
@@ -677,3 +712,7 @@ def test_reproduce_writes_a_report(tmp_path, capsys):
         assert word in text
     assert (tmp_path / "gaussian.png").read_bytes().startswith(b"\x89PNG")
     assert theory.Records.load(tmp_path / "gaussian.json").errors["value"][20, 20].shape == (6, 1)
+    arguments = ["--sizes", "20", "40", "60", "--repeats", "5", "--output", str(tmp_path)]
+    assert main(["reproduce", "networks", *arguments]) == 0
+    assert "| a_l2 | " in (tmp_path / "report.md").read_text()
+    assert theory.Records.load(tmp_path / "networks.json").errors["a_l2"][20, 20].shape == (5, 1)

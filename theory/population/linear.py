@@ -39,7 +39,8 @@ class LinearPopulation(Population):
         q + 1 functions: f_1, …, f_q, g.
     second_moment : float
         E y².
-    kernel : kbo.kernels.Kernel
+    space : kbo.RKHS or kbo.NeuralSpace
+        Of h; for networks μ = 1, the eigenvalues of L2, and estimates are not quadratic in ω.
     ridge : float
     draw : callable
         (random, n) ↦ (x (n, p), φ (n, q), y (n,)); inner and outer samples are drawn apart.
@@ -47,11 +48,10 @@ class LinearPopulation(Population):
     outside : tuple of str
     """
 
-    quadratic = True
-
-    def __init__(self, name, waves, second_moment, kernel, ridge, draw, box, outside=()):
+    def __init__(self, name, waves, second_moment, space, ridge, draw, box, outside=()):
         self.name, self.waves, self.second_moment = name, waves, second_moment
-        self.kernel, self.ridge, self.draw = kernel, ridge, draw
+        self.space, self.ridge, self.draw = space, ridge, draw
+        self.quadratic = isinstance(space, kbo.RKHS)
         self.box = tuple(np.asarray(side, float) for side in box)
         self.size = len(self.box[0])
         self.outside = tuple(outside)
@@ -102,8 +102,8 @@ class LinearPopulation(Population):
         return found[0], found[2], found[1], found[3]
 
     def effective_dimension(self):
-        """Σ_j μ_j/(μ_j + ridge)."""
-        return self.waves.trace(self._filter)
+        """Σ_j μ_j/(μ_j + ridge); infinite in L2."""
+        return np.inf if not self.quadratic else self.waves.trace(self._filter)
 
     def points(self, n, random_state):
         """See Population."""
@@ -119,5 +119,5 @@ class LinearPopulation(Population):
                 inner_loss=inner_loss, outer_loss=outer_loss,
                 inner_data=kbo.Sample(jnp.asarray(x), features),
                 outer_data=kbo.Sample(jnp.asarray(x_out), y),
-                space=kbo.RKHS(self.kernel), ridge=self.ridge,
+                space=self.space, ridge=self.ridge,
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammaln, kv
 
-from kbo import kernels
+from kbo import RKHS, kernels
 
 from ..population import Discretised, GaussianHermite, LinearPopulation, ProductWaves
 
@@ -72,7 +72,7 @@ def kbo_paper_iv(inputs="gaussian", ridge=RIDGE, omega_star=None, random_state=0
     second = star @ features @ star + star @ with_noise + NOISE / 4
     name = "kbo_paper_iv, " + ("Gaussian" if inputs == "gaussian" else f"Student t, ν = {inputs}")
     return LinearPopulation(
-        name, waves, second, kernels.Gaussian(LENGTHSCALE), ridge, draw,
+        name, waves, second, RKHS(kernels.Gaussian(LENGTHSCALE)), ridge, draw,
         (np.zeros(4), np.ones(4)),
         ("the noise η, and with it the outer target, is unbounded",),
     )

@@ -5,9 +5,12 @@ from __future__ import annotations
 import jax.numpy as jnp
 import numpy as np
 
-from kbo import kernels
+from kbo import RKHS, NeuralSpace, kernels
+from kbo.networks import MLP, Network
 
 from ..population import LinearPopulation, TorusWaves
+
+BOX = -np.ones(3), np.ones(3)
 
 
 class SobolevTorus(kernels.Kernel):
@@ -70,6 +73,55 @@ def torus_regression(smoothness=1.0, ridge=1e-3, noise=0.3, terms=40):
     terms : int
         Frequencies of the kernel.
     """
+    waves, second, draw = _harmonics(noise, sobolev_eigenvalue(smoothness, terms))
+    return LinearPopulation(
+        f"torus_regression, s = {smoothness:g}", waves, second,
+        RKHS(SobolevTorus(smoothness, terms)), ridge, draw, BOX,
+    )
+
+
+def torus_networks(ridge=0.1, noise=0.3, network=None):
+    """The three features of torus_regression, h and a networks in L2: closed form.
+
+    With ⟨h, a⟩ = E h(x)a(x) every wave has eigenvalue 1: h*_ω = E[φ|x]ᵀω/(1 + ridge), as far as
+    networks reach. No theorem bounds how fast trained ones do: the problem is marked as outside.
+
+    Parameters
+    ----------
+    ridge, noise : float
+    network : kbo.networks.Network, default MLP((32, 32))
+        Applied to (cos 2πx, sin 2πx).
+    """
+    waves, second, draw = _harmonics(noise, lambda frequencies: np.ones(len(frequencies)))
+    network = Periodic(MLP((32, 32)) if network is None else network)
+    return LinearPopulation(
+        "torus_networks", waves, second, NeuralSpace(network), ridge, draw, BOX,
+        ("h and a are trained networks, not members of an RKHS",),
+    )
+
+
+class Periodic(Network):
+    """A network of (cos 2πx, sin 2πx), so that it is a function on the torus.
+
+    Parameters
+    ----------
+    network : kbo.networks.Network
+    """
+
+    network: Network
+
+    def init(self, key, x, p):
+        return self.network.init(key, self._wrapped(x), p)
+
+    def apply(self, params, x):
+        return self.network.apply(params, self._wrapped(x))
+
+    def _wrapped(self, x):
+        return jnp.concatenate([jnp.cos(2 * jnp.pi * x), jnp.sin(2 * jnp.pi * x)])
+
+
+def _harmonics(noise, eigenvalue):
+    """Waves of φ and y, E y², and how (x, φ, y) are drawn."""
     k = np.arange(1, 4)
 
     def draw(random, n):
@@ -81,11 +133,7 @@ def torus_regression(smoothness=1.0, ridge=1e-3, noise=0.3, terms=40):
     mean = np.sinc(0.25)  # E cos(2π(kx + u/8) | x) = cos(2πkx)·sin(π/4)/(π/4)
     star = 1 / k
     amplitude = np.vstack([np.diag(1j * np.full(3, mean)), 1j * mean * star])
-    eigenvalue = sobolev_eigenvalue(smoothness, terms)
     waves = TorusWaves(amplitude, 2 * np.pi * k[:, None], eigenvalue)
     # Different φ_k share u, but E cos(2πkx + c) cos(2πlx + c) = 0 for k ≠ l.
     second = star @ (star * (0.5 + noise**2 / 3)) + noise**2 / 3
-    return LinearPopulation(
-        f"torus_regression, s = {smoothness:g}", waves, second, SobolevTorus(smoothness, terms),
-        ridge, draw, (-np.ones(3), np.ones(3)),
-    )
+    return waves, second, draw
