@@ -48,7 +48,10 @@ def _parts(value, seen):
         yield from _parts(value.__code__, seen)
         yield from _parts((value.__defaults__, value.__kwdefaults__), seen)
         for cell in value.__closure__ or ():
-            yield from _parts(cell.cell_contents, seen)
+            try:
+                yield from _parts(cell.cell_contents, seen)
+            except ValueError:  # closed over, and never assigned
+                yield "empty cell"
     elif isinstance(value, functools.partial):
         yield from _parts((value.func, value.args, value.keywords), seen)
     else:

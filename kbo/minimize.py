@@ -93,7 +93,8 @@ def minimize(
     problem : BilevelProblem
     omega0 : pytree of floats or arrays
     optimizer : kbo.optimizers.Optimizer, default LBFGS()
-        Where values do not compare, the default is Optax(optax.adam(1e-2)).
+        Where values do not compare, the default is Optax(optax.adam(1e-2)). With a stochastic
+        method it makes all its steps: a small direction may be chance, or that of a beginning.
     solver, method
         As in value_and_hypergradient. Each inner problem starts from the last one's solution.
     bounds : pair (lower, upper) of pytrees like ω, or of numbers, optional
@@ -145,6 +146,8 @@ def _minimize(
         raise ValueError(
             "omega0 lies outside bounds (or the bounds cross): move one or the other"
         )
+    if method.stochastic:
+        optimizer = optimizer.endless()
     digest = fingerprint((problem, start, lower, upper, optimizer, solver, method))
     log = EvaluationLog(checkpoint, digest)
     bar = _progress_bar(optimizer) if progress else None

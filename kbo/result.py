@@ -109,14 +109,18 @@ class Cost:
 
     Attributes
     ----------
-    gradients : int
-        Of J in θ; 0 where the inner solver does not work by gradients.
-    products : int
+    gradients : float
+        Of J in θ; 0 where the inner solver does not work by gradients. A batch is a part of a pass.
+    products : float
         With ∂²_θθJ or ∂²_ωθJ along a vector, or the reverse pass of a step: about twice a gradient.
     """
 
-    gradients: int
-    products: int
+    gradients: float
+    products: float
+
+    def __add__(self, other):
+        """Of both."""
+        return Cost(self.gradients + other.gradients, self.products + other.products)
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,9 @@ class StepRecord:
         Wall time since the start of ``minimize``, earlier sessions of a resumed run included.
     evaluations : int
         Hypergradient evaluations so far.
+    cost : Cost
+        Of the evaluations so far, where the method tells it; those that a resumed run reads from
+        its checkpoint are not counted.
     function : callable or None
         h at this iterate, for metrics of the callback; None in a history, where values alone were
         asked for, and for iterates that a resumed run reads from its checkpoint.
@@ -199,6 +206,7 @@ class StepRecord:
     residuals: Residuals
     seconds: float
     evaluations: int
+    cost: Cost = Cost(0, 0)
     function: Callable | None = field(repr=False, default=None)
 
 

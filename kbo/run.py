@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from .linalg import SingularSystem
 from .optimizers import projected_gradient
-from .result import BilevelError, Hypergradient, InvalidPoint, Residuals, Status, StepRecord
+from .result import BilevelError, Cost, Hypergradient, InvalidPoint, Residuals, Status, StepRecord
 
 HISTORY_SIZE = 100_000  # numbers in ω up to which a history holds every ω
 
@@ -70,7 +70,7 @@ class Run:
         self.max_time = np.inf if max_time is None else max_time
         self.history: list[StepRecord] = []
         self.evaluations = self.rejected = 0
-        self.state = None
+        self.state, self.cost = None, Cost(0, 0)
         self.ratio, self._first_norm = 1.0, 0.0
         self.comparable = comparable
         self.best = None
@@ -105,6 +105,7 @@ class Run:
                 if not self.history:
                     raise
                 result = _nothing(at, Status.NON_FINITE)
+            self.cost = self.cost + (result.cost or Cost(0, 0))
             self.state = result.state if result.status.usable else self.state
             grad = np.asarray(ravel_pytree(result.grad)[0], float)
             value, residuals, status = result.value, result.residuals, result.status
@@ -166,7 +167,7 @@ class Run:
         record = StepRecord(
             step=len(self.history), omega=self.as_tree(point), value=value,
             grad_norm=norm, residuals=residuals, seconds=float(seconds),
-            evaluations=self.evaluations,
+            evaluations=self.evaluations, cost=self.cost,
         )
         large = point.size > HISTORY_SIZE
         self.history.append(dataclasses.replace(record, omega=None) if large else record)

@@ -298,7 +298,10 @@ def test_estimators_take_many_folds_and_loo_from_one_factorisation(monkeypatch):
     np.testing.assert_allclose(fast.criterion_start_, slow.criterion_start_, rtol=1e-10)
 
 
-@pytest.mark.parametrize("criterion", ["loo", "gcv", "marginal_likelihood", "complexity"])
+@pytest.mark.parametrize("criterion", [
+    "loo", "marginal_likelihood",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("gcv", "complexity")),
+])
 def test_every_criterion_of_the_estimators_tunes_well(criterion):
     X, y = diabetes(400)
     solver = {"solver": "nystrom", "n_centers": 60} if criterion == "complexity" else {}

@@ -82,13 +82,13 @@ def test_criterion_is_what_cross_val_score_computes():
     ("estimator", "data"),
     [
         (KernelBilevelRegressor(), SMALL),
-        (KernelBilevelRegressor(loss="huber"), SMALL),
+        pytest.param(KernelBilevelRegressor(loss="huber"), SMALL, marks=pytest.mark.slow),
         (KernelBilevelRegressor(loss="quantile", quantile=0.8), SMALL),
         (KernelBilevelRegressor(loss="poisson", alpha=1.0), (SMALL[0], np.round(SMALL[1] / 50))),
-        (KernelBilevelRegressor(loss="huber", outer_loss=kbo.losses.Squared()), SMALL),
-        (KernelBilevelRegressor(outer_loss=lambda w, v, t: abs(v - t) ** 1.5), SMALL),
+        pytest.param(KernelBilevelRegressor(loss="huber", outer_loss=kbo.losses.Squared()), SMALL, marks=pytest.mark.slow),
+        pytest.param(KernelBilevelRegressor(outer_loss=lambda w, v, t: abs(v - t) ** 1.5), SMALL, marks=pytest.mark.slow),
         (KernelBilevelRegressor(kernel=["gaussian", "linear"]), SMALL),
-        (KernelBilevelRegressor(kernel="rational_quadratic", ard=False), SMALL),
+        pytest.param(KernelBilevelRegressor(kernel="rational_quadratic", ard=False), SMALL, marks=pytest.mark.slow),
         (KernelBilevelRegressor(kernel=kbo.kernels.Matern32(2.0) * 0.5), SMALL),
         (KernelBilevelRegressor(kernel=lambda x, z: jax.numpy.exp(-((x - z) ** 2).sum() / 20)), SMALL),
         (KernelBilevelRegressor(tune="alpha"), SMALL),
@@ -96,7 +96,9 @@ def test_criterion_is_what_cross_val_score_computes():
             KernelBilevelClassifier(loss="squared"), load_wine(return_X_y=True),
             marks=pytest.mark.slow,
         ),
-        (KernelBilevelClassifier(max_iter=5), load_iris(return_X_y=True)),
+        pytest.param(
+            KernelBilevelClassifier(max_iter=5), load_iris(return_X_y=True), marks=pytest.mark.slow
+        ),
         pytest.param(
             KernelBilevelClassifier(loss="squared", outer_loss=kbo.losses.Multinomial()),
             load_iris(return_X_y=True), marks=pytest.mark.slow,
@@ -212,6 +214,7 @@ def compilations(run):
     return found
 
 
+@pytest.mark.slow
 def test_forty_sample_sizes_cost_at_most_six_compilations():
     X, y = DIABETES[0][:, :7] * 20, DIABETES[1]
     sizes = np.linspace(30, 440, 40).astype(int)

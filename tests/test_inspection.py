@@ -56,6 +56,7 @@ def has_drawn(display):
     return axes
 
 
+@pytest.mark.slow
 def test_outer_losses_at_points_are_half_the_grids_errors(searches, diabetes):
     search, grid = searches
     ours = search.outer_loss_at(*diabetes, grid.cv_results_["params"])

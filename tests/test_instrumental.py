@@ -217,14 +217,16 @@ def test_the_criterion_is_the_marginal_likelihood():
 
 
 @pytest.mark.parametrize("change", [
-    {}, {"criterion": "cv"}, {"solver": "nystrom", "n_centers": 60}, {"device": "cpu"},
+    {}, {"criterion": "cv"},
+    pytest.param({"solver": "nystrom", "n_centers": 60}, marks=pytest.mark.slow),
+    pytest.param({"device": "cpu"}, marks=pytest.mark.slow),
     pytest.param({"ard": False}, marks=pytest.mark.slow),
     pytest.param({"solver": "exact"}, marks=pytest.mark.slow),
     pytest.param({"n_centers": 50}, marks=pytest.mark.slow),
     pytest.param({"kernel": "matern52"}, marks=pytest.mark.slow),
     pytest.param({"solver": "falkon", "n_centers": 60}, marks=pytest.mark.slow),
     pytest.param({"solver": kbo.solvers.Nystrom(50)}, marks=pytest.mark.slow),
-    {"random_state": 3},
+    pytest.param({"random_state": 3}, marks=pytest.mark.slow),
     pytest.param({"cv": KFold(3, shuffle=True, random_state=0)}, marks=pytest.mark.slow),
 ])
 def test_it_recovers_what_regression_cannot(change):

@@ -162,7 +162,7 @@ def test_conjugate_gradients_converge_at_the_rate_of_their_bound():
     b = jnp.ones((1, N))
     counts, errors = np.arange(10, 61, 10), []
     for steps in counts:
-        v, residual, _ = CG(int(steps)).solve(lambda v: eigenvalues * v, b, None)
+        v, residual, *_ = CG(int(steps)).solve(lambda v: eigenvalues * v, b, None)
         np.testing.assert_allclose(residual, b - eigenvalues * v, atol=1e-12)
         errors.append(np.sqrt(np.sum(eigenvalues * (v - b / eigenvalues) ** 2)))
     root = np.sqrt(largest / smallest)
@@ -190,14 +190,14 @@ def test_systems_end_each_by_itself():
     v = CG(50).solve(lambda v: H * v, b, None).v
     np.testing.assert_allclose(v[:2], b[:2] / H[:2], atol=1e-14)
     np.testing.assert_array_equal(v[2], 0)  # negative curvature along its first direction
-    loose, residual, _ = CG(50, tol=0.5).solve(lambda v: H * v, b, None)
+    loose, residual, *_ = CG(50, tol=0.5).solve(lambda v: H * v, b, None)
     sizes = np.linalg.norm(residual, axis=1)
     assert sizes[0] <= 0.5 * np.sqrt(3)
     assert sizes[0] > 1e-3
     again = CG(50).solve(lambda v: H * v, b, loose).v
     np.testing.assert_allclose(again[:2], v[:2], atol=1e-13)
     for solver in (Direct(), Neumann(400, 0.3), Identity(2.0)):
-        found, residual, _ = solver.solve(lambda v: H[:2] * v, b[:2], None)
+        found, residual, *_ = solver.solve(lambda v: H[:2] * v, b[:2], None)
         if isinstance(solver, Identity):
             np.testing.assert_array_equal(found, 2 * b[:2])
             assert np.isinf(residual).all()

@@ -328,6 +328,7 @@ def test_objectives_of_batches_are_unbiased(which):
     assert float(jnp.mean(each)) == pytest.approx(float(objective(params, None)), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_accumulated_batches_are_one_larger_batch():
     problem, omega, _ = functional_case()
     problem = problem.replace(space=kbo.NeuralSpace(MLP((8,))))
@@ -382,6 +383,7 @@ def test_keys_decide_what_is_drawn():
     assert with_key.value == kbo.value_and_hypergradient(kernel, omega).value
 
 
+@pytest.mark.slow
 def test_layers_are_normalised():
     x = jnp.asarray(np.random.default_rng(0).normal(size=5))
     network = MLP((40, 30), jnp.tanh, layer_norm=True)
@@ -470,7 +472,10 @@ def test_a_second_stage_in_closed_form_is_differentiated_with_the_rest():
     assert network.status.ok
 
 
-@pytest.mark.parametrize("space", [kbo.NeuralSpace(MLP((6,))), kbo.NeuralFeatures(MLP((6,)), 4)])
+@pytest.mark.parametrize("space", [
+    kbo.NeuralSpace(MLP((6,))),
+    pytest.param(kbo.NeuralFeatures(MLP((6,)), 4), marks=pytest.mark.slow),
+])
 def test_losses_of_constant_curvature_train_like_any_other(space):
     """Their slopes at zero are computed once; the same loss as a plain function is not."""
     problem, omega = readout_problem(space)

@@ -70,7 +70,9 @@ def test_student_characteristic_function():
         np.testing.assert_allclose(instrumental.student_characteristic(2.0, df), 2 * direct, rtol=1e-6)
 
 
-@pytest.mark.parametrize("make", [problems.logistic_weights, problems.poisson_rates])
+@pytest.mark.parametrize(
+    "make", [problems.logistic_weights, pytest.param(problems.poisson_rates, marks=pytest.mark.slow)]
+)
 def test_the_compiled_estimate_is_the_plain_one(make):
     problem = make(ridge=0.1)
     sample = problem.sample(120, 90, 3)
@@ -219,7 +221,7 @@ def test_torus_in_closed_form_and_by_quadrature(smoothness):
         sample = kbo.BilevelProblem(
             inner_loss, outer_loss,
             kbo.Sample(nodes, mean[:, :-1]), kbo.Sample(nodes, mean[:, -1]),
-            kbo.RKHS(problem.kernel), problem.ridge,
+            problem.space, problem.ridge,
         )
         found = kbo.value_and_hypergradient(sample, W3)
     value, grad = problem.value_and_grad(W3)
@@ -445,6 +447,7 @@ def test_several_records_in_axes_of_ones_own():
     plt.close(figure)
 
 
+@pytest.mark.slow
 def test_sizes_apart():
     problem = problems.torus_regression(terms=10)
     records = theory.run_rate_experiment(problem, [(200, m) for m in (10, 40, 160)], 6)
@@ -547,7 +550,10 @@ CONTROLS = {
 }
 
 
-@pytest.mark.parametrize("name", CONTROLS)
+@pytest.mark.parametrize("name", [
+    "no adjoint", *(pytest.param(name, marks=pytest.mark.slow) for name in list(CONTROLS)[1:-1]),
+    "another kernel",
+])
 def test_wrong_estimators_are_found_out(name):
     problem = problems.torus_regression(terms=10)
     sizes = [100, 200, 400, 800]
@@ -662,6 +668,7 @@ def test_trained_networks_come_near_their_limit():
 # -- inner accuracy --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_errors_fall_with_inner_steps_and_tolerances_as_predicted():
     steps = theory.accuracy.inner_steps((4, 8, 16, 32), n_samples=2)
     found = theory.accuracy.exponents(steps, "K")

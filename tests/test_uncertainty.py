@@ -114,7 +114,9 @@ def test_estimators_report_them_by_name():
     assert 0 < errors["criterion"] < model.criterion_
 
 
-@pytest.mark.parametrize("steps", [(), (StandardScaler(),)])
+@pytest.mark.parametrize("steps", [
+    pytest.param((), marks=pytest.mark.slow), (StandardScaler(),)
+])
 def test_search_reports_them_by_name(steps):
     X, y = load_diabetes(return_X_y=True)
     y = y - y.mean()

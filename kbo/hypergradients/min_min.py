@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import equinox as eqx
 import jax
 import numpy as np
@@ -19,7 +21,12 @@ from .unrolled import SGD, descend, ending_of, fresh_start, judge
 def _evaluate(problem, omega, state, method):
     """J(ω, θ_K), its gradient in ω, the state after K steps and how they ended."""
     optimizer = method.optimizer or SGD
-    whole = lambda omega: inner_objective(problem, omega, whole=True)  # noqa: E731
+
+    def whole(omega):
+        smooth = inner_objective(problem, omega, whole=True)
+        if method.regularizer is None:
+            return smooth
+        return lambda theta: smooth(theta) + method.regularizer(theta)
 
     def trained(omega):
         return descend(inner_objective(problem, omega), optimizer, state, method.steps)
@@ -53,7 +60,9 @@ class MinMin(Method):
         implicit   g3 = g1 − ∂²_ωθJ (∂²_θθJ)⁻¹ ∂_θJ  at θ_K              O(e²)
 
     The value is J(ω, θ_K). The problem's outer loss, outer data and penalty play no part. θ_K comes
-    from K gradient steps, each ω anew from zero (or one draw of a network).
+    from K gradient steps, each ω anew from zero (or one draw of a network). With a ``regularizer``
+    R, L(ω) = min_θ J + R, and the optimizer must be a proximal one: where R is L1, g2 is as good as
+    above once the steps have found the support of θ*, and may be far off before.
 
     Parameters
     ----------
@@ -64,23 +73,29 @@ class MinMin(Method):
         None is optax.sgd(0.1).
     linear_solver : LinearSolver
         Of the implicit gradient.
+    regularizer : callable, optional
+        θ ↦ R(θ), as kbo.optimizers.L1, with optimizer=kbo.optimizers.proximal_gradient.
 
     References
     ----------
     Ablin, Peyré, Moreau (2020), Super-efficiency of Automatic Differentiation for Functions Defined
-    as a Minimum, Propositions 2.1–2.3 and 3.1.
+    as a Minimum, Propositions 2.1–2.3 and 3.1. Malézieux, Moreau, Kowalski (2022), Understanding
+    Approximate and Unrolled Dictionary Learning for Pattern Recovery, Section 3.
     """
 
     gradient: str = eqx.field(static=True, default="analytic")
     steps: int = eqx.field(static=True, default=20)
     optimizer: optax.GradientTransformation | None = None
     linear_solver: LinearSolver = Direct()
+    regularizer: Callable | None = None
 
     def __check_init__(self):
         if self.gradient not in ("analytic", "automatic", "implicit"):
             raise ValueError(
                 f"gradient={self.gradient!r} must be 'analytic', 'automatic' or 'implicit'"
             )
+        if self.regularizer is not None and self.gradient == "implicit":
+            raise ValueError("gradient='implicit' needs J + R to be smooth: use another gradient")
         if self.steps < 1:
             raise ValueError(f"steps={self.steps!r} must be at least 1")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -18,6 +19,12 @@ from .implicit import outer_value
 from .linear_solvers import CG, LinearSolver
 from .packing import pack, unpack
 
+SELECTION = (
+    "the inner problem is singular or not convex at its solution: the hypergradient depends on "
+    "which minimiser was found, if it exists at all; raise the ridge, or use "
+    "method=kbo.hypergradients.Penalty()"
+)
+
 
 class ParametricState(NamedTuple):
     """The inner solver's own state, and the last v (F, N)."""
@@ -28,7 +35,7 @@ class ParametricState(NamedTuple):
 
 @eqx.filter_jit
 def _hypergradient(problem, omega, coefficients, linear_solver, start, memory):
-    """L, ∇L, v, the residuals ‖b_f − H_f v_f‖/‖b_f‖ and the number of products with H."""
+    """L, ∇L, v, the residuals ‖b_f − H_f v_f‖/‖b_f‖, the products with H, and if it broke down."""
     theta, undo = rows(coefficients)
     outer = lambda omega, theta: outer_objective(problem, omega)(undo(theta))  # noqa: E731
     inner = lambda omega: lambda theta: inner_objective(problem, omega)(undo(theta))  # noqa: E731
@@ -41,14 +48,13 @@ def _hypergradient(problem, omega, coefficients, linear_solver, start, memory):
     inverse = None
     if memory is not None:  # of all replicates as one vector
         inverse = lambda b: memory.inverse_times(b.ravel()).reshape(b.shape)  # noqa: E731
-    v, residual, products = linear_solver.solve(
-        multiply, b, None if start is None else start / scale, inverse
-    )
+    solved = linear_solver.solve(multiply, b, None if start is None else start / scale, inverse)
+    v = solved.v
     cross = jax.grad(lambda omega: jax.jvp(inner(omega), (theta,), (v,))[1])(omega)
     grad = jax.tree.map(lambda direct, through: direct - scale * through, explicit, cross)
     sizes = jnp.linalg.norm(b, axis=1)
-    relative = jnp.linalg.norm(residual, axis=1) / jnp.where(sizes > 0, sizes, 1)
-    return value, grad, scale * v, relative, products
+    relative = jnp.linalg.norm(solved.residual, axis=1) / jnp.where(sizes > 0, sizes, 1)
+    return value, grad, scale * v, relative, solved.products, solved.broken
 
 
 class Parametric(Method):
@@ -62,6 +68,9 @@ class Parametric(Method):
     condition number is that of the function-space system, TK + ridge, times K's. CG takes as many
     more steps (100 points in R³, a Gaussian kernel, ridge 1e-2: 1140 against 17, for six digits of
     the adjoint) and float32 loses as many more digits. Hence Implicit.
+
+    Where the linear solver meets a direction without positive curvature (CG), or finds that
+    ∂²_θθJ is singular and no v solves the system (Direct), a warning says so.
 
     ``residuals.adjoint`` is ‖∂²_θθJ·v − ∂_θL‖/‖∂_θL‖, the worst replicate's. It does not enter the
     status: few steps are often the point. No error bound is known.
@@ -127,11 +136,13 @@ class Parametric(Method):
                 f"linear_solver={type(self.linear_solver).__name__} uses the estimate of an inner "
                 f"L-BFGS, which solver={solver} does not make: use kbo.solvers.QuasiNewton()"
             )
-        value, grad, v, relative, products = _hypergradient(
+        value, grad, v, relative, products, broken = _hypergradient(
             problem, omega, coefficients, jax.tree.map(convert, self.linear_solver),
             jnp.asarray(v, dtype) if fits else None, memory,
         )
         value, grad, v = float(value), jax.tree.map(np.array, grad), np.asarray(v)
+        if broken:
+            warnings.warn(SELECTION, stacklevel=2)
         status = solution.status
         finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
         if status.usable and not finite:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -32,6 +33,10 @@ class Optimizer(eqx.Module):
     """
 
     comparable: ClassVar[bool] = True
+
+    def endless(self) -> Optimizer:
+        """The same without a tolerance, so that it makes all its steps."""
+        return dataclasses.replace(self, tol=-np.inf) if hasattr(self, "tol") else self
 
     @abc.abstractmethod
     def run(self, evaluate: Callable, report: Callable, omega, lower, upper) -> Status:

@@ -11,20 +11,25 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from .descent import batch_of
 from .objectives import pointwise
 
 
-def inner_objective(problem, omega, whole=False):
-    """θ ↦ J(ω, θ), with ``whole`` also what does not depend on θ."""
+def inner_objective(problem, omega, whole=False, rows=None):
+    """θ ↦ J(ω, θ), with ``whole`` also what does not depend on θ; or its estimate from some rows.
+
+    (n/b) Σ_B w_i ℓ_i / Σw is without bias.
+    """
     instance = problem.at(omega)
-    inner = instance.inner
-    values_at = instance.space.on(inner.x, inner.x)
-    if whole:
-        losses_at = lambda values, *_: (instance.inner_losses(values),)  # noqa: E731
+    batch = batch_of(instance, (rows, None))
+    inner = batch.inner
+    values_at = instance.space.on(instance.inner.x, inner.x)
+    if whole or rows is not None:
+        losses_at = lambda values, *_: (batch.inner_losses(values),)  # noqa: E731
     else:  # computed once
         losses_at = pointwise(instance, problem.n_outputs or 1)
     weights = inner.weight_matrix()
-    total = jnp.sum(weights, -1)
+    total = jnp.sum(instance.inner.weight_matrix(), -1) * inner.size / instance.inner.size
 
     def objective(coefficients):
         values = values_at(coefficients)
@@ -37,13 +42,18 @@ def inner_objective(problem, omega, whole=False):
     return objective
 
 
-def outer_objective(problem, omega):
-    """θ ↦ L(ω, θ)."""
+def outer_objective(problem, omega, rows=None):
+    """θ ↦ L(ω, θ), or its estimate from some rows."""
     instance = problem.at(omega)
+    batch = batch_of(instance, (None, rows))
+    scale = 1.0
+    if rows is not None:  # of the weights: outer_value divides by those of the batch
+        whole, part = instance.outer.weight_matrix(), batch.outer.weight_matrix()
+        scale = jnp.mean(part) / jnp.mean(whole)
 
     def objective(coefficients):
-        values = instance.space.evaluate(instance.inner.x, instance.outer.x, coefficients)
-        return instance.outer_value(values) + instance.penalty_value()
+        values = instance.space.evaluate(instance.inner.x, batch.outer.x, coefficients)
+        return scale * batch.outer_value(values) + instance.penalty_value()
 
     return objective
 

@@ -73,7 +73,8 @@ class Plan(eqx.Module):
 
 
 def batch_of(instance: Instance, rows) -> Instance:
-    """The instance on some rows (inner, outer) of its samples; None is all of them."""
+    """The instance on some rows (inner, outer) of its samples; None is all of them, or all of one.
+    """
     if rows is None:
         return instance
     inner, outer = _some(instance.inner, rows[0]), _some(instance.outer, rows[1])
@@ -83,6 +84,8 @@ def batch_of(instance: Instance, rows) -> Instance:
 
 
 def _some(sample, rows):
+    if rows is None:
+        return sample
     target = jax.tree.map(lambda leaf: leaf[rows], sample.target)
     return Sample(sample.x[rows], target, sample.weight_matrix()[:, rows])
 

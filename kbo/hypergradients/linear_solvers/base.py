@@ -13,11 +13,22 @@ POSITIVE = ("steps", "step_size", "scale", "rank", "damping", "memory")
 
 
 class Solved(NamedTuple):
-    """v and b − Hv, (F, N) each (infinite where it is not known), and the products they took."""
+    """What a solver found.
+
+    Attributes
+    ----------
+    v, residual : array (F, N)
+        b − Hv is infinite where it is not known.
+    products : int
+        What they took.
+    broken : bool
+        Whether H was seen to be singular, b not in its range, or not to be positive.
+    """
 
     v: jax.Array
     residual: jax.Array
     products: jax.Array | int
+    broken: jax.Array | bool = False
 
 
 class LinearSolver(eqx.Module):

@@ -29,7 +29,11 @@ class Direct(LinearSolver):
         determined = sizes > N * jnp.finfo(b.dtype).eps * jnp.max(sizes, 1, keepdims=True)
         inverses = jnp.where(determined, 1 / jnp.where(determined, values, 1), 0)
         v = jnp.einsum("fij,fj,fkj,fk->fi", vectors, inverses, vectors, b)
-        return Solved(v, b - multiply(v), N + 1)
+        residual = b - multiply(v)
+        norms = jnp.linalg.norm(residual, axis=1), jnp.linalg.norm(b, axis=1)
+        broken = jnp.any(norms[0] > jnp.sqrt(jnp.finfo(b.dtype).eps) * norms[1])
+        negative = jnp.min(values, 1) < -N * jnp.finfo(b.dtype).eps * jnp.max(sizes, 1)
+        return Solved(v, residual, N + 1, broken | jnp.any(negative))
 
 
 class NystromInverse(LinearSolver):

@@ -20,7 +20,8 @@ class CG(LinearSolver):
 
     One product per step, and one at the end for the residual as it is, which rounding keeps above
     that of the recurrence. A system ends where the latter is at most ``tol``·‖b‖ or rounding, or
-    where H has no positive curvature along the next direction (a network's H may be indefinite).
+    where H has no curvature beyond rounding along the next direction (a network's H may be
+    indefinite).
 
     Parameters
     ----------
@@ -44,26 +45,28 @@ class CG(LinearSolver):
         enough = jnp.maximum(self.tol, jnp.finfo(b.dtype).eps) ** 2 * dot(b, b)
 
         def step(carry):
-            k, v, residual, direction, rho, _ = carry
+            k, v, residual, direction, rho, _, largest = carry
             image = multiply(direction)
-            curvature = dot(direction, image)
-            going = (rho > enough) & (curvature > 0)
+            curvature, square = dot(direction, image), dot(direction, direction)
+            largest = jnp.maximum(largest, curvature / jnp.where(square > 0, square, 1))
+            going = (rho > enough) & (curvature > jnp.finfo(b.dtype).eps * largest * square)
             length = jnp.where(going, rho / jnp.where(going, curvature, 1), 0)
             v, residual = v + length * direction, residual - length * image
             after = dot(residual, residual)
             ratio = jnp.where(going, after / jnp.where(going, rho, 1), 0)
             # A system that has ended keeps a zero direction, and so stays as it is.
             direction = jnp.where(going, residual + ratio * direction, 0)
-            return k + 1, v, residual, direction, jnp.where(going, after, 0), going
+            return k + 1, v, residual, direction, jnp.where(going, after, 0), going, largest
 
         def unfinished(carry):
-            k, _, _, _, rho, going = carry
+            k, _, _, _, rho, going, _ = carry
             return (k < self.steps) & jnp.any(going & (rho > enough))
 
         rho = dot(residual, residual)
-        first = (0, v, residual, residual, rho, jnp.ones_like(rho, bool))
-        steps, v, *_ = jax.lax.while_loop(unfinished, step, first)
-        return Solved(v, b - multiply(v), begun + steps + 1)
+        first = (0, v, residual, residual, rho, jnp.ones_like(rho, bool), jnp.zeros_like(rho))
+        steps, v, left, _, _, going, _ = jax.lax.while_loop(unfinished, step, first)
+        broken = jnp.any(~going & (dot(left, left) > enough))
+        return Solved(v, b - multiply(v), begun + steps + 1, broken)
 
 
 class Neumann(LinearSolver):

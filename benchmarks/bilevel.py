@@ -1,0 +1,356 @@
+"""Methods of bilevel optimisation on equal terms: problems × methods × seeds.
+
+    python benchmarks/bilevel.py [--data FOLDER] [--problems quadratics digits …] [--methods …]
+        [--seeds 3] [--seconds 20] [--store FOLDER]
+
+The problems are those of bilevel_problems.py (parkinsons needs FOLDER, as for tuning.py). Every run
+is a process of its own with a limit of --seconds after a warm-up that compiles; a finished one is a
+file of the store, and is not run again. L at the iterates is evaluated afterwards, exactly, and
+suboptimality is (L − min L)/(L(ω0) − min L), min L being known or the lowest value that any search
+of the problem found, a long one by L-BFGS with exact hypergradients included. Step sizes were
+chosen by hand on seed 0, among powers of √10. Costs are passes over the inner sample: gradients of
+J, products with its second derivatives; methods that solve a linear system by factorisation have
+none.
+Writes results/bilevel.json, bilevel.md, bilevel_curves.png and bilevel_profiles.png.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import warnings
+from pathlib import Path
+
+import jax
+import numpy as np
+
+jax.config.update("jax_enable_x64", True)
+sys.path.insert(0, str(Path(__file__).parent))
+
+import optax
+from bilevel_problems import PROBLEMS
+from fresh import fresh
+from report import RESULTS, write_results
+
+import kbo
+from kbo.checkpoint import write_atomically
+from kbo.hypergradients import (
+    BOME,
+    BSA,
+    CG,
+    F2SA,
+    FSLA,
+    MRBO,
+    SABA,
+    SOBA,
+    SUSTAIN,
+    TTSA,
+    VRBO,
+    AmIGO,
+    Identity,
+    Implicit,
+    Neumann,
+    Parametric,
+    Penalty,
+    Shine,
+    StocBiO,
+    Unrolled,
+)
+from kbo.optimizers import HOAG, LBFGS, BayesianSearch, GridSearch, Optax, RandomSearch
+from kbo.solvers import Exact, QuasiNewton
+
+LEVELS = (1e-1, 1e-2, 1e-3)
+POINTS = 60  # of a curve
+BATCH = 64
+MANY = 10**6  # steps: the time ends a run
+
+
+def decaying(rate, after=1000):
+    """rate/√(1 + t/after)."""
+    return lambda count: rate / (1 + count / after) ** 0.5
+
+
+def by_gradient():
+    """Outer steps by gradients of inner problems that are solved."""
+    hoag = HOAG(tol=1e-9, max_steps=MANY)
+    return {
+        "kbo (Implicit, L-BFGS)": (Implicit(), LBFGS(tol=1e-9), Exact()),
+        "AID-CG, L-BFGS": (Parametric(CG(200)), LBFGS(tol=1e-9), QuasiNewton(tol=1e-8)),
+        "HOAG": (Parametric(CG(500)), hoag, QuasiNewton()),
+        "SHINE": (Parametric(Shine()), hoag, QuasiNewton()),
+        "SHINE, refined": (Parametric(Shine(5)), hoag, QuasiNewton()),
+        "SHINE-OPA": (Parametric(Shine()), hoag, QuasiNewton(prescribe=2)),
+        "Jacobian-free": (Parametric(Identity()), hoag, QuasiNewton()),
+    }
+
+
+def black_box(grid):
+    """Values alone."""
+    return {
+        "grid": (Implicit(), GridSearch(grid), Exact()),
+        "random": (Implicit(), RandomSearch(MANY), Exact()),
+        "Bayesian": (Implicit(), BayesianSearch(300), Exact()),
+    }
+
+
+def loops(inner, outer, series=None, sizes=(BATCH, BATCH)):
+    """θ moves along with ω: one rate for θ, one for ω."""
+    slow, series = decaying(inner), series or inner
+    sgd = lambda rate: Optax(optax.sgd(rate), max_steps=MANY, tol=0.0)
+    fixed, falls = sgd(outer), sgd(decaying(outer))
+    return {
+        "SOBA": (SOBA(slow, *sizes), falls, None),
+        "SABA": (SABA(inner, *sizes), fixed, None),
+        "AmIGO": (AmIGO(slow, *sizes), falls, None),
+        "FSLA": (FSLA(slow, *sizes), falls, None),
+        "BSA": (BSA(slow, *sizes, series_rate=series), falls, None),
+        "TTSA": (TTSA(slow, *sizes, series_rate=series), sgd(decaying(0.3 * outer, 300)), None),
+        "StocBiO": (StocBiO(slow, *sizes, series_rate=series), falls, None),
+        "MRBO": (MRBO(slow, *sizes, series_rate=series), falls, None),
+        "SUSTAIN": (SUSTAIN(slow, *sizes, series_rate=series), falls, None),
+        "VRBO": (VRBO(inner, *sizes, steps=3, series_rate=series), fixed, None),
+        "F2SA": (F2SA(slow, *sizes, multiplier=lambda k: 1 + 0.03 * k), falls, None),
+        "BOME": (BOME(inner), sgd(inner), None),
+        "Penalty": (Penalty(0.01, *sizes, penalty=10.0), falls, None),
+        "ITD": (Unrolled(10, optax.sgd(inner)), fixed, None),
+        "AID, warm": (AmIGO(inner, steps=10, adjoint_steps=10), fixed, None),
+    }
+
+
+def methods(problem):
+    """name ↦ (method, optimizer, solver)."""
+    return {
+        "quadratics": lambda: loops(0.1, 0.1),
+        "parkinsons": lambda: {
+            "kbo (Implicit, L-BFGS)": (Implicit(), LBFGS(tol=1e-9), Exact()),
+            "HOAG": (Implicit(), HOAG(tol=1e-9, max_steps=MANY), Exact()),
+            "AID-Neumann": (Parametric(Neumann(50)), HOAG(tol=1e-9, max_steps=MANY), Exact()),
+            **black_box(12),
+        },
+        "digits": lambda: by_gradient() | black_box(100),
+        "digits_features": lambda: by_gradient()
+        | {"random": black_box(2)["random"]} | loops(0.1, 3.0, sizes=(60, 60)),
+        "cleaning": lambda: by_gradient() | loops(0.1, 30.0, sizes=(60, 50)),
+    }[problem]()
+
+
+# One run, in its own process
+
+
+def run(problem, name, seed, seconds, data):
+    """The curve of one method: rows (seconds, evaluations, gradients, products, L)."""
+    warnings.simplefilter("ignore")
+    case = PROBLEMS[problem](data, seed)
+    method, optimizer, solver = methods(problem)[name]
+    go = lambda limit, **more: kbo.minimize(
+        case.problem, case.omega0, method=method, optimizer=optimizer, solver=solver,
+        bounds=case.bounds, throw=False, max_time=limit, **more,
+    )
+    go(1e-9, callback=lambda record: record.step >= 2)  # compiles
+    found = go(seconds)
+    history = found.history
+    chosen = np.unique(np.geomspace(1, len(history), POINTS).astype(int)) - 1 if history else []
+    rows = []
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    for k in chosen:
+        record = history[k]
+        rows.append((
+            record.seconds, record.evaluations, record.cost.gradients, record.cost.products,
+            value_of(case, record.omega),
+        ))
+    return {
+        "curve": rows, "memory": memory, "status": found.status.name,
+        "start": value_of(case, case.omega0), "lowest": case.lowest,
+    }
+
+
+def value_of(case, omega):
+    """L, exactly."""
+    if case.value is not None:
+        return case.value(np.asarray(omega))
+    method, solver = case.exact
+    return kbo.value_and_hypergradient(
+        case.problem, omega, method=method, solver=solver, throw=False
+    ).value
+
+
+def reference(problem, seed, data):
+    """min L by a long search."""
+    case = PROBLEMS[problem](data, seed)
+    if case.lowest is not None:
+        return case.lowest
+    method, solver = case.exact
+    found = kbo.minimize(
+        case.problem, case.omega0, method=method, solver=solver, bounds=case.bounds, throw=False,
+        optimizer=LBFGS(max_steps=2000, tol=1e-10), max_time=300,
+    )
+    return found.value
+
+
+# All runs
+
+
+def stored(store, key, make):
+    path = store / f"{key}.json"
+    if not path.exists():
+        text = json.dumps(make(), default=float)
+        write_atomically(path, lambda f: f.write(text), "w")
+    return json.loads(path.read_text())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data")
+    parser.add_argument("--problems", nargs="+", choices=PROBLEMS)
+    parser.add_argument("--methods", nargs="+")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--store", type=Path, default=Path("bilevel-store"))
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.one:
+        problem, name, seed = args.one
+        work = reference if name == "reference" else run
+        more = () if name == "reference" else (name,)
+        limit = () if name == "reference" else (args.seconds,)
+        print(json.dumps(work(problem, *more, int(seed), *limit, args.data), default=float))
+        return
+    args.store.mkdir(parents=True, exist_ok=True)
+    chosen = args.problems or [p for p in PROBLEMS if p != "parkinsons" or args.data]
+    cells = []
+    for problem in chosen:
+        names = [n for n in methods(problem) if args.methods is None or n in args.methods]
+        for seed in range(args.seeds):
+            one = lambda name, problem=problem, seed=seed: stored(
+                args.store, f"{problem}-{name}-{seed}".replace(" ", "_"), lambda: fresh(
+                    [sys.executable, __file__, "--one", problem, name, seed, "--seconds",
+                     args.seconds, *(["--data", args.data] if args.data else [])], 1200,
+                ),
+            )
+            runs = {name: one(name) for name in names}
+            reached = [row[4] for found in runs.values() if found for row in found["curve"]]
+            best = one("reference")
+            known = any(found and found["lowest"] is not None for found in runs.values())
+            lowest = best if known else min([best, *reached])
+            for name, found in runs.items():
+                print(problem, name, seed, flush=True)
+                cells.append(judged(problem, name, seed, found, lowest))
+    write_results("bilevel", table(cells))
+    curves(cells)
+    profiles(cells)
+
+
+def judged(problem, name, seed, found, lowest):
+    """A run with its curve in suboptimality, and when it reached each level."""
+    if found is None:
+        found = {"curve": [], "memory": np.nan, "status": "timed out", "start": np.nan}
+    scale = found["start"] - lowest
+    curve = [(*row[:4], (row[4] - lowest) / scale) for row in found["curve"]]
+    reached = {
+        level: next((row for row in curve if row[4] <= level), None) for level in LEVELS
+    }
+    return {"problem": problem, "method": name, "seed": seed, "curve": curve, "reached": reached,
+            "memory": found["memory"], "status": found["status"]}
+
+
+def of(cells, problem, name):
+    return [c for c in cells if c["problem"] == problem and c["method"] == name]
+
+
+def table(cells):
+    """One row for each problem and method: medians over the seeds."""
+    rows = []
+    for problem, name in dict.fromkeys((c["problem"], c["method"]) for c in cells):
+        own = of(cells, problem, name)
+        row = {"problem": problem, "method": name, "seeds": len(own)}
+        for level in LEVELS:
+            hit = [c["reached"][level] for c in own]
+            times = [np.inf if r is None else r[0] for r in hit]
+            row[f"s to {level:g}"] = shown(np.median(times), "{:.3g}")
+        last = [c["reached"][LEVELS[-1]] for c in own]
+        for k, label in ((1, "evaluations"), (2, "gradients"), (3, "products")):
+            counts = [np.inf if r is None else r[k] for r in last]
+            row[label] = shown(np.median(counts), "{:.4g}")
+        ends = [min((r[4] for r in c["curve"]), default=np.inf) for c in own]
+        row["best"] = shown(np.median(ends), "{:.1e}")
+        row["MB"] = shown(np.median([c["memory"] for c in own]), "{:.0f}")
+        rows.append(row)
+    return rows
+
+
+def shown(number, form):
+    return form.format(number) if np.isfinite(number) else "–"
+
+
+def curves(cells):
+    """Suboptimality against seconds, the best so far, median over the seeds."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    problems = list(dict.fromkeys(c["problem"] for c in cells))
+    names = list(dict.fromkeys(c["method"] for c in cells))
+    style = {
+        name: {"color": plt.cm.tab20(k % 20), "linestyle": ("-", "--")[k >= 20]}
+        for k, name in enumerate(names)
+    }
+    figure, axes = plt.subplots(
+        2, len(problems), figsize=(5 * len(problems), 9), squeeze=False, sharey=True
+    )
+    for column, problem in zip(axes.T, problems, strict=True):
+        for ax, unit, label in zip(column, (0, None), ("seconds", "passes"), strict=True):
+            for name in names:
+                own = [c for c in of(cells, problem, name) if c["curve"]]
+                if not own:
+                    continue
+                pairs = [steps(c["curve"], unit) for c in own]
+                xs = np.unique(np.concatenate([x for x, _ in pairs]))
+                xs = xs[xs > 0]
+                if not len(xs):
+                    continue
+                best = [np.interp(xs, x, y) for x, y in pairs]
+                ax.loglog(xs, np.maximum(np.median(best, 0), 1e-8), label=name, **style[name])
+            ax.set(xlabel=label, title=problem, ylim=(1e-8, 3))
+        column[0].legend(fontsize=6)
+    axes[0, 0].set_ylabel("suboptimality")
+    figure.tight_layout()
+    write_atomically(RESULTS / "bilevel_curves.png", lambda f: figure.savefig(f, format="png"))
+
+
+def steps(curve, unit):
+    """Cost against the best suboptimality so far; None counts a product as two gradients."""
+    cost = [row[2] + 2 * row[3] if unit is None else row[unit] for row in curve]
+    return np.array(cost), np.minimum.accumulate([row[4] for row in curve])
+
+
+def profiles(cells):
+    """The share of (problem, seed) a method solves to 1e-3 within a factor of the soonest."""
+    import matplotlib.pyplot as plt
+
+    level = LEVELS[-1]
+    pairs = list(dict.fromkeys((c["problem"], c["seed"]) for c in cells))
+    time_of = {
+        (c["problem"], c["seed"], c["method"]):
+        np.inf if c["reached"][level] is None else max(c["reached"][level][0], 1e-4) for c in cells
+    }
+    soonest = {
+        pair: min(t for key, t in time_of.items() if key[:2] == pair) for pair in pairs
+    }
+    figure, ax = plt.subplots(figsize=(7, 5))
+    factors = np.geomspace(1, 1e3, 200)
+    for k, name in enumerate(dict.fromkeys(c["method"] for c in cells)):
+        own = [time_of[*pair, name] / soonest[pair] for pair in pairs if (*pair, name) in time_of
+               and np.isfinite(soonest[pair])]
+        if own:
+            share = [np.mean(np.array(own) <= f) for f in factors]
+            ax.semilogx(factors, share, label=f"{name} ({len(own)})", color=plt.cm.tab20(k % 20),
+                        linestyle=("-", "--")[k >= 20])
+    ax.set(xlabel="time over that of the soonest", ylabel="share solved to 1e-3", ylim=(0, 1.02))
+    ax.legend(fontsize=6, ncol=2)
+    figure.tight_layout()
+    write_atomically(RESULTS / "bilevel_profiles.png", lambda f: figure.savefig(f, format="png"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""The problems of bilevel.py: each with a start, bounds and, where it is known, min L."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import kbo
+from kbo import losses
+from kbo.datasets import make_bilevel_quadratics
+
+
+class Case(NamedTuple):
+    """A problem to search.
+
+    Attributes
+    ----------
+    problem, omega0, bounds
+        As kbo.minimize takes them.
+    exact : tuple (method, solver)
+        With which L is evaluated at the iterates of any search, and min L is looked for.
+    value : callable or None
+        ω ↦ L where there is a closed form.
+    lowest : float or None
+        min L where it is known.
+    """
+
+    problem: Any
+    omega0: Any
+    bounds: Any
+    exact: tuple
+    value: Any = None
+    lowest: float | None = None
+
+
+def quadratics(folder, seed):
+    """Quadratics of Dagréou et al. (2023): 1,024 samples, θ in R^100, ω in R^10."""
+    made = make_bilevel_quadratics(1024, 100, 10, random_state=seed)
+    return Case(made.problem, made.omega0, (-50.0, 50.0), (None, None), made.value, made.lowest)
+
+
+def parkinsons(folder, seed, n=1500):
+    """Kernel ridge regression on Parkinson's (Pedregosa 2016): log lengthscale and log ridge."""
+    data = np.loadtxt(Path(folder) / "parkinsons" / "data.csv.gz", delimiter=",")
+    rows = np.random.default_rng(seed).permutation(len(data))[: 2 * n]
+    data = (data[rows] - data[rows[:n]].mean(0)) / data[rows[:n]].std(0)
+    x, y = data[:, :-1], data[:, -1]
+    problem = kbo.BilevelProblem(
+        losses.Squared(), losses.Squared(), kbo.Sample(x[:n], y[:n]), kbo.Sample(x[n:], y[n:]),
+        space=lambda w: kbo.RKHS(kbo.kernels.Gaussian(jnp.exp(w["log_lengthscale"]))),
+        ridge=lambda w: jnp.exp(w["log_ridge"]),
+    )
+    start = {"log_lengthscale": np.log(np.sqrt(x.shape[1])), "log_ridge": -1.0}
+    low, high = {k: v - 3.0 for k, v in start.items()}, {k: v + 3.0 for k, v in start.items()}
+    low["log_ridge"] = -12.0
+    return Case(problem, start, (low, high), (kbo.hypergradients.Implicit(), kbo.solvers.Exact()))
+
+
+def _digits(seed, train, validation):
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    rows = np.random.default_rng(seed).permutation(len(x))[: train + validation]
+    x, y = x[rows] / 16.0, np.eye(10)[y[rows]]
+    return (x[:train], y[:train]), (x[train:], y[train:])
+
+
+def _bias(x):
+    return jnp.append(x, 1.0)
+
+
+def digits(folder, seed):
+    """Logistic regression on digits, one ridge (Pedregosa 2016)."""
+    inner, outer = _digits(seed, 600, 600)
+    problem = kbo.BilevelProblem(
+        losses.Multinomial(), losses.Multinomial(), kbo.Sample(*inner), kbo.Sample(*outer),
+        space=kbo.FeatureSpace(_bias), ridge=lambda w: jnp.exp(w), n_outputs=10,
+    )
+    return Case(problem, 0.0, (-12.0, 4.0), _newton())
+
+
+def _newton():
+    return kbo.hypergradients.Implicit(), kbo.solvers.Exact()
+
+
+def digits_features(folder, seed):
+    """The same with a ridge for each of the 64 pixels: its inverse scales the pixel."""
+    inner, outer = _digits(seed, 600, 600)
+    problem = kbo.BilevelProblem(
+        losses.Multinomial(), losses.Multinomial(), kbo.Sample(*inner), kbo.Sample(*outer),
+        space=lambda w: kbo.FeatureSpace(lambda x: jnp.append(x * jnp.exp(-0.5 * w), 1.0)),
+        ridge=1e-2, n_outputs=10, penalty=lambda w: 1e-4 * jnp.sum(w**2),
+    )
+    return Case(problem, np.zeros(64), (-6.0, 6.0), _newton())
+
+
+class Weighted(NamedTuple):
+    """ω ↦ the sample with weights σ(ω_i)."""
+
+    x: Any
+    target: Any
+
+    def __call__(self, omega):
+        return kbo.Sample(self.x, self.target, jax.nn.sigmoid(omega))
+
+
+def cleaning(folder, seed, noise=0.5):
+    """Data cleaning on digits: half of 600 labels drawn at random, a weight σ(ω_i) for each."""
+    inner, outer = _digits(seed, 600, 400)
+    random = np.random.default_rng(seed)
+    labels = inner[1].copy()
+    spoiled = random.permutation(600)[: int(600 * noise)]
+    labels[spoiled] = np.eye(10)[random.integers(10, size=len(spoiled))]
+    problem = kbo.BilevelProblem(
+        losses.Multinomial(), losses.Multinomial(), Weighted(inner[0], labels),
+        kbo.Sample(*outer), space=kbo.FeatureSpace(_bias), ridge=2e-3, n_outputs=10,
+        penalty=lambda w: 1e-5 * jnp.sum(w**2),
+    )
+    return Case(problem, np.zeros(600), (-8.0, 8.0), _newton())
+
+
+PROBLEMS = {
+    "quadratics": quadratics, "parkinsons": parkinsons, "digits": digits,
+    "digits_features": digits_features, "cleaning": cleaning,
+}

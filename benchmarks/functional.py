@@ -1,0 +1,124 @@
+"""Function space against coefficients: hypergradients of kernel problems in float32 and float64.
+
+    python benchmarks/functional.py [--size 500]
+
+Kernel ridge regression and logistic regression, Gaussian kernel, n = m points in R^3, ω the log
+lengthscale and the log ridge. Implicit solves both problems for functions; Parametric solves the
+same inner problem (by the same solver) and the adjoint for the coefficients of h, whose Hessian has
+K twice: by CG (up to 1,000 steps) or by forming it. Errors are relative to Implicit in float64
+with two steps of refinement, itself checked against central differences of L with ω moved by 1e-4
+("check"). Seconds are of one value and gradient, the median of five, compiled before. Writes
+results/functional.json, functional.md and functional.png.
+"""
+
+import argparse
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+jax.config.update("jax_enable_x64", True)
+sys.path.insert(0, str(Path(__file__).parent))
+from report import RESULTS, write_results
+
+import kbo
+from kbo import losses
+from kbo.checkpoint import write_atomically
+from kbo.hypergradients import CG, Direct, Implicit, Parametric
+
+RIDGES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+METHODS = {
+    "Implicit": Implicit(), "Parametric, CG": Parametric(CG(1000, 1e-10)),
+    "Parametric, Direct": Parametric(Direct()),
+}
+LOSSES = {"squared": losses.Squared(), "logistic": losses.Logistic()}
+STEP = 1e-4
+
+
+def problem_of(loss, n, dtype):
+    random = np.random.default_rng(0)
+    x = random.normal(size=(2 * n, 3))
+    f = np.sin(2 * x[:, 0]) + x[:, 1] * x[:, 2]
+    noisy = f + 0.3 * random.normal(size=2 * n)
+    y = noisy if loss == "squared" else np.sign(noisy)
+    x, y = jnp.asarray(x, dtype), jnp.asarray(y, dtype)
+    return kbo.BilevelProblem(
+        LOSSES[loss], LOSSES[loss], kbo.Sample(x[:n], y[:n]), kbo.Sample(x[n:], y[n:]),
+        space=lambda w: kbo.RKHS(kbo.kernels.Gaussian(jnp.exp(w[0]))),
+        ridge=lambda w: jnp.exp(w[1]),
+    )
+
+
+def evaluate(problem, omega, method):
+    return kbo.value_and_hypergradient(
+        problem, omega, method=method, solver=kbo.solvers.Exact(), throw=False
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", type=int, default=500)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    rows = []
+    for loss in LOSSES:
+        exact = problem_of(loss, args.size, np.float64)
+        for ridge in RIDGES:
+            omega = np.array([0.0, np.log(ridge)])
+            truth = evaluate(exact, omega, Implicit()).grad
+            value = lambda w, exact=exact: evaluate(exact, w, Implicit()).value
+            central = np.array([
+                (value(omega + STEP * e) - value(omega - STEP * e)) / (2 * STEP) for e in np.eye(2)
+            ])
+            check = np.linalg.norm(truth - central) / np.linalg.norm(truth)
+            for dtype in (np.float32, np.float64):
+                problem = problem_of(loss, args.size, dtype)
+                at = omega.astype(dtype)
+                for name, method in METHODS.items():
+                    found = evaluate(problem, at, method)
+                    seconds = []
+                    for _ in range(5):
+                        started = time.perf_counter()
+                        evaluate(problem, at, method)
+                        seconds.append(time.perf_counter() - started)
+                    error = np.linalg.norm(found.grad - truth) / np.linalg.norm(truth)
+                    products = found.cost.products if found.cost else 0
+                    rows.append({
+                        "loss": loss, "ridge": f"{ridge:g}", "dtype": np.dtype(dtype).name,
+                        "method": name, "error": f"{error:.1e}", "s": f"{np.median(seconds):.3f}",
+                        "products": products, "check": f"{check:.0e}",
+                    })
+                    print(rows[-1], flush=True)
+    write_results("functional", rows)
+    picture(rows)
+
+
+def picture(rows):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 2, figsize=(10, 7), sharex=True)
+    for row_of_axes, quantity in zip(axes, ("error", "s"), strict=True):
+        for ax, loss in zip(row_of_axes, LOSSES, strict=True):
+            for k, name in enumerate(METHODS):
+                for dtype, style in (("float32", "--"), ("float64", "-")):
+                    own = [r for r in rows if (r["loss"], r["method"], r["dtype"]) ==
+                           (loss, name, dtype)]
+                    x, y = ([float(r[c]) for r in own] for c in ("ridge", quantity))
+                    ax.loglog(x, np.maximum(y, 1e-16), style, marker="o", ms=3, color=f"C{k}",
+                              label=f"{name}, {dtype}")
+            ax.set(title=f"{loss} loss", xlabel="ridge",
+                   ylabel="relative error" if quantity == "error" else "seconds")
+    axes[0, 0].legend(fontsize=7)
+    figure.tight_layout()
+    write_atomically(RESULTS / "functional.png", lambda f: figure.savefig(f, format="png"))
+
+
+if __name__ == "__main__":
+    main()

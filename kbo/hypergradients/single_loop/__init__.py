@@ -1,0 +1,13 @@
+"""Methods that make one step of θ, or a few, for each step of ω; most of them on batches."""
+
+from .base import SingleLoop
+from .coupled import FSLA, SABA, SOBA, AmIGO
+from .first_order import BOME, F2SA
+from .neumann import BSA, TTSA, StocBiO
+from .penalty import Penalty
+from .recursive import MRBO, SUSTAIN, VRBO
+
+__all__ = [
+    "BOME", "BSA", "F2SA", "FSLA", "MRBO", "SABA", "SOBA", "SUSTAIN", "TTSA", "VRBO", "AmIGO",
+    "Penalty", "SingleLoop", "StocBiO",
+]

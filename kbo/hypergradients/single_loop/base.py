@@ -1,0 +1,210 @@
+"""Methods in which θ, and what stands for the adjoint, move along with ω."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from ... import losses
+from ...function import Function
+from ...result import Cost, Hypergradient, Residuals, Status
+from ...solvers import Gradient
+from ...solvers.coefficients import rows, start
+from ...solvers.descent import as_bytes, restored
+from ...spaces import RKHS
+from ..base import Method, arrays, check_parametric, data_dtype, on_device
+from .sampler import Batches
+
+UNUSED = 2**31 - 1  # a tag that no step uses
+
+
+class LoopState(NamedTuple):
+    """Steps so far, θ (F, N), and what the method remembers besides."""
+
+    count: jax.Array
+    theta: jax.Array
+    memory: Any
+
+
+class Step(NamedTuple):
+    """L on a batch, D, the coefficients of h, n, and what the next step starts from."""
+
+    value: jax.Array
+    direction: Any
+    coefficients: Any
+    size: int
+    state: LoopState
+
+
+class SingleLoop(Method):
+    """Base class: one evaluation is one step of θ and of what the method remembers.
+
+    The gradient is the method's direction D for ω; use kbo.optimizers.Optax(optax.sgd(rate)), whose
+    step then is the published one, and find the last iterate returned: values of L at a θ that
+    moves do not compare. h of the result is that of θ as it was left.
+
+    Parameters
+    ----------
+    rate : float or callable
+        Of θ; a callable, as an Optax schedule, of the number of steps so far.
+    inner_size, outer_size : int, optional
+        Rows of each batch, drawn with replacement; None is the whole sample.
+    seed : int
+        Of the batches (and of a network's first weights): the k-th step draws the same rows in
+        every run.
+    """
+
+    rate: float | Callable = 0.1
+    inner_size: int | None = eqx.field(static=True, default=None)
+    outer_size: int | None = eqx.field(static=True, default=None)
+    seed: int = eqx.field(static=True, default=0)
+
+    stochastic = True
+
+    def __check_init__(self):
+        for name in ("inner_size", "outer_size"):
+            size = getattr(self, name)
+            if size is not None and size < 1:
+                raise ValueError(f"{name}={size!r} must be at least 1, or None")
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if name.endswith("rate") and isinstance(value, int | float) and not value > 0:
+                raise ValueError(f"{name}={value!r} must be positive")
+            if name in ("steps", "adjoint_steps", "terms", "period") and value < 1:
+                raise ValueError(f"{name}={value!r} must be at least 1")
+
+    @abc.abstractmethod
+    def start(self, batches: Batches, omega, theta):
+        """What is remembered before the first step, a pytree of arrays."""
+
+    @abc.abstractmethod
+    def step(self, batches: Batches, count, omega, theta, memory):
+        """(D (q,), θ, memory) after one step."""
+
+    @abc.abstractmethod
+    def passes(self, blocks) -> tuple[float, float]:
+        """Gradients of J, and products with its second derivatives, of one step.
+
+        In batches, of which the inner sample has ``blocks``.
+        """
+
+    def check(self, problem, batches):
+        """Refuse what the method cannot work on."""
+
+    def comparable(self, solver):
+        """See Method: θ depends on the evaluations before."""
+        return False
+
+    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+        """See Method.
+
+        Raises
+        ------
+        ValueError
+            If points are a kbo.Stream, the space is NeuralFeatures, or batches are asked for of
+            an RKHS, where θ belongs to the points, or of a loss of all predictions at once.
+        """
+        state = self._state(problem, omega, solver, state)
+        found = _advance(problem, omega, state, self._numeric(problem, omega))
+        value, grad = float(found.value), jax.tree.map(np.array, found.direction)
+        finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
+        used = 1.0 if self.inner_size is None else self.inner_size / int(found.size)
+        gradients, products = self.passes(1 / used)
+        coefficients = jax.tree.map(np.asarray, found.coefficients)
+        return Hypergradient(
+            value=value, grad=grad, inner=Function(problem, omega, coefficients), adjoint=None,
+            residuals=Residuals(np.inf, np.inf), jitter=0.0,
+            status=Status.CONVERGED if finite else Status.DIVERGED, state=found.state,
+            solver=solver,
+            cost=Cost(used * gradients, used * products),
+        )
+
+    def _numeric(self, problem, omega):
+        # Rates as arrays, so that another rate is no new program.
+        return arrays(self, data_dtype(problem, omega))
+
+    def _state(self, problem, omega, solver, state):
+        """Where this step starts from."""
+        if isinstance(state, LoopState):
+            return state
+        check_parametric(problem, omega, self)
+        space = problem.space(omega) if callable(problem.space) else problem.space
+        if self.inner_size is not None and isinstance(space, RKHS):
+            raise ValueError(
+                "inner_size: the coefficients of h belong to all the inner points; use "
+                "solver=kbo.solvers.Nystrom(M), or a FeatureSpace, or inner_size=None"
+            )
+        if self.outer_size is not None and isinstance(problem.outer_loss, losses.Joint):
+            raise ValueError(
+                f"outer_size: outer_loss={type(problem.outer_loss).__name__} needs all "
+                "predictions at once; use outer_size=None"
+            )
+        seeded = solver if isinstance(solver, Gradient) else Gradient(seed=self.seed)
+        key = jax.random.split(seeded.key, 3)[0]
+        self.check(problem, problem.at(omega))
+        fresh = _fresh(problem, omega, self._numeric(problem, omega), key)
+        if isinstance(state, np.ndarray) and state.size == as_bytes(fresh).size:
+            return restored(state, fresh)
+        return fresh
+
+    def warm_start(self, solver, state):
+        """See Method: everything, byte by byte."""
+        return state if state is None or isinstance(state, np.ndarray) else as_bytes(state)
+
+    def function(self, problem, omega, solver, state):
+        """See Method: h of θ as the steps left it."""
+        state = self._state(problem, omega, solver, state)
+        finite = bool(jnp.isfinite(state.theta).all())
+        status = Status.CONVERGED if finite else Status.DIVERGED
+        undo = _layout(problem, omega)[1]
+        coefficients = on_device(undo(state.theta), data_dtype(problem, omega))
+        return Function(problem, omega, coefficients), status
+
+
+def now(rate, count):
+    """A rate or schedule after ``count`` steps."""
+    return rate(count) if callable(rate) else rate
+
+
+def _layout(problem, omega, key=None):
+    """θ to start from (F, N), and the function to coefficients."""
+    return rows(start(problem, omega, jax.random.key(0) if key is None else key))
+
+
+def _batches(problem, omega, method, count, undo):
+    unravel = ravel_pytree(omega)[1]
+    instance = problem.at(omega)
+    key = jax.random.fold_in(jax.random.key(method.seed), count)
+    return Batches(
+        problem, unravel, undo, (method.inner_size, method.outer_size),
+        (instance.inner.size, instance.outer.size), key,
+    )
+
+
+@eqx.filter_jit
+def _fresh(problem, omega, method, key):
+    theta, undo = _layout(problem, omega, key)
+    batches = _batches(problem, omega, method, UNUSED, undo)
+    memory = method.start(batches, ravel_pytree(omega)[0], theta)
+    return LoopState(jnp.zeros((), jnp.int32), theta, memory)
+
+
+@eqx.filter_jit
+def _advance(problem, omega, state, method):
+    """One step."""
+    count, theta, memory = state
+    undo = _layout(problem, omega)[1]
+    batches = _batches(problem, omega, method, count, undo)
+    flat, unravel = ravel_pytree(omega)
+    direction, theta, memory = method.step(batches, count, flat, theta, memory)
+    # A batch that no step draws: on one of its own, θ would look better than it is.
+    value = batches.outer(UNUSED)(flat, theta)
+    after = LoopState(count + 1, theta, memory)
+    return Step(value, unravel(direction), undo(theta), batches.samples[0], after)

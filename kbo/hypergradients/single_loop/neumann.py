@@ -1,0 +1,120 @@
+"""Methods that solve for the adjoint anew in every step, by a stochastic Neumann series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .base import SingleLoop, now
+from .sampler import descend, hypergradient, slopes
+
+
+class Series(eqx.Module):
+    """v = s Σ_{k<Q} Π_{i≤k} (I − s ∂²_θθJ_i) b, each factor on another batch.
+
+    Parameters
+    ----------
+    rate : float
+        s.
+    terms : int
+        Q.
+    """
+
+    rate: float
+    terms: int = eqx.field(static=True)
+
+    def __call__(self, batches, omega, theta, b):
+        def step(carry, k):
+            power, total = carry
+            product = slopes(batches.inner(k), omega, theta, power).product
+            power = power - self.rate * product
+            return (power, total + power), None
+
+        total = jax.lax.scan(step, (b, b), jnp.arange(self.terms - 1))[0][1]
+        return self.rate * total
+
+
+class OneTerm(Series):
+    """v = s Q Π_{i≤k} (I − s ∂²_θθJ_i) b with k uniform below Q: as Series, on average."""
+
+    def __call__(self, batches, omega, theta, b):
+        last = jax.random.randint(batches.key, (), 0, self.terms)
+
+        def step(k, power):
+            return power - self.rate * slopes(batches.inner(k), omega, theta, power).product
+
+        return self.rate * self.terms * jax.lax.fori_loop(0, last, step, b)
+
+
+class StocBiO(SingleLoop):
+    """``steps`` stochastic steps of θ from where it was left, and a Neumann series of Q terms.
+
+    Parameters
+    ----------
+    steps : int
+    terms : int
+        Q.
+    series_rate : float or callable, optional
+        s, below 1/‖∂²_θθJ‖; None is ``rate``.
+
+    References
+    ----------
+    Ji, Yang, Liang (2021), Bilevel Optimization: Convergence Analysis and Enhanced Design,
+    Algorithms 2 and 3.
+    """
+
+    steps: int = eqx.field(static=True, default=10)
+    terms: int = eqx.field(static=True, default=10)
+    series_rate: float | Callable | None = None
+
+    def start(self, batches, omega, theta):
+        return ()
+
+    def adjoint(self, rate, count):
+        """How v is found."""
+        return Series(*self._series(rate, count))
+
+    def _series(self, rate, count):
+        own = rate if self.series_rate is None else now(self.series_rate, count)
+        return own, self.terms
+
+    def step(self, batches, count, omega, theta, memory):
+        rate = now(self.rate, count)
+        theta = descend(batches.fold(0), omega, theta, rate, self.steps)
+        found = hypergradient(batches.fold(1), omega, theta, self.adjoint(rate, count))
+        return found, theta, ()
+
+    def passes(self, blocks):
+        return self.steps, self.terms
+
+
+class BSA(StocBiO):
+    """The same with one random term of the series: unbiased for the truncated one, at half of it.
+
+    References
+    ----------
+    Ghadimi, Wang (2018), Approximation Methods for Bilevel Programming, Algorithms 2 and 3.
+    """
+
+    def adjoint(self, rate, count):
+        """See StocBiO."""
+        return OneTerm(*self._series(rate, count))
+
+    def passes(self, blocks):
+        return self.steps, (self.terms + 1) / 2
+
+
+class TTSA(BSA):
+    """BSA with one step of θ, on a time scale of its own: ``rate`` must fall slower than ω's.
+
+    The theory has ω's rate ~ t^(−3/5) and θ's ~ t^(−2/5): give Optax and ``rate`` such schedules.
+
+    References
+    ----------
+    Hong, Wai, Wang, Yang (2020), A Two-Timescale Framework for Bilevel Optimization, Algorithm 1.
+    """
+
+    steps: int = eqx.field(static=True, default=1)
