@@ -63,7 +63,7 @@ def _digits(seed, train, validation):
 
     x, y = load_digits(return_X_y=True)
     rows = np.random.default_rng(seed).permutation(len(x))[: train + validation]
-    x, y = x[rows] / 16.0, np.eye(10)[y[rows]]
+    x, y = x[rows] / 16.0, y[rows]
     return (x[:train], y[:train]), (x[train:], y[train:])
 
 
@@ -112,7 +112,7 @@ def cleaning(folder, seed, noise=0.5):
     random = np.random.default_rng(seed)
     labels = inner[1].copy()
     spoiled = random.permutation(600)[: int(600 * noise)]
-    labels[spoiled] = np.eye(10)[random.integers(10, size=len(spoiled))]
+    labels[spoiled] = random.integers(10, size=len(spoiled))
     problem = kbo.BilevelProblem(
         losses.Multinomial(), losses.Multinomial(), Weighted(inner[0], labels),
         kbo.Sample(*outer), space=kbo.FeatureSpace(_bias), ridge=2e-3, n_outputs=10,

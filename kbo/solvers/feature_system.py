@@ -78,7 +78,10 @@ class _FeatureFactor(Factor):
         q, p = features.shape[1], curvatures.shape[-1]
         C = decouple(curvatures)
         if C.ndim == 3:
-            matrix = np.einsum("iq,iab,ir->qarb", features, C, features, optimize=True)
+            matrix = np.empty((q, p, q, p))
+            for a, b in zip(*np.tril_indices(p), strict=True):  # a product of matrices each
+                block = linalg.product(features.T, C[:, a, b, None] * features)
+                matrix[:, a, :, b] = matrix[:, b, :, a] = block
             matrices = [matrix.reshape(q * p, q * p)]
         else:
             columns = np.atleast_2d(C.T)
