@@ -84,12 +84,13 @@ def by_gradient():
     }
 
 
-def black_box(grid):
+def black_box(grid, solver):
     """Values alone."""
+    method = Parametric()
     return {
-        "grid": (Implicit(), GridSearch(grid), Exact()),
-        "random": (Implicit(), RandomSearch(MANY), Exact()),
-        "Bayesian": (Implicit(), BayesianSearch(300), Exact()),
+        "grid": (method, GridSearch(grid), solver),
+        "random": (method, RandomSearch(MANY), solver),
+        "Bayesian": (method, BayesianSearch(300), solver),
     }
 
 
@@ -125,11 +126,11 @@ def methods(problem):
             "kbo (Implicit, L-BFGS)": (Implicit(), LBFGS(tol=1e-9), Exact()),
             "HOAG": (Implicit(), HOAG(tol=1e-9, max_steps=MANY), Exact()),
             "AID-Neumann": (Parametric(Neumann(50)), HOAG(tol=1e-9, max_steps=MANY), Exact()),
-            **black_box(12),
+            **black_box(12, Exact()),
         },
-        "digits": lambda: by_gradient() | black_box(100),
+        "digits": lambda: by_gradient() | black_box(100, QuasiNewton(tol=1e-8)),
         "digits_features": lambda: by_gradient()
-        | {"random": black_box(2)["random"]} | loops(0.1, 3.0, sizes=(60, 60)),
+        | {"random": black_box(2, QuasiNewton(tol=1e-8))["random"]} | loops(0.1, 3.0, sizes=(60, 60)),
         "cleaning": lambda: by_gradient() | loops(0.1, 30.0, sizes=(60, 50)),
     }[problem]()
 
