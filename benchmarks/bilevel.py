@@ -28,7 +28,7 @@ jax.config.update("jax_enable_x64", True)
 sys.path.insert(0, str(Path(__file__).parent))
 
 import optax
-from bilevel_problems import PROBLEMS
+from bilevel_problems import PROBLEMS, unrolled
 from fresh import fresh
 from report import RESULTS, write_results
 
@@ -75,12 +75,12 @@ def by_gradient():
     hoag = HOAG(tol=1e-9, max_steps=MANY)
     return {
         "kbo (Implicit, L-BFGS)": (Implicit(), LBFGS(tol=1e-9), Exact()),
-        "AID-CG, L-BFGS": (Parametric(CG(200)), LBFGS(tol=1e-9), QuasiNewton(tol=1e-8)),
-        "HOAG": (Parametric(CG(500)), hoag, QuasiNewton()),
-        "SHINE": (Parametric(Shine()), hoag, QuasiNewton()),
-        "SHINE, refined": (Parametric(Shine(5)), hoag, QuasiNewton()),
-        "SHINE-OPA": (Parametric(Shine()), hoag, QuasiNewton(prescribe=2)),
-        "Jacobian-free": (Parametric(Identity()), hoag, QuasiNewton()),
+        "AID-CG, L-BFGS": (Parametric(CG(200)), LBFGS(tol=1e-9), QuasiNewton(tol=1e-8, memory=60)),
+        "HOAG": (Parametric(CG(500)), hoag, QuasiNewton(memory=60)),
+        "SHINE": (Parametric(Shine()), hoag, QuasiNewton(memory=60)),
+        "SHINE, refined": (Parametric(Shine(5)), hoag, QuasiNewton(memory=60)),
+        "SHINE-OPA": (Parametric(Shine()), hoag, QuasiNewton(memory=60, prescribe=2)),
+        "Jacobian-free": (Parametric(Identity()), hoag, QuasiNewton(memory=60)),
     }
 
 
@@ -96,7 +96,7 @@ def black_box(grid, solver):
 
 def loops(inner, outer, series=None, sizes=(BATCH, BATCH)):
     """θ moves along with ω: one rate for θ, one for ω."""
-    slow, series = decaying(inner), series or inner
+    slow, neumann = decaying(inner), {"terms": 40, "series_rate": series or inner}
     sgd = lambda rate: Optax(optax.sgd(rate), max_steps=MANY, tol=0.0)
     fixed, falls = sgd(outer), sgd(decaying(outer))
     return {
@@ -104,34 +104,45 @@ def loops(inner, outer, series=None, sizes=(BATCH, BATCH)):
         "SABA": (SABA(inner, *sizes), fixed, None),
         "AmIGO": (AmIGO(slow, *sizes), falls, None),
         "FSLA": (FSLA(slow, *sizes), falls, None),
-        "BSA": (BSA(slow, *sizes, series_rate=series), falls, None),
-        "TTSA": (TTSA(slow, *sizes, series_rate=series), sgd(decaying(0.3 * outer, 300)), None),
-        "StocBiO": (StocBiO(slow, *sizes, series_rate=series), falls, None),
-        "MRBO": (MRBO(slow, *sizes, series_rate=series), falls, None),
-        "SUSTAIN": (SUSTAIN(slow, *sizes, series_rate=series), falls, None),
-        "VRBO": (VRBO(inner, *sizes, steps=3, series_rate=series), fixed, None),
+        "BSA": (BSA(slow, *sizes, **neumann), falls, None),
+        "TTSA": (TTSA(slow, *sizes, **neumann), sgd(decaying(0.3 * outer, 300)), None),
+        "StocBiO": (StocBiO(slow, *sizes, **neumann), falls, None),
+        "MRBO": (MRBO(slow, *sizes, **neumann), falls, None),
+        "SUSTAIN": (SUSTAIN(slow, *sizes, **neumann), falls, None),
+        "VRBO": (VRBO(0.3 * inner, *sizes, steps=3, **neumann), sgd(0.3 * outer), None),
         "F2SA": (F2SA(slow, *sizes, multiplier=lambda k: 1 + 0.03 * k), falls, None),
-        "BOME": (BOME(inner), sgd(inner), None),
+        "BOME": (BOME(slow, steps=20), falls, None),
         "Penalty": (Penalty(0.01, *sizes, penalty=10.0), falls, None),
         "ITD": (Unrolled(10, optax.sgd(inner)), fixed, None),
         "AID, warm": (AmIGO(inner, steps=10, adjoint_steps=10), fixed, None),
     }
 
 
+def equilibria():
+    """Through all fixed-point iterations, the last few, or one alone."""
+    adam = Optax(optax.adam(0.03), max_steps=MANY, tol=0.0)
+    return {
+        "ITD, 100 steps, L-BFGS": (unrolled(100), LBFGS(tol=1e-9), None),
+        "ITD, 30 steps": (unrolled(30, warm=True), adam, None),
+        "ITD, last 5": (unrolled(5, 25, warm=True), adam, None),
+        "Jacobian-free": (unrolled(1, 29, warm=True), adam, None),
+    }
+
+
 def methods(problem):
     """name ↦ (method, optimizer, solver)."""
     return {
-        "quadratics": lambda: loops(0.1, 0.1),
+        "quadratics": lambda: loops(0.1, 0.1, 0.3),
         "parkinsons": lambda: {
             "kbo (Implicit, L-BFGS)": (Implicit(), LBFGS(tol=1e-9), Exact()),
             "HOAG": (Implicit(), HOAG(tol=1e-9, max_steps=MANY), Exact()),
             "AID-Neumann": (Parametric(Neumann(50)), HOAG(tol=1e-9, max_steps=MANY), Exact()),
             **black_box(12, Exact()),
         },
-        "digits": lambda: by_gradient() | black_box(100, QuasiNewton(tol=1e-8)),
-        "digits_features": lambda: by_gradient()
-        | {"random": black_box(2, QuasiNewton(tol=1e-8))["random"]} | loops(0.1, 3.0, sizes=(60, 60)),
+        "digits": lambda: by_gradient() | black_box(100, QuasiNewton(tol=1e-8, memory=60)),
+        "digits_features": lambda: by_gradient() | loops(0.1, 3.0, sizes=(60, 60)),
         "cleaning": lambda: by_gradient() | loops(0.1, 30.0, sizes=(60, 50)),
+        "equilibrium": equilibria,
     }[problem]()
 
 
@@ -274,6 +285,8 @@ def table(cells):
             row[label] = shown(np.median(counts), "{:.4g}")
         ends = [min((r[4] for r in c["curve"]), default=np.inf) for c in own]
         row["best"] = shown(np.median(ends), "{:.1e}")
+        lasts = [c["curve"][-1][4] if c["curve"] else np.inf for c in own]
+        row["last"] = shown(np.median(lasts), "{:.1e}")
         row["MB"] = shown(np.median([c["memory"] for c in own]), "{:.0f}")
         rows.append(row)
     return rows

@@ -121,7 +121,46 @@ def cleaning(folder, seed, noise=0.5):
     return Case(problem, np.zeros(600), (-8.0, 8.0), _newton())
 
 
+STATES, MARGIN, POINTS = 10, 0.5, 100
+
+
+def _index(x):
+    return jax.nn.one_hot(x[0].astype(int), POINTS, dtype=x.dtype)
+
+
+def _energy(omega, z, x):
+    """Whose minimum over z ≥ 0 is the equilibrium z = relu(Wz + Ux + b), W = (1 − m)I − AᵀA."""
+    square = MARGIN * jnp.sum(z**2) + jnp.sum((omega["A"] @ z) ** 2)
+    return 0.5 * square - z @ (omega["U"] @ x + omega["b"])
+
+
+def equilibrium(folder, seed):
+    """A deep-equilibrium toy (Winston, Kolter 2020): ten states, two moons, logistic readout."""
+    from sklearn.datasets import make_moons
+
+    x, y = make_moons(POINTS, noise=0.2, random_state=seed)
+    random, labels = np.random.default_rng(seed), 2.0 * y - 1
+    points = np.arange(POINTS, dtype=float)[:, None]
+    problem = kbo.BilevelProblem(
+        _energy, lambda w, z, t: jnp.logaddexp(0, -t * (w["r"] @ z + w["c"])),
+        kbo.Sample(points, x), kbo.Sample(points, labels), kbo.FeatureSpace(_index), ridge=0.0,
+        penalty=lambda w: 1e-3 * sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(w)),
+        n_outputs=STATES,
+    )
+    start = {
+        "A": 0.3 * random.normal(size=(STATES, STATES)), "U": random.normal(size=(STATES, 2)),
+        "b": random.normal(size=STATES), "r": 0.3 * random.normal(size=STATES), "c": 0.0,
+    }
+    return Case(problem, start, None, (unrolled(300), None))
+
+
+def unrolled(steps, before=0, warm=False):
+    """Fixed-point iterations of the equilibrium: proximal steps, damped by a fifth."""
+    iteration = kbo.optimizers.proximal_gradient(0.2 * POINTS, kbo.optimizers.NonNegative())
+    return kbo.hypergradients.Unrolled(steps, iteration, warm_steps=before, warm=warm)
+
+
 PROBLEMS = {
     "quadratics": quadratics, "parkinsons": parkinsons, "digits": digits,
-    "digits_features": digits_features, "cleaning": cleaning,
+    "digits_features": digits_features, "cleaning": cleaning, "equilibrium": equilibrium,
 }

@@ -35,7 +35,7 @@ from kbo.hypergradients import (
 )
 from kbo.hypergradients.single_loop.neumann import OneTerm, Series
 from kbo.hypergradients.single_loop.sampler import Batches, hypergradient, slopes
-from kbo.optimizers import L1, Optax, proximal_gradient
+from kbo.optimizers import L1, NonNegative, Optax, proximal_gradient
 
 from .test_methods import OMEGA, check_resumes
 from .test_neural import iv_like
@@ -194,6 +194,7 @@ def test_one_random_term_is_the_series_on_average():
     np.testing.assert_allclose(found, direct - cross, rtol=1e-6)
 
 
+@SLOW
 def test_variance_reduction_converges_where_plain_steps_stall(quadratics):
     q, omega = quadratics, quadratics.omega0
     exact = central(q.value, omega)
@@ -294,9 +295,9 @@ def hamm_error(example, name, seed, steps=1000):
 
 
 @pytest.mark.parametrize(("example", "name", "solved"), [
-    (1, "penalty", True), (3, "penalty", True), (3, "aid", False), (1, "aid", True),
+    (3, "penalty", True), (3, "aid", False),
     *(pytest.param(*case, marks=SLOW) for case in (
-        (2, "penalty", True), (4, "penalty", True), (4, "aid", False), (3, "itd", False),
+        (1, "penalty", True), (1, "aid", True), (2, "penalty", True), (4, "penalty", True), (4, "aid", False), (3, "itd", False),
         (4, "itd", False), (2, "aid", True), (2, "itd", True),
     )),
 ])
@@ -442,6 +443,30 @@ def test_proximal_gradient_is_ista_and_differentiates_on_the_support():
         MinMin("implicit", regularizer=L1(0.1))
     with pytest.raises(ValueError, match="needs the parameters"):
         optimizer.update(jnp.ones(2), optimizer.init(jnp.ones(2)))
+
+
+def test_equilibria_are_proximal_fixed_points():
+    """z = relu(Wz + b), W symmetric and below 1, minimises ½zᵀ(I − W)z − b·z over z ≥ 0."""
+    random = np.random.default_rng(0)
+    A, b = 0.5 * random.normal(size=(2, 4)), random.normal(size=4)
+    W = 0.5 * np.eye(4) - A.T @ A
+    z = np.zeros(4)
+    for _ in range(3000):
+        z = 0.8 * z + 0.2 * np.maximum(W @ z + b, 0)
+    sample = kbo.Sample(np.zeros((1, 1)), np.zeros((1, 1)))
+    problem = kbo.BilevelProblem(
+        lambda w, v, t: 0.5 * (0.5 * v @ v + jnp.sum((A @ v) ** 2)) - w @ v,
+        lambda w, v, t: 0.5 * jnp.sum((v - 1) ** 2), sample, sample, kbo.FeatureSpace(one),
+        ridge=0.0, n_outputs=4,
+    )
+    of = lambda w: kbo.value_and_hypergradient(
+        problem, w, method=Unrolled(800, proximal_gradient(0.2, NonNegative()), warm=False)
+    )
+    found = of(b)
+    np.testing.assert_allclose(np.asarray(found.inner(np.zeros((1, 1)))).ravel(), z, atol=1e-10)
+    assert 0 < (z == 0).sum() < 4
+    np.testing.assert_allclose(found.grad, central(lambda w: of(w).value, b), atol=1e-7)
+    assert NonNegative()(jnp.ones(2)) == 0 and NonNegative()(-jnp.ones(2)) == np.inf
 
 
 def test_proximal_steps_of_omega_make_it_sparse():

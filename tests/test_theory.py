@@ -112,6 +112,7 @@ def test_the_papers_problem_in_closed_form_is_quick_and_exact():
     np.testing.assert_allclose(grad, slope, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_second_moments_by_sampling():
     for inputs in ("gaussian", 2.5):
         problem = problems.kbo_paper_iv(inputs)

@@ -5,9 +5,10 @@ from .black_box import BayesianSearch, BlackBox, GridSearch, RandomSearch
 from .descent import GradientDescent, Optax, default_optimizer
 from .hoag import HOAG
 from .lbfgs import LBFGS
-from .proximal import L1, proximal_gradient
+from .proximal import L1, NonNegative, proximal_gradient
 
 __all__ = [
-    "HOAG", "L1", "LBFGS", "BayesianSearch", "BlackBox", "GradientDescent", "GridSearch", "Optax",
-    "Optimizer", "RandomSearch", "default_optimizer", "projected_gradient", "proximal_gradient",
+    "HOAG", "L1", "LBFGS", "BayesianSearch", "BlackBox", "GradientDescent", "GridSearch",
+    "NonNegative", "Optax", "Optimizer", "RandomSearch", "default_optimizer", "projected_gradient",
+    "proximal_gradient",
 ]

@@ -31,6 +31,19 @@ class L1(eqx.Module):
         return jax.tree.map(soft, params)
 
 
+class NonNegative(eqx.Module):
+    """R(x) = 0 where x ≥ 0, else ∞."""
+
+    def __call__(self, params):
+        """R."""
+        inside = jnp.array([jnp.all(leaf >= 0) for leaf in jax.tree.leaves(params)])
+        return jnp.where(jnp.all(inside), 0.0, jnp.inf)
+
+    def prox(self, params, rate):
+        """The nearest point with x ≥ 0."""
+        return jax.tree.map(lambda x: jnp.maximum(x, 0), params)
+
+
 def proximal_gradient(rate, regularizer) -> optax.GradientTransformation:
     """x ← prox_{rate R}(x − rate ∇f(x)): a minimum of f + R, R not smooth (ISTA where R is L1).
 
