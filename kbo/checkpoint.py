@@ -7,12 +7,14 @@ run is resumed by starting it again and answering from the log until the log end
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import tempfile
-import zipfile
 from pathlib import Path
 
 import numpy as np
+
+from .result import Status
 
 
 def write_atomically(path, write, mode="wb"):
@@ -50,6 +52,10 @@ def _umask():
 class EvaluationLog:
     """Evaluations (ω, L, ∇L, residuals, status) in the order made, and the warm start after them.
 
+    Rows are appended to one file, so that a step costs the same however many there were; the last
+    warm start is in another, ``path``.state. Of what a kill interrupts, the complete rows that
+    belong to a known warm start remain.
+
     Parameters
     ----------
     path : path-like or None
@@ -63,49 +69,89 @@ class EvaluationLog:
         If the file belongs to another problem or other settings, or is not a log.
     """
 
-    _COLUMNS = ("omegas", "values", "grads", "residuals", "status", "seconds")
+    _SCALARS = 6  # status, whether a warm start belongs to it, L, two residuals, seconds
 
     def __init__(self, path, fingerprint):
         self.path = None if path is None else Path(path)
         self.fingerprint = fingerprint
-        self._rows = {name: [] for name in self._COLUMNS}
+        self._names = [status.name for status in Status]
+        self._rows = []
         self.warm_start = None
         if self.path is not None and self.path.exists():
             self._read()
 
     def __len__(self):
-        return len(self._rows["values"])
+        return len(self._rows)
+
+    @property
+    def kept(self) -> bool:
+        """Whether anything is written."""
+        return self.path is not None
+
+    @property
+    def _state_path(self):
+        return self.path.with_name(self.path.name + ".state")
 
     def _read(self):
+        head, _, body = self.path.read_bytes().partition(b"\n")
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                stored = {name: file[name] for name in file.files}
-        except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
+            header = json.loads(head)
+            size, self._names, owner = header["size"], header["statuses"], header["fingerprint"]
+        except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
                 f"checkpoint={str(self.path)!r} is not a checkpoint of kbo: name another file"
             ) from error
-        if str(stored.get("fingerprint")) != self.fingerprint:
+        if owner != self.fingerprint:
             raise ValueError(
                 f"checkpoint={str(self.path)!r} belongs to another problem, starting point or "
                 "optimiser: delete it, or name another file"
             )
-        self._rows = {name: list(stored[name]) for name in self._COLUMNS}
-        self.warm_start = stored.get("warm_start")
+        width = self._SCALARS + 2 * size
+        whole = len(body) // (8 * width)
+        rows = np.frombuffer(body, np.float64, whole * width).reshape(whole, width)
+        count, warm_start = self._read_state()
+        while len(rows) and rows[-1, 1] and count != len(rows):
+            rows = rows[:-1]
+        self._rows = list(rows)
+        self.warm_start = warm_start if len(rows) and rows[-1, 1] else None
+        with open(self.path, "r+b") as file:  # what follows was never finished
+            file.truncate(len(head) + 1 + 8 * width * len(rows))
+
+    def _read_state(self):
+        """The number of rows that a warm start belongs to, and the warm start."""
+        if not self._state_path.exists():
+            return 0, None
+        with np.load(self._state_path, allow_pickle=False) as file:
+            return int(file["count"]), file["warm_start"]
 
     def row(self, k):
         """The k-th evaluation as (omega, value, grad, residuals, status name, seconds)."""
-        return tuple(self._rows[name][k] for name in self._COLUMNS)
+        status, _, value, inner, adjoint, seconds = self._rows[k][: self._SCALARS]
+        omega, grad = np.split(self._rows[k][self._SCALARS :], 2)
+        return omega, value, grad, (inner, adjoint), self._names[int(status)], seconds
 
     def append(self, omega, value, grad, residuals, status, seconds, warm_start):
-        """Add one evaluation and write the file."""
-        if self.path is None:
+        """Write one evaluation, then its warm start."""
+        if not self.kept:
             return
-        row = (np.array(omega), float(value), np.array(grad), tuple(residuals), status, seconds)
-        for name, entry in zip(self._COLUMNS, row, strict=True):
-            self._rows[name].append(entry)
+        scalars = (
+            self._names.index(status), warm_start is not None, value, *residuals, seconds
+        )
+        row = np.concatenate([np.array(scalars, float), omega, grad])
+        if not self._rows:
+            header = {
+                "fingerprint": self.fingerprint, "size": len(omega), "statuses": self._names
+            }
+            text = json.dumps(header).encode() + b"\n"
+            write_atomically(self.path, lambda file: file.write(text))
+        with open(self.path, "ab") as file:
+            file.write(row.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        self._rows.append(row)
         self.warm_start = warm_start
-        arrays = {name: np.array(rows) for name, rows in self._rows.items()}
         if warm_start is not None:
-            arrays["warm_start"] = warm_start
-        arrays["fingerprint"] = np.array(self.fingerprint)
-        write_atomically(self.path, lambda file: np.savez(file, **arrays))
+            write_atomically(
+                self._state_path,
+                lambda file: np.savez(file, count=len(self._rows), warm_start=warm_start),
+            )

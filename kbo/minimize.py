@@ -106,8 +106,9 @@ def minimize(
     progress : bool
         Show a tqdm bar of the accepted steps.
     checkpoint : path, optional
-        File to which every evaluation is written, atomically. Called again with the same
-        arguments after a kill, the run continues and ends at exactly the same iterate.
+        File to which every evaluation is appended; the last warm start is in another,
+        ``checkpoint``.state. Called again with the same arguments after a kill, the run continues
+        and ends at exactly the same iterate.
     throw : bool
         Whether to raise where the run ended unusable (no finite start, or a first inner problem
         without a solution). Missing the tolerance never raises: see ``.status``.

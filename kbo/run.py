@@ -111,10 +111,7 @@ class Run:
             value, residuals, status = result.value, result.residuals, result.status
             function = result.inner
             seconds = self.seconds()
-            self.log.append(
-                point, value, grad, (residuals.inner, residuals.adjoint), status.name, seconds,
-                self.method.warm_start(self.solver, self.state),
-            )
+            self._keep(point, value, grad, residuals, status, seconds)
         self.evaluations += 1
         self.rejected += not status.usable
         if not status.usable:
@@ -135,6 +132,14 @@ class Run:
         if first:
             self.report(point)
         return value, grad
+
+    def _keep(self, point, value, grad, residuals, status, seconds):
+        """Write an evaluation to the log, if there is one."""
+        if self.log.kept:  # a warm start may be as large as a network
+            self.log.append(
+                point, value, grad, (residuals.inner, residuals.adjoint), status.name, seconds,
+                self.method.warm_start(self.solver, self.state),
+            )
 
     def _is_best(self, point, value):
         """Lower than all before, or the lowest once more, now with its gradient."""

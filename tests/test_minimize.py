@@ -220,6 +220,48 @@ def test_a_run_killed_anywhere_resumes_to_the_same_iterate(name, tmp_path, x64, 
         assert resumed.n_evaluations == whole.n_evaluations
 
 
+def test_logs_grow_by_rows_and_lose_only_what_was_not_finished(tmp_path, monkeypatch):
+    path, sizes = tmp_path / "log", []
+    entry = lambda k: (
+        np.full(3, k), 0.5 * k, np.arange(3.0) - k, (1e-3, 1e-4), "CONVERGED", 0.1 * k,
+        np.full(1000, k, np.uint8),
+    )
+    log = EvaluationLog(path, "f")
+    for k in range(5):
+        log.append(*entry(k))
+        sizes.append(path.stat().st_size)
+    assert set(np.diff(sizes)) == {8 * (6 + 6)}  # no warm start, nothing twice
+    again = EvaluationLog(path, "f")
+    assert len(again) == 5 and (again.warm_start == 4).all()
+    omega, value, grad, residuals, status, seconds = again.row(3)
+    assert (omega == 3).all() and value == 1.5 and (grad == np.arange(3.0) - 3).all()
+    assert residuals == (1e-3, 1e-4) and status == "CONVERGED" and seconds == pytest.approx(0.3)
+    with path.open("ab") as file:
+        file.write(b"half a row")
+    assert len(EvaluationLog(path, "f")) == 5 and path.stat().st_size == sizes[-1]
+    # A kill between a row and its warm start: the row is made anew.
+    write = kbo.checkpoint.write_atomically
+
+    def killed(path, *more):
+        if str(path).endswith(".state"):
+            raise Killed
+        write(path, *more)
+
+    monkeypatch.setattr(kbo.checkpoint, "write_atomically", killed)
+    with pytest.raises(Killed):
+        EvaluationLog(path, "f").append(*entry(5))
+    monkeypatch.undo()
+    resumed = EvaluationLog(path, "f")
+    assert len(resumed) == 5 and (resumed.warm_start == 4).all()
+    resumed.append(*entry(5))
+    assert len(EvaluationLog(path, "f")) == 6
+    # Rows without a warm start need none.
+    log = EvaluationLog(tmp_path / "other", "f")
+    log.append(*entry(0)[:-1], None)
+    assert len(EvaluationLog(tmp_path / "other", "f")) == 1
+    assert not (tmp_path / "other.state").exists()
+
+
 @pytest.mark.slow
 def test_processes_killed_at_random_moments_resume_exactly(tmp_path):
     def start(run, out):
@@ -312,18 +354,22 @@ def test_a_checkpoint_knows_functions_and_classes(change, tmp_path, x64):
         )
 
 
-def test_resuming_just_before_a_failure_goes_on(tmp_path, x64):
+def test_resuming_just_before_a_failure_goes_on(tmp_path, x64, monkeypatch):
     """The first new evaluation after a resume is unusable: the run turns back as it would have."""
     problem, omega = cliff_problem(), 0.0
     whole = kbo.minimize(problem, omega, checkpoint=tmp_path / "log")
-    with np.load(tmp_path / "log") as file:
-        stored = dict(file)
-    bad = int(np.argmax(stored["status"] != "CONVERGED"))
-    assert bad > 0
-    for name in ("omegas", "values", "grads", "residuals", "status", "seconds"):
-        stored[name] = stored[name][:bad]
-    with open(tmp_path / "cut", "wb") as file:
-        np.savez(file, **stored)
+    append = EvaluationLog.append
+
+    def killed(self, *row):
+        if row[4] != "CONVERGED":
+            raise Killed
+        append(self, *row)
+
+    monkeypatch.setattr(EvaluationLog, "append", killed)
+    with pytest.raises(Killed):
+        kbo.minimize(problem, omega, checkpoint=tmp_path / "cut")
+    monkeypatch.undo()
+    assert (tmp_path / "cut").stat().st_size < (tmp_path / "log").stat().st_size
     resumed = kbo.minimize(problem, omega, checkpoint=tmp_path / "cut")
     np.testing.assert_allclose(resumed.value, whole.value, rtol=1e-6)
     assert whole.n_rejected > 0
