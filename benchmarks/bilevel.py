@@ -140,6 +140,10 @@ def methods(problem):
             **black_box(12, Exact()),
         },
         "digits": lambda: by_gradient() | black_box(100, QuasiNewton(tol=1e-8, memory=60)),
+        "digits_classes": lambda: by_gradient() | {
+            name: black_box(2, QuasiNewton(tol=1e-8, memory=60))[name]
+            for name in ("random", "Bayesian")
+        },
         "digits_features": lambda: by_gradient() | loops(0.1, 3.0, sizes=(60, 60)),
         "cleaning": lambda: by_gradient() | loops(0.1, 30.0, sizes=(60, 50)),
         "equilibrium": equilibria,

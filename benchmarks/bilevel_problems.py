@@ -85,6 +85,23 @@ def _newton():
     return kbo.hypergradients.Implicit(), kbo.solvers.Exact()
 
 
+class PerClass(NamedTuple):
+    """The multinomial loss of v_c exp(−ω_c/2): a ridge exp(ω_c) for each class c."""
+
+    def __call__(self, omega, v, t):
+        return losses.Multinomial()(omega, v * jnp.exp(-0.5 * omega), t)
+
+
+def digits_classes(folder, seed):
+    """The same with a ridge for each of the ten classes."""
+    inner, outer = _digits(seed, 600, 600)
+    problem = kbo.BilevelProblem(
+        PerClass(), PerClass(), kbo.Sample(*inner), kbo.Sample(*outer),
+        space=kbo.FeatureSpace(_bias), ridge=1.0, n_outputs=10,
+    )
+    return Case(problem, np.zeros(10), (-12.0, 4.0), _newton())
+
+
 def digits_features(folder, seed):
     """The same with a ridge for each of the 64 pixels: its inverse scales the pixel."""
     inner, outer = _digits(seed, 600, 600)
@@ -162,5 +179,6 @@ def unrolled(steps, before=0, warm=False):
 
 PROBLEMS = {
     "quadratics": quadratics, "parkinsons": parkinsons, "digits": digits,
+    "digits_classes": digits_classes,
     "digits_features": digits_features, "cleaning": cleaning, "equilibrium": equilibrium,
 }

@@ -34,12 +34,16 @@ class SOBA(SingleLoop):
     def start(self, batches, omega, theta):
         return jnp.zeros_like(theta)
 
+    def rates(self, count):
+        """ρ and ρ_v."""
+        rate = now(self.rate, count)
+        return rate, rate if self.adjoint_rate is None else now(self.adjoint_rate, count)
+
     def step(self, batches, count, omega, theta, memory):
         v = memory
         found = slopes(batches.inner(0), omega, theta, v)
         direct, b = jax.grad(batches.outer(0), (0, 1))(omega, theta)
-        rate = now(self.rate, count)
-        own = rate if self.adjoint_rate is None else now(self.adjoint_rate, count)
+        rate, own = self.rates(count)
         moved = theta - rate * found.inner, v - own * (found.product - b)
         return direct - found.cross, *moved
 
@@ -97,8 +101,7 @@ class SABA(SOBA):
         (slope, product, cross), inner = _replaced(inner, k, new)
         k = jax.random.randint(keys[1], (), 0, batches.blocks(1))
         (direct, b), outer = _replaced(outer, k, _outer_block(batches, k, omega, theta))
-        rate = now(self.rate, count)
-        own = rate if self.adjoint_rate is None else now(self.adjoint_rate, count)
+        rate, own = self.rates(count)
         moved = theta - rate * slope, (v - own * (product - b), inner, outer)
         return direct - cross, *moved
 
@@ -133,8 +136,7 @@ class AmIGO(SOBA):
     adjoint_steps: int = eqx.field(static=True, default=10)
 
     def step(self, batches, count, omega, theta, memory):
-        rate = now(self.rate, count)
-        own = rate if self.adjoint_rate is None else now(self.adjoint_rate, count)
+        rate, own = self.rates(count)
         theta = descend(batches.fold(0), omega, theta, rate, self.steps)
         direct, b = jax.grad(batches.outer(0), (0, 1))(omega, theta)
         drawn = batches.fold(1)
@@ -175,8 +177,7 @@ class FSLA(SOBA):
 
     def step(self, batches, count, omega, theta, memory):
         v, last_omega, last = memory
-        rate = now(self.rate, count)
-        own = rate if self.adjoint_rate is None else now(self.adjoint_rate, count)
+        rate, own = self.rates(count)
         new_theta = theta - rate * jax.grad(batches.inner(0), 1)(omega, theta)
         b = jax.grad(batches.outer(0), 1)(omega, new_theta)
         new_v = v - own * (slopes(batches.inner(1), omega, new_theta, v).product - b)
