@@ -4,22 +4,25 @@
         [--seeds 3] [--seconds 20] [--store FOLDER]
 
 The problems are those of bilevel_problems.py (parkinsons needs FOLDER, as for tuning.py). Every run
-is a process of its own with a limit of --seconds after a warm-up that compiles; a finished one is a
-file of the store, and is not run again. L at the iterates is evaluated afterwards, exactly, and
-suboptimality is (L − min L)/(L(ω0) − min L), min L being known or the lowest value that any search
-of the problem found, a long one by L-BFGS with exact hypergradients included. Step sizes were
-chosen by hand on seed 0, among powers of √10. Costs are passes over the inner sample: gradients of
-J, products with its second derivatives; methods that solve a linear system by factorisation have
-none.
-Writes results/bilevel.json, bilevel.md, bilevel_curves.png and bilevel_profiles.png.
+is a process of its own, BLAS on one thread, with a limit of --seconds after a warm-up that
+compiles. A finished one is a file of the store, and is not run again: name another store after a
+change. L at the iterates is evaluated afterwards, exactly, and suboptimality is (L − min L)/(L(ω0)
+− min L), min L being known or the lowest value that any search of the problem found, a long one by
+L-BFGS with exact hypergradients included. Step sizes were chosen by hand on seed 0, among powers of
+√10. Costs are passes over the inner sample: gradients of J, products with its second derivatives;
+methods that solve a linear system by factorisation have none. Writes results/bilevel.json,
+bilevel.md, bilevel_curves.png and bilevel_profiles.png.
 """
 
 import argparse
 import json
+import os
 import resource
 import sys
 import warnings
 from pathlib import Path
+
+os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 import jax
 import numpy as np
@@ -111,7 +114,7 @@ def loops(inner, outer, series=None, sizes=(BATCH, BATCH)):
         "SUSTAIN": (SUSTAIN(slow, *sizes, **neumann), falls, None),
         "VRBO": (VRBO(0.3 * inner, *sizes, steps=3, **neumann), sgd(0.3 * outer), None),
         "F2SA": (F2SA(slow, *sizes, multiplier=lambda k: 1 + 0.03 * k), falls, None),
-        "BOME": (BOME(slow, steps=20), falls, None),
+        "BOME": (BOME(slow, steps=20), sgd(slow), None),
         "Penalty": (Penalty(0.01, *sizes, penalty=10.0), falls, None),
         "ITD": (Unrolled(10, optax.sgd(inner)), fixed, None),
         "AID, warm": (AmIGO(inner, steps=10, adjoint_steps=10), fixed, None),
@@ -162,7 +165,7 @@ def run(problem, name, seed, seconds, data):
         case.problem, case.omega0, method=method, optimizer=optimizer, solver=solver,
         bounds=case.bounds, throw=False, max_time=limit, **more,
     )
-    go(1e-9, callback=lambda record: record.step >= 2)  # compiles
+    go(None, callback=lambda record: record.step >= 2)  # compiles
     found = go(seconds)
     history = found.history
     chosen = np.unique(np.geomspace(1, len(history), POINTS).astype(int)) - 1 if history else []
@@ -209,7 +212,10 @@ def reference(problem, seed, data):
 def stored(store, key, make):
     path = store / f"{key}.json"
     if not path.exists():
-        text = json.dumps(make(), default=float)
+        made = make()
+        if made is None:  # over the time
+            return None
+        text = json.dumps(made, default=float)
         write_atomically(path, lambda f: f.write(text), "w")
     return json.loads(path.read_text())
 
@@ -238,7 +244,8 @@ def main():
         names = [n for n in methods(problem) if args.methods is None or n in args.methods]
         for seed in range(args.seeds):
             one = lambda name, problem=problem, seed=seed: stored(
-                args.store, f"{problem}-{name}-{seed}".replace(" ", "_"), lambda: fresh(
+                args.store, f"{problem}-{name}-{seed}-{args.seconds:g}".replace(" ", "_"),
+                lambda: fresh(
                     [sys.executable, __file__, "--one", problem, name, seed, "--seconds",
                      args.seconds, *(["--data", args.data] if args.data else [])], 1200,
                 ),

@@ -53,8 +53,8 @@ class EvaluationLog:
     """Evaluations (ω, L, ∇L, residuals, status) in the order made, and the warm start after them.
 
     Rows are appended to one file, so that a step costs the same however many there were; the last
-    warm start is in another, ``path``.state. Of what a kill interrupts, the complete rows that
-    belong to a known warm start remain.
+    warm start is in another, ``path``.state. A row that a kill left without its warm start is made
+    anew.
 
     Parameters
     ----------
@@ -66,7 +66,8 @@ class EvaluationLog:
     Raises
     ------
     ValueError
-        If the file belongs to another problem or other settings, or is not a log.
+        If the file belongs to another problem or other settings, is not a log, or has lost its warm
+        start.
     """
 
     _SCALARS = 6  # status, whether a warm start belongs to it, L, two residuals, seconds
@@ -75,13 +76,13 @@ class EvaluationLog:
         self.path = None if path is None else Path(path)
         self.fingerprint = fingerprint
         self._names = [status.name for status in Status]
-        self._rows = []
+        self._rows, self._count = [], 0
         self.warm_start = None
         if self.path is not None and self.path.exists():
             self._read()
 
     def __len__(self):
-        return len(self._rows)
+        return self._count
 
     @property
     def kept(self) -> bool:
@@ -110,9 +111,14 @@ class EvaluationLog:
         whole = len(body) // (8 * width)
         rows = np.frombuffer(body, np.float64, whole * width).reshape(whole, width)
         count, warm_start = self._read_state()
-        while len(rows) and rows[-1, 1] and count != len(rows):
+        if len(rows) and rows[-1, 1] and count == len(rows) - 1:
             rows = rows[:-1]
-        self._rows = list(rows)
+        if len(rows) and rows[-1, 1] and count != len(rows):
+            raise ValueError(
+                f"checkpoint={str(self.path)!r} needs its warm start, {str(self._state_path)!r}: "
+                "put it back, or delete the checkpoint"
+            )
+        self._rows, self._count = rows, len(rows)
         self.warm_start = warm_start if len(rows) and rows[-1, 1] else None
         with open(self.path, "r+b") as file:  # what follows was never finished
             file.truncate(len(head) + 1 + 8 * width * len(rows))
@@ -122,10 +128,11 @@ class EvaluationLog:
         if not self._state_path.exists():
             return 0, None
         with np.load(self._state_path, allow_pickle=False) as file:
-            return int(file["count"]), file["warm_start"]
+            own = str(file["fingerprint"]) == self.fingerprint
+            return (int(file["count"]), file["warm_start"]) if own else (0, None)
 
     def row(self, k):
-        """The k-th evaluation as (omega, value, grad, residuals, status name, seconds)."""
+        """The k-th evaluation read, as (omega, value, grad, residuals, status name, seconds)."""
         status, _, value, inner, adjoint, seconds = self._rows[k][: self._SCALARS]
         omega, grad = np.split(self._rows[k][self._SCALARS :], 2)
         return omega, value, grad, (inner, adjoint), self._names[int(status)], seconds
@@ -138,20 +145,21 @@ class EvaluationLog:
             self._names.index(status), warm_start is not None, value, *residuals, seconds
         )
         row = np.concatenate([np.array(scalars, float), omega, grad])
-        if not self._rows:
+        if not self._count:
             header = {
                 "fingerprint": self.fingerprint, "size": len(omega), "statuses": self._names
             }
             text = json.dumps(header).encode() + b"\n"
+            self._state_path.unlink(missing_ok=True)  # of a log that was deleted
             write_atomically(self.path, lambda file: file.write(text))
         with open(self.path, "ab") as file:
             file.write(row.tobytes())
             file.flush()
             os.fsync(file.fileno())
-        self._rows.append(row)
+        self._count += 1
         self.warm_start = warm_start
         if warm_start is not None:
+            state = {"fingerprint": self.fingerprint, "count": self._count}
             write_atomically(
-                self._state_path,
-                lambda file: np.savez(file, count=len(self._rows), warm_start=warm_start),
+                self._state_path, lambda file: np.savez(file, warm_start=warm_start, **state)
             )

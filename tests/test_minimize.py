@@ -255,6 +255,15 @@ def test_logs_grow_by_rows_and_lose_only_what_was_not_finished(tmp_path, monkeyp
     assert len(resumed) == 5 and (resumed.warm_start == 4).all()
     resumed.append(*entry(5))
     assert len(EvaluationLog(path, "f")) == 6
+    # Alone the log is of no use, and says so rather than begin anew.
+    state = (tmp_path / "log.state").read_bytes()
+    (tmp_path / "log.state").unlink()
+    with pytest.raises(ValueError, match="needs its warm start"):
+        EvaluationLog(path, "f")
+    path.unlink()
+    (tmp_path / "log.state").write_bytes(state)
+    EvaluationLog(path, "f").append(*entry(0)[:-1], None)
+    assert not (tmp_path / "log.state").exists()
     # Rows without a warm start need none.
     log = EvaluationLog(tmp_path / "other", "f")
     log.append(*entry(0)[:-1], None)

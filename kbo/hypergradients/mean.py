@@ -29,6 +29,11 @@ class Mean(Method):
     problems: tuple
     method: Method = Implicit()
 
+    @property
+    def stochastic(self):
+        """See Method."""
+        return self.method.stochastic
+
     def within(self, tol):
         """See Method."""
         return dataclasses.replace(self, method=self.method.within(tol))

@@ -96,6 +96,11 @@ class MinMin(Method):
             )
         if self.regularizer is not None and self.gradient == "implicit":
             raise ValueError("gradient='implicit' needs J + R to be smooth: use another gradient")
+        if self.regularizer is not None and self.optimizer is None:
+            raise ValueError(
+                "regularizer needs steps that minimise it too: "
+                "optimizer=kbo.optimizers.proximal_gradient(rate, regularizer)"
+            )
         if self.steps < 1:
             raise ValueError(f"steps={self.steps!r} must be at least 1")
 
@@ -109,10 +114,12 @@ class MinMin(Method):
         if status.usable and not all(np.isfinite(g).all() for g in jax.tree.leaves(grad)):
             status = Status.NON_FINITE
         coefficients = on_device(last.coefficients, data_dtype(problem, omega))
+        # With a regularizer ∂_θJ need not vanish.
+        residual = float(ending.slope) if self.regularizer is None else np.inf
         products = {"analytic": 0, "automatic": self.steps, "implicit": 1}[self.gradient]
         return Hypergradient(
             value=value, grad=grad, inner=Function(problem, omega, coefficients), adjoint=None,
-            residuals=Residuals(float(ending.slope), np.inf), jitter=0.0, status=status,
+            residuals=Residuals(residual, np.inf), jitter=0.0, status=status,
             state=last, solver=solver, cost=Cost(self.steps, products),
         )
 

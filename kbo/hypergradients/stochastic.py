@@ -14,6 +14,7 @@ from ..problem import Sample
 from ..result import Hypergradient
 from .base import Method, is_streamed
 from .implicit import Implicit
+from .single_loop import SingleLoop
 
 COUNTER = 8  # bytes in which a stored warm start keeps the number of evaluations
 
@@ -55,6 +56,11 @@ class Stochastic(Method):
     stochastic = True
 
     def __check_init__(self):
+        if isinstance(self.method, SingleLoop):
+            raise ValueError(
+                f"method={type(self.method).__name__} draws batches of its own: give it inner_size "
+                "and outer_size, in place of Stochastic"
+            )
         for name in ("inner_size", "outer_size"):
             size = getattr(self, name)
             if size is not None and size < 1:

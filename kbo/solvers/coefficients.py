@@ -36,7 +36,7 @@ def inner_objective(problem, omega, whole=False, rows=None):
         # The loss of a left-out point may overflow: it must not turn a weight of zero into NaN.
         kept = jnp.where(weights[:, :, None] > 0, values, 0)
         losses = jnp.where(weights > 0, losses_at(kept, instance, None)[0], 0)
-        square = instance.space.square_norm(inner, coefficients, values)
+        square = instance.space.square_norm(inner, coefficients, values, total)
         return jnp.sum(jnp.sum(weights * losses, -1) / total + 0.5 * instance.ridge * square)
 
     return objective
@@ -46,14 +46,14 @@ def outer_objective(problem, omega, rows=None):
     """θ ↦ L(ω, θ), or its estimate from some rows."""
     instance = problem.at(omega)
     batch = batch_of(instance, (None, rows))
-    scale = 1.0
-    if rows is not None:  # of the weights: outer_value divides by those of the batch
-        whole, part = instance.outer.weight_matrix(), batch.outer.weight_matrix()
-        scale = jnp.mean(part) / jnp.mean(whole)
 
     def objective(coefficients):
         values = instance.space.evaluate(instance.inner.x, batch.outer.x, coefficients)
-        return scale * batch.outer_value(values) + instance.penalty_value()
+        if rows is None:
+            return instance.outer_value(values) + instance.penalty_value()
+        # Not outer_value, which divides by the weights of the batch.
+        mean = batch.outer_sum(values) / (values.shape[0] * values.shape[1])
+        return mean / jnp.mean(instance.outer.weight_matrix()) + instance.penalty_value()
 
     return objective
 

@@ -60,8 +60,12 @@ class Space(eqx.Module):
         return lambda coefficients: self.evaluate(points, x, coefficients)
 
     @abc.abstractmethod
-    def square_norm(self, inner, coefficients, values) -> jax.Array:
-        """‖h‖² (F,) of a function with known ``values`` (F, n, p) at the inner points."""
+    def square_norm(self, inner, coefficients, values, total=None) -> jax.Array:
+        """‖h‖² (F,) of a function with known ``values`` (F, n, p) at the inner points.
+
+        Where the norm is a mean over these, weighted sums are divided by ``total`` (F,), by
+        default that of the weights.
+        """
 
     @abc.abstractmethod
     def start(self, key, inner, p, replicates):

@@ -41,7 +41,7 @@ class FeatureSpace(Space):
         features = self.features(x)
         return lambda coefficients: jnp.einsum("iq,fqp->fip", features, coefficients)
 
-    def square_norm(self, inner, coefficients, values):
+    def square_norm(self, inner, coefficients, values, total=None):
         """See Space: ‖θ‖²."""
         return jnp.sum(coefficients**2, (1, 2))
 

@@ -146,19 +146,20 @@ class NeuralSpace(Space):
         product = self.pairing(inner, (frozen.h, h_inner), (frozen.a, a_inner))
         return Evaluations(h_inner, h_outer, a_inner, product)
 
-    def square_norm(self, inner, coefficients, values):
+    def square_norm(self, inner, coefficients, values, total=None):
         """See Space: the inner product with itself."""
-        return self.pairing(inner, (coefficients, values), (coefficients, values))
+        return self.pairing(inner, (coefficients, values), (coefficients, values), total)
 
     def start(self, key, inner, p, replicates):
         """See Space: the weights of h that ``initial`` draws."""
         return self.initial(key, inner.x[0], p, replicates)[0]
 
-    def pairing(self, sample, left, right):
+    def pairing(self, sample, left, right, total=None):
         """⟨·, ·⟩ (F,) of two pairs (function, its values at the sample's points)."""
         weights = sample.weight_matrix()
         product = jnp.sum(self.jets(sample.x, *left) * self.jets(sample.x, *right), -1)
-        return jnp.sum(weights * jnp.where(weights > 0, product, 0), -1) / jnp.sum(weights, -1)
+        total = jnp.sum(weights, -1) if total is None else total
+        return jnp.sum(weights * jnp.where(weights > 0, product, 0), -1) / total
 
 
 class NeuralFeatures(eqx.Module):

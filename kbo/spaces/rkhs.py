@@ -32,7 +32,7 @@ class RKHS(Space):
         gram = jax.checkpoint(lambda x, z: self.kernel.matrix(x, z))(x, points)
         return lambda coefficients: jnp.einsum("ij,fjp->fip", gram, coefficients)
 
-    def square_norm(self, inner, coefficients, values):
+    def square_norm(self, inner, coefficients, values, total=None):
         """See Space: Σ_i θ_i h(x_i)."""
         return jnp.sum(coefficients * values, (1, 2))
 

@@ -63,7 +63,7 @@ class Subspace(Space):
         values = linalg.matmul(self.kernel, x, self.centers, replicates_last(coefficients))
         return replicates_first(values, coefficients.shape[0])
 
-    def square_norm(self, inner, coefficients, values):
+    def square_norm(self, inner, coefficients, values, total=None):
         """See Space: θᵀ(K_MM + δI)θ."""
         return self.inner_product(coefficients, coefficients)
 

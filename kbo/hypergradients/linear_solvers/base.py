@@ -9,6 +9,7 @@ from typing import ClassVar, NamedTuple
 import equinox as eqx
 import jax
 
+UNSOLVED = 1e-2  # ‖b − Hv‖/‖b‖ that rounding does not explain, in float32 neither
 POSITIVE = ("steps", "step_size", "scale", "rank", "damping", "memory")
 
 

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .base import LinearSolver, Solved
+from .base import UNSOLVED, LinearSolver, Solved
 from .iterative import CG
 
 
@@ -31,8 +31,8 @@ class Direct(LinearSolver):
         v = jnp.einsum("fij,fj,fkj,fk->fi", vectors, inverses, vectors, b)
         residual = b - multiply(v)
         norms = jnp.linalg.norm(residual, axis=1), jnp.linalg.norm(b, axis=1)
-        broken = jnp.any(norms[0] > jnp.sqrt(jnp.finfo(b.dtype).eps) * norms[1])
-        negative = jnp.min(values, 1) < -N * jnp.finfo(b.dtype).eps * jnp.max(sizes, 1)
+        broken = jnp.any(norms[0] > UNSOLVED * norms[1])
+        negative = jnp.min(values, 1) < -UNSOLVED * jnp.max(sizes, 1)
         return Solved(v, residual, N + 1, broken | jnp.any(negative))
 
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ...linalg.lbfgs import Memory, lbfgs
-from .base import LinearSolver, Solved
+from .base import UNSOLVED, LinearSolver, Solved
 
 
 def _begin(multiply, b, start):
@@ -65,7 +65,8 @@ class CG(LinearSolver):
         rho = dot(residual, residual)
         first = (0, v, residual, residual, rho, jnp.ones_like(rho, bool), jnp.zeros_like(rho))
         steps, v, left, _, _, going, _ = jax.lax.while_loop(unfinished, step, first)
-        broken = jnp.any(~going & (dot(left, left) > enough))
+        large = dot(left, left) > jnp.maximum(enough, UNSOLVED**2 * dot(b, b))
+        broken = jnp.any(~going & large)
         return Solved(v, b - multiply(v), begun + steps + 1, broken)
 
 

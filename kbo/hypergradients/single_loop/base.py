@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,6 +34,23 @@ class LoopState(NamedTuple):
     memory: Any
 
 
+class Typed(eqx.Module):
+    """A schedule whose values have the data's dtype.
+
+    Parameters
+    ----------
+    schedule : callable
+    dtype : dtype
+    """
+
+    schedule: Callable = eqx.field(static=True)
+    dtype: Any = eqx.field(static=True)
+
+    def __call__(self, count):
+        """The value after ``count`` steps."""
+        return jnp.asarray(self.schedule(count), self.dtype)
+
+
 class Step(NamedTuple):
     """L on a batch, D, the coefficients of h, n, and what the next step starts from."""
 
@@ -57,8 +75,8 @@ class SingleLoop(Method):
     inner_size, outer_size : int, optional
         Rows of each batch, drawn with replacement; None is the whole sample.
     seed : int
-        Of the batches (and of a network's first weights): the k-th step draws the same rows in
-        every run.
+        Of the batches: the k-th step draws the same rows in every run. (A network's first weights
+        are drawn by the seed of solver=kbo.solvers.Gradient.)
     """
 
     rate: float | Callable = 0.1
@@ -79,6 +97,11 @@ class SingleLoop(Method):
                 raise ValueError(f"{name}={value!r} must be positive")
             if name in ("steps", "adjoint_steps", "terms", "period") and value < 1:
                 raise ValueError(f"{name}={value!r} must be at least 1")
+            number = isinstance(value, int | float)
+            if name in ("multiplier", "barrier", "momentum") and number and not value > 0:
+                raise ValueError(f"{name}={value!r} must be positive")
+            if name == "momentum" and number and value > 1:
+                raise ValueError(f"momentum={value!r} must not be above 1, which is none")
 
     @abc.abstractmethod
     def start(self, batches: Batches, omega, theta):
@@ -128,7 +151,12 @@ class SingleLoop(Method):
 
     def _numeric(self, problem, omega):
         # Rates as arrays, so that another rate is no new program.
-        return arrays(self, data_dtype(problem, omega))
+        dtype = data_dtype(problem, omega)
+        schedules = {
+            name: Typed(getattr(self, name), dtype) for name in self.__dataclass_fields__
+            if callable(getattr(self, name))
+        }
+        return dataclasses.replace(arrays(self, dtype), **schedules)
 
     def _state(self, problem, omega, solver, state):
         """Where this step starts from."""
@@ -146,13 +174,11 @@ class SingleLoop(Method):
                 f"outer_size: outer_loss={type(problem.outer_loss).__name__} needs all "
                 "predictions at once; use outer_size=None"
             )
-        seeded = solver if isinstance(solver, Gradient) else Gradient(seed=self.seed)
+        seeded = solver if isinstance(solver, Gradient) else Gradient()
         key = jax.random.split(seeded.key, 3)[0]
         self.check(problem, problem.at(omega))
         fresh = _fresh(problem, omega, self._numeric(problem, omega), key)
-        if isinstance(state, np.ndarray) and state.size == as_bytes(fresh).size:
-            return restored(state, fresh)
-        return fresh
+        return restored(state, fresh) if isinstance(state, np.ndarray) else fresh
 
     def warm_start(self, solver, state):
         """See Method: everything, byte by byte."""

@@ -99,8 +99,12 @@ class Penalty(SingleLoop):
         own, multipliers, schedule = memory
 
         def penalised(omega, theta, k, convexity):
-            value, slope = jax.value_and_grad(batches.inner(k), 1)(omega, theta)
-            square = 0.5 * schedule.penalty * jnp.sum(slope**2)
+            value, slope = jax.value_and_grad(batches.inner(2 * k), 1)(omega, theta)
+            # The square of one batch's slope would be off by its variance.
+            other = slope
+            if self.inner_size is not None:
+                other = jax.grad(batches.inner(2 * k + 1), 1)(omega, theta)
+            square = 0.5 * schedule.penalty * jnp.sum(slope * other)
             terms = square + jnp.sum(multipliers * slope) + convexity * value
             return batches.outer(k)(omega, theta) + terms
 
@@ -111,7 +115,7 @@ class Penalty(SingleLoop):
         slopes = jax.grad(penalised, (0, 1))(omega, theta, self.steps, 0.0)
         grown = (multipliers, schedule.next(self.growth))
         if self.lagrangian:
-            residual = jax.grad(batches.inner(self.steps), 1)(omega, theta)
+            residual = jax.grad(batches.inner(2 * self.steps), 1)(omega, theta)
             grown = (multipliers + schedule.penalty * residual, grown[1])
         small = sum(jnp.sum(slope**2) for slope in slopes) < schedule.tolerance**2
         kept = jax.tree.map(
@@ -136,4 +140,5 @@ class Penalty(SingleLoop):
         return jax.lax.scan(move, (theta, own), jnp.arange(self.steps))[0]
 
     def passes(self, blocks):
-        return self.steps + 1 + self.lagrangian, self.steps + 1
+        slopes = (self.steps + 1) * (1 if self.inner_size is None else 2)
+        return slopes + self.lagrangian, slopes
