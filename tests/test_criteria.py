@@ -315,6 +315,7 @@ def test_every_criterion_of_the_estimators_tunes_well(criterion):
     np.testing.assert_allclose(scaled.predict(X[300:]), 1e3 * model.predict(X[300:]), rtol=0.02)
 
 
+@pytest.mark.slow
 def test_a_classifier_leaves_one_out():
     from sklearn.datasets import load_breast_cancer
 

@@ -87,6 +87,7 @@ def test_instrumental_variables_in_closed_form(x64):
     np.testing.assert_allclose(hg.grad, A.T @ residual / len(y), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_differentiating_the_discretised_problem_gives_the_same(x64):
     """Proposition 3.1: automatic differentiation through a dense solve, no adjoint by hand."""
     x, t, x_out, y = helpers.data(40, 30)

@@ -93,6 +93,7 @@ def test_two_stage_sieve_is_the_closed_form_of_its_columns():
     assert np.isfinite(wide.set_params(alpha=1.0).fit(X, y, Z=Z).coef_).all()
 
 
+@pytest.mark.slow
 def test_more_columns_than_samples():
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(12, 20)), rng.normal(size=12)
@@ -217,7 +218,7 @@ def test_the_criterion_is_the_marginal_likelihood():
 
 
 @pytest.mark.parametrize("change", [
-    {}, {"criterion": "cv"},
+    {}, pytest.param({"criterion": "cv"}, marks=pytest.mark.slow),
     pytest.param({"solver": "nystrom", "n_centers": 60}, marks=pytest.mark.slow),
     pytest.param({"device": "cpu"}, marks=pytest.mark.slow),
     pytest.param({"ard": False}, marks=pytest.mark.slow),
@@ -280,7 +281,7 @@ def test_copies_and_metadata(model):
 
 
 @BOTH
-@pytest.mark.parametrize("routing", [False, True])
+@pytest.mark.parametrize("routing", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_grid_search_slices_the_instruments(model, routing):
     X, y, Z = linear_design(120)
     name, values = ("alpha", [0.0, 1.0]) if hasattr(model, "alpha") else ("ard", [True])

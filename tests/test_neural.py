@@ -472,10 +472,8 @@ def test_a_second_stage_in_closed_form_is_differentiated_with_the_rest():
     assert network.status.ok
 
 
-@pytest.mark.parametrize("space", [
-    kbo.NeuralSpace(MLP((6,))),
-    pytest.param(kbo.NeuralFeatures(MLP((6,)), 4), marks=pytest.mark.slow),
-])
+@pytest.mark.slow
+@pytest.mark.parametrize("space", [kbo.NeuralSpace(MLP((6,))), kbo.NeuralFeatures(MLP((6,)), 4)])
 def test_losses_of_constant_curvature_train_like_any_other(space):
     """Their slopes at zero are computed once; the same loss as a plain function is not."""
     problem, omega = readout_problem(space)

@@ -84,7 +84,7 @@ def check(seed):
 
 
 @settings(
-    max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 @given(seed=st.integers(0, 10**6))
 def test_random_small_problems(seed):

@@ -68,6 +68,7 @@ def test_two_classes():
     np.testing.assert_array_equal(again.predict(X), model.predict(X))
 
 
+@pytest.mark.slow
 def test_regression_finds_spoiled_targets():
     X, y = load_diabetes(return_X_y=True)
     random = np.random.default_rng(0)

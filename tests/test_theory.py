@@ -127,11 +127,10 @@ def test_second_moments_by_sampling():
     assert np.abs(residual.T @ expected / len(x)).max() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [
-    problems.torus_regression,
-    *[pytest.param(make, marks=pytest.mark.slow) for make in (
-        problems.kbo_paper_iv, problems.logistic_weights, problems.huber_targets,
-        problems.poisson_rates)],
+    problems.torus_regression, problems.kbo_paper_iv, problems.logistic_weights,
+    problems.huber_targets, problems.poisson_rates,
 ])
 def test_oracles_agree_with_large_samples(make):
     problem = make()
