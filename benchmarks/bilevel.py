@@ -52,7 +52,6 @@ from kbo.hypergradients import (
     AmIGO,
     Identity,
     Implicit,
-    Neumann,
     Parametric,
     Penalty,
     Shine,
@@ -139,7 +138,7 @@ def methods(problem):
         "parkinsons": lambda: {
             "kbo (Implicit, L-BFGS)": (Implicit(), LBFGS(tol=1e-9), Exact()),
             "HOAG": (Implicit(), HOAG(tol=1e-9, max_steps=MANY), Exact()),
-            "AID-Neumann": (Parametric(Neumann(50)), HOAG(tol=1e-9, max_steps=MANY), Exact()),
+            "AID-CG": (Parametric(CG(200)), LBFGS(tol=1e-9), Exact()),
             **black_box(12, Exact()),
         },
         "digits": lambda: by_gradient() | black_box(100, QuasiNewton(tol=1e-8, memory=60)),

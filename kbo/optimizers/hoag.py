@@ -16,6 +16,7 @@ SCHEDULES = {
     "exponential": lambda k: 0.1 * 0.9**k,
 }
 PASS, FAIL = 1.05, 0.5
+PATIENCE = 2  # rejections
 SHORTEST = 1e-14  # step, relative to the first one
 
 
@@ -28,7 +29,8 @@ class HOAG(Optimizer):
         L_{k+1}(ω⁺) ≤ L_k(ω) − ‖ω⁺ − ω‖²/(2s) + (ε_k + ε_{k+1})|L_k(ω)|,
 
     the decrease of a function with a 1/s-Lipschitz gradient, up to what the tolerances allow.
-    Elsewhere the step is rejected, and s halved.
+    Elsewhere the step is rejected, and s halved. After two rejections in a row L_k(ω) and p_k,
+    which may be to blame, are computed anew, to the present tolerance.
 
     Parameters
     ----------
@@ -69,20 +71,24 @@ class HOAG(Optimizer):
         if not np.isfinite(value):
             return Status.NON_FINITE
         first = self.step or np.sqrt(len(omega)) / max(np.linalg.norm(grad), 1e-300)
-        step = first
+        step, rejected = first, 0
         for k in range(2, self.max_steps + 2):
             if stationary(omega, grad, lower, upper, self.tol) and eps <= self.tol:
                 return Status.CONVERGED
+            if rejected == PATIENCE:
+                eps, rejected = tolerance(k), 0
+                value, grad = evaluate(omega, accuracy=eps)
+                continue
             candidate = np.clip(omega - step * grad, lower, upper)
             move, new_eps = candidate - omega, tolerance(k)
             new_value, new_grad = evaluate(candidate, accuracy=new_eps)
             enough = value - move @ move / (2 * step) + (eps + new_eps) * abs(value)
             if new_value <= enough:
                 omega, value, grad, eps = candidate, new_value, new_grad, new_eps
-                step *= PASS
+                step, rejected = step * PASS, 0
                 report(omega)
             else:
-                step *= FAIL
+                step, rejected = step * FAIL, rejected + 1
                 if step < SHORTEST * first:
                     return Status.LINE_SEARCH_FAILED
         return Status.STEPS_EXHAUSTED
