@@ -1,6 +1,6 @@
 """Which methods solve which of the four synthetic problems of Mehra and Hamm (2021).
 
-    python benchmarks/mehra_hamm.py [--trials 20] [--steps 3000]
+    python benchmarks/mehra_hamm.py [--trials 20] [--steps 1500]
 
 u and v start uniformly in [−5, 5]^10; every method moves u by Adam (0.1, falling to a tenth over
 the run) with the gradients it computes. GD: alternating steps of v on J and of u on L, the coupling
@@ -62,7 +62,7 @@ def methods(rate):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=1500)
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     falling = optax.exponential_decay(0.1, args.steps, 0.1)
