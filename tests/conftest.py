@@ -5,6 +5,7 @@ from pathlib import Path
 
 import jax
 import pytest
+from threadpoolctl import threadpool_limits
 
 
 def pytest_configure(config):
@@ -14,6 +15,8 @@ def pytest_configure(config):
     """
     if config.option.markexpr == "not slow":
         os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the workers' BLAS threads would spin for one core
+        threadpool_limits(1, user_api="blas")
 
 
 @pytest.fixture(scope="session", autouse=True)
