@@ -22,6 +22,9 @@ from pathlib import Path
 import kbo  # first: it sets how long OpenBLAS's idle threads spin
 
 # isort: split
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -38,22 +41,42 @@ ADAM = optax.adamw(1e-3, weight_decay=0.1, eps_root=1e-8)
 ITD = Unrolled(2, optimizer=ADAM, warm_steps=18)
 
 
+class Released(MLP):
+    """Spectral norm in every layer, ReLU between them, layer norm after those in ``normed``."""
+
+    normed: tuple[int, ...] = eqx.field(static=True, default=())
+
+    def apply(self, params, x):
+        """See Network."""
+        for k, layer in enumerate(params):
+            x = self._affine(layer, x)
+            x = jax.nn.relu(x) if k < len(self.widths) else x
+            x = (x - jnp.mean(x)) / jnp.sqrt(jnp.var(x) + 1e-5) if k in self.normed else x
+        return x
+
+
+TREATMENTS = Released((1024, 512, 128), spectral_norm=True, normed=(1, 3))
+INSTRUMENTS = Released((256, 128, 128), spectral_norm=True, normed=(1, 2, 3))
+# The same body below a linear layer.
+WHOLE = Released((256, 128, 128, 32), spectral_norm=True, normed=(1, 2, 3))
+
+
 def estimators(steps, seed):
     """name -> estimator; the neural ones share networks and settings."""
     networks = {
         "n_features": 32,
-        "treatment_network": MLP((1024, 512, 128), "relu", spectral_norm=True),
-        "instrument_network": MLP((256, 128, 128), "relu", layer_norm=True),
+        "treatment_network": TREATMENTS, "instrument_network": INSTRUMENTS,
         "first_ridge": 0.2, "second_ridge": 0.1, "learning_rate": 1e-3, "weight_decay": 0.1,
-        "inner_iter": 20, "max_iter": steps, "random_state": seed,
+        "inner_iter": 20, "max_iter": steps, "standardize": False, "random_state": seed,
     }
-    without_ridge = networks | {"first_ridge": 1e-6}  # the networks of the release have none
+    # The networks of the release have no ridge.
+    whole = networks | {"first_ridge": 1e-6, "instrument_network": WHOLE}
     return {
-        "FuncID": kbo.FuncIVRegressor("network", **without_ridge),
+        "FuncID": kbo.FuncIVRegressor("network", **whole),
         "FuncID linear": kbo.FuncIVRegressor("last_layer", **networks),
         "DFIV": kbo.DeepFeatureIV(**networks),
-        "AID": kbo.FuncIVRegressor("network", method=Parametric(CG(2)), **without_ridge),
-        "ITD": kbo.FuncIVRegressor("network", method=ITD, **without_ridge),
+        "AID": kbo.FuncIVRegressor("network", method=Parametric(CG(2)), **whole),
+        "ITD": kbo.FuncIVRegressor("network", method=ITD, **whole),
         "KIV": kbo.KernelIVRegressor(ard=False, random_state=seed),
         "2SLS": kbo.TwoStageLeastSquares(alpha=1.0),
     }

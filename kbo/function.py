@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import equinox as eqx
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from . import linalg
+from .arithmetic import arithmetic
 from .problem import BilevelProblem
 
 
@@ -57,7 +57,7 @@ class Function(eqx.Module):
         # In the precision it was found in: a float64 array outside x64 would be rounded.
         dtype = jax.tree.leaves(self.coefficients)[0].dtype
         double = dtype == np.float64
-        with jax.enable_x64(True) if double else contextlib.nullcontext():
+        with arithmetic(double):
             x = jnp.asarray(x, dtype)
             x = x[:, None] if x.ndim == 1 else x
             self._check(x)

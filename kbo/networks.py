@@ -107,7 +107,7 @@ def _largest_singular_value(weight):
         return u / jnp.linalg.norm(u)
 
     start = jnp.ones(weight.shape[0], weight.dtype) / jnp.sqrt(weight.shape[0])
-    u = jax.lax.fori_loop(0, POWER_STEPS, step, start)
+    u = jax.lax.fori_loop(0, POWER_STEPS, step, start, unroll=True)  # a GPU waits at each turn
     v = held.T @ u
     return u @ weight @ (v / jnp.linalg.norm(v))
 

@@ -146,6 +146,33 @@ def test_the_callback_sees_every_step_and_may_stop():
     assert [r.value for r in model.history_] == seen
 
 
+def test_the_adjoints_rate_is_its_own():
+    """At a vanishing rate the adjoint stays what it was, and so do the treatment's features."""
+    data = make_iv_sigmoid(100, random_state=0)
+    fits = {}
+    for rate in (None, clone(ESTIMATORS["network"]).learning_rate, 1e-12):
+        model = clone(ESTIMATORS["network"]).set_params(adjoint_learning_rate=rate)
+        fits[rate] = [r.grad_norm for r in model.fit(data.X, data.y, data.Z).history_]
+    usual, same, still = fits.values()
+    assert usual == same
+    assert abs(still[1] / usual[1] - 1) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["last_layer", "dfiv"])
+def test_columns_that_share_a_unit_keep_it(name):
+    """Standardised, a column does not care about its unit; otherwise small columns count little."""
+    data = make_iv_demand(100, random_state=0)
+    scaled = data.X * [1.0, 1.0, 1e-6]
+    for standardize in (True, False):
+        model = clone(ESTIMATORS[name]).set_params(standardize=standardize)
+        one = model.fit(data.X, data.y, data.Z).predict(data.X)
+        other = clone(model).fit(scaled, data.y, data.Z).predict(scaled)
+        if standardize:
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+        else:
+            assert np.abs(one - other).max() > 1e-2
+
+
 def test_another_method_takes_the_place_of_the_implicit_one():
     data = make_iv_sigmoid(100, random_state=0)
     fits = [

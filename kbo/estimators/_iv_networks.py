@@ -17,6 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from ..arithmetic import arithmetic
 from ..losses import Readout
 from ..networks import MLP, Network, initial_weights
 from ._iv_data import Standard, check_iv_data, exogenous_columns
@@ -80,6 +81,7 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
         "inner_iter": [Interval(Integral, 1, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "standardize": ["boolean"],
         "random_state": ["random_state"],
     }
 
@@ -92,8 +94,8 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
         default = MLP((64, 64))
         return self.treatment_network or default, self.instrument_network or default
 
-    def _optimizer(self):
-        return _adamw(float(self.learning_rate), float(self.weight_decay))
+    def _optimizer(self, rate=None):
+        return _adamw(float(rate or self.learning_rate), float(self.weight_decay))
 
     def _prepare(self, X, y, Z, sample_weight):
         """Both stages' samples, and a seed for weights."""
@@ -108,6 +110,8 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
                 f"n_samples={len(kept)} with weight are too few for two stages: give at least 4"
             )
         self._units = [Standard.of(values[kept], weight[kept]) for values in (X, y, Z)]
+        if not self.standardize:
+            self._units[0] = Standard(np.zeros(X.shape[1]), np.ones(X.shape[1]))
         random = check_random_state(self.random_state)
         order = random.permutation(kept)
         halves = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
@@ -145,7 +149,7 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
                 f"the instruments explain a share of {self.first_stage_strength_:.3f} of the "
                 f"treatment's features out of sample, less than {WEAK_R2}: the estimate is not "
                 "to be trusted; give stronger instruments or more samples",
-                WeakInstrumentWarning, stacklevel=3,
+                WeakInstrumentWarning, stacklevel=4,  # past the decorator of fit
             )
         return self
 
@@ -155,6 +159,7 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
         X = validate_data(self, X, reset=False, dtype=np.float64)
         return jnp.asarray(self.readout_, jnp.float32), jnp.asarray(self._units[0](X), jnp.float32)
 
+    @arithmetic(double=False)
     def predict(self, X):
         """h(x) = ȳ + s_y (Ψ(x)·u + b), (n,).
 
@@ -166,6 +171,7 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
         values = np.array(_readout_of(self._features, self._params, slopes, x), float)
         return self._units[1].mean + self._units[1].scale * (values + self._intercept)
 
+    @arithmetic(double=False)
     def average_derivative(self, X):
         """(1/n) Σ_i ∂h/∂x(x_i), (d,).
 

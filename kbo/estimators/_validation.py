@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from sklearn.utils.validation import _check_sample_weight
 
+from ..arithmetic import arithmetic
 from ..losses import Loss
 
 
@@ -22,7 +23,7 @@ def computing(device):
     """
     if device not in (None, "cpu", "gpu"):
         raise ValueError(f"device={device!r} must be None, 'cpu' or 'gpu'")
-    with jax.enable_x64(True):
+    with arithmetic(double=True):
         if device is None:
             yield
             return

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from ..arithmetic import arithmetic
 from ..losses import Readout
 from ..networks import initial_weights
 from ._iv_networks import BODY_FEATURES, NeuralIVBase
@@ -34,6 +35,9 @@ class DeepFeatureIV(NeuralIVBase):
         Steps of φ per step of Ψ.
     learning_rate, weight_decay : float
         Of AdamW, for both.
+    standardize : bool
+        Whether the columns of X are centred and scaled to variance 1, as y and Z always are: not
+        where they share a unit, such as pixels, of which some would be but noise.
     random_state : int, RandomState or None
         Of the halves and of first weights.
 
@@ -60,7 +64,7 @@ class DeepFeatureIV(NeuralIVBase):
     def __init__(
         self, *, n_features=16, treatment_network=None, instrument_network=None,
         first_ridge=1e-2, second_ridge=1e-2, max_iter=200, inner_iter=20, learning_rate=3e-3,
-        weight_decay=1e-3, random_state=None,
+        weight_decay=1e-3, standardize=True, random_state=None,
     ):
         self.n_features = n_features
         self.treatment_network = treatment_network
@@ -71,8 +75,10 @@ class DeepFeatureIV(NeuralIVBase):
         self.inner_iter = inner_iter
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.standardize = standardize
         self.random_state = random_state
 
+    @arithmetic(double=False)
     def fit(self, X, y, Z=None, sample_weight=None):
         """Fit to treatments X (n, d), outcomes y (n,) and instruments Z (n, q).
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import jax
 import numpy as np
 from scipy.spatial.distance import pdist
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 
+from ..arithmetic import arithmetic
 from ..hypergradients import Method
 from ..kernels import Gaussian
 from ..losses import Readout, SquaredTo
@@ -26,7 +29,7 @@ class FuncIVRegressor(NeuralIVBase):
         inner   g_ω = argmin_g E₁ ½‖g(z) − Ψ_ω(x)‖² + (first_ridge/2)‖g‖²
         outer   L(ω) = min_{u,b} E₂ ½(y − u·g_ω(z) − b)² + (second_ridge/2)‖u‖²
 
-    E₁ and E₂ are means over two random halves of the (standardised) data. ω moves by Adam along the
+    E₁ and E₂ are means over two random halves of the data. ω moves by Adam along the
     functional hypergradient. Computes in single precision.
 
     Parameters
@@ -46,8 +49,14 @@ class FuncIVRegressor(NeuralIVBase):
         Steps of the instrument network, and of the adjoint's, per step of ω.
     learning_rate, weight_decay : float
         Of AdamW, for all networks.
+    adjoint_learning_rate : float, optional
+        For the adjoint's network; None is ``learning_rate``. It regresses the noisy slopes of the
+        outer loss on z: a smaller rate averages over more steps.
     method : kbo.hypergradients.Method, optional
         Of the hypergradient; None is Implicit().
+    standardize : bool
+        Whether the columns of X are centred and scaled to variance 1, as y and Z always are: not
+        where they share a unit, such as pixels, of which some would be but noise.
     random_state : int, RandomState or None
         Of the halves and of first weights.
     callback : callable, optional
@@ -77,6 +86,7 @@ class FuncIVRegressor(NeuralIVBase):
 
     _parameter_constraints = NeuralIVBase._parameter_constraints | {
         "space": [StrOptions({"last_layer", "network", "rkhs"})],
+        "adjoint_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "method": [Method, None],
         "callback": [callable, None],
     }
@@ -84,8 +94,9 @@ class FuncIVRegressor(NeuralIVBase):
     def __init__(
         self, space="last_layer", *, n_features=16, treatment_network=None,
         instrument_network=None, first_ridge=1e-2, second_ridge=1e-2, max_iter=200,
-        inner_iter=20, learning_rate=3e-3, weight_decay=1e-3, method=None, random_state=None,
-        callback=None,
+        inner_iter=20, learning_rate=3e-3, weight_decay=1e-3,
+        adjoint_learning_rate=None, method=None, standardize=True,
+        random_state=None, callback=None,
     ):
         self.space = space
         self.n_features = n_features
@@ -97,10 +108,13 @@ class FuncIVRegressor(NeuralIVBase):
         self.inner_iter = inner_iter
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.standardize = standardize
+        self.adjoint_learning_rate = adjoint_learning_rate
         self.method = method
         self.random_state = random_state
         self.callback = callback
 
+    @arithmetic(double=False)
     def fit(self, X, y, Z=None, sample_weight=None):
         """Fit to treatments X (n, d), outcomes y (n,) and instruments Z (n, q).
 
@@ -154,5 +168,7 @@ class FuncIVRegressor(NeuralIVBase):
             space = NeuralFeatures(network, BODY_FEATURES)
         else:
             space = NeuralSpace(network)
-        solver = Gradient(self.inner_iter, optimizer=self._optimizer(), seed=seed)
-        return space, solver
+        return space, Gradient(
+            self.inner_iter, optimizer=self._optimizer(), seed=seed,
+            adjoint_optimizer=self._optimizer(self.adjoint_learning_rate),
+        )

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..arithmetic import arithmetic
 from ..function import Function
 from ..problem import BilevelProblem, Sample
 from ..result import Hypergradient, Status
@@ -31,7 +32,7 @@ def settled(problem, omega, solver):
     That is in canonical form, with the solver's choices made and the problem restricted to its
     subspace. Inside the context JAX computes in float64 if the solver does.
     """
-    with jax.enable_x64(True) if solver.double else contextlib.nullcontext():
+    with arithmetic(solver.double):
         if solver.double:
             problem = _doubled(problem)
         problem, omega = canonical(problem, omega)

@@ -24,14 +24,13 @@ the norm is Euclidean; then again N = 1/r.
 
 from __future__ import annotations
 
-import contextlib
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from ..arithmetic import arithmetic
 from ..linalg.sharding import everywhere
 from ..spaces import RKHS, Subspace
 
@@ -117,7 +116,7 @@ def _terms(problem, omega, frozen, shared):
 def error_bound(problem, omega, frozen, shared) -> float:
     """‖grad − ∇L(ω)‖₂ ≤ this, for the solutions in ``frozen``."""
     double = frozen.h.dtype == np.float64  # it may be asked for outside the context of the solve
-    with jax.enable_x64(True) if double else contextlib.nullcontext():
+    with arithmetic(double):
         terms = [np.asarray(term, float) for term in _terms(problem, omega, frozen, shared)]
     N, inner, adjoint, H, inner_rates, adjoint_rates, A_rates, H_rates = terms
     h_error = N * inner
