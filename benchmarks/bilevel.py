@@ -77,7 +77,9 @@ def by_gradient():
     hoag = HOAG(tol=1e-9, max_steps=MANY)
     return {
         "kbo (Implicit, L-BFGS)": (Implicit(), LBFGS(tol=1e-9), Exact()),
-        "AID-CG, L-BFGS": (Parametric(CG(200)), LBFGS(tol=1e-9), QuasiNewton(tol=1e-8, memory=60)),
+        "AID-CG, L-BFGS": (
+            Parametric(CG(200)), LBFGS(tol=1e-9), QuasiNewton(tol=1e-8, memory=60, loose=1e-3)
+        ),
         "HOAG": (Parametric(CG(500)), hoag, QuasiNewton(memory=60)),
         "SHINE": (Parametric(Shine()), hoag, QuasiNewton(memory=60)),
         "SHINE, refined": (Parametric(Shine(5)), hoag, QuasiNewton(memory=60)),

@@ -149,7 +149,9 @@ class Run:
 
     def _result(self, at, accuracy, gradient) -> Hypergradient:
         """One evaluation; without a gradient, NaN in its place and nothing known but the value."""
-        solver, method = self.solver.loosened(self.ratio), self.method
+        # Values alone are compared as they are.
+        solver = self.solver.loosened(self.ratio) if gradient else self.solver
+        method = self.method
         if accuracy is not None:
             solver, method = solver.within(accuracy), method.within(accuracy)
         if gradient:

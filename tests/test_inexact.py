@@ -108,6 +108,50 @@ def test_inner_solutions_and_exact_adjoints_are_those_of_newton(space, loss):
     np.testing.assert_allclose(found.inner(x), exact.inner(x), atol=1e-6)
 
 
+def test_the_values_error_is_of_second_order_in_the_tolerance():
+    """Of L − vᵀ∂_θJ, where that of L at θ itself would be of first order."""
+    problem, (low, _) = logistic_regression()
+    exact = kbo.value_and_hypergradient(problem, low / 2)
+    left, values, grads = [], [], []
+    for tol in (3e-2, 3e-3, 3e-4, 3e-5):
+        found = kbo.value_and_hypergradient(
+            problem, low / 2, solver=QuasiNewton(tol=tol), method=Parametric(CG(100, tol=0.0))
+        )
+        left.append(found.residuals.inner)
+        values.append(abs(found.value - exact.value))
+        grads.append(relative(found, exact))
+    slope = lambda errors: np.polyfit(np.log(left), np.log(errors), 1)[0]
+    assert slope(values) > 1.6
+    assert 0.6 < slope(grads) < 1.4
+
+
+def test_by_default_the_linear_system_is_solved_as_well_as_the_inner_problem():
+    problem, (low, _) = logistic_regression()
+    products, errors = {}, {}
+    for tol in (None, 1e-3, 0.0):
+        method = Parametric(CG(100, tol=tol))
+        found = kbo.value_and_hypergradient(
+            problem, low / 2, solver=QuasiNewton(tol=1e-3), method=method
+        )
+        products[tol], errors[tol] = found.cost.products, found.residuals.adjoint
+    assert products[None] == products[1e-3] < products[0.0]
+    assert errors[0.0] < 1e-10 < errors[None] == errors[1e-3] <= 1e-3
+
+
+def test_a_loose_search_ends_where_a_tight_one_does_and_costs_less():
+    problem, bounds = logistic_regression()
+    found = [
+        kbo.minimize(
+            problem, 3.0, solver=QuasiNewton(loose=loose), method=Parametric(CG(100)), bounds=bounds
+        )
+        for loose in (0.0, 1e-3)
+    ]
+    tight, loose = found
+    assert loose.omega == pytest.approx(tight.omega, abs=1e-3)
+    assert loose.value == pytest.approx(tight.value, rel=1e-6)
+    assert loose.history[-1].cost.gradients < 0.8 * tight.history[-1].cost.gradients
+
+
 def test_replicates_are_one_problem_and_adjoints_are_left_to_the_method():
     problem, omega = helpers.folds_problem()
     problem = problem.replace(
@@ -190,6 +234,7 @@ def test_too_few_steps_are_a_status_and_seeds_draw_networks():
     [
         (lambda: QuasiNewton(max_steps=0), "max_steps"), (lambda: QuasiNewton(memory=0), "memory"),
         (lambda: QuasiNewton(prescribe=0), "prescribe"), (lambda: QuasiNewton(tol=-1.0), "tol"),
+        (lambda: QuasiNewton(loose=-1.0), "loose"),
         (lambda: Shine(refine=-1), "refine"), (lambda: NystromInverse(rank=0), "rank"),
         (lambda: NystromInverse(damping=0.0), "damping"), (lambda: LBFGS(memory=0), "memory"),
         (lambda: HOAG("linear"), "schedule"), (lambda: HOAG(step=0.0), "step"),

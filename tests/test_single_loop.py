@@ -396,7 +396,7 @@ def test_bad_input_is_named(quadratics):
     for bad, match in [
         (lambda: SOBA(rate=0.0), "rate"), (lambda: SOBA(inner_size=0), "inner_size"),
         (lambda: AmIGO(adjoint_steps=0), "adjoint_steps"), (lambda: StocBiO(terms=0), "terms"),
-        (lambda: VRBO(period=0), "period"), (lambda: MRBO(steps=2), "one step"),
+        (lambda: VRBO(period=0), "period"),
         (lambda: Penalty(growth=1.0), "growth"), (lambda: Penalty(penalty=-1.0), "penalty"),
         (lambda: Penalty(convexity=-1.0), "convexity"), (lambda: Penalty(lambda k: 0.1), "number"),
         (lambda: Penalty(None, inner_size=4), "Adam a rate"),

@@ -21,6 +21,8 @@ class InnerSolution(abc.ABC):
     ----------------
     certified : bool
         Whether the residual is ∇J in the space, which bounds the errors of h and of L.
+    stationary : bool
+        Whether what a tolerance left of ∂_θJ may correct the value of Parametric.
 
     Attributes
     ----------
@@ -40,6 +42,7 @@ class InnerSolution(abc.ABC):
     """
 
     certified: ClassVar[bool] = True
+    stationary: ClassVar[bool] = False
 
     problem: BilevelProblem
     shared: bool

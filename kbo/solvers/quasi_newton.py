@@ -40,6 +40,10 @@ class QuasiNewton(Solver):
         rounding ends the descent before, that is CONVERGED if below 1e-3.
     memory : int
         Pairs kept.
+    loose : float
+        In ``minimize`` the tolerance is loose·‖∇L(ω)‖/‖∇L(ω₀)‖ of the last evaluation, no less
+        than ``tol`` and no more than ``loose``: two or three times sooner with 1e-3, but on badly
+        conditioned problems values are then noise. 0 asks for tol everywhere.
     prescribe : int, optional
         Outer-problem awareness (OPA): each so many steps one more pair is made, of ∂_θJ along
         B⁻¹∂_θL, the direction in which SHINE needs B⁻¹. One gradient of J and one of L each.
@@ -55,6 +59,7 @@ class QuasiNewton(Solver):
     max_steps: int = 1000
     tol: float = 1e-8
     memory: int = eqx.field(static=True, default=30)
+    loose: float = 0.0
     prescribe: int | None = None
     seed: int = 0
 
@@ -63,8 +68,13 @@ class QuasiNewton(Solver):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value!r} must be at least 1")
-        if not self.tol >= 0:
-            raise ValueError(f"tol={self.tol!r} must not be negative")
+        for name in ("tol", "loose"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)!r} must not be negative")
+
+    def loosened(self, ratio):
+        """See Solver."""
+        return dataclasses.replace(self, tol=max(self.tol, self.loose * min(ratio, 1.0)))
 
     def within(self, tol):
         """See Solver."""
@@ -147,6 +157,7 @@ class QuasiNewtonSolution(InnerSolution):
     """
 
     certified = False  # the residual is one of coefficients
+    stationary = True
     jitter = 0.0
     gram = None
 

@@ -47,12 +47,16 @@ class LinearSolver(eqx.Module):
         for name in POSITIVE:
             if not getattr(self, name, 1) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be positive")
-        if not getattr(self, "tol", 0) >= 0:
+        if getattr(self, "tol", None) is not None and not self.tol >= 0:
             raise ValueError(f"tol={self.tol!r} must not be negative")
 
     def within(self, tol) -> LinearSolver:
         """This solver to another relative tolerance; itself where it has none."""
         return dataclasses.replace(self, tol=tol) if hasattr(self, "tol") else self
+
+    def completed(self, tol) -> LinearSolver:
+        """This solver with ``tol`` where its own is None."""
+        return self.within(tol) if getattr(self, "tol", 0.0) is None else self
 
     @abc.abstractmethod
     def solve(self, multiply, b, start, inverse=None) -> Solved:

@@ -15,6 +15,12 @@ def _begin(multiply, b, start):
     return (jnp.zeros_like(b), b, 0) if start is None else (start, b - multiply(start), 1)
 
 
+def _least(tol, b):
+    """The tolerance for ‖Hv − b‖/‖b‖, no less than rounding."""
+    eps = jnp.finfo(b.dtype).eps
+    return eps if tol is None else jnp.maximum(tol, eps)
+
+
 class CG(LinearSolver):
     """Conjugate gradients: ‖v_K − v‖_H ≤ 2 ((√κ − 1)/(√κ + 1))^K ‖v_0 − v‖_H.
 
@@ -27,7 +33,8 @@ class CG(LinearSolver):
     ----------
     steps : int
         K, at most.
-    tol : float
+    tol : float, optional
+        None is that of the inner solver, where it has one: a v better than θ is no use.
 
     References
     ----------
@@ -36,13 +43,13 @@ class CG(LinearSolver):
     """
 
     steps: int = 10
-    tol: float = 0.0
+    tol: float | None = None
 
     def solve(self, multiply, b, start, inverse=None):
         """See LinearSolver."""
         dot = lambda u, v: jnp.sum(u * v, 1, keepdims=True)  # noqa: E731
         v, residual, begun = _begin(multiply, b, start)
-        enough = jnp.maximum(self.tol, jnp.finfo(b.dtype).eps) ** 2 * dot(b, b)
+        enough = _least(self.tol, b) ** 2 * dot(b, b)
 
         def step(carry):
             k, v, residual, direction, rho, _, largest = carry
@@ -114,8 +121,8 @@ class LBFGS(LinearSolver):
     ----------
     steps : int
         At most.
-    tol : float
-        Of ‖Hv − b‖/‖b‖.
+    tol : float, optional
+        Of ‖Hv − b‖/‖b‖; None is that of the inner solver, where it has one.
     memory : int
         Pairs kept.
 
@@ -125,7 +132,7 @@ class LBFGS(LinearSolver):
     """
 
     steps: int = 20
-    tol: float = 0.0
+    tol: float | None = None
     memory: int = eqx.field(static=True, default=10)
 
     def solve(self, multiply, b, start, inverse=None):
@@ -137,7 +144,7 @@ class LBFGS(LinearSolver):
             return jnp.sum(v * (0.5 * image - b)), (image - b).ravel()
 
         first = jnp.zeros_like(b) if start is None else start
-        enough = jnp.maximum(self.tol, jnp.finfo(b.dtype).eps) * jnp.linalg.norm(b)
+        enough = _least(self.tol, b) * jnp.linalg.norm(b)
         found = lbfgs(
             value_and_grad, first.ravel(), Memory.empty(self.memory, b.ravel()), self.steps, enough
         )

@@ -49,29 +49,19 @@ class OneTerm(Series):
         return self.rate * self.terms * jax.lax.fori_loop(0, last, step, b)
 
 
-class StocBiO(SingleLoop):
-    """``steps`` stochastic steps of θ from where it was left, and a Neumann series of Q terms.
+class BySeries(SingleLoop):
+    """Base class: v by a Neumann series.
 
     Parameters
     ----------
-    steps : int
     terms : int
         Q.
     series_rate : float or callable, optional
         s, below 1/‖∂²_θθJ‖; None is ``rate``.
-
-    References
-    ----------
-    Ji, Yang, Liang (2021), Bilevel Optimization: Convergence Analysis and Enhanced Design,
-    Algorithms 2 and 3.
     """
 
-    steps: int = eqx.field(static=True, default=10)
     terms: int = eqx.field(static=True, default=10)
     series_rate: float | Callable | None = None
-
-    def start(self, batches, omega, theta):
-        return ()
 
     def adjoint(self, rate, count):
         """How v is found."""
@@ -81,6 +71,47 @@ class StocBiO(SingleLoop):
         own = rate if self.series_rate is None else now(self.series_rate, count)
         return own, self.terms
 
+    @property
+    def products(self):
+        """What the series takes, on average."""
+        return self.terms
+
+
+class ByOneTerm(BySeries):
+    """Base class: v by one random term of the series, unbiased for it, at half its products."""
+
+    def adjoint(self, rate, count):
+        """See BySeries."""
+        return OneTerm(*self._series(rate, count))
+
+    @property
+    def products(self):
+        """See BySeries."""
+        return (self.terms + 1) / 2
+
+
+class StocBiO(BySeries):
+    """``steps`` stochastic steps of θ from where it was left, and a Neumann series of Q terms.
+
+    Parameters
+    ----------
+    terms : int
+        Q.
+    series_rate : float or callable, optional
+        s, below 1/‖∂²_θθJ‖; None is ``rate``.
+    steps : int
+
+    References
+    ----------
+    Ji, Yang, Liang (2021), Bilevel Optimization: Convergence Analysis and Enhanced Design,
+    Algorithms 2 and 3.
+    """
+
+    steps: int = eqx.field(static=True, default=10)
+
+    def start(self, batches, omega, theta):
+        return ()
+
     def step(self, batches, count, omega, theta, memory):
         rate = now(self.rate, count)
         theta = descend(batches.fold(0), omega, theta, rate, self.steps)
@@ -88,23 +119,16 @@ class StocBiO(SingleLoop):
         return found, theta, ()
 
     def passes(self, blocks):
-        return self.steps, self.terms
+        return self.steps, self.products
 
 
-class BSA(StocBiO):
-    """The same with one random term of the series: unbiased for the truncated one, at half of it.
+class BSA(ByOneTerm, StocBiO):
+    """The same with one random term of the series.
 
     References
     ----------
     Ghadimi, Wang (2018), Approximation Methods for Bilevel Programming, Algorithms 2 and 3.
     """
-
-    def adjoint(self, rate, count):
-        """See StocBiO."""
-        return OneTerm(*self._series(rate, count))
-
-    def passes(self, blocks):
-        return self.steps, (self.terms + 1) / 2
 
 
 class TTSA(BSA):

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from .base import now
-from .neumann import BSA, StocBiO
+from .neumann import ByOneTerm, BySeries, StocBiO
 from .sampler import hypergradient
 
 
-class MRBO(StocBiO):
+class MRBO(BySeries):
     """Recursive momentum (STORM) of both directions, one step of θ.
 
         d ← g + (1 − η)(d − g'),   g, g' on one batch, at this point and at the last
@@ -30,12 +30,7 @@ class MRBO(StocBiO):
     Yang, Ji, Liang (2021), Provably Faster Algorithms for Bilevel Optimization, Algorithm 1.
     """
 
-    steps: int = eqx.field(static=True, default=1)
     momentum: float | Callable = 0.5
-
-    def __check_init__(self):
-        if self.steps != 1:
-            raise ValueError(f"steps={self.steps}: {type(self).__name__} takes one step of θ")
 
     def start(self, batches, omega, theta):
         return omega, theta, jnp.zeros_like(omega), jnp.zeros_like(theta)
@@ -51,10 +46,10 @@ class MRBO(StocBiO):
         return d_omega, theta - rate * d_theta, (omega, theta, d_omega, d_theta)
 
     def passes(self, blocks):
-        return 2, 2 * super().passes(blocks)[1]
+        return 2, 2 * self.products
 
 
-class SUSTAIN(MRBO, BSA):
+class SUSTAIN(ByOneTerm, MRBO):
     """MRBO with one random term of the series.
 
     References
@@ -106,7 +101,7 @@ class VRBO(StocBiO):
 
     def passes(self, blocks):
         found = 2 * self.steps + blocks / self.period
-        return found, found * self.terms
+        return found, found * self.products
 
 
 def _directions(batches, adjoint):
