@@ -313,7 +313,7 @@ def test_hoag_solves_loosely_first():
     loose = kbo.minimize(problem, -6.0, solver=QuasiNewton(), **settings)
     residuals = [record.residuals for record in loose.history]
     assert residuals[0].inner > 2 * residuals[-1].inner
-    assert residuals[-1].adjoint < 0.02 < residuals[0].adjoint <= 0.09
+    assert residuals[-1].adjoint <= 0.1 * 0.9**12 < residuals[0].adjoint <= 0.09
     # Where the optimiser asks for no accuracy the solver's own holds.
     strict = kbo.minimize(
         problem, -6.0, solver=QuasiNewton(), method=Parametric(CG(500)), bounds=bounds,
