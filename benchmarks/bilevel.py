@@ -229,6 +229,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--store", type=Path, default=Path("bilevel-store"))
+    parser.add_argument("--report", action="store_true", help="of what the store holds, no runs")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -246,12 +247,14 @@ def main():
         for seed in range(args.seeds):
             one = lambda name, problem=problem, seed=seed: stored(
                 args.store, f"{problem}-{name}-{seed}-{args.seconds:g}".replace(" ", "_"),
-                lambda: fresh(
+                lambda: None if args.report else fresh(
                     [sys.executable, __file__, "--one", problem, name, seed, "--seconds",
                      args.seconds, *(["--data", args.data] if args.data else [])], 1200,
                 ),
             )
             runs = {name: one(name) for name in names}
+            if args.report and not all(runs.values()):
+                continue
             reached = [row[4] for found in runs.values() if found for row in found["curve"]]
             best = one("reference")
             known = any(found and found["lowest"] is not None for found in runs.values())

@@ -77,7 +77,8 @@ class Run:
         self.failure = None
         self.earlier = log.row(len(log) - 1)[5] if len(log) else 0.0
         self.started = time.perf_counter()
-        self._recent = {}
+        self._bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
+        self._recent = []
 
     def seconds(self):
         return self.earlier + time.perf_counter() - self.started
@@ -125,10 +126,11 @@ class Run:
             self.ratio = norm / self._first_norm if norm else 0.0
         if np.isnan(grad).all():  # not computed
             grad = None
-        self._recent[point.tobytes()] = (value, grad, residuals, seconds, function)
+        point = np.array(point)  # the optimiser may write over its own
+        self._recent.append((point, value, grad, residuals, seconds, function))
         first = not self.history
         if self.comparable and self._is_best(point, value):
-            self.best = (np.array(point), value, grad)
+            self.best = (point, value, grad)
         if first:
             self.report(point)
         return value, grad
@@ -166,17 +168,19 @@ class Run:
 
     def report(self, point):
         """Record an accepted iterate; let the callback see it."""
-        value, grad, residuals, seconds, function = self._recent[point.tobytes()]
+        found = next(recent for recent in self._recent[::-1] if np.array_equal(recent[0], point))
+        point, value, grad, residuals, seconds, function = found
         if not self.comparable:
-            self.best = (np.array(point), value, grad)
-        self._recent = {point.tobytes(): self._recent[point.tobytes()]}
+            self.best = (point, value, grad)
+        self._recent = [found]
         norm = self.grad_norm(point, grad)
+        large = point.size > HISTORY_SIZE
+        seen = self.callback is not None or not large
         record = StepRecord(
-            step=len(self.history), omega=self.as_tree(point), value=value,
+            step=len(self.history), omega=self.as_tree(point) if seen else None, value=value,
             grad_norm=norm, residuals=residuals, seconds=float(seconds),
             evaluations=self.evaluations, cost=self.cost,
         )
-        large = point.size > HISTORY_SIZE
         self.history.append(dataclasses.replace(record, omega=None) if large else record)
         if self.progress is not None:
             self.progress.set_postfix(value=f"{value:.6g}", grad=f"{norm:.1e}")
@@ -191,7 +195,9 @@ class Run:
         """Of the projected gradient; infinite where it was not computed."""
         if grad is None:
             return np.inf
-        return float(np.linalg.norm(projected_gradient(point, grad, self.lower, self.upper)))
+        if self._bounded:
+            grad = projected_gradient(point, grad, self.lower, self.upper)
+        return float(np.linalg.norm(grad))
 
     def as_tree(self, point):
         return jax.tree.map(np.array, self.unravel(jnp.asarray(point, self.flat.dtype)))

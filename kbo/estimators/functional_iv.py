@@ -149,7 +149,7 @@ class FuncIVRegressor(NeuralIVBase):
         )
         result = minimize(
             problem, params, solver=solver, method=self.method, callback=self.callback,
-            optimizer=Optax(self._optimizer(), max_steps=self.max_iter, tol=0.0),
+            optimizer=Optax(self._optimizer(), max_steps=self.max_iter, tol=-np.inf),
         )
         self.history_ = result.history
         omega = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), result.omega)

@@ -19,7 +19,9 @@ def projected_gradient(omega, grad, lower, upper):
 
 
 def stationary(omega, grad, lower, upper, tol) -> bool:
-    """Whether the projected gradient's norm is at most tol."""
+    """Whether the projected gradient's norm is at most tol: never, with a negative one."""
+    if tol < 0:
+        return False
     return bool(np.linalg.norm(projected_gradient(omega, grad, lower, upper)) <= tol)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -88,9 +89,7 @@ class Optax(Optimizer):
                 return Status.CONVERGED
             if taken == self.max_steps:
                 return Status.STEPS_EXHAUSTED
-            update, state = self.transformation.update(
-                jnp.asarray(grad), state, jnp.asarray(omega)
-            )
+            update, state = _update(self.transformation, grad, state, omega)
             update = np.asarray(update, float)
             while True:
                 candidate = np.clip(omega + update, lower, upper)
@@ -102,6 +101,12 @@ class Optax(Optimizer):
                     return Status.NON_FINITE
             omega, grad = candidate, new_grad
             report(omega)
+
+
+@eqx.filter_jit
+def _update(transformation, grad, state, omega):
+    """One program, where ω may be a network of millions of weights."""
+    return transformation.update(jnp.asarray(grad), state, jnp.asarray(omega))
 
 
 def default_optimizer(comparable) -> Optimizer:
