@@ -86,6 +86,37 @@ def test_exact_linear_solves_give_the_implicit_gradient(space, loss, linear_solv
     assert found.error_bound == np.inf
 
 
+def test_an_independent_library_differentiates_its_minimiser_to_the_same_gradient():
+    """Optimistix: Newton's method on ∂_θJ = 0, differentiated by the implicit function theorem."""
+    optimistix = pytest.importorskip("optimistix")
+    x, x_out, noise, noise_out = np.random.default_rng(0).normal(size=(4, 60, 5))
+    t, t_out = np.sign(x[:, 0] + noise[:, 0]), np.sign(x_out[:, 0] + noise_out[:, 0])
+    loss = lambda v, t: jnp.mean(jnp.logaddexp(0.0, -t * v))
+
+    def theirs(omega):
+        scaled = lambda x: x * jnp.exp(omega["scale"])
+        slope = jax.grad(
+            lambda theta: loss(scaled(x) @ theta, t) + 0.5 * jnp.exp(omega["ridge"]) * theta @ theta
+        )
+        newton = optimistix.Newton(rtol=1e-12, atol=1e-12)
+        found = optimistix.root_find(lambda theta, _: slope(theta), newton, jnp.zeros(5))
+        return loss(scaled(x_out) @ found.value, t_out)
+
+    omega = {"scale": np.linspace(-0.5, 0.5, 5), "ridge": np.array(-3.0)}
+    value, grad = jax.value_and_grad(theirs)(jax.tree.map(jnp.asarray, omega))
+    problem = kbo.BilevelProblem(
+        kbo.losses.Logistic(), kbo.losses.Logistic(), kbo.Sample(x, t), kbo.Sample(x_out, t_out),
+        space=lambda w: kbo.FeatureSpace(lambda x: x * jnp.exp(w["scale"])),
+        ridge=lambda w: jnp.exp(w["ridge"]),
+    )
+    for method in (None, Parametric(Direct()), Parametric(CG(50))):
+        ours = kbo.value_and_hypergradient(problem, omega, method=method)
+        assert ours.value == pytest.approx(float(value), rel=1e-10)
+        assert relative(ours.grad, grad) <= 1e-8
+    steps = Unrolled(2000, optax.sgd(1.0))
+    assert relative(gradient(problem, omega, steps), grad) <= 1e-6
+
+
 def test_the_span_of_centres():
     problem, omega = helpers.folds_problem()
     found, exact = (
