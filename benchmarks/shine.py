@@ -29,11 +29,11 @@ from kbo.hypergradients import CG, Direct, Identity, Parametric, Shine
 from kbo.solvers import QuasiNewton
 
 PLAIN = QuasiNewton(tol=1e-8, memory=60)
-PRESCRIBED = QuasiNewton(tol=1e-8, memory=60, prescribe=2)
+PRESCRIBED = QuasiNewton(tol=1e-8, memory=120, prescribe=1)
 METHODS = {
     "CG, 1e-8": (CG(2000, 1e-8), PLAIN), "CG, 1e-2": (CG(2000, 1e-2), PLAIN),
     "SHINE": (Shine(), PLAIN), "SHINE, 5 steps of refinement": (Shine(5), PLAIN),
-    "SHINE-OPA": (Shine(), PRESCRIBED), "SHINE-OPA, 5 steps": (Shine(5), PRESCRIBED),
+    "SHINE-OPA": (Shine(), PRESCRIBED), "SHINE-OPA, 2 steps": (Shine(2), PRESCRIBED),
     "Jacobian-free": (Identity(), PLAIN),
 }
 

@@ -117,6 +117,18 @@ def test_an_independent_library_differentiates_its_minimiser_to_the_same_gradien
     assert relative(gradient(problem, omega, steps), grad) <= 1e-6
 
 
+def test_an_estimate_of_the_inverse_preconditions_cg():
+    """Its κ is that of inverse·H, here 1.5: (√1.5 − 1)/(√1.5 + 1) = 0.1 a step."""
+    H = np.geomspace(1, 1e6, 40)[None]
+    rng = np.random.default_rng(0)
+    inverse, b = rng.uniform(1, 1.5, H.shape) / H, rng.normal(size=H.shape)
+    error = lambda v: np.sqrt(np.sum(H * (v - b / H) ** 2) / np.sum(b**2 / H))
+    for steps in (2, 4, 6):
+        found = CG(steps).preconditioned(lambda v: H * v, b, None, lambda r: inverse * r)
+        assert error(found.v) <= 2 * 0.102**steps
+        assert error(CG(steps).solve(lambda v: H * v, b, None).v) > 0.3
+
+
 def test_the_span_of_centres():
     problem, omega = helpers.folds_problem()
     found, exact = (

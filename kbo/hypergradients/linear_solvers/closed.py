@@ -85,7 +85,7 @@ class Shine(LinearSolver):
     Parameters
     ----------
     refine : int
-        Steps of CG from there.
+        Steps of CG from there, preconditioned by B⁻¹; all replicates are one system.
 
     References
     ----------
@@ -104,9 +104,13 @@ class Shine(LinearSolver):
     def solve(self, multiply, b, start, inverse=None):
         """See LinearSolver; the start is not used."""
         v = inverse(b)
-        if self.refine:
-            return CG(self.refine).solve(multiply, b, v)
-        return Solved(v, jnp.full_like(b, jnp.inf), 0)
+        if not self.refine:
+            return Solved(v, jnp.full_like(b, jnp.inf), 0)
+        as_one = lambda function: lambda u: function(u.reshape(b.shape)).reshape(1, -1)  # noqa: E731
+        found = CG(self.refine).preconditioned(
+            as_one(multiply), b.reshape(1, -1), v.reshape(1, -1), as_one(inverse)
+        )
+        return found._replace(v=found.v.reshape(b.shape), residual=found.residual.reshape(b.shape))
 
 
 class Identity(LinearSolver):

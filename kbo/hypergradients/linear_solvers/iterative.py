@@ -47,31 +47,47 @@ class CG(LinearSolver):
 
     def solve(self, multiply, b, start, inverse=None):
         """See LinearSolver."""
+        return self.preconditioned(multiply, b, start, lambda residual: residual)
+
+    def preconditioned(self, multiply, b, start, inverse):
+        """The same in the geometry of a symmetric positive ``inverse``, an estimate of H⁻¹.
+
+        κ is then that of inverse·H.
+        """
         dot = lambda u, v: jnp.sum(u * v, 1, keepdims=True)  # noqa: E731
         v, residual, begun = _begin(multiply, b, start)
         enough = _least(self.tol, b) ** 2 * dot(b, b)
 
         def step(carry):
-            k, v, residual, direction, rho, _, largest = carry
+            k, v, residual, direction, rho, square_left, _, largest = carry
             image = multiply(direction)
             curvature, square = dot(direction, image), dot(direction, direction)
             largest = jnp.maximum(largest, curvature / jnp.where(square > 0, square, 1))
-            going = (rho > enough) & (curvature > jnp.finfo(b.dtype).eps * largest * square)
+            going = (square_left > enough) & (
+                curvature > jnp.finfo(b.dtype).eps * largest * square
+            )
             length = jnp.where(going, rho / jnp.where(going, curvature, 1), 0)
             v, residual = v + length * direction, residual - length * image
-            after = dot(residual, residual)
+            towards = inverse(residual)
+            after = dot(residual, towards)
             ratio = jnp.where(going, after / jnp.where(going, rho, 1), 0)
             # A system that has ended keeps a zero direction, and so stays as it is.
-            direction = jnp.where(going, residual + ratio * direction, 0)
-            return k + 1, v, residual, direction, jnp.where(going, after, 0), going, largest
+            direction = jnp.where(going, towards + ratio * direction, 0)
+            after, square_left = (
+                jnp.where(going, size, 0) for size in (after, dot(residual, residual))
+            )
+            return k + 1, v, residual, direction, after, square_left, going, largest
 
         def unfinished(carry):
-            k, _, _, _, rho, going, _ = carry
-            return (k < self.steps) & jnp.any(going & (rho > enough))
+            k, _, _, _, _, square_left, going, _ = carry
+            return (k < self.steps) & jnp.any(going & (square_left > enough))
 
-        rho = dot(residual, residual)
-        first = (0, v, residual, residual, rho, jnp.ones_like(rho, bool), jnp.zeros_like(rho))
-        steps, v, left, _, _, going, _ = jax.lax.while_loop(unfinished, step, first)
+        towards, square = inverse(residual), dot(residual, residual)
+        first = (
+            0, v, residual, towards, dot(residual, towards), square,
+            jnp.ones_like(square, bool), jnp.zeros_like(square),
+        )
+        steps, v, left, _, _, _, going, _ = jax.lax.while_loop(unfinished, step, first)
         large = dot(left, left) > jnp.maximum(enough, UNSOLVED**2 * dot(b, b))
         broken = jnp.any(~going & large)
         return Solved(v, b - multiply(v), begun + steps + 1, broken)
