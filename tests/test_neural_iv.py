@@ -79,6 +79,7 @@ def test_the_confounding_is_removed(name):
     assert estimator.first_stage_strength_ > 0.3
 
 
+@pytest.mark.filterwarnings("ignore:the instruments explain")
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_predictions_derivatives_and_copies(name):
     data = make_iv_demand(200, random_state=0)
@@ -158,6 +159,7 @@ def test_the_adjoints_rate_is_its_own():
     assert abs(still[1] / usual[1] - 1) > 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:the instruments explain")
 @pytest.mark.parametrize("name", ["last_layer", "dfiv"])
 def test_columns_that_share_a_unit_keep_it(name):
     """Standardised, a column does not care about its unit; otherwise small columns count little."""
@@ -171,6 +173,17 @@ def test_columns_that_share_a_unit_keep_it(name):
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
         else:
             assert np.abs(one - other).max() > 1e-2
+
+
+def test_the_first_ridge_is_by_default_that_of_its_space():
+    data = make_iv_sigmoid(100, random_state=0)
+    for space, usual, other in (("rkhs", 1e-4, 1e-2), ("last_layer", 1e-2, 1e-4)):
+        values = [
+            clone(ESTIMATORS[space]).set_params(first_ridge=ridge).fit(
+                data.X, data.y, data.Z).history_[-1].value
+            for ridge in (None, usual, other)
+        ]
+        assert values[0] == values[1] != values[2]
 
 
 def test_another_method_takes_the_place_of_the_implicit_one():

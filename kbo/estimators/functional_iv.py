@@ -42,7 +42,9 @@ class FuncIVRegressor(NeuralIVBase):
         The size of Ψ.
     treatment_network, instrument_network : kbo.networks.Network, default MLP((64, 64))
         Ψ before its tanh, and g (its body, with "last_layer"; unused with "rkhs").
-    first_ridge, second_ridge : float
+    first_ridge : float, optional
+        None is 1e-2, and 1e-4 with "rkhs", where it weighs on all but the smoothest functions of z.
+    second_ridge : float
     max_iter : int
         Steps of ω.
     inner_iter : int
@@ -85,6 +87,7 @@ class FuncIVRegressor(NeuralIVBase):
     """
 
     _parameter_constraints = NeuralIVBase._parameter_constraints | {
+        "first_ridge": [Interval(Real, 0, None, closed="neither"), None],
         "space": [StrOptions({"last_layer", "network", "rkhs"})],
         "adjoint_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "method": [Method, None],
@@ -93,7 +96,7 @@ class FuncIVRegressor(NeuralIVBase):
 
     def __init__(
         self, space="last_layer", *, n_features=16, treatment_network=None,
-        instrument_network=None, first_ridge=1e-2, second_ridge=1e-2, max_iter=200,
+        instrument_network=None, first_ridge=None, second_ridge=1e-2, max_iter=200,
         inner_iter=20, learning_rate=3e-3, weight_decay=1e-3,
         adjoint_learning_rate=None, method=None, standardize=True,
         random_state=None, callback=None,
@@ -141,11 +144,13 @@ class FuncIVRegressor(NeuralIVBase):
         (first, second), seed = self._prepare(X, y, Z, sample_weight)
         features, params = self._start(first, seed)
         space, solver = self._space(first, seed)
+        usual = 1e-4 if self.space == "rkhs" else 1e-2
         problem = BilevelProblem(
             inner_loss=SquaredTo(features), outer_loss=Readout(self.second_ridge),
             inner_data=Sample(first.z, first.x, first.weight),
             outer_data=Sample(second.z, second.y, second.weight),
-            space=space, ridge=self.first_ridge, n_outputs=self.n_features,
+            space=space, n_outputs=self.n_features,
+            ridge=usual if self.first_ridge is None else self.first_ridge,
         )
         result = minimize(
             problem, params, solver=solver, method=self.method, callback=self.callback,
