@@ -1,7 +1,7 @@
 """Methods of bilevel optimisation on equal terms: problems × methods × seeds.
 
     python benchmarks/bilevel.py [--data FOLDER] [--problems quadratics digits …] [--methods …]
-        [--seeds 3] [--seconds 20] [--store FOLDER]
+        [--seeds 3] [--seconds 5] [--store FOLDER] [--report]
 
 The problems are those of bilevel_problems.py (parkinsons needs FOLDER, as for tuning.py). Every run
 is a process of its own, BLAS on one thread, with a limit of --seconds after a warm-up that
@@ -227,7 +227,7 @@ def main():
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS)
     parser.add_argument("--methods", nargs="+")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--store", type=Path, default=Path("bilevel-store"))
     parser.add_argument("--report", action="store_true", help="of what the store holds, no runs")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
