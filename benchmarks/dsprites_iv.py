@@ -78,7 +78,7 @@ def estimators(steps, seed):
         "DFIV": kbo.DeepFeatureIV(**networks),
         "AID": kbo.FuncIVRegressor("network", method=Parametric(CG(2)), **whole),
         "ITD": kbo.FuncIVRegressor("network", method=ITD, **whole),
-        "KIV": kbo.KernelIVRegressor(ard=False, random_state=seed),
+        "KIV": kbo.KernelIVRegressor(ard=False, standardize=False, random_state=seed),
         "2SLS": kbo.TwoStageLeastSquares(alpha=1.0),
     }
 

@@ -70,7 +70,7 @@ class EvaluationLog:
         start.
     """
 
-    _SCALARS = 6  # status, whether a warm start belongs to it, L, two residuals, seconds
+    _SCALARS = 7  # status, whether a warm start belongs to it, L, two residuals, seconds, part
 
     def __init__(self, path, fingerprint):
         self.path = None if path is None else Path(path)
@@ -98,6 +98,8 @@ class EvaluationLog:
         try:
             header = json.loads(head)
             size, self._names, owner = header["size"], header["statuses"], header["fingerprint"]
+            if header["scalars"] != self._SCALARS:
+                raise ValueError("another format")
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
                 f"checkpoint={str(self.path)!r} is not a checkpoint of kbo: name another file"
@@ -132,22 +134,23 @@ class EvaluationLog:
             return (int(file["count"]), file["warm_start"]) if own else (0, None)
 
     def row(self, k):
-        """The k-th evaluation read, as (omega, value, grad, residuals, status name, seconds)."""
-        status, _, value, inner, adjoint, seconds = self._rows[k][: self._SCALARS]
+        """The k-th evaluation read: omega, value, grad, residuals, status name, seconds, part."""
+        status, _, value, inner, adjoint, seconds, part = self._rows[k][: self._SCALARS]
         omega, grad = np.split(self._rows[k][self._SCALARS :], 2)
-        return omega, value, grad, (inner, adjoint), self._names[int(status)], seconds
+        return omega, value, grad, (inner, adjoint), self._names[int(status)], seconds, part
 
-    def append(self, omega, value, grad, residuals, status, seconds, warm_start):
-        """Write one evaluation, then its warm start."""
+    def append(self, omega, value, grad, residuals, status, seconds, warm_start, part=1.0):
+        """Write one evaluation, of a part of the samples or the whole; then its warm start."""
         if not self.kept:
             return
         scalars = (
-            self._names.index(status), warm_start is not None, value, *residuals, seconds
+            self._names.index(status), warm_start is not None, value, *residuals, seconds, part
         )
         row = np.concatenate([np.array(scalars, float), omega, grad])
         if not self._count:
             header = {
-                "fingerprint": self.fingerprint, "size": len(omega), "statuses": self._names
+                "fingerprint": self.fingerprint, "size": len(omega), "statuses": self._names,
+                "scalars": self._SCALARS,
             }
             text = json.dumps(header).encode() + b"\n"
             self._state_path.unlink(missing_ok=True)  # of a log that was deleted

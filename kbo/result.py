@@ -122,6 +122,10 @@ class Cost:
         """Of both."""
         return Cost(self.gradients + other.gradients, self.products + other.products)
 
+    def __rmul__(self, share):
+        """Of a share of the samples."""
+        return Cost(share * self.gradients, share * self.products)
+
 
 @dataclass(frozen=True)
 class Hypergradient:

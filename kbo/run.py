@@ -10,11 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from .hypergradients.sampling import on_rows
 from .linalg import SingularSystem
-from .optimizers import projected_gradient
+from .optimizers import OutOfTime, projected_gradient
 from .result import BilevelError, Cost, Hypergradient, InvalidPoint, Residuals, Status, StepRecord
+from .solvers.base import share_points
 
 HISTORY_SIZE = 100_000  # numbers in ω up to which a history holds every ω
+LEAST_PART = 16  # rows
 
 
 def evaluate(problem, omega, solver, method, state=None) -> Hypergradient:
@@ -71,7 +74,8 @@ class Run:
         self.history: list[StepRecord] = []
         self.evaluations = self.rejected = 0
         self.state, self.cost = None, Cost(0, 0)
-        self.ratio, self._first_norm = 1.0, 0.0
+        self._part, self._seen = 1.0, problem  # what is evaluated now
+        self.ratio, self._first_norm, self._by_values = 1.0, 0.0, False
         self.comparable = comparable
         self.best = None
         self.failure = None
@@ -83,36 +87,16 @@ class Run:
     def seconds(self):
         return self.earlier + time.perf_counter() - self.started
 
-    def evaluate(self, point, accuracy=None, gradient=True):
+    def evaluate(self, point, accuracy=None, gradient=True, part=1.0):
         """L and ∇L at a flat point; +inf (and the reason kept) where they cannot be had.
 
-        See Optimizer for ``accuracy`` and ``gradient``.
+        See Optimizer for ``accuracy``, ``gradient`` and ``part``.
         """
-        if self.evaluations < len(self.log):
-            logged = self.log.row(self.evaluations)
-            _, value, grad, residuals, name, seconds = logged
-            if not np.array_equal(logged[0], point):
-                raise ValueError("the checkpoint does not follow from this start: delete it")
-            value, residuals, status = float(value), Residuals(*residuals), Status[str(name)]
-            function = None
-            self.state = self.log.warm_start
-        else:
-            if self.history and self.seconds() > self.max_time:
-                raise Stop
-            at = self.unravel(jnp.asarray(point, self.flat.dtype))
-            try:
-                result = self._result(at, accuracy, gradient)
-            except InvalidPoint:
-                if not self.history:
-                    raise
-                result = _nothing(at, Status.NON_FINITE)
-            self.cost = self.cost + (result.cost or Cost(0, 0))
-            self.state = result.state if result.status.usable else self.state
-            grad = np.asarray(ravel_pytree(result.grad)[0], float)
-            value, residuals, status = result.value, result.residuals, result.status
-            function = result.inner
-            seconds = self.seconds()
-            self._keep(point, value, grad, residuals, status, seconds)
+        if part != self._part:
+            self._turn_to(part)
+        known = self.evaluations < len(self.log)
+        found = self._replayed(point) if known else self._computed(point, accuracy, gradient)
+        value, grad, residuals, status, seconds, function = found
         self.evaluations += 1
         self.rejected += not status.usable
         if not status.usable:
@@ -126,21 +110,68 @@ class Run:
             self.ratio = norm / self._first_norm if norm else 0.0
         if np.isnan(grad).all():  # not computed
             grad = None
-        point = np.array(point)  # the optimiser may write over its own
+        if part == 1:
+            self._see(np.array(point), value, grad, residuals, seconds, function)
+        return value, grad
+
+    def _replayed(self, point):
+        """The next evaluation of the log: L, ∇L, residuals, status, seconds, no function."""
+        at, value, grad, residuals, name, seconds, part = self.log.row(self.evaluations)
+        if self._part < part:  # here the time was up
+            raise OutOfTime
+        if self._part != part or not np.array_equal(at, point):
+            raise ValueError("the checkpoint does not follow from this start: delete it")
+        self.state = self.log.warm_start
+        return float(value), grad, Residuals(*residuals), Status[str(name)], seconds, None
+
+    def _computed(self, point, accuracy, gradient):
+        """A new evaluation, likewise, with its function."""
+        if self.seconds() > self.max_time:
+            if self._part < 1:
+                raise OutOfTime
+            if self.history:
+                raise Stop
+        at = self.unravel(jnp.asarray(point, self.flat.dtype))
+        try:
+            result = self._result(at, accuracy, gradient)
+        except InvalidPoint:
+            if not self.evaluations:
+                raise
+            result = _nothing(at, Status.NON_FINITE)
+        self.cost = self.cost + self._part * (result.cost or Cost(0, 0))
+        self.state = result.state if result.status.usable else self.state
+        grad = np.asarray(ravel_pytree(result.grad)[0], float)
+        seconds = self.seconds()
+        self._keep(point, result.value, grad, result.residuals, result.status, seconds)
+        return result.value, grad, result.residuals, result.status, seconds, result.inner
+
+    def _turn_to(self, part):
+        """The problem on a share of its samples, or the whole; the warm start is another's."""
+        self._part, self.state, self._seen = part, None, self.problem
+        if part < 1:
+            omega = self.as_tree(self.flat)
+            sizes = [
+                max(LEAST_PART, round(part * (data(omega) if callable(data) else data).size))
+                for data in (self.problem.inner_data, self.problem.outer_data)
+            ]
+            together = share_points(self.problem, omega)
+            self._seen = on_rows(self.problem, sizes, [0], together)
+
+    def _see(self, point, value, grad, residuals, seconds, function):
+        """An evaluation of the whole problem; ``point`` is ours, not the optimiser's to change."""
         self._recent.append((point, value, grad, residuals, seconds, function))
         first = not self.history
         if self.comparable and self._is_best(point, value):
             self.best = (point, value, grad)
         if first:
             self.report(point)
-        return value, grad
 
     def _keep(self, point, value, grad, residuals, status, seconds):
         """Write an evaluation to the log, if there is one."""
         if self.log.kept:  # a warm start may be as large as a network
             self.log.append(
                 point, value, grad, (residuals.inner, residuals.adjoint), status.name, seconds,
-                self.method.warm_start(self.solver, self.state),
+                self.method.warm_start(self.solver, self.state), self._part,
             )
 
     def _is_best(self, point, value):
@@ -151,14 +182,15 @@ class Run:
 
     def _result(self, at, accuracy, gradient) -> Hypergradient:
         """One evaluation; without a gradient, NaN in its place and nothing known but the value."""
-        # Values alone are compared as they are.
-        solver = self.solver.loosened(self.ratio) if gradient else self.solver
+        # Values alone are compared as they are, and so is the gradient at the lowest.
+        self._by_values |= not gradient
+        solver = self.solver if self._by_values else self.solver.loosened(self.ratio)
         method = self.method
         if accuracy is not None:
             solver, method = solver.within(accuracy), method.within(accuracy)
         if gradient:
-            return evaluate(self.problem, at, solver, method, self.state)
-        found = value(self.problem, at, solver, method)
+            return evaluate(self._seen, at, solver, method, self.state)
+        found = value(self._seen, at, solver, method)
         status = Status.CONVERGED if np.isfinite(found) else Status.NON_FINITE
         nothing = _nothing(at, status)
         grad = jax.tree.map(lambda leaf: np.full(leaf.shape, np.nan), at)

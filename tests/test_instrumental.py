@@ -442,6 +442,23 @@ def test_the_scorer_gets_its_instruments_by_routing():
         scorer(first, X, y)
 
 
+def test_columns_that_share_a_unit_keep_it():
+    """As pixels: thirty columns of faint noise beside the treatment drown it where each counts."""
+    data = datasets.make_iv_sigmoid(300, random_state=0)
+    rng = np.random.default_rng(0)
+    noisy = lambda X: np.hstack([X, 1e-3 * rng.normal(size=(len(X), 30))])
+    X, X_test = noisy(data.X), noisy(data.X_test)
+    errors = {}
+    for standardize in (True, False):
+        model = KernelIVRegressor(ard=False, standardize=standardize).fit(X, data.y, Z=data.Z)
+        errors[standardize] = np.mean((model.predict(X_test) - data.y_test) ** 2)
+        scaled = clone(model).fit(7 * X, data.y, Z=data.Z)  # one unit for all changes nothing
+        np.testing.assert_allclose(
+            scaled.predict(7 * X_test), model.predict(X_test), rtol=1e-4, atol=1e-4
+        )
+    assert errors[False] < 0.1 and 4 * errors[False] < errors[True]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("design", "published"),

@@ -23,6 +23,13 @@ class Standard(NamedTuple):
         spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight))
         return cls(mean, np.where(is_constant(spread, mean), 1.0, spread))
 
+    @classmethod
+    def together(cls, values, weight):
+        """One scale for all columns: the root of their mean variance."""
+        mean = np.average(values, axis=0, weights=weight)
+        scale = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight).mean())
+        return cls(mean, np.full(values.shape[1], scale or 1.0))
+
     def __call__(self, values):
         """Values in these units."""
         return (values - self.mean) / self.scale

@@ -82,6 +82,9 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
     tol : float, default 1e-5
         The second stage's search stops when two steps running lower the criterion by at most this
         fraction, the first stage's at a hundred times it.
+    standardize : bool, default True
+        Whether each column of X is scaled to variance 1, as those of Z and y always are, or all by
+        one number: where they share a unit, such as pixels, of which some would be but noise.
     random_state : None, int or RandomState
         Draws the points that span h and μ, and shuffles the folds when ``cv`` is None or an int
         (None keeps the order of the samples, and draws as 0 does).
@@ -145,6 +148,7 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         "n_centers": [Interval(Integral, 1, None, closed="left"), None],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="neither")],
+        "standardize": ["boolean"],
         "random_state": ["random_state"],
         "device": [StrOptions({"cpu", "gpu"}), None],
         "verbose": ["verbose"],
@@ -152,8 +156,8 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
 
     def __init__(
         self, kernel="gaussian", *, ard=True, criterion="marginal_likelihood", cv=None,
-        n_components=192, solver="auto", n_centers=None, max_iter=50, tol=1e-5, random_state=None,
-        device=None, verbose=0,
+        n_components=192, solver="auto", n_centers=None, max_iter=50, tol=1e-5, standardize=True,
+        random_state=None, device=None, verbose=0,
     ):
         self.kernel = kernel
         self.ard = ard
@@ -164,6 +168,7 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         self.n_centers = n_centers
         self.max_iter = max_iter
         self.tol = tol
+        self.standardize = standardize
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
@@ -209,7 +214,8 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         draws = random or np.random.RandomState(0)
         X, y = X[folds.order], y[folds.order]
         Z = None if exogenous.all() else Z[folds.order]
-        units, y_units = Standard.of(X, folds.weight), Standard.of(y, folds.weight)
+        units = (Standard.of if self.standardize else Standard.together)(X, folds.weight)
+        y_units = Standard.of(y, folds.weight)
         z_units = None if Z is None else Standard.of(Z, folds.weight)
         x = units(X)
         chosen = drawn(distinct_rows(x, folds.weight), self.n_components, draws)
@@ -251,13 +257,10 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         self.intercept_ = float(y_units.mean)
         X, weight = units.mean + units.scale * tuner.X, tuner.folds.weight
         self._average_derivative = self._derivative(X, weight / weight.sum())
-        results = {"second": found.second, "first": found.first}
-        for stage, result in results.items():
+        for stage, result in (("second", found.second), ("first", found.first)):
             if result is not None and not result.status.ok:
-                warnings.warn(
-                    f"{stage} stage: {result.failure or result.status}", ConvergenceWarning,
-                    stacklevel=3,
-                )
+                message = f"{stage} stage: {result.failure or result.status}"
+                warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
     def predict(self, X):
         """h(X), (k,): what y would be if X were set, not observed.
@@ -268,8 +271,7 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
-        coefficients = self.dual_coef_[:, None]
-        values = values_at(self.kernel_, self.X_fit_, coefficients, X, self.device)
+        values = values_at(self.kernel_, self.X_fit_, self.dual_coef_[:, None], X, self.device)
         return self.intercept_ + values[:, 0]
 
     def average_derivative(self, X=None):

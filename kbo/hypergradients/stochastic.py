@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import equinox as eqx
-import jax
 import numpy as np
 
-from ..problem import Sample
 from ..result import Hypergradient
-from .base import Method, is_streamed
+from .base import Method
 from .implicit import Implicit
+from .sampling import on_rows
 from .single_loop import SingleLoop
 
 COUNTER = 8  # bytes in which a stored warm start keeps the number of evaluations
@@ -68,21 +65,7 @@ class Stochastic(Method):
 
     def _part(self, problem, count):
         """The problem on the rows of one draw."""
-        if is_streamed(problem):
-            raise ValueError("Stochastic draws rows of points in memory, not of a kbo.Stream")
-        changes = {}
-        for k, (name, size) in enumerate(
-            (("inner_data", self.inner_size), ("outer_data", self.outer_size))
-        ):
-            if size is None:
-                continue
-            data = getattr(problem, name)
-            rng = np.random.default_rng([self.seed, count, k])
-            if callable(data):
-                changes[name] = Rows(data, size, np.asarray(rng.integers(2**31)))
-            elif size < data.size:
-                changes[name] = some(data, np.sort(rng.choice(data.size, size, replace=False)))
-        return problem.replace(**changes)
+        return on_rows(problem, (self.inner_size, self.outer_size), [self.seed, count])
 
     def within(self, tol):
         """See Method."""
@@ -126,32 +109,3 @@ class Stochastic(Method):
         if isinstance(state, np.ndarray):
             return state[COUNTER:] if state.size > COUNTER else None
         return None if state is None else state.own
-
-
-def some(sample, rows) -> Sample:
-    """A sample's rows."""
-    weights = None if sample.weights is None else sample.weights[..., rows]
-    return Sample(sample.x[rows], jax.tree.map(lambda leaf: leaf[rows], sample.target), weights)
-
-
-class Rows(eqx.Module):
-    """ω ↦ ``size`` random rows of a sample that depends on ω, the same ones for every ω.
-
-    Parameters
-    ----------
-    data : callable of ω
-    size : int
-    seed : array
-    """
-
-    data: Callable
-    size: int = eqx.field(static=True)
-    seed: np.ndarray
-
-    def __call__(self, omega):
-        """The rows at ω."""
-        sample = self.data(omega)
-        if self.size >= sample.size:
-            return sample
-        key = jax.random.key(self.seed)
-        return some(sample, jax.random.choice(key, sample.size, (self.size,), replace=False))

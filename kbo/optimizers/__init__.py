@@ -1,6 +1,6 @@
 """Ways for the outer variable to move."""
 
-from .base import Optimizer, projected_gradient
+from .base import Optimizer, OutOfTime, projected_gradient
 from .black_box import BayesianSearch, BlackBox, GridSearch, RandomSearch
 from .descent import GradientDescent, Optax, default_optimizer
 from .hoag import HOAG
@@ -9,6 +9,6 @@ from .proximal import L1, NonNegative, proximal_gradient
 
 __all__ = [
     "HOAG", "L1", "LBFGS", "BayesianSearch", "BlackBox", "GradientDescent", "GridSearch",
-    "NonNegative", "Optax", "Optimizer", "RandomSearch", "default_optimizer", "projected_gradient",
-    "proximal_gradient",
+    "NonNegative", "Optax", "Optimizer", "OutOfTime", "RandomSearch", "default_optimizer",
+    "projected_gradient", "proximal_gradient",
 ]

@@ -25,6 +25,10 @@ def stationary(omega, grad, lower, upper, tol) -> bool:
     return bool(np.linalg.norm(projected_gradient(omega, grad, lower, upper)) <= tol)
 
 
+class OutOfTime(Exception):
+    """Raised by ``evaluate`` of a part: the time is up, and only the whole is left to see."""
+
+
 class Optimizer(eqx.Module):
     """How the outer variable moves: ``run`` is a deterministic function of what it is told.
 
@@ -49,7 +53,9 @@ class Optimizer(eqx.Module):
         evaluate : callable
             ω (q,) ↦ (L, ∇L); L is +inf where it could not be computed. With ``accuracy=ε`` inner
             and adjoint problem are solved to that relative tolerance; with ``gradient=False``
-            only L is computed, and ∇L is None.
+            only L is computed, and ∇L is None; with ``part`` in (0, 1) both are those of the
+            problem on that share of its samples, the same rows every time, no part of the
+            history. An optimiser turns from part to part and to the whole at most once each.
         report : callable
             Called with each accepted ω, the start excepted.
         omega, lower, upper : ndarray (q,)

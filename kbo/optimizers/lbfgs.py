@@ -1,24 +1,25 @@
-"""L-BFGS with bounds."""
+"""L-BFGS with bounds, which may begin on parts of the samples."""
 
 from __future__ import annotations
 
-import numpy as np
-import scipy.optimize
+import functools
+
+import equinox as eqx
 
 from ..result import Status
-from .base import Optimizer, projected_gradient, stationary
+from .base import Optimizer, OutOfTime, projected_gradient, stationary
+from .box_search import BoxSearch
+
+PROMISE = 1e-2  # of L: what a step on a part must be good for
 
 
 class LBFGS(Optimizer):
-    """L-BFGS with bounds: SciPy's L-BFGS-B on the host, on L or on log L.
+    """ω ← P(ω − sB⁻¹∇L): L-BFGS in a box, on L or on log L.
 
-    The objective is scaled so that its first gradient, and so the first step tried, has length 1.
-    Where the steps have become small although the gradient g promises more (½‖g‖² > ftol), or a
-    line search has failed, the curvature remembered is to blame as often as not (L need not be
-    convex): the search then begins anew from there, until that brings nothing.
-
-    A point at which L is not finite is answered with a steep bowl around the last iterate, so
-    that the line search turns back before it.
+    The first s tried of all gives a step of length 1. Where the steps have become small although
+    the gradient g promises more (½‖g‖² > ftol), or a line search has failed, the curvature
+    remembered is to blame as often as not (L need not be convex): the search then begins anew from
+    there, until that brings nothing.
 
     Parameters
     ----------
@@ -29,13 +30,19 @@ class LBFGS(Optimizer):
     ftol : float
         Stop when two steps in a row lower L by at most ftol·|L(ω₀)| (with ``log``: ftol·L) each.
     memory : int
-        Corrections kept.
+        Pairs of steps and changes of ∇L kept.
     log : bool
         Minimise log L: for criteria that are never negative and fall by orders of magnitude.
+    parts : sequence of float
+        Shares of the samples, such as (1/8, 1/2), to search first, each from where the last one
+        led and with the curvature learned there: what a far start takes is then done at little
+        cost. A part is left once a step promises less than a hundredth of L; the rows are drawn
+        once. The history begins with the whole, ``evaluations`` count the parts' as well.
 
     References
     ----------
-    Byrd, Lu, Nocedal, Zhu (1995), A Limited Memory Algorithm for Bound Constrained Optimization.
+    Nocedal, Wright (2006), Numerical Optimization, Section 7.2.
+    Bertsekas (1982), Projected Newton Methods for Optimization Problems with Simple Constraints.
     """
 
     max_steps: int = 200
@@ -43,91 +50,64 @@ class LBFGS(Optimizer):
     ftol: float = 1e-10
     memory: int = 10
     log: bool = False
+    parts: tuple[float, ...] = eqx.field(static=True, converter=tuple, default=())
+
+    def __check_init__(self):
+        if not all(0 < part < 1 for part in self.parts):
+            raise ValueError(f"parts={self.parts} must be shares of the samples, between 0 and 1")
 
     def run(self, evaluate, report, omega, lower, upper):
         """See Optimizer."""
-        value, grad = evaluate(omega)
-        if not np.isfinite(value):
+        search = BoxSearch(evaluate, self.log, lower, upper, self.memory)
+        for part in self.parts:
+            search.evaluate = functools.partial(evaluate, part=part)
+            omega = self._explore(search, omega)
+        search.evaluate = evaluate
+        if not search.begin(omega):
             return Status.NON_FINITE
-        if stationary(omega, grad, lower, upper, self.tol):
-            return Status.CONVERGED
-        start = abs(value) or 1.0
+        return self._descend(search, report)
 
-        def plain(value, grad):
-            if not self.log:
-                return value / start, grad / start
-            positive = max(value, 1e-30 * start)
-            return np.log(positive), grad / positive
+    def _explore(self, search, omega):
+        """Where a part leads."""
+        try:
+            if not search.begin(omega):
+                return omega
+            for _ in range(self.max_steps):
+                if stationary(search.point, search.grad, search.lower, search.upper, self.tol):
+                    break
+                unit = 1.0 if self.log else abs(search.value)
+                if search.pairs and search.promise() <= PROMISE * unit:
+                    break
+                if search.step() is None:
+                    break
+        except OutOfTime:
+            pass
+        return search.point
 
-        steps = 0
+    def _descend(self, search, report):
+        """Steps until one of the reasons to stop."""
+        start = abs(search.value) or 1.0
+        steps, small, gained = 0, 0, False  # since the curvature was last forgotten
         while True:
-            slope = projected_gradient(omega, plain(value, grad)[1], lower, upper)
-            status, path = self._session(
-                evaluate, report, plain, (omega, value, grad), start,
-                np.linalg.norm(slope) or 1.0, lower, upper, self.max_steps - steps,
-            )
-            omega, value, grad = path[-1]
-            steps += len(path) - 1
-            drops = -np.diff([point[1] for point in path])
-            idle = (drops <= self._enough(value, start)).all()
-            slope = projected_gradient(omega, plain(value, grad)[1], lower, upper)
-            done = status is Status.CONVERGED and (
-                0.5 * slope @ slope <= self.ftol
-                or stationary(omega, grad, lower, upper, self.tol)
-            )
-            if done or idle or status is Status.STEPS_EXHAUSTED:
-                return status
-
-    def _enough(self, value, start):
-        """What a step lowers L by, at most, if it is small."""
-        return self.ftol * (abs(value) if self.log else start)
-
-    def _session(
-        self, evaluate, report, plain, first, start, scale, lower, upper, max_steps
-    ):
-        """One run of SciPy's: its status, and the start and the accepted steps."""
-        path = [first]
-
-        def objective(value, grad):
-            value, grad = plain(value, grad)
-            return value / scale, grad / scale
-
-        known = {first[0].tobytes(): first[1:]}  # SciPy asks for the start again
-        status, small = [], []
-
-        def scaled(point):
-            value, grad = known.pop(point.tobytes(), None) or evaluate(point)
-            if np.isfinite(value):
-                known.clear()
-                known[point.tobytes()] = value, grad
-                return objective(value, grad)
-            away = point - path[-1][0]
-            level = objective(*path[-1][1:])[0]
-            steepness = 10 * (1 + abs(level)) / max(away @ away, 1e-300)
-            return level + steepness * (away @ away), 2 * steepness * away
-
-        def callback(intermediate_result):
-            point = np.array(intermediate_result.x)
-            if point.tobytes() not in known:  # the line search gave up and went back
-                status.append(Status.LINE_SEARCH_FAILED)
-                raise StopIteration
-            value, grad = known[point.tobytes()]
-            small.append(path[-1][1] - value <= self._enough(value, start))
-            path.append((point, value, grad))
-            report(point)
-            if stationary(point, grad, lower, upper, self.tol) or (all(small[-2:]) and small[1:]):
-                status.append(Status.CONVERGED)
-                raise StopIteration
-
-        solved = scipy.optimize.minimize(
-            scaled, first[0], jac=True, method="L-BFGS-B", callback=callback,
-            bounds=scipy.optimize.Bounds(lower, upper),
-            options={
-                "maxiter": max_steps, "maxfun": 20 * max_steps + 20,
-                "maxcor": self.memory, "gtol": 0.0, "ftol": 0.0,
-            },
-        )
-        if status:
-            return status[0], path
-        exhausted = solved.status == 1
-        return Status.STEPS_EXHAUSTED if exhausted else Status.LINE_SEARCH_FAILED, path
+            if stationary(search.point, search.grad, search.lower, search.upper, self.tol):
+                return Status.CONVERGED
+            if steps == self.max_steps:
+                return Status.STEPS_EXHAUSTED
+            enough = self.ftol * (abs(search.value) if self.log else start)
+            drop, ended = search.step(), None
+            if drop is None:
+                ended = Status.LINE_SEARCH_FAILED
+            else:
+                steps += 1
+                report(search.point)
+                gained |= drop > enough
+                small = 0 if drop > enough else small + 1
+                ended = Status.CONVERGED if small == 2 else None
+            if ended is None:
+                continue
+            slope = search.slope / (1.0 if self.log else start)
+            rest = projected_gradient(search.point, slope, search.lower, search.upper)
+            if not gained or (ended is Status.CONVERGED and 0.5 * rest @ rest <= self.ftol):
+                return ended
+            search.pairs.clear()
+            small, gained = 0, False

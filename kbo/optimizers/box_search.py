@@ -1,0 +1,152 @@
+"""The quasi-Newton step in a box: direction, line search, and the pairs it is made from."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+
+DECREASE, CURVATURE = 1e-4, 0.9  # of the weak Wolfe conditions
+TRIALS = 30  # of a line search
+WIDER = 4.0
+NARROWEST, NARROW = 0.1, 0.5
+POSITIVE = 1e-10  # of |s||y|: less curvature is rounding
+ROUNDING = 10 * np.finfo(float).eps
+
+
+class BoxSearch:
+    """L-BFGS steps for f = L or log L in the coordinates that no bound holds.
+
+    Attributes
+    ----------
+    evaluate : callable
+        ω ↦ (L, ∇L). It may be exchanged for another between two searches: ``begin`` then
+        evaluates anew, and the pairs stay.
+    point, value, grad : ndarray, float, ndarray
+        ω, L and ∇L.
+    pairs : deque of (ndarray, ndarray)
+        Steps and changes of ∇f, the last ones.
+    """
+
+    def __init__(self, evaluate, log, lower, upper, memory):
+        self.evaluate, self._log = evaluate, log
+        self.lower, self.upper = lower, upper
+        self.pairs = deque(maxlen=memory)
+
+    def begin(self, point) -> bool:
+        """Evaluate at a point; whether L is finite there."""
+        self.point = point
+        self.value, self.grad = self.evaluate(point)
+        self._least = 1e-30 * (abs(self.value) or 1.0)
+        return bool(np.isfinite(self.value))
+
+    @property
+    def slope(self):
+        """∇f."""
+        return self._plain(self.value, self.grad)[1]
+
+    def _plain(self, value, grad):
+        """f and ∇f."""
+        if not self._log or not np.isfinite(value):
+            return value, grad
+        positive = max(value, self._least)
+        return np.log(positive), grad / positive
+
+    def promise(self) -> float:
+        """The decrease of f that the quadratic model predicts."""
+        return -0.5 * self.slope @ self._direction()
+
+    def _direction(self):
+        """−B⁻¹∇f, in the free coordinates; the gradient at length 1 while no pair is known."""
+        slope = self.slope
+        held = ((self.point <= self.lower) & (slope > 0)) | (
+            (self.point >= self.upper) & (slope < 0)
+        )
+        free = np.where(held, 0.0, slope)
+        direction = -self._inverse_times(free, ~held)
+        if self.pairs and not direction @ free < 0:
+            self.pairs.clear()
+        if not self.pairs:
+            return -free / (np.linalg.norm(free) or 1.0)
+        return direction
+
+    def _inverse_times(self, vector, free):
+        """The two loops of L-BFGS on the pairs' free parts."""
+        kept = []
+        for pair in self.pairs:
+            s, y = (part * free for part in pair)
+            product = s @ y
+            if product > POSITIVE * np.linalg.norm(s) * np.linalg.norm(y):
+                kept.append((s, y, product))
+        shares = []
+        for s, y, product in reversed(kept):
+            shares.append(s @ vector / product)
+            vector = vector - shares[-1] * y
+        if kept:
+            _, y, product = kept[-1]
+            vector = vector * (product / (y @ y))
+        for (s, y, product), share in zip(kept, reversed(shares), strict=True):
+            vector = vector + (share - y @ vector / product) * s
+        return vector
+
+    def step(self):
+        """One step; by how much L fell, or None where no lower point was found."""
+        f, slope = self._plain(self.value, self.grad)
+        found = self._line(self._direction(), f, slope)
+        if found is None:
+            return None
+        point, value, grad = found
+        s, y = point - self.point, self._plain(value, grad)[1] - slope
+        if s @ y > POSITIVE * np.linalg.norm(s) * np.linalg.norm(y):
+            self.pairs.append((s, y))
+        drop = self.value - value
+        self.point, self.value, self.grad = point, value, grad
+        return drop
+
+    def _line(self, direction, f, slope):
+        """The lowest point of a line search on ω + t·direction, brought back into the box.
+
+        t grows while f still falls almost as steeply as at first (Wolfe's second condition), and
+        shrinks while it has not fallen enough (the first), or is not finite.
+        """
+        t, narrowed, best = 1.0, False, None
+        for _ in range(TRIALS):
+            target = self.point + t * direction
+            point = np.clip(target, self.lower, self.upper)
+            move = point - self.point
+            at_start = slope @ move
+            if not at_start < 0:  # what the box leaves of the direction does not descend
+                t, narrowed = NARROW * t, True
+                continue
+            value, grad = self.evaluate(point)
+            there, new_slope = self._plain(value, grad)
+            at_end = new_slope @ move if np.isfinite(there) else np.inf
+            fell = there <= f + DECREASE * at_start
+            # Where f differs by its rounding only, slopes still tell.
+            level = there <= f + ROUNDING * abs(f) and abs(at_end) <= CURVATURE * abs(at_start)
+            if not (fell or level):
+                if best is not None:
+                    return best
+                t, narrowed = t * _shrunk(f, at_start, there, at_end), True
+                continue
+            if best is None or value < best[1]:
+                best = point, value, grad
+            steep = at_end < CURVATURE * at_start and (target == point).any()
+            if narrowed or not steep:
+                return best
+            t = WIDER * t
+        return best
+
+
+def _shrunk(f, at_start, there, at_end):
+    """The share of a step at which the cubic through both ends is lowest, within bounds."""
+    if not np.isfinite(there):
+        return NARROWEST
+    a = at_start + at_end - 2 * (there - f)
+    b = 3 * (there - f) - 2 * at_start - at_end
+    if abs(a) < 1e-12 * (abs(b) + abs(at_start)):
+        share = -at_start / (2 * b) if b > 0 else NARROW
+    else:
+        root = b * b - 3 * a * at_start
+        share = (-b + np.sqrt(root)) / (3 * a) if root >= 0 else NARROW
+    return float(np.clip(share, NARROWEST, NARROW))
