@@ -414,7 +414,7 @@ def test_files_have_the_usual_permissions(tmp_path):
 
 
 def test_a_search_that_stalls_begins_anew(x64):
-    """SciPy's memory of curvature points at a corner of the box here; it ended at 0.0042 before."""
+    """SciPy's L-BFGS-B, which this once was, ended in a corner of the box here, at 0.0042."""
     rng = np.random.default_rng(18)
     f = lambda z: np.sin(2 * z[:, 0] + z.sum(1) ** 2)
     x = rng.uniform(-1, 1, (40, 2))

@@ -57,34 +57,33 @@ class BoxSearch:
         return -0.5 * self.slope @ self._direction()
 
     def _direction(self):
-        """−B⁻¹∇f, in the free coordinates; the gradient at length 1 while no pair is known."""
+        """−B⁻¹∇f in the free coordinates, or −∇f at length 1 where no pair tells of them."""
         slope = self.slope
         held = ((self.point <= self.lower) & (slope > 0)) | (
             (self.point >= self.upper) & (slope < 0)
         )
         free = np.where(held, 0.0, slope)
-        direction = -self._inverse_times(free, ~held)
-        if self.pairs and not direction @ free < 0:
-            self.pairs.clear()
-        if not self.pairs:
-            return -free / (np.linalg.norm(free) or 1.0)
-        return direction
+        times = self._inverse_times(free, ~held)
+        if times is not None and times @ free > 0:
+            return -times
+        return -free / (np.linalg.norm(free) or 1.0)
 
     def _inverse_times(self, vector, free):
-        """The two loops of L-BFGS on the pairs' free parts."""
+        """The two loops of L-BFGS on the pairs' free parts; None where none has curvature."""
         kept = []
         for pair in self.pairs:
             s, y = (part * free for part in pair)
             product = s @ y
             if product > POSITIVE * np.linalg.norm(s) * np.linalg.norm(y):
                 kept.append((s, y, product))
+        if not kept:
+            return None
         shares = []
         for s, y, product in reversed(kept):
             shares.append(s @ vector / product)
             vector = vector - shares[-1] * y
-        if kept:
-            _, y, product = kept[-1]
-            vector = vector * (product / (y @ y))
+        _, y, product = kept[-1]
+        vector = vector * (product / (y @ y))
         for (s, y, product), share in zip(kept, reversed(shares), strict=True):
             vector = vector + (share - y @ vector / product) * s
         return vector

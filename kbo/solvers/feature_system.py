@@ -9,8 +9,11 @@ from .. import linalg
 from ..linalg import Cholesky
 from ..spaces.base import replicates_first, replicates_last
 from .base import AdjointSolution
+from .coupled_features import CoupledFeatures
 from .systems import Factor, FactoredSystem, host
 from .weighted_ridge import decouple, solve_columns
+
+COUPLED_DENSE_LIMIT = 100  # unknowns up to which a coupled system is factorised as a whole
 
 
 @eqx.filter_jit
@@ -28,6 +31,7 @@ class FeatureSystem(FactoredSystem):
         inner, outer = _feature_matrices(problem, omega, shared)
         self.features, self.outer_features = host(inner), host(outer)
         self.size = self.features.shape[1]
+        self._coupled = {}  # the last factor of each replicate: its preconditioner serves the next
 
     def _times(self, matrix, coefficients):
         """matrix @ each replicate, (F, rows, p)."""
@@ -52,7 +56,22 @@ class FeatureSystem(FactoredSystem):
         return mean / self.total[:, None, None] + self.ridge[:, None, None] * coefficients
 
     def _factor(self, replicate, curvatures, probabilities):
-        return _FeatureFactor(self.features, curvatures, self.alpha[replicate])
+        alpha, decoupled = self.alpha[replicate], decouple(curvatures)
+        if decoupled.ndim < 3:
+            return _Decoupled(self.features, decoupled, alpha)
+        if self.size * decoupled.shape[1] <= COUPLED_DENSE_LIMIT:
+            return _Dense(self.features, decoupled, alpha)
+        dense = lambda: _Dense(self.features, decoupled, alpha)  # noqa: E731
+        earlier = self._coupled.get(replicate)
+        self._coupled[replicate] = CoupledFeatures(self.features, decoupled, alpha, earlier, dense)
+        return self._coupled[replicate]
+
+    def solve(self, rhs, replicates=None, target=None):
+        out = np.zeros_like(rhs)
+        for f in range(len(rhs)) if replicates is None else replicates:
+            enough = 0.0 if target is None else self.total[f] * target[f]
+            out[f] = self._factors[f].solve(rhs[f], enough)
+        return out
 
     def minimise(self, functional):
         return self.solve(-self._times(self.features.T, functional))
@@ -71,29 +90,33 @@ class FeatureSystem(FactoredSystem):
         return AdjointSolution(theta, theta, False, residual)
 
 
-class _FeatureFactor(Factor):
-    """One factor for all outputs, one for each, or one for the coupled whole."""
+class _Decoupled(Factor):
+    """αI + ΦᵀCΦ for C of shape (n,) or (n, p): one factor for all outputs, or one for each."""
 
-    def __init__(self, features, curvatures, alpha):
-        q, p = features.shape[1], curvatures.shape[-1]
-        C = decouple(curvatures)
-        if C.ndim == 3:
-            matrix = np.empty((q, p, q, p))
-            for a, b in zip(*np.tril_indices(p), strict=True):  # a product of matrices each
-                block = linalg.product(features.T, C[:, a, b, None] * features)
-                matrix[:, a, :, b] = matrix[:, b, :, a] = block
-            matrices = [matrix.reshape(q * p, q * p)]
-        else:
-            columns = np.atleast_2d(C.T)
-            matrices = [linalg.product(features.T, c[:, None] * features) for c in columns]
-        self._coupled = C.ndim == 3
+    def __init__(self, features, C, alpha):
         self._factors = []
-        for matrix in matrices:
+        for column in np.atleast_2d(C.T):
+            matrix = linalg.product(features.T, column[:, None] * features)
             build = lambda matrix=matrix: matrix + alpha * np.eye(len(matrix))  # noqa: E731
             self._factors.append(Cholesky(build))
         self.jitter = max(factor.jitter for factor in self._factors)
 
-    def solve(self, rhs):
-        if self._coupled:
-            return self._factors[0].solve(rhs.ravel()).reshape(rhs.shape)
+    def solve(self, rhs, enough=0.0):
         return solve_columns(self._factors, rhs)
+
+
+class _Dense(Factor):
+    """The whole qp × qp matrix αI + ΦᵀCΦ for C of shape (n, p, p)."""
+
+    def __init__(self, features, C, alpha):
+        q, p = features.shape[1], C.shape[1]
+        matrix = np.empty((q, p, q, p))
+        for a, b in zip(*np.tril_indices(p), strict=True):  # a product of matrices each
+            block = linalg.product(features.T, C[:, a, b, None] * features)
+            matrix[:, a, :, b] = matrix[:, b, :, a] = block
+        matrix = matrix.reshape(q * p, q * p)
+        self._factor = Cholesky(lambda: matrix + alpha * np.eye(len(matrix)))
+        self.jitter = self._factor.jitter
+
+    def solve(self, rhs, enough=0.0):
+        return self._factor.solve(rhs.ravel()).reshape(rhs.shape)

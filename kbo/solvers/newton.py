@@ -279,7 +279,8 @@ class NewtonSolution(InnerSolution):
         blocks = self._curvatures
         eigenvalues = blocks if blocks.shape[-1] == 1 else np.linalg.eigvalsh(blocks)
         smallest = 0.0 if self._constant else eigenvalues.min(initial=0.0)
-        if smallest < -1e-8 * np.abs(self._curvatures).max(initial=0.0):
+        rounding = max(1e-8, 100 * float(np.finfo(self._dtype).eps))
+        if smallest < -rounding * np.abs(self._curvatures).max(initial=0.0):
             return Status.NOT_CONVEX
         allowed = max(self._tol, ACCEPTABLE) * scale
         if (errors > allowed).any():  # the bound is loose by up to the root of K's rank
