@@ -12,8 +12,9 @@ L-BFGS with exact hypergradients included. Step sizes were chosen by hand on see
 √10; QuasiNewton's loose on seed 0 of the digits problems, among 1e-1 … 1e-5.
 Costs are passes over the inner sample: gradients of J, products with its second derivatives;
 methods that solve a linear system by factorisation have none. Writes results/bilevel.json,
-bilevel.md, bilevel_curves.png and bilevel_profiles.png. In the committed table quadratics and
-equilibrium ran on two idle cores, the rest on one, another job on the other; seeds as it says.
+bilevel.md, bilevel_curves.png and bilevel_profiles.png. In the committed table quadratics (two idle
+cores) and the single loops of digits_features and cleaning are of earlier runs; the rest ran on one
+core, other jobs on the other. Seeds as it says.
 """
 
 import argparse

@@ -12,15 +12,15 @@ TOLERANCE = 1e-13
 MAX_PRODUCTS = 300
 SLOW = 30  # products after which the preconditioner is made anew for the next curvatures
 LOST = 1e-9  # relative residual above which the whole matrix is factorised after all
-SHIFT = 1e-12  # of the largest curvature: C1 is zero but for rounding
+NULL = 1e-13  # of the mean curvature's largest eigenvalue: others are zero but for rounding
 
 
 class CoupledFeatures(Factor):
     """(αI + ΦᵀCΦ)⁻¹ by conjugate gradients, C of shape (n, p, p).
 
     The preconditioner solves for every output alone, αI + ΦᵀC_aaΦ, if need be with the curvatures
-    of an ``earlier`` system. Where C1 = 0 (softmax) the mean over outputs is known, rhs/α, and
-    kept out of the iteration, in which it would be what takes longest.
+    of an ``earlier`` system. Directions u of outputs with C_i u = 0 for all i (softmax: u = 1) are
+    known, rhs·u/α, and kept out of the iteration, in which they would be what takes longest.
 
     Parameters
     ----------
@@ -38,8 +38,9 @@ class CoupledFeatures(Factor):
     def __init__(self, features, curvatures, alpha, earlier, dense):
         self._features, self._curvatures, self._alpha = features, curvatures, alpha
         self._make_dense, self._dense = dense, None
-        size = np.abs(curvatures).max()
-        self._shifts = np.abs(curvatures.sum(2)).max() <= SHIFT * size
+        # C_i ⪰ 0: what their mean sends to zero, all do.
+        values, vectors = np.linalg.eigh(curvatures.mean(0))
+        self._null = vectors[:, values <= NULL * values[-1]]
         self._products = 0
         reuse = earlier is not None and earlier.quick
         self._inverses = earlier._inverses if reuse else self._blocks()
@@ -65,19 +66,23 @@ class CoupledFeatures(Factor):
 
     def _precondition(self, residual):
         z = np.matmul(self._inverses, residual.T[:, :, None])[:, :, 0].T
-        return z - z.mean(1, keepdims=True) if self._shifts else z
+        return z - self._known(z)
+
+    def _known(self, theta):
+        """Its part in the null directions."""
+        return (theta @ self._null) @ self._null.T
 
     def solve(self, rhs, enough=0.0):
         """See Factor; to a residual of ``enough``, or as well as rounding allows."""
         if self._dense is not None:
             return self._dense.solve(rhs)
-        mean = rhs.mean(1, keepdims=True) if self._shifts else 0.0
-        theta, missed = self._iterate(rhs - mean, max(enough, TOLERANCE * np.linalg.norm(rhs)))
+        known = self._known(rhs)
+        theta, missed = self._iterate(rhs - known, max(enough, TOLERANCE * np.linalg.norm(rhs)))
         if missed > max(enough, LOST * np.linalg.norm(rhs)) or not np.isfinite(missed):
             self._dense = self._make_dense()
             self.jitter = self._dense.jitter
             return self._dense.solve(rhs)
-        return theta + mean / self._alpha
+        return theta + known / self._alpha
 
     def _iterate(self, rhs, enough):
         """The best iterate of conjugate gradients, and the norm of its residual."""
