@@ -3,10 +3,11 @@
     python benchmarks/funcid_cost.py [--sizes 1e3 1e4 1e5 1e6 1e7] [--outputs 1 10 100]
 
 An inner network 20-w-w-p of N weights on 256 + 256 points in float32; ω scales 20 features of the
-targets. Both start from the same trained h: FuncID takes ten steps of its adjoint network (Adam),
-AID ten products with the Hessian; each then has its reverse pass in ω. A network's Hessian is
-indefinite, and CG ends at the first direction without positive curvature, after the number of
-products in the table; a Neumann series takes its ten. Seconds are medians of nine after
+targets. Every call first takes one step of h; then FuncID ten of its adjoint network (Adam), AID
+ten products with the Hessian; each then has its reverse pass in ω. With h as young as that the
+Hessian is indefinite, and CG ends at the first direction without positive curvature, after the
+number of products in the table (the last call's, the one for the final residual included; near a
+minimum it takes its ten); a Neumann series takes its ten everywhere. Seconds are medians of nine after
 compilation, memory is the peak of a process of its own. Petrulionyte et al. (2024, Figure 4) claim
 that FuncID needs no more than AID and gains as dimensions grow.
 """

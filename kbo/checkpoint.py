@@ -99,10 +99,11 @@ class EvaluationLog:
             header = json.loads(head)
             size, self._names, owner = header["size"], header["statuses"], header["fingerprint"]
             if header["scalars"] != self._SCALARS:
-                raise ValueError("another format")
+                raise ValueError("of another version")
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(
-                f"checkpoint={str(self.path)!r} is not a checkpoint of kbo: name another file"
+                f"checkpoint={str(self.path)!r} is not a checkpoint of this version of kbo: "
+                "name another file"
             ) from error
         if owner != self.fingerprint:
             raise ValueError(

@@ -102,7 +102,8 @@ def minimize(
         Called with the StepRecord of the start and of every accepted step, ``.function`` of which
         is h there; a true result stops.
     max_time : float, optional
-        Seconds after which no evaluation is begun; the best iterate is returned, STOPPED.
+        Seconds after which no evaluation is begun, but the first of the whole problem; the best
+        iterate is returned, STOPPED.
     progress : bool
         Show a tqdm bar of the accepted steps.
     checkpoint : path, optional

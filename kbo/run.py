@@ -92,6 +92,7 @@ class Run:
 
         See Optimizer for ``accuracy``, ``gradient`` and ``part``.
         """
+        self._by_values |= not gradient
         if part != self._part:
             self._turn_to(part)
         known = self.evaluations < len(self.log)
@@ -183,7 +184,6 @@ class Run:
     def _result(self, at, accuracy, gradient) -> Hypergradient:
         """One evaluation; without a gradient, NaN in its place and nothing known but the value."""
         # Values alone are compared as they are, and so is the gradient at the lowest.
-        self._by_values |= not gradient
         solver = self.solver if self._by_values else self.solver.loosened(self.ratio)
         method = self.method
         if accuracy is not None:

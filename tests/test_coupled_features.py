@@ -9,6 +9,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 import kbo
+from kbo.linalg import SingularSystem
 from kbo.solvers import feature_system
 from kbo.solvers.coupled_features import SLOW, CoupledFeatures
 from tests import helpers
@@ -77,12 +78,14 @@ def test_softmax_regression_is_scikit_learns(x64):
     ids=["features", "kernel"],
 )
 def test_in_single_precision_rounding_is_not_taken_for_negative_curvature(space):
-    inner, outer = digits()
-    problem = kbo.BilevelProblem(
-        PLAIN, PLAIN, kbo.Sample(*inner), kbo.Sample(*outer), space, jnp.exp, n_outputs=10
-    )
-    assert problem.inner_data.x.dtype == jnp.float32
-    assert kbo.value_and_hypergradient(problem, -5.0).status.ok
+    (X, y), (X_out, y_out) = digits()
+    for scale, ridge in ((1, np.exp(-5.0)), (16, 1e-4)):  # the classes well apart: small curvatures
+        problem = kbo.BilevelProblem(
+            PLAIN, PLAIN, kbo.Sample(scale * X, y), kbo.Sample(scale * X_out, y_out), space,
+            jnp.exp, n_outputs=10,
+        )
+        assert problem.inner_data.x.dtype == jnp.float32
+        assert kbo.value_and_hypergradient(problem, np.log(ridge)).status.ok
 
 
 def system(alpha, spread=0.0, seed=0):
@@ -116,7 +119,7 @@ def test_the_preconditioner_serves_nearby_curvatures_until_it_is_slow():
     assert CoupledFeatures(phi, C, 1e-2, first, pytest.fail)._inverses is not first._inverses
 
 
-def test_where_the_iteration_gets_nowhere_the_whole_matrix_is_factorised():
+def test_where_the_iteration_gets_nowhere_the_whole_matrix_is_factorised(monkeypatch):
     """Curvatures without the softmax's null vector, features of all sizes, hardly a ridge."""
     phi, C, _, rhs = system(1e-11, spread=6.0)
     S = np.exp(np.random.default_rng(1).uniform(-6, 6, (6,)))
@@ -133,8 +136,35 @@ def test_where_the_iteration_gets_nowhere_the_whole_matrix_is_factorised():
     assert len(made) == 1
     factor.solve(rhs)
     assert len(made) == 1  # once
-    np.testing.assert_array_equal(found, made[0].solve(rhs))
-    assert np.isfinite(found).all() and whole.shape == (180, 180)
+    exact = np.linalg.solve(whole, rhs.ravel())
+    missed = lambda theta: np.linalg.norm(whole @ theta.ravel() - rhs.ravel())
+    assert missed(found) <= 10 * missed(exact) + 1e-6 * np.linalg.norm(rhs)
+    with pytest.raises(SingularSystem):
+        monkeypatch.setattr(feature_system, "COUPLED_DENSE_LARGEST", 179)
+        CoupledFeatures(phi, C, 1e-11, None, dense).solve(rhs)
+
+
+def test_a_direction_that_is_all_but_null_is_not_lost(x64):
+    """½‖Bv − t‖² with a singular value of B of 3e-7: its square is rounding beside the others'."""
+    rng = np.random.default_rng(0)
+    X, X_out = 100 * rng.normal(size=(2, 60, 40))
+    truth = rng.normal(size=(40, 3))
+    t, y = X @ truth + rng.normal(size=(60, 3)), X_out @ truth
+    left, right = (np.linalg.qr(rng.normal(size=(3, 3)))[0] for _ in range(2))
+    B, ridge = left @ np.diag([1.0, 0.5, 3e-7]) @ right, 1e-9
+    problem = kbo.BilevelProblem(
+        lambda w, v, t: 0.5 * jnp.sum((B @ (v - t)) ** 2), kbo.losses.Squared(),
+        kbo.Sample(X, t), kbo.Sample(X_out, y), kbo.FeatureSpace(lambda x: x),
+        lambda w: ridge * jnp.exp(w), n_outputs=3,
+    )
+    found = kbo.value_and_hypergradient(problem, 0.0, throw=False)
+    # In B's singular directions the outputs are ridge regressions of their own.
+    theta = 0.0
+    for u, s in zip(right, (1.0, 0.5, 3e-7), strict=True):
+        system = s**2 * X.T @ X / 60 + ridge * np.eye(40)
+        theta = theta + np.outer(np.linalg.solve(system, s**2 * X.T @ t @ u / 60), u)
+    exact = 0.5 * np.mean(np.sum((X_out @ theta - y) ** 2, 1))
+    assert found.status.ok and found.value == pytest.approx(exact, rel=1e-3)
 
 
 def test_many_features_times_many_outputs_need_no_matrix_of_both(x64, monkeypatch):

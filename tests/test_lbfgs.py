@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kbo
+from kbo.checkpoint import EvaluationLog
 from kbo.hypergradients.sampling import on_rows
 from kbo.optimizers import HOAG, LBFGS, BayesianSearch, GridSearch, RandomSearch
 from kbo.run import LEAST_PART
-from kbo.solvers import QuasiNewton
+from kbo.solvers import Exact, QuasiNewton
 from kbo.solvers.base import share_points
 from tests import helpers
 
@@ -214,6 +215,66 @@ def test_when_time_is_up_on_a_part_the_whole_is_still_seen(seconds, x64, tmp_pat
     assert longer.status.ok
 
 
+class Spending(kbo.hypergradients.Parametric):
+    """Notes what every evaluation took."""
+
+    spent: list = None
+
+    def evaluate(self, problem, omega, solver, state=None):
+        found = kbo.hypergradients.Parametric.evaluate(self, problem, omega, solver, state)
+        self.spent.append(found.cost.gradients)
+        return found
+
+
+class Measuring(Exact):
+    """Notes the size of every inner sample it sees."""
+
+    seen: list = None
+
+    def solve(self, problem, omega, state=None):
+        self.seen.append((problem.inner_data.size, problem.outer_data.size))
+        return Exact.solve(self, problem, omega, state)
+
+
+def test_a_part_is_that_share_of_both_samples(x64):
+    problem, start = far_start()
+    seen = []
+    found = kbo.minimize(
+        problem, start, bounds=BOX, optimizer=LBFGS(3, parts=(1 / 8, 1 / 2)),
+        solver=Measuring(seen=seen),
+    )
+    sizes = [inner for inner, _ in seen]
+    assert all(inner == outer for inner, outer in seen)
+    assert sizes == sorted(sizes) and set(sizes) == {100, 400, 800}
+    assert sizes.index(800) == found.history[0].evaluations - 1
+
+
+def test_where_the_whole_has_no_value_there_an_earlier_start_serves(x64):
+    """A part leads beyond a cliff that only the whole has."""
+    seen = []
+
+    def evaluate(point, part=1.0):
+        seen.append((part, float(point[0])))
+        if part == 1 and point[0] > 0.5:
+            return np.inf, np.zeros(1)
+        aim = 0.25 if part == 1 else 3.0
+        return 1 + 0.5 * float((point[0] - aim) ** 2), point - aim
+
+    reported = []
+    status = LBFGS(parts=(0.25, 0.5)).run(
+        evaluate, reported.append, np.zeros(1), np.full(1, -9.0), np.full(1, 9.0)
+    )
+    assert status.ok and reported[-1][0] == pytest.approx(0.25, abs=1e-5)
+    assert next(point for part, point in seen if part == 1) > 0.5
+
+
+def test_a_corner_is_not_evaluated_again_and_again():
+    """The other coordinate is fixed: everything that moves ends at its bound."""
+    f = lambda x: (-x[0] + 0.0 * x[1], np.array([-1.0, 5.0]))
+    status, x, count = ran(LBFGS(), f, [0.0, 1.0], [0.0, 1.0], [0.5, 1.0])
+    assert status.ok and x[0] == 0.5 and count <= 4
+
+
 def test_parts_are_passes_over_a_share_of_the_samples(x64):
     problem, start = far_start()
     features = problem.replace(
@@ -224,11 +285,14 @@ def test_parts_are_passes_over_a_share_of_the_samples(x64):
         method=kbo.hypergradients.Parametric(),
     )
     first = result.history[0]
-    own = kbo.value_and_hypergradient(
-        features, first.omega, solver=QuasiNewton(), method=kbo.hypergradients.Parametric()
+    method = Spending(spent=[])
+    again = kbo.minimize(
+        features, start, optimizer=LBFGS(2, parts=(0.25,)), solver=QuasiNewton(), method=method
     )
-    on_parts = 4 * (first.cost.gradients - own.cost.gradients)
-    assert on_parts == round(on_parts) > 4 * (first.evaluations - 1)  # several each
+    assert again.history[0].evaluations == first.evaluations
+    *on_parts, own = method.spent[: first.evaluations]
+    assert first.cost.gradients == pytest.approx(0.25 * sum(on_parts) + own, rel=1e-12)
+    assert sum(on_parts) > own
 
 
 @pytest.mark.parametrize("parts", [(0.0,), (1.0,), (0.5, 2.0), (-0.1,)])
@@ -239,8 +303,12 @@ def test_parts_that_are_none_are_refused(parts):
 
 def test_small_parts_have_some_rows_and_streams_have_none(x64):
     problem, start = helpers.folds_problem("squared")
-    found = kbo.minimize(problem, start, optimizer=LBFGS(3, parts=(1e-6,)), throw=False)
-    assert np.isfinite(found.value) and problem.inner_data.size >= LEAST_PART
+    seen = []
+    kbo.minimize(
+        problem, start, optimizer=LBFGS(3, parts=(1e-6,)), throw=False,
+        solver=Measuring(seen=seen),
+    )
+    assert seen[0] == (LEAST_PART, LEAST_PART)
     far, start = far_start()
     streamed = far.replace(
         inner_data=kbo.Sample(kbo.Stream(np.asarray(far.inner_data.x)), far.inner_data.target)
@@ -285,7 +353,29 @@ def test_values_alone_are_never_loosened(search, x64):
         solver=Recording(tol=1e-9, loose=1e-2, seen=seen),
         method=kbo.hypergradients.Parametric(),
     )
-    assert len(seen) >= 6 and set(seen[:-1]) <= {1e-9}
+    assert len(seen) >= 7 and set(seen) == {1e-9}
+
+
+def test_a_search_by_values_resumes_exactly_before_its_gradient(x64, tmp_path, monkeypatch):
+    """The log's values alone must keep the last evaluation, with its gradient, from being loose."""
+    search = lambda path: kbo.minimize(
+        logistic(), 0.0, bounds=(-8.0, 2.0), optimizer=RandomSearch(6), checkpoint=path,
+        solver=QuasiNewton(tol=1e-9, loose=1e-1), method=kbo.hypergradients.Parametric(),
+    )
+    whole = search(tmp_path / "whole")
+    append = EvaluationLog.append
+
+    def killing(self, *args):
+        if len(self) == whole.n_evaluations - 1:
+            raise KeyboardInterrupt
+        append(self, *args)
+
+    monkeypatch.setattr(EvaluationLog, "append", killing)
+    with pytest.raises(KeyboardInterrupt):
+        search(tmp_path / "killed")
+    monkeypatch.undo()
+    resumed = search(tmp_path / "killed")
+    assert resumed.value == whole.value and resumed.grad_norm == whole.grad_norm
 
 
 def test_hoag_asks_for_its_schedule_and_gets_it(x64):

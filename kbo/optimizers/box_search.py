@@ -69,7 +69,10 @@ class BoxSearch:
         return -free / (np.linalg.norm(free) or 1.0)
 
     def _inverse_times(self, vector, free):
-        """The two loops of L-BFGS on the pairs' free parts; None where none has curvature."""
+        """The two loops of L-BFGS on the pairs' free parts; None where none has curvature.
+
+        Not those of linalg.lbfgs, whose pairs are whole, and compiled.
+        """
         kept = []
         for pair in self.pairs:
             s, y = (part * free for part in pair)
@@ -130,7 +133,8 @@ class BoxSearch:
                 continue
             if best is None or value < best[1]:
                 best = point, value, grad
-            steep = at_end < CURVATURE * at_start and (target == point).any()
+            moving = ((target == point) & (direction != 0)).any()  # not all in a corner
+            steep = at_end < CURVATURE * at_start and moving
             if narrowed or not steep:
                 return best
             t = WIDER * t

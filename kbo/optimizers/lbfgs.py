@@ -24,11 +24,12 @@ class LBFGS(Optimizer):
     Parameters
     ----------
     max_steps : int
-        Accepted steps allowed.
+        Accepted steps allowed, on the whole and on each part.
     tol : float
         Stop when the norm of the projected gradient is at most tol.
     ftol : float
-        Stop when two steps in a row lower L by at most ftol·|L(ω₀)| (with ``log``: ftol·L) each.
+        Stop when two steps in a row lower L by at most ftol·|L(ω₀)| (with ``log``: ftol·L) each,
+        ω₀ where the search of the whole begins.
     memory : int
         Pairs of steps and changes of ∇L kept.
     log : bool
@@ -36,8 +37,10 @@ class LBFGS(Optimizer):
     parts : sequence of float
         Shares of the samples, such as (1/8, 1/2), to search first, each from where the last one
         led and with the curvature learned there: what a far start takes is then done at little
-        cost. A part is left once a step promises less than a hundredth of L; the rows are drawn
-        once. The history begins with the whole, ``evaluations`` count the parts' as well.
+        cost. A part is left once a step promises less than a hundredth of L; where the whole has
+        no value there, it begins where an earlier part led, or at the start. The rows are drawn
+        once, and every replicate (fold) must keep some weight among them. The history begins with
+        the whole, ``evaluations`` count the parts' as well.
 
     References
     ----------
@@ -59,13 +62,16 @@ class LBFGS(Optimizer):
     def run(self, evaluate, report, omega, lower, upper):
         """See Optimizer."""
         search = BoxSearch(evaluate, self.log, lower, upper, self.memory)
+        starts = [omega]
         for part in self.parts:
             search.evaluate = functools.partial(evaluate, part=part)
-            omega = self._explore(search, omega)
+            starts.append(self._explore(search, starts[-1]))
         search.evaluate = evaluate
-        if not search.begin(omega):
-            return Status.NON_FINITE
-        return self._descend(search, report)
+        for start in starts[::-1]:
+            if search.begin(start):
+                return self._descend(search, report)
+            search.pairs.clear()
+        return Status.NON_FINITE
 
     def _explore(self, search, omega):
         """Where a part leads."""

@@ -12,7 +12,7 @@ TOLERANCE = 1e-13
 MAX_PRODUCTS = 300
 SLOW = 30  # products after which the preconditioner is made anew for the next curvatures
 LOST = 1e-9  # relative residual above which the whole matrix is factorised after all
-NULL = 1e-13  # of the mean curvature's largest eigenvalue: others are zero but for rounding
+EPS = np.finfo(float).eps
 
 
 class CoupledFeatures(Factor):
@@ -38,9 +38,9 @@ class CoupledFeatures(Factor):
     def __init__(self, features, curvatures, alpha, earlier, dense):
         self._features, self._curvatures, self._alpha = features, curvatures, alpha
         self._make_dense, self._dense = dense, None
-        # C_i ⪰ 0: what their mean sends to zero, all do.
+        # C_i ⪰ 0: what their mean sends to zero, all do; no more is lost than in a factorisation.
         values, vectors = np.linalg.eigh(curvatures.mean(0))
-        self._null = vectors[:, values <= NULL * values[-1]]
+        self._null = vectors[:, values <= len(values) * EPS * values[-1]]
         self._products = 0
         reuse = earlier is not None and earlier.quick
         self._inverses = earlier._inverses if reuse else self._blocks()
@@ -76,16 +76,20 @@ class CoupledFeatures(Factor):
         """See Factor; to a residual of ``enough``, or as well as rounding allows."""
         if self._dense is not None:
             return self._dense.solve(rhs)
-        known = self._known(rhs)
-        theta, missed = self._iterate(rhs - known, max(enough, TOLERANCE * np.linalg.norm(rhs)))
-        if missed > max(enough, LOST * np.linalg.norm(rhs)) or not np.isfinite(missed):
-            self._dense = self._make_dense()
-            self.jitter = self._dense.jitter
-            return self._dense.solve(rhs)
-        return theta + known / self._alpha
+        known, size = self._known(rhs), np.linalg.norm(rhs)
+        theta = self._iterate(rhs - known, max(enough, TOLERANCE * size))
+        missed = np.linalg.norm(rhs - known - self._apply(theta))
+        if missed <= max(2 * enough, LOST * size):
+            return theta + known / self._alpha
+        self._dense = self._make_dense()
+        self.jitter = self._dense.jitter
+        return self._dense.solve(rhs)
 
     def _iterate(self, rhs, enough):
-        """The best iterate of conjugate gradients, and the norm of its residual."""
+        """The best iterate of conjugate gradients, by the residual: what Newton goes by.
+
+        linalg.conjugate_gradients stops by the error in the energy norm.
+        """
         theta, residual = np.zeros_like(rhs), rhs
         best, least = theta, np.linalg.norm(rhs)
         z = direction = self._precondition(residual)
@@ -93,7 +97,10 @@ class CoupledFeatures(Factor):
         while least > enough and rho > 0 and self._products < MAX_PRODUCTS:
             image = self._apply(direction)
             self._products += 1
-            step = rho / np.sum(direction * image)
+            curvature = np.sum(direction * image)
+            if not curvature > 0:
+                break
+            step = rho / curvature
             theta, residual = theta + step * direction, residual - step * image
             norm = np.linalg.norm(residual)
             if norm < least:
@@ -101,4 +108,4 @@ class CoupledFeatures(Factor):
             z = self._precondition(residual)
             rho, previous = np.sum(residual * z), rho
             direction = z + (rho / previous) * direction
-        return best, least
+        return best

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import equinox as eqx
 import numpy as np
 
 from .. import linalg
-from ..linalg import Cholesky
+from ..linalg import Cholesky, SingularSystem
 from ..spaces.base import replicates_first, replicates_last
 from .base import AdjointSolution
 from .coupled_features import CoupledFeatures
 from .systems import Factor, FactoredSystem, host
 from .weighted_ridge import decouple, solve_columns
 
-COUPLED_DENSE_LIMIT = 100  # unknowns up to which a coupled system is factorised as a whole
+# Unknowns up to which a coupled system is factorised as a whole: at once, and if it must be.
+COUPLED_DENSE_LIMIT, COUPLED_DENSE_LARGEST = 100, 8000
 
 
 @eqx.filter_jit
@@ -61,17 +64,10 @@ class FeatureSystem(FactoredSystem):
             return _Decoupled(self.features, decoupled, alpha)
         if self.size * decoupled.shape[1] <= COUPLED_DENSE_LIMIT:
             return _Dense(self.features, decoupled, alpha)
-        dense = lambda: _Dense(self.features, decoupled, alpha)  # noqa: E731
+        dense = partial(_Dense, self.features, decoupled, alpha)
         earlier = self._coupled.get(replicate)
         self._coupled[replicate] = CoupledFeatures(self.features, decoupled, alpha, earlier, dense)
         return self._coupled[replicate]
-
-    def solve(self, rhs, replicates=None, target=None):
-        out = np.zeros_like(rhs)
-        for f in range(len(rhs)) if replicates is None else replicates:
-            enough = 0.0 if target is None else self.total[f] * target[f]
-            out[f] = self._factors[f].solve(rhs[f], enough)
-        return out
 
     def minimise(self, functional):
         return self.solve(-self._times(self.features.T, functional))
@@ -110,6 +106,8 @@ class _Dense(Factor):
 
     def __init__(self, features, C, alpha):
         q, p = features.shape[1], C.shape[1]
+        if q * p > COUPLED_DENSE_LARGEST:
+            raise SingularSystem("conjugate gradients stalled on the coupled system")
         matrix = np.empty((q, p, q, p))
         for a, b in zip(*np.tril_indices(p), strict=True):  # a product of matrices each
             block = linalg.product(features.T, C[:, a, b, None] * features)

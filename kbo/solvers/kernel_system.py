@@ -78,7 +78,7 @@ class _KernelFactor(Factor):
         self._support, self._ridge = ridge.kernel.support, ridge
         self.jitter = self._ridge.jitter
 
-    def solve(self, rhs):
+    def solve(self, rhs, enough=0.0):
         out = np.zeros_like(rhs)
         out[self._support] = self._ridge.solve(rhs[self._support])
         return out

@@ -233,8 +233,11 @@ class NewtonSolution(InnerSolution):
         forcing = 0.0 if self._constant else errors * relative
         return np.maximum(0.5 * self._tol * scale, forcing)
 
+    def _probabilities(self, values):
+        return _probabilities(self.problem, self._omega, np.asarray(values, self._dtype))
+
     def _factorise(self, replicates, values, curvatures):
-        probabilities = _probabilities(self.problem, self._omega, np.asarray(values, self._dtype))
+        probabilities = self._probabilities(values)
         if probabilities is None:
             curvatures = convex_part(curvatures)
         else:
@@ -273,20 +276,17 @@ class NewtonSolution(InnerSolution):
             steps[failed] = 0.0
 
     def _judge(self, errors, scale, gradient, norms, objective):
-        finite = np.isfinite(self._theta).all() and np.isfinite(errors).all()
-        if not finite:
+        if not (np.isfinite(self._theta).all() and np.isfinite(errors).all()):
             return Status.NON_FINITE
         blocks = self._curvatures
         eigenvalues = blocks if blocks.shape[-1] == 1 else np.linalg.eigvalsh(blocks)
         smallest = 0.0 if self._constant else eigenvalues.min(initial=0.0)
-        rounding = max(1e-8, 100 * float(np.finfo(self._dtype).eps))
-        if smallest < -rounding * np.abs(self._curvatures).max(initial=0.0):
+        negative = smallest < -1e-8 * np.abs(blocks).max(initial=0.0)
+        if negative and self._probabilities(self.h_inner) is None:  # softmax, rounded, is convex
             return Status.NOT_CONVEX
         allowed = max(self._tol, ACCEPTABLE) * scale
         if (errors > allowed).any():  # the bound is loose by up to the root of K's rank
-            errors, _ = self._system.accuracy(
-                gradient, norms, self.h_inner, self._curvatures, tight=True
-            )
+            errors, _ = self._system.accuracy(gradient, norms, self.h_inner, blocks, tight=True)
             self.residual = float(self._system.norm(gradient).max())
         # Where h all but vanishes its slopes are rounding errors of the loss.
         solved = (errors <= np.maximum(allowed, self._system.rounding(objective))).all()

@@ -158,8 +158,8 @@ class Factor(abc.ABC):
     jitter: float
 
     @abc.abstractmethod
-    def solve(self, rhs) -> np.ndarray:
-        """See System, for one replicate."""
+    def solve(self, rhs, enough=0.0) -> np.ndarray:
+        """See System, for one replicate; what iterates may stop at residuals of ``enough``."""
 
     def release(self):  # noqa: B027
         """Give memory back before the factor is replaced."""
@@ -208,7 +208,8 @@ class FactoredSystem(System):
         """See System."""
         out = np.zeros_like(rhs)
         for f in range(len(rhs)) if replicates is None else replicates:
-            out[f] = self._factors[f].solve(rhs[f])
+            enough = 0.0 if target is None else self.total[f] * target[f]
+            out[f] = self._factors[f].solve(rhs[f], enough)
         return out
 
     def _refined(self, apply, rhs, curvatures):
