@@ -7,9 +7,9 @@ targets. Every call first takes one step of h; then FuncID ten of its adjoint ne
 ten products with the Hessian; each then has its reverse pass in ω. With h as young as that the
 Hessian is indefinite, and CG ends at the first direction without positive curvature, after the
 number of products in the table (the last call's, the one for the final residual included; near a
-minimum it takes its ten); a Neumann series takes its ten everywhere. Seconds are medians of nine after
-compilation, memory is the peak of a process of its own. Petrulionyte et al. (2024, Figure 4) claim
-that FuncID needs no more than AID and gains as dimensions grow.
+minimum it takes its ten); a Neumann series takes its ten everywhere. Seconds are medians of nine
+after compilation, memory is the peak of a process of its own. Petrulionyte et al. (2024, Figure 4)
+claim that FuncID needs no more than AID and gains as dimensions grow.
 """
 
 import argparse
