@@ -88,7 +88,7 @@ def test_exact_linear_solves_give_the_implicit_gradient(space, loss, linear_solv
 
 def test_an_independent_library_differentiates_its_minimiser_to_the_same_gradient():
     """Optimistix: Newton's method on ∂_θJ = 0, differentiated by the implicit function theorem."""
-    optimistix = pytest.importorskip("optimistix")
+    optimistix = pytest.importorskip("optimistix", reason="optimistix is not installed")
     x, x_out, noise, noise_out = np.random.default_rng(0).normal(size=(4, 60, 5))
     t, t_out = np.sign(x[:, 0] + noise[:, 0]), np.sign(x_out[:, 0] + noise_out[:, 0])
     loss = lambda v, t: jnp.mean(jnp.logaddexp(0.0, -t * v))

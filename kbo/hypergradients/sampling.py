@@ -45,7 +45,8 @@ def on_rows(problem, sizes, seed, together=False):
             changes[name] = Rows(data, size, np.asarray(rng.integers(2**31)))
         elif size < data.size:
             rows = np.sort(rng.choice(data.size, size, replace=False))
-            if not np.asarray(data.weight_matrix())[:, rows].any(1).all():
+            weighted = data.weights is not None  # else there is nothing to fetch and look at
+            if weighted and not np.asarray(data.weight_matrix())[:, rows].any(1).all():
                 raise ValueError(
                     f"{size} of the {data.size} rows of {name} leave a replicate without weight: "
                     "draw more, or leave fewer replicates"
