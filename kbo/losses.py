@@ -218,6 +218,6 @@ class Readout(Joint):
         centred = predictions - centre
         gram = centred.T @ (share[:, None] * centred)
         ridge = resolve(self.ridge, omega) * jnp.eye(len(gram), dtype=gram.dtype)
-        moments = centred.T @ (share * (targets - mean))
+        moments = (share * (targets - mean)) @ centred
         slopes = jax.scipy.linalg.solve(gram + ridge, moments, assume_a="pos")
         return slopes, mean - centre @ slopes

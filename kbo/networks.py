@@ -102,14 +102,71 @@ def _largest_singular_value(weight):
     held = jax.lax.stop_gradient(weight)
 
     def step(_, u):
-        v = held.T @ u
+        v = u @ held  # not held.T @ u, for which XLA for CPUs writes the transpose out
         u = held @ (v / jnp.linalg.norm(v))
         return u / jnp.linalg.norm(u)
 
     start = jnp.ones(weight.shape[0], weight.dtype) / jnp.sqrt(weight.shape[0])
     u = jax.lax.fori_loop(0, POWER_STEPS, step, start, unroll=True)  # a GPU waits at each turn
-    v = held.T @ u
+    v = u @ held
     return u @ weight @ (v / jnp.linalg.norm(v))
+
+
+class LastLayer(Network):
+    """x ↦ Wᵀ[φ(x), 1], with W apart from φ, so that a solver can solve for it.
+
+    In a NeuralSpace solvers.Gradient does so: its steps move φ along ∇min_W J, and W is exact.
+    Methods with steps of their own (Unrolled, single loops) move W as they do other weights.
+
+    Parameters
+    ----------
+    body : Network, module or pair (init, apply)
+        φ, one point (d,) to (n_features,).
+    n_features : int
+
+    References
+    ----------
+    Golub, Pereyra (1973), The Differentiation of Pseudo-Inverses and Nonlinear Least Squares
+    Problems Whose Variables Separate.
+    """
+
+    body: Network
+    n_features: int = eqx.field(static=True)
+
+    def __init__(self, body=None, n_features=32):
+        self.body = as_network(MLP() if body is None else body)
+        self.n_features = positive_integer("n_features", n_features)
+
+    def init(self, key, x, p):
+        """See Network."""
+        keys = jax.random.split(key)
+        body = initial_weights(self.body, keys[0], x, self.n_features, 1)
+        shape = (self.n_features + 1, p)
+        layer = jax.random.normal(keys[1], shape, x.dtype) / jnp.sqrt(shape[0])
+        return {
+            "body": jax.tree.map(lambda leaf: leaf[0], body), "layer": layer.astype(x.dtype)
+        }
+
+    def features(self, params, x):
+        """[φ(x), 1], (n_features + 1,)."""
+        return jnp.append(self.body.apply(params["body"], x), jnp.ones((), x.dtype))
+
+    def apply(self, params, x):
+        """See Network."""
+        return self.features(params, x) @ params["layer"]
+
+
+def positive_integer(name, value) -> int:
+    """The value, if it is one.
+
+    Raises
+    ------
+    ValueError
+        Otherwise.
+    """
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}={value!r} must be a positive integer")
+    return value
 
 
 class Module(Network):
@@ -187,7 +244,7 @@ def initial_weights(network, key, x, p, replicates):
     found = jax.eval_shape(network.apply, jax.tree.map(lambda leaf: leaf[0], params), x)
     if found.shape != (p,):
         raise ValueError(
-            f"the network's output has shape {found.shape}, but the problem has "
-            f"n_outputs={p}: end the network in {p} outputs"
+            f"the network's output has shape {found.shape}, not ({p},): end it in n_outputs={p} "
+            f"outputs (n_features={p}, below a last layer)"
         )
     return params

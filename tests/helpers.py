@@ -7,7 +7,7 @@ import numpy as np
 
 import kbo
 from kbo import kernels, losses
-from kbo.networks import MLP
+from kbo.networks import MLP, LastLayer
 
 D = 3
 
@@ -87,6 +87,8 @@ NETWORKS = {
         lambda key, x: jax.random.normal(key, (p, D + 1)) / 3,
         lambda W, x: W[:, :-1] @ jnp.tanh(x) + W[:, -1],
     )),
+    "solved": lambda p: kbo.NeuralSpace(LastLayer(MLP((8,)), 5)),
+    "solved_h": lambda p: kbo.NeuralSpace(LastLayer(MLP((8,)), 5), adjoint=MLP((8,))),
     "sobolev": lambda p: kbo.NeuralSpace(MLP((8,)), inner_product=kbo.spaces.Sobolev(0.1)),
     "last_layer": lambda p: kbo.NeuralFeatures(MLP((8,)), 6),
     "deep_kernel": lambda p: kbo.NeuralFeatures(MLP((8,)), 2, kernels.Gaussian(1.0)),

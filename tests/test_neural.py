@@ -10,7 +10,7 @@ import scipy.optimize
 
 import kbo
 from kbo.hypergradients import Stochastic
-from kbo.networks import MLP
+from kbo.networks import MLP, LastLayer
 from kbo.optimizers import Optax
 from kbo.solvers import Gradient
 from kbo.spaces import Sobolev
@@ -43,6 +43,12 @@ def central(value, omega, step=1e-5):
     """Central differences of a function of a dict of numbers."""
     moved = lambda k, s: value({**omega, k: omega[k] + s})
     return {k: (moved(k, step) - moved(k, -step)) / (2 * step) for k in omega}
+
+
+def quick(table, names):
+    """The entries of a table, all but a few of them slow."""
+    slow = pytest.mark.slow
+    return [name if name in names else pytest.param(name, marks=slow) for name in table]
 
 
 @pytest.mark.parametrize("slope_weight", [None, 0.3])
@@ -105,6 +111,75 @@ def test_frozen_features_equal_the_feature_space():
     assert report.ok, report
 
 
+def test_frozen_features_below_last_layers_give_the_closed_form():
+    """‖·‖ is that of L2: h = ΦW with (1 + ridge)ΦᵀΦW = Φᵀ(at)."""
+    space = kbo.NeuralSpace(LastLayer(MLP((8,)), 6))
+    solver = Gradient(steps=1, optimizer=optax.sgd(0.0))
+    problem = iv_like(space)
+    hg = kbo.value_and_hypergradient(problem, OMEGA, solver=solver)
+    x, t, x_out, y = helpers.data(60, 40)
+    featured = lambda of, x: jax.vmap(space.network.features, (None, 0))(
+        jax.tree.map(lambda leaf: leaf[0], of.params), x
+    )
+    phi, out = (np.asarray(featured(hg.state.inner, z)) for z in (x, x_out))
+    psi, psi_out = (np.asarray(featured(hg.state.adjoint, z)) for z in (x, x_out))
+    assert not np.allclose(phi, psi)
+    gram = lambda phi: (1 + np.exp(-2.0)) * phi.T @ phi / 60
+    solve = lambda omega: np.linalg.solve(
+        phi.T @ phi * (1 + np.exp(omega["log_ridge"])), phi.T @ t * omega["a"]
+    )
+    residual = out @ solve(OMEGA) - y
+    adjoint = -np.linalg.solve(gram(psi), psi_out.T @ residual / 40)
+    assert hg.value == pytest.approx(0.5 * np.mean(residual**2), rel=1e-9)
+    np.testing.assert_allclose(hg.inner(x_out), out @ solve(OMEGA), atol=1e-9)
+    np.testing.assert_allclose(hg.adjoint(x), psi @ adjoint, atol=1e-9)
+
+
+@pytest.mark.parametrize("loss", quick(helpers.LOSSES, ("squared_vector", "multinomial")))
+def test_last_layers_are_minimisers_whose_minimum_has_the_slope_of_the_rest(loss):
+    """Against the objectives that know of no last layer, on three replicates with weights."""
+    from kbo.solvers.objectives import adjoint_objective, inner_objective
+    from kbo.solvers.solved_layer import SolvedAdjoint, SolvedInner
+
+    problem, omega = helpers.everything_problem(loss=loss)
+    network = LastLayer(MLP((8,)), 5)
+    instance = problem.replace(
+        space=kbo.NeuralSpace(network), ridge=jnp.array([0.1, 0.3, 1.0])
+    ).at(omega)
+    p, (n, m) = problem.n_outputs or 1, (instance.inner.size, instance.outer.size)
+    h, g = (jnp.asarray(np.random.default_rng(k).normal(size=(3, rows, p))) for k, rows in ((0, n), (1, m)))
+    pairs = [
+        (SolvedInner(instance), inner_objective(instance)),
+        (SolvedAdjoint(instance, h, g), adjoint_objective(instance, h, g)),
+    ]
+    start = instance.space.initial(jax.random.key(0), instance.inner.x[0], p, 3)[0].params
+    for solved, plain in pairs:
+        complete = solved.complete(start)
+        value, slopes = jax.value_and_grad(plain)(complete, None)
+        reached, own = jax.value_and_grad(solved)(start, None)
+        size = np.linalg.norm(helpers.flat(jax.grad(plain)(start, None)["layer"]))
+        assert np.linalg.norm(helpers.flat(slopes["layer"])) < 1e-7 * size
+        assert float(reached) == pytest.approx(float(value), rel=1e-9)
+        np.testing.assert_array_equal(own["layer"], 0)
+        np.testing.assert_allclose(
+            helpers.flat(own["body"]), helpers.flat(slopes["body"]), rtol=1e-6, atol=1e-9
+        )
+
+
+@pytest.mark.parametrize("changes", [
+    {"batch_size": 16}, {"batch_size": 8, "accumulate": 2}, {"tol": 0.5, "steps": 500},
+])
+def test_a_solved_layer_is_trained_below_in_every_way(changes):
+    problem, omega, exact = functional_case()
+    space = kbo.NeuralSpace(LastLayer(MLP((64,), "tanh"), 32))
+    solver = Gradient(**{"steps": 200, **changes})
+    hg = kbo.value_and_hypergradient(problem.replace(space=space), omega, solver=solver)
+    assert hg.status is kbo.Status.CONVERGED
+    assert cosine(hg.grad, exact) > 0.98
+    if "tol" in changes:
+        assert int(hg.state.inner.count) < 500
+
+
 def functional_case(n=40):
     """ω enters the targets through five features; both samples at the same points."""
     x = np.sort(np.random.default_rng(0).uniform(-2, 2, n))[:, None]
@@ -131,12 +206,6 @@ def test_a_wide_network_gives_the_functional_gradient():
     )
     assert cosine(hg.grad, exact) > 0.99
     assert np.linalg.norm(hg.grad - exact) < 0.1 * np.linalg.norm(exact)
-
-
-def quick(table, names):
-    """The entries of a table, all but a few of them slow."""
-    slow = pytest.mark.slow
-    return [name if name in names else pytest.param(name, marks=slow) for name in table]
 
 
 @pytest.mark.parametrize("loss", quick(helpers.LOSSES, ("huber",)))
@@ -219,7 +288,10 @@ def test_no_second_derivative_of_a_network_is_taken():
 
     with pytest.raises(AssertionError, match="second derivative"):
         jax.hessian(lambda x: sine(x))(1.0)
-    for space in (kbo.NeuralSpace(MLP((8,), sine)), kbo.NeuralFeatures(MLP((8,), sine), 4)):
+    mlp = MLP((8,), sine)
+    for space in (
+        kbo.NeuralSpace(mlp), kbo.NeuralFeatures(mlp, 4), kbo.NeuralSpace(LastLayer(mlp, 4)),
+    ):
         for loss in ("squared", "logistic"):
             problem, omega = helpers.everything_problem(loss=loss)
             hg = kbo.value_and_hypergradient(problem.replace(space=space), omega, solver=FEW)
@@ -430,6 +502,13 @@ def test_combinations_without_sense_are_refused():
     with pytest.raises(ValueError, match="n_outputs=1"):
         module = eqx.nn.MLP(helpers.D, 2, 8, 1, key=jax.random.key(0))
         kbo.value_and_hypergradient(iv_like(kbo.NeuralSpace(module)), OMEGA)
+    with pytest.raises(ValueError, match="n_features=4"):
+        module = eqx.nn.MLP(helpers.D, 2, 8, 1, key=jax.random.key(0))
+        kbo.value_and_hypergradient(iv_like(kbo.NeuralSpace(LastLayer(module, 4))), OMEGA)
+    with pytest.raises(ValueError, match="inner_product=Sobolev with a LastLayer"):
+        kbo.NeuralSpace(LastLayer(), inner_product=Sobolev())
+    with pytest.raises(ValueError, match="n_features=0"):
+        LastLayer(n_features=0)
     problem, omega = helpers.folds_problem()
     with pytest.raises(ValueError, match="folds"):
         kbo.value_and_hypergradient(problem.replace(space=kbo.NeuralFeatures()), omega)

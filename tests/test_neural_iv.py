@@ -159,6 +159,27 @@ def test_the_adjoints_rate_is_its_own():
     assert abs(still[1] / usual[1] - 1) > 1e-3
 
 
+def test_the_adjoint_may_be_another_network():
+    """Up to the outer value of the first step, which needs no adjoint, nothing depends on it."""
+    data = make_iv_sigmoid(100, random_state=0)
+    values = []
+    for adjoint in (None, MLP((8,)), MLP((3, 3))):
+        model = clone(ESTIMATORS["network"]).set_params(adjoint_network=adjoint)
+        values.append([r.value for r in model.fit(data.X, data.y, data.Z).history_])
+    assert values[0] == values[1]
+    assert values[1][0] == values[2][0]
+    assert values[1][1] != values[2][1]
+
+
+def test_the_inner_network_ends_in_a_layer_that_is_solved_for():
+    """Its first value is that of a least-squares layer on the first body, whatever is trained."""
+    data = make_iv_sigmoid(100, random_state=0)
+    still = {"max_iter": 1, "inner_iter": 1, "learning_rate": 1e-12, "weight_decay": 0.0}
+    model = clone(ESTIMATORS["network"]).set_params(first_ridge=1e-9, **still)
+    model.fit(data.X, data.y, data.Z)
+    assert model.first_stage_strength_ > 0.3  # a random layer would explain nothing
+
+
 @pytest.mark.filterwarnings("ignore:the instruments explain")
 @pytest.mark.parametrize("name", ["last_layer", "dfiv"])
 def test_columns_that_share_a_unit_keep_it(name):

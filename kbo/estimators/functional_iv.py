@@ -14,6 +14,7 @@ from ..hypergradients import Method
 from ..kernels import Gaussian
 from ..losses import Readout, SquaredTo
 from ..minimize import minimize
+from ..networks import LastLayer, Network
 from ..optimizers import Optax
 from ..problem import BilevelProblem, Sample
 from ..solvers import Auto, Gradient
@@ -35,15 +36,18 @@ class FuncIVRegressor(NeuralIVBase):
     Parameters
     ----------
     space : {"last_layer", "network", "rkhs"}
-        Where g lives: a network whose last layer is solved for exactly, with its adjoint
-        (FuncID-linear); a network, with another one for the adjoint (FuncID); the RKHS of a
-        Gaussian kernel with the median heuristic's lengthscale.
+        Where g lives: a network whose last layer is solved for exactly, with its adjoint on the
+        same features (FuncID-linear); the same with another network for the adjoint (FuncID); the
+        RKHS of a Gaussian kernel with the median heuristic's lengthscale.
     n_features : int
         The size of Ψ.
     treatment_network, instrument_network : kbo.networks.Network, default MLP((64, 64))
-        Ψ before its tanh, and g (its body, with "last_layer"; unused with "rkhs").
+        Ψ before its tanh, and the body of g below its last layer; unused with "rkhs".
+    adjoint_network : kbo.networks.Network, optional
+        The adjoint, with "network"; None is ``instrument_network``, up to its outputs.
     first_ridge : float, optional
         None is 1e-2, and 1e-4 with "rkhs", where it weighs on all but the smoothest functions of z.
+        With "network" ‖g‖² is the mean of g(z)².
     second_ridge : float
     max_iter : int
         Steps of ω.
@@ -89,6 +93,7 @@ class FuncIVRegressor(NeuralIVBase):
     _parameter_constraints = NeuralIVBase._parameter_constraints | {
         "first_ridge": [Interval(Real, 0, None, closed="neither"), None],
         "space": [StrOptions({"last_layer", "network", "rkhs"})],
+        "adjoint_network": [Network, None],
         "adjoint_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
         "method": [Method, None],
         "callback": [callable, None],
@@ -97,7 +102,7 @@ class FuncIVRegressor(NeuralIVBase):
     def __init__(
         self, space="last_layer", *, n_features=16, treatment_network=None,
         instrument_network=None, first_ridge=None, second_ridge=1e-2, max_iter=200,
-        inner_iter=20, learning_rate=3e-3, weight_decay=1e-3,
+        inner_iter=20, learning_rate=3e-3, weight_decay=1e-3, adjoint_network=None,
         adjoint_learning_rate=None, method=None, standardize=True,
         random_state=None, callback=None,
     ):
@@ -112,6 +117,7 @@ class FuncIVRegressor(NeuralIVBase):
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.standardize = standardize
+        self.adjoint_network = adjoint_network
         self.adjoint_learning_rate = adjoint_learning_rate
         self.method = method
         self.random_state = random_state
@@ -172,7 +178,8 @@ class FuncIVRegressor(NeuralIVBase):
         if self.space == "last_layer":
             space = NeuralFeatures(network, BODY_FEATURES)
         else:
-            space = NeuralSpace(network)
+            below = LastLayer(network, BODY_FEATURES)
+            space = NeuralSpace(below, adjoint=self.adjoint_network or network)
         return space, Gradient(
             self.inner_iter, optimizer=self._optimizer(), seed=seed,
             adjoint_optimizer=self._optimizer(self.adjoint_learning_rate),

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from .kernel_products import TILE, matmul
+from .kernel_products import TILE, matmul, transposed_matmul
 
 GPU_TILE = 8192
 
@@ -99,7 +99,7 @@ def row_transposed_matmul(kernel, x, z, values, mesh):
 
     def local(kernel, rows, whole):
         def add(total, block):
-            return total + kernel.matrix(block[0], whole[0]).T @ block[1], None
+            return total + transposed_matmul(kernel.matrix(block[0], whole[0]), block[1]), None
 
         start = jnp.zeros((len(whole[0]), rows[1].shape[1]), rows[1].dtype)
         return lax.scan(add, start, tuple(_blocked(r, tile) for r in rows))[0], ()
@@ -125,7 +125,7 @@ def row_normal_matmul(kernel, x, z, coefficients, curvatures, mesh):
             K = kernel.matrix(block[0], z)
             values = (K @ flat.astype(K.dtype)).astype(flat.dtype).reshape(-1, *theta.shape[1:])
             curved = jnp.einsum("ifab,ifb->ifa", block[1], values).reshape(len(K), -1)
-            return total + (K.T @ curved.astype(K.dtype)).astype(flat.dtype), values
+            return total + transposed_matmul(K, curved.astype(K.dtype)).astype(flat.dtype), values
 
         total, values = lax.scan(
             step, jnp.zeros_like(flat), tuple(_blocked(r, tile) for r in rows)

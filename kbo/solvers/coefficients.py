@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from .descent import batch_of
-from .objectives import pointwise
+from .objectives import Pointwise
 
 
 def inner_objective(problem, omega, whole=False, rows=None):
@@ -27,7 +27,7 @@ def inner_objective(problem, omega, whole=False, rows=None):
     if whole or rows is not None:
         losses_at = lambda values, *_: (batch.inner_losses(values),)  # noqa: E731
     else:  # computed once
-        losses_at = pointwise(instance, problem.n_outputs or 1)
+        losses_at = Pointwise.of(instance)
     weights = inner.weight_matrix()
     total = jnp.sum(instance.inner.weight_matrix(), -1) * inner.size / instance.inner.size
 

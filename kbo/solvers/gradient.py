@@ -10,12 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ..networks import LastLayer
 from ..spaces import NeuralFeatures, NeuralSpace
 from ..spaces.neural import Adjoint, Prediction
 from .base import AdjointSolution, InnerSolution, Solver, share_points
 from .descent import Plan, as_bytes, descend, judged, restored
-from .last_layer import TrainedFeatures
 from .objectives import adjoint_objective, inner_objective
+from .solved_layer import SolvedAdjoint, SolvedInner
+from .trained_features import TrainedFeatures
 
 # One object, so that what was compiled with it is found again.
 ADAM = optax.adam(3e-3)
@@ -35,7 +37,8 @@ class Gradient(Solver):
 
     Each loop is one compiled program. From one ω to the next, weights and optimisers go on where
     they were. ``residual`` is ‖∇_θ J‖ in the weights, smoothed over batches. For NeuralFeatures φ
-    is trained so and the last layer solved for exactly, for h and for a.
+    is trained so and the last layer solved for exactly, for h and for a. A network that ends in a
+    kbo.networks.LastLayer, for h or for a, has that layer solved for at every step.
 
     Parameters
     ----------
@@ -150,14 +153,24 @@ def _initial(problem, omega, plans, key):
 @eqx.filter_jit
 def _fit_inner(problem, omega, trained, plan, key):
     instance = problem.at(omega)
-    return descend(inner_objective(instance), instance, trained, plan, key)
+    if not isinstance(instance.space.network, LastLayer):
+        return descend(inner_objective(instance), instance, trained, plan, key)
+    return _descend_below(SolvedInner(instance), trained, plan, key)
 
 
 @eqx.filter_jit
 def _fit_adjoint(problem, omega, h_inner, slopes, trained, plan, key):
     instance = problem.at(omega)
-    objective = adjoint_objective(instance, h_inner, slopes)
-    return descend(objective, instance, trained, plan, key)
+    if not isinstance(instance.space.adjoint, LastLayer):
+        objective = adjoint_objective(instance, h_inner, slopes)
+        return descend(objective, instance, trained, plan, key)
+    return _descend_below(SolvedAdjoint(instance, h_inner, slopes), trained, plan, key)
+
+
+def _descend_below(objective, trained, plan, key):
+    """The layer has no slope in an objective that is minimised over it; solved for at the end."""
+    trained, report = descend(objective, objective.instance, trained, plan, key)
+    return trained._replace(params=objective.complete(trained.params)), report
 
 
 @eqx.filter_jit

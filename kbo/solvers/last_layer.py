@@ -1,141 +1,112 @@
-"""A network's last layer solved for exactly: while φ is trained, and for h and a once it is."""
+"""Last layers in closed form: argmin over W of an objective of values design·W.
+
+A last layer W weighs in the objective by ‖W‖² (features), by tr WᵀKW (a kernel of features), or
+by the mean square of values (an L2 space): the ``Norm``.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import enum
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .base import InnerSolution
-from .descent import Trained, batch_of, descend, judged, restored
-from .exact import Exact
-from .objectives import constant_curvature, pointwise
+from .objectives import constant_curvature, n_outputs
 
 NEWTON_STEPS = 6  # for the last layer within a training step, where the loss is not squared
+ROUNDING = 10  # times ε·trace: what is added to a Gram matrix that has no ridge of its own
 
 
-def features_objective(instance):
-    """(params, rows) to min_h J(h) over the h on top of φ.
+class Norm(enum.Enum):
+    """What the ridge weighs."""
 
-    The minimiser is held fixed in the derivative: it is a minimiser, so it adds nothing.
-    """
-    total = jnp.sum(instance.inner.weight_matrix())
-    of = pointwise(instance, instance.problem.n_outputs or 1)
-
-    def objective(params, rows):
-        batch = batch_of(instance, rows)
-        space = batch.space.with_weights(params)
-        linear = batch.space.kernel is None
-        x = batch.inner.x
-        design = space.features(x) if linear else space.kernel.matrix(x, x)
-        shares = (instance.inner.size / batch.inner.size) * batch.inner.weight_matrix()[0] / total
-        of_batch = lambda values: of(values[None], batch, rows)  # noqa: E731
-        layer = jax.lax.stop_gradient(_last_layer(batch, of_batch, design, shares, linear))
-        values = design @ layer
-        square = jnp.sum(layer**2) if linear else jnp.sum(layer * values)
-        losses = of_batch(values)[0][0]
-        mean = jnp.sum(shares * jnp.where(shares > 0, losses, 0))
-        return mean + 0.5 * instance.ridge[0] * square
-
-    return objective
+    WEIGHTS = enum.auto()
+    KERNEL = enum.auto()
+    VALUES = enum.auto()
 
 
-def _last_layer(batch, of_batch, design, shares, linear):
-    """argmin_W Σ shares ℓ(design W) + (ridge/2)‖W‖², ‖W‖² or trace WᵀKW: (q, p) or (b, p)."""
-    ridge, constant = batch.ridge[0], constant_curvature(batch)
-    p = batch.problem.n_outputs or 1
+def last_layer(batch, of_batch, design, shares, norm):
+    """argmin_W Σ shares ℓ(design W) + (ridge/2)‖·‖², (F, q, p), held fixed in derivatives.
 
-    def newton_step(_, layer):
-        values = design @ layer
-        slopes = of_batch(values)[1][0]
-        if constant:
-            aim = shares[:, None] * (values - slopes)
-            return _solve(design, shares, aim, ridge, linear)
-        curved = batch.inner_curvatures(values[None])[0]
-        aim = shares[:, None] * (jnp.einsum("iab,ib->ia", curved, values) - slopes)
-        return _solve_blocks(design, shares[:, None, None] * curved, aim, ridge, linear)
-
-    start = jnp.zeros((design.shape[1], p), design.dtype)
-    return newton_step(0, start) if constant else jax.lax.fori_loop(
-        0, NEWTON_STEPS, newton_step, start
-    )
-
-
-def _solve(design, shares, aim, ridge, linear):
-    """(ΦᵀSΦ + ridge)⁻¹Φᵀaim, or (SK + ridge)⁻¹aim in its symmetric form."""
-    if linear:
-        gram = design.T @ (shares[:, None] * design)
-        gram = gram + ridge * jnp.eye(len(gram), dtype=gram.dtype)
-        return jax.scipy.linalg.solve(gram, design.T @ aim, assume_a="pos")
-    root = jnp.sqrt(shares)
-    gram = root[:, None] * design * root + ridge * jnp.eye(len(design), dtype=design.dtype)
-    inverse = jnp.where(root > 0, 1 / jnp.where(root > 0, root, 1), 0)
-    return root[:, None] * jax.scipy.linalg.solve(gram, inverse[:, None] * aim, assume_a="pos")
-
-
-def _solve_blocks(design, curved, aim, ridge, linear):
-    """The same with weighted curvatures (b, p, p), which couple the outputs."""
-    if linear:
-        gram = jnp.einsum("iq,iab,ir->qarb", design, curved, design)
-        right = design.T @ aim
-    else:
-        gram = jnp.einsum("iab,ij->iajb", curved, design)
-        right = aim
-    size = right.size
-    gram = gram.reshape(size, size) + ridge * jnp.eye(size, dtype=design.dtype)
-    return jnp.linalg.solve(gram, right.ravel()).reshape(right.shape)
-
-
-class OnTrained(eqx.Module):
-    """ω ↦ the space on top of φ with given weights; the NeuralFeatures may depend on ω.
+    It is a minimiser, so its derivative adds nothing to that of the minimum.
 
     Parameters
     ----------
-    space : NeuralFeatures or callable of ω
-    params : pytree
+    batch : Instance
+    of_batch : callable
+        Values (F, b, p) to losses and slopes.
+    design : array (F, b, q)
+        Features, or (F, b, b) kernel matrices.
+    shares : array (F, b)
+    norm : Norm
     """
+    hold = jax.lax.stop_gradient
+    design, constant = hold(design), constant_curvature(batch)
 
-    space: Any
-    params: Any
+    def newton_step(_, layer):
+        values = design @ layer
+        slopes = of_batch(values)[1]
+        if constant:
+            curved, aim = shares, shares[..., None] * (values - slopes)
+        else:
+            bent = batch.inner_curvatures(values)
+            curved = shares[..., None, None] * bent
+            aim = shares[..., None] * (jnp.einsum("fiab,fib->fia", bent, values) - slopes)
+        right = aim if norm is Norm.KERNEL else jnp.einsum("fiq,fip->fqp", design, aim)
+        return solve(batch, design, curved, right, shares, norm)
 
-    def __call__(self, omega):
-        """The space at ω."""
-        space = self.space(omega) if callable(self.space) else self.space
-        return space.with_weights(self.params)
+    start = jnp.zeros((*design.shape[::2], n_outputs(batch)), design.dtype)
+    if constant:
+        return hold(newton_step(0, start))
+    return hold(jax.lax.fori_loop(0, NEWTON_STEPS, newton_step, start))
 
 
-@eqx.filter_jit
-def _fit_features(problem, omega, trained, plan, key):
-    instance = problem.at(omega)
-    return descend(features_objective(instance), instance, trained, plan, key)
+def solve(batch, design, curved, right, shares, norm):
+    """(ΦᵀCΦ + ridge·N)⁻¹ right, replicate by replicate, N the matrix of the norm: (F, q, p).
+
+    ``curved`` is C: (F, b), or (F, b, p, p) where outputs are coupled. With a kernel it is
+    (CK + ridge)⁻¹ right.
+    """
+    ridge = batch.ridge
+    if norm is Norm.VALUES:
+        # The ridge bends the loss itself.
+        extra = ridge[:, None] * shares
+        if curved.ndim == 4:
+            extra = extra[..., None, None] * jnp.eye(curved.shape[-1], dtype=curved.dtype)
+        curved, ridge = curved + extra, jnp.zeros_like(ridge)
+    one = {
+        (True, False): _features, (True, True): _coupled_features,
+        (False, False): _kernel, (False, True): _coupled_kernel,
+    }[norm is not Norm.KERNEL, curved.ndim == 4]
+    return jax.lax.map(lambda own: one(*own), (design, curved, right, ridge))
 
 
-class TrainedFeatures(InnerSolution):
-    """See InnerSolution: φ trained in the constructor, then the exact solution on top of it."""
+def _features(design, curved, right, ridge):
+    gram = design.T @ (curved[:, None] * design)
+    return jax.scipy.linalg.solve(_ridged(gram, ridge), right, assume_a="pos")
 
-    def __init__(self, problem, omega, solver, space, state):
-        instance = problem.at(omega)
-        if instance.ridge.shape[0] > 1:
-            raise ValueError(
-                "NeuralFeatures trains one φ, which replicates (folds) would share and leak "
-                "through: use NeuralSpace, or one replicate"
-            )
-        plan = solver.plan()
-        keys = jax.random.split(solver.key)
-        if not isinstance(state, Trained):
-            fresh = plan.start(space.initial(keys[0], instance.inner.x[0]))
-            state = fresh if state is None else restored(state, fresh)
-        self.state, report = _fit_features(problem, omega, state, plan, keys[1])
-        self.problem = problem.replace(space=OnTrained(problem.space, self.state.params))
-        self._solution = Exact().solve(self.problem, omega)
-        trained = judged(report, plan)
-        self.status = self._solution.status if trained.ok else trained
 
-    def __getattr__(self, name):
-        return getattr(self._solution, name)
+def _coupled_features(design, curved, right, ridge):
+    gram = jnp.einsum("iq,iab,ir->qarb", design, curved, design)
+    gram = _ridged(gram.reshape(right.size, right.size), ridge)
+    return jax.scipy.linalg.solve(gram, right.ravel(), assume_a="pos").reshape(right.shape)
 
-    def adjoint(self, slopes):
-        """See InnerSolution."""
-        return self._solution.adjoint(slopes)
+
+def _kernel(kernel, curved, right, ridge):
+    # In its symmetric form, C^½KC^½ + ridge.
+    root = jnp.sqrt(curved)
+    gram = root[:, None] * kernel * root + ridge * jnp.eye(len(kernel), dtype=kernel.dtype)
+    inverse = jnp.where(root > 0, 1 / jnp.where(root > 0, root, 1), 0)
+    return root[:, None] * jax.scipy.linalg.solve(gram, inverse[:, None] * right, assume_a="pos")
+
+
+def _coupled_kernel(kernel, curved, right, ridge):
+    gram = jnp.einsum("iab,ij->iajb", curved, kernel).reshape(right.size, right.size)
+    gram = gram + ridge * jnp.eye(right.size, dtype=kernel.dtype)
+    return jnp.linalg.solve(gram, right.ravel()).reshape(right.shape)
+
+
+def _ridged(gram, ridge):
+    """Features may be dependent: where there is no ridge, rounding must not make it indefinite."""
+    floor = ROUNDING * jnp.finfo(gram.dtype).eps * jnp.trace(gram)
+    return gram + jnp.where(ridge > 0, ridge, floor) * jnp.eye(len(gram), dtype=gram.dtype)

@@ -8,6 +8,7 @@ Both are summed over replicates. On b of n rows a sum is n/b times that of the r
 
 from __future__ import annotations
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -22,43 +23,71 @@ def constant_curvature(instance) -> bool:
     return isinstance(loss, Loss) and loss.constant_curvature
 
 
-def pointwise(instance, p):
+class Pointwise(eqx.Module):
     """(values, batch, rows) to ℓ_in and ∂_vℓ_in, up to constants in v.
 
     A loss of constant curvature is known from its slopes at zero: what ω makes of the targets is
-    then computed here, once, and not in every step.
-    """
-    if not constant_curvature(instance):
-        return lambda values, batch, rows: (batch.inner_losses(values), batch.inner_slopes(values))
-    x = instance.inner.x
-    slopes = instance.inner_slopes(jnp.zeros((1, len(x), p), x.dtype))
+    then computed once, and not in every step.
 
-    def of(values, batch, rows):
-        own = slopes if rows is None else slopes[:, rows[0]]
+    Attributes
+    ----------
+    at_zero : array (F, n, p) or None
+        Those slopes; None for other losses.
+    """
+
+    at_zero: jax.Array | None
+
+    @classmethod
+    def of(cls, instance):
+        """Of an instance's inner loss."""
+        if not constant_curvature(instance):
+            return cls(None)
+        x = instance.inner.x
+        return cls(instance.inner_slopes(jnp.zeros((1, len(x), n_outputs(instance)), x.dtype)))
+
+    def __call__(self, values, batch, rows):
+        if self.at_zero is None:
+            return batch.inner_losses(values), batch.inner_slopes(values)
+        own = self.at_zero if rows is None else self.at_zero[:, rows[0]]
         return jnp.sum((0.5 * values + own) * values, -1), values + own
 
-    return of
+
+def n_outputs(instance) -> int:
+    """p, one for scalar predictions."""
+    return instance.problem.n_outputs or 1
 
 
 def inner_objective(instance):
     """(params, rows) to J, up to a constant."""
-    total = jnp.sum(instance.inner.weight_matrix(), -1)
-    of = pointwise(instance, instance.problem.n_outputs or 1)
+    of = Pointwise.of(instance)
 
     def objective(params, rows):
         batch = batch_of(instance, rows)
         function = Prediction(params)
         values = batch.space.evaluate(None, batch.inner.x, function)
         square = jnp.sum(batch.space.jets(batch.inner.x, function, values) ** 2, -1)
-        terms = of(values, batch, rows)[0] + 0.5 * instance.ridge[:, None] * square
-        return jnp.sum(_mean(batch, instance.inner.size, total, terms))
+        shares = shares_of(instance, batch)
+        norm = jnp.sum(shares * jnp.where(shares > 0, square, 0), -1)
+        return penalised(batch, shares, of(values, batch, rows)[0], norm)
 
     return objective
 
 
+def shares_of(instance, batch):
+    """w_i/Σw on a batch, so that sums estimate those over all rows: (F, b)."""
+    total = jnp.sum(instance.inner.weight_matrix(), -1, keepdims=True)
+    return (instance.inner.size / batch.inner.size) * batch.inner.weight_matrix() / total
+
+
+def penalised(batch, shares, losses, square):
+    """Σ shares·losses + (ridge/2) square, for losses (F, b) and square (F,), over replicates."""
+    # The loss of a left-out point may overflow: it must not turn a weight of zero into NaN.
+    means = jnp.sum(shares * jnp.where(shares > 0, losses, 0), -1)
+    return jnp.sum(means + 0.5 * batch.ridge * square)
+
+
 def adjoint_objective(instance, h_inner, slopes):
     """(params, rows) to J_adj, at given values h(x_i) (F, n, p) and ∂_{h(x'_j)}L (F, m, p)."""
-    total = jnp.sum(instance.inner.weight_matrix(), -1)
 
     def objective(params, rows):
         batch = batch_of(instance, rows)
@@ -75,17 +104,10 @@ def adjoint_objective(instance, h_inner, slopes):
             # D_i a(x_i): a derivative of the slopes along a, in function values alone.
             curved = jax.jvp(batch.inner_slopes, (h,), (values,))[1]
         square = jnp.sum(batch.space.jets(batch.inner.x, function, values) ** 2, -1)
-        terms = jnp.sum(values * curved, -1) + instance.ridge[:, None] * square
-        quadratic = 0.5 * jnp.sum(_mean(batch, instance.inner.size, total, terms))
+        shares = shares_of(instance, batch)
+        norm = jnp.sum(shares * jnp.where(shares > 0, square, 0), -1)
+        quadratic = penalised(batch, shares, 0.5 * jnp.sum(values * curved, -1), norm)
         linear = (instance.outer.size / g.shape[1]) * jnp.sum(g * outside)
         return quadratic + linear
 
     return objective
-
-
-def _mean(batch, size, total, terms):
-    """(F, b) to (F,): (1/Σw) Σ w_i ·, estimated from the rows of the batch."""
-    weights = batch.inner.weight_matrix()
-    # The loss of a left-out point may overflow: it must not turn a weight of zero into NaN.
-    kept = jnp.where(weights > 0, terms, 0)
-    return (size / batch.inner.size) * jnp.sum(weights * kept, -1) / total

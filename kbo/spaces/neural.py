@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from .. import linalg
 from ..kernels import Composed, Kernel, as_kernel
-from ..networks import MLP, Network, as_network, initial_weights
+from ..networks import MLP, LastLayer, Network, as_network, initial_weights, positive_integer
 from .base import Evaluations, Frozen, Space
 from .features import FeatureSpace
 from .rkhs import RKHS
@@ -101,6 +101,11 @@ class NeuralSpace(Space):
         self.network = as_network(MLP() if network is None else network)
         self.adjoint = self.network if adjoint is None else as_network(adjoint)
         self.inner_product = L2() if inner_product is None else inner_product
+        if isinstance(self.network, LastLayer) and not isinstance(self.inner_product, L2):
+            raise ValueError(
+                f"inner_product={type(self.inner_product).__name__} with a LastLayer, which is "
+                "solved for in L2: use the inner product L2, or a network such as MLP"
+            )
 
     def initial(self, key, x, p, replicates) -> tuple[Prediction, Adjoint]:
         """Weights to start from, for points like ``x`` (d,)."""
@@ -114,16 +119,11 @@ class NeuralSpace(Space):
         return self.adjoint if isinstance(coefficients, Adjoint) else self.network
 
     def evaluate(self, points, x, coefficients):
-        network = self._network(coefficients)
+        return _everywhere(self._network(coefficients).apply, coefficients.params, x)
 
-        def of_one(params):
-            on_point = lambda z: network.apply(params, z)  # noqa: E731
-            if x.shape[0] <= BLOCK:
-                return jax.vmap(on_point)(x)
-            return jax.lax.map(on_point, x, batch_size=BLOCK)
-
-        # One replicate after the other: batched products of matrices are slow on CPUs.
-        return jax.lax.map(of_one, coefficients.params)
+    def last_features(self, network, params, x):
+        """[φ(x), 1] below a network's LastLayer, (F, n, q)."""
+        return _everywhere(network.features, params, x)
 
     def jets(self, x, coefficients, values):
         """What of a function with known ``values`` (F, n, p) enters ⟨·, ·⟩: (F, n, r)."""
@@ -162,6 +162,19 @@ class NeuralSpace(Space):
         return jnp.sum(weights * jnp.where(weights > 0, product, 0), -1) / total
 
 
+def _everywhere(function, params, x):
+    """function(params, point) for F replicates of weights at points (n, d): (F, n, q)."""
+
+    def of_one(own):
+        on_point = lambda z: function(own, z)  # noqa: E731
+        if x.shape[0] <= BLOCK:
+            return jax.vmap(on_point)(x)
+        return jax.lax.map(on_point, x, batch_size=BLOCK)
+
+    # One replicate after the other: batched products of matrices are slow on CPUs.
+    return jax.lax.map(of_one, params)
+
+
 class NeuralFeatures(eqx.Module):
     """h(x) = [φ(x), 1]ᵀW with ‖h‖ = ‖W‖, or h in the RKHS of k(φ(x), φ(z)); φ a network.
 
@@ -189,10 +202,8 @@ class NeuralFeatures(eqx.Module):
 
     def __init__(self, network=None, n_features=32, kernel=None):
         self.network = as_network(MLP() if network is None else network)
-        self.n_features = n_features
+        self.n_features = positive_integer("n_features", n_features)
         self.kernel = None if kernel is None else as_kernel(kernel)
-        if not isinstance(n_features, int) or n_features < 1:
-            raise ValueError(f"n_features={n_features!r} must be a positive integer")
 
     def initial(self, key, x):
         """Weights of φ to start from."""
