@@ -74,8 +74,7 @@ def estimators(steps, seed):
         "first_ridge": 0.2, "second_ridge": 0.1, "learning_rate": 1e-3, "weight_decay": 0.1,
         "inner_iter": 20, "max_iter": steps, "standardize": False, "random_state": seed,
     }
-    # Here the ridge would weigh on values, which the release's does not.
-    whole = networks | {"first_ridge": 1e-6, "adjoint_network": WHOLE}
+    whole = networks | {"adjoint_network": WHOLE}
     return {
         "FuncID": kbo.FuncIVRegressor("network", adjoint_learning_rate=1e-4, **whole),
         "FuncID linear": kbo.FuncIVRegressor("last_layer", **networks),

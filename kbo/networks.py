@@ -115,14 +115,18 @@ def _largest_singular_value(weight):
 class LastLayer(Network):
     """x ↦ Wᵀ[φ(x), 1], with W apart from φ, so that a solver can solve for it.
 
-    In a NeuralSpace solvers.Gradient does so: its steps move φ along ∇min_W J, and W is exact.
-    Methods with steps of their own (Unrolled, single loops) move W as they do other weights.
+    In a NeuralSpace solvers.Gradient does so, for inner losses of constant curvature (Squared,
+    SquaredTo): its steps move φ along ∇ min_W (J + (decay/2)‖W‖²), and W is that minimiser. Methods
+    with steps of their own (Unrolled, single loops) move W as they do other weights.
 
     Parameters
     ----------
     body : Network, module or pair (init, apply)
         φ, one point (d,) to (n_features,).
     n_features : int
+    decay : float
+        Positive. What weight decay is to other weights: it keeps W from following noise, and is
+        no part of the problem that is solved.
 
     References
     ----------
@@ -132,10 +136,14 @@ class LastLayer(Network):
 
     body: Network
     n_features: int = eqx.field(static=True)
+    decay: float = eqx.field(static=True)
 
-    def __init__(self, body=None, n_features=32):
+    def __init__(self, body=None, n_features=32, decay=1e-3):
         self.body = as_network(MLP() if body is None else body)
         self.n_features = positive_integer("n_features", n_features)
+        self.decay = float(decay)
+        if not self.decay > 0:
+            raise ValueError(f"decay={decay!r} must be positive")
 
     def init(self, key, x, p):
         """See Network."""

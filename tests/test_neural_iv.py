@@ -175,9 +175,13 @@ def test_the_inner_network_ends_in_a_layer_that_is_solved_for():
     """Its first value is that of a least-squares layer on the first body, whatever is trained."""
     data = make_iv_sigmoid(100, random_state=0)
     still = {"max_iter": 1, "inner_iter": 1, "learning_rate": 1e-12, "weight_decay": 0.0}
-    model = clone(ESTIMATORS["network"]).set_params(first_ridge=1e-9, **still)
-    model.fit(data.X, data.y, data.Z)
-    assert model.first_stage_strength_ > 0.3  # a random layer would explain nothing
+    strengths = []
+    for ridge in (1e-3, None, 1e-2, 10.0):
+        model = clone(ESTIMATORS["network"]).set_params(first_ridge=ridge, **still)
+        strengths.append(model.fit(data.X, data.y, data.Z).first_stage_strength_)
+    assert strengths[0] > 0.3  # a random layer would explain nothing
+    assert strengths[1] == strengths[2]
+    assert 0 < strengths[3] < 0.9 * strengths[0]
 
 
 @pytest.mark.filterwarnings("ignore:the instruments explain")
@@ -219,6 +223,10 @@ def test_another_method_takes_the_place_of_the_implicit_one():
 
 def test_bad_parameters_are_named():
     data = make_iv_sigmoid(50, random_state=0)
+    with pytest.raises(ValueError, match="adjoint_network"):
+        clone(ESTIMATORS["last_layer"]).set_params(adjoint_network=MLP()).fit(
+            data.X, data.y, data.Z
+        )
     for changes in ({"space": "nowhere"}, {"first_ridge": 0.0}, {"max_iter": 0}):
         with pytest.raises(ValueError, match=next(iter(changes))):
             clone(ESTIMATORS["last_layer"]).set_params(**changes).fit(data.X, data.y, data.Z)

@@ -42,12 +42,12 @@ class FuncIVRegressor(NeuralIVBase):
     n_features : int
         The size of Ψ.
     treatment_network, instrument_network : kbo.networks.Network, default MLP((64, 64))
-        Ψ before its tanh, and the body of g below its last layer; unused with "rkhs".
+        Ψ before its tanh, and the body of g, 32 features below its last layer; unused with "rkhs".
     adjoint_network : kbo.networks.Network, optional
-        The adjoint, with "network"; None is ``instrument_network``, up to its outputs.
+        The adjoint, with "network" alone; None is ``instrument_network`` with n_features outputs.
     first_ridge : float, optional
         None is 1e-2, and 1e-4 with "rkhs", where it weighs on all but the smoothest functions of z.
-        With "network" ‖g‖² is the mean of g(z)².
+        With "network" it is the decay of g's last layer (kbo.networks.LastLayer).
     second_ridge : float
     max_iter : int
         Steps of ω.
@@ -148,15 +148,20 @@ class FuncIVRegressor(NeuralIVBase):
             If training diverges.
         """
         (first, second), seed = self._prepare(X, y, Z, sample_weight)
+        if self.adjoint_network is not None and self.space != "network":
+            raise ValueError(
+                f'adjoint_network is of space="network": leave it out with space={self.space!r}'
+            )
         features, params = self._start(first, seed)
-        space, solver = self._space(first, seed)
         usual = 1e-4 if self.space == "rkhs" else 1e-2
+        ridge = usual if self.first_ridge is None else self.first_ridge
+        space, solver = self._space(first, seed, ridge)
         problem = BilevelProblem(
             inner_loss=SquaredTo(features), outer_loss=Readout(self.second_ridge),
             inner_data=Sample(first.z, first.x, first.weight),
             outer_data=Sample(second.z, second.y, second.weight),
             space=space, n_outputs=self.n_features,
-            ridge=usual if self.first_ridge is None else self.first_ridge,
+            ridge=0.0 if self.space == "network" else ridge,
         )
         result = minimize(
             problem, params, solver=solver, method=self.method, callback=self.callback,
@@ -169,7 +174,7 @@ class FuncIVRegressor(NeuralIVBase):
         self.n_iter_ = result.n_steps
         return self
 
-    def _space(self, first, seed):
+    def _space(self, first, seed, ridge):
         """Where g lives, and what finds it."""
         if self.space == "rkhs":
             rows = np.asarray(first.z)[:HEURISTIC_ROWS]
@@ -178,7 +183,7 @@ class FuncIVRegressor(NeuralIVBase):
         if self.space == "last_layer":
             space = NeuralFeatures(network, BODY_FEATURES)
         else:
-            below = LastLayer(network, BODY_FEATURES)
+            below = LastLayer(network, BODY_FEATURES, decay=ridge)
             space = NeuralSpace(below, adjoint=self.adjoint_network or network)
         return space, Gradient(
             self.inner_iter, optimizer=self._optimizer(), seed=seed,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ..losses import Loss
 from ..networks import LastLayer
 from ..spaces import NeuralFeatures, NeuralSpace
 from ..spaces.neural import Adjoint, Prediction
@@ -115,7 +116,8 @@ class Gradient(Solver):
         Raises
         ------
         ValueError
-            If the space is not one of networks, or the ridge is negative.
+            If the space is not one of networks, the ridge is negative, or a LastLayer meets a loss
+            whose curvature varies or batches of few rows.
         """
         space = problem.space(omega) if callable(problem.space) else problem.space
         ridge = problem.ridge(omega) if callable(problem.ridge) else problem.ridge
@@ -128,7 +130,24 @@ class Gradient(Solver):
                 f"space={type(space).__name__} is not trained by gradient: use NeuralSpace or "
                 "NeuralFeatures, or solver=kbo.solvers.Exact()"
             )
+        for network in (space.network, space.adjoint):
+            if isinstance(network, LastLayer):
+                self._check_layer(network, problem.inner_loss)
         return GradientSolution(problem, omega, self, state)
+
+    def _check_layer(self, network, loss):
+        if not (isinstance(loss, Loss) and loss.constant_curvature):
+            raise ValueError(
+                f"inner_loss={type(loss).__name__} with a LastLayer, which is solved for where the "
+                "inner loss is Squared or SquaredTo: use a network such as MLP, or NeuralFeatures"
+            )
+        least = 2 * (network.n_features + 1)
+        if self.batch_size is not None and self.batch_size < least:
+            raise ValueError(
+                f"batch_size={self.batch_size} is too small for a LastLayer of "
+                f"{network.n_features} features, which would follow every batch's noise: give at "
+                f"least {least}, or None"
+            )
 
     def warm_start(self, state):
         """See Solver: all weights and optimisers, byte by byte."""
@@ -164,7 +183,7 @@ def _fit_adjoint(problem, omega, h_inner, slopes, trained, plan, key):
     if not isinstance(instance.space.adjoint, LastLayer):
         objective = adjoint_objective(instance, h_inner, slopes)
         return descend(objective, instance, trained, plan, key)
-    return _descend_below(SolvedAdjoint(instance, h_inner, slopes), trained, plan, key)
+    return _descend_below(SolvedAdjoint(instance, slopes), trained, plan, key)
 
 
 def _descend_below(objective, trained, plan, key):

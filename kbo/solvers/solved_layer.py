@@ -1,81 +1,95 @@
 """Objectives of a network that ends in a LastLayer, minimised over that layer (an L2 space).
 
-    J(φ) = min_W J([φ, 1]W)         J_adj(φ) = min_W J_adj([φ, 1]W)
+    J(φ) = min_W J([φ, 1]W) + (decay/2)‖W‖²         J_adj(φ) likewise
+
+for inner losses of constant curvature, of which both are quadratic in W.
 """
 
 from __future__ import annotations
+
+import abc
 
 import jax
 import jax.numpy as jnp
 
 from .descent import batch_of
-from .last_layer import Norm, last_layer, solve
-from .objectives import Pointwise, constant_curvature, penalised, shares_of
+from .objectives import Pointwise, shares_of
 
 
-class SolvedInner:
-    """min_W J at weights of φ."""
+class SolvedLayer(abc.ABC):
+    """(params, rows) to min_W of an objective ½ Σ shares (1 + ridge)|v|² + b·W, up to a constant.
+
+    Parameters
+    ----------
+    instance : Instance
+    network : LastLayer
+    """
+
+    def __init__(self, instance, network):
+        self.instance, self.network = instance, network
+
+    @abc.abstractmethod
+    def _terms(self, params, rows):
+        """Features (F, b, q) at inner points, b (F, q, p), and the batch."""
+
+    def __call__(self, params, rows):
+        """The objective."""
+        design, linear, batch = self._terms(params, rows)
+        # Of a minimiser the derivative adds nothing.
+        layer = self._minimiser(*map(jax.lax.stop_gradient, (design, linear)), batch)
+        return self._objective(design, linear, batch, layer)
+
+    def complete(self, params):
+        """The weights with W solved for on all rows."""
+        return {**params, "layer": self._minimiser(*self._terms(params, None))}
+
+    def _curved(self, batch):
+        return (1 + batch.ridge[:, None]) * shares_of(self.instance, batch)
+
+    def _objective(self, design, linear, batch, layer):
+        bowl = jnp.sum(self._curved(batch)[..., None] * (design @ layer) ** 2)
+        square = jnp.sum(layer**2)
+        return 0.5 * (bowl + self.network.decay * square) + jnp.sum(linear * layer)
+
+    def _minimiser(self, design, linear, batch):
+        decay = self.network.decay * jnp.eye(design.shape[-1], dtype=design.dtype)
+
+        def of_one(own):
+            phi, curved, right = own
+            gram = phi.T @ (curved[:, None] * phi) + decay
+            return jax.scipy.linalg.solve(gram, -right, assume_a="pos")
+
+        return jax.lax.map(of_one, (design, self._curved(batch), linear))
+
+
+class SolvedInner(SolvedLayer):
+    """min_W J + (decay/2)‖W‖² at weights of φ."""
 
     def __init__(self, instance):
-        self.instance, self._of = instance, Pointwise.of(instance)
+        super().__init__(instance, instance.space.network)
+        self._at_zero = Pointwise.of(instance).at_zero
 
-    def _solved(self, params, rows):
+    def _terms(self, params, rows):
         batch = batch_of(self.instance, rows)
-        design = batch.space.last_features(batch.space.network, params, batch.inner.x)
-        shares = shares_of(self.instance, batch)
-        of_batch = lambda values: self._of(values, batch, rows)  # noqa: E731
-        layer = last_layer(batch, of_batch, design, shares, Norm.VALUES)
-        return batch, shares, of_batch, design, layer
-
-    def __call__(self, params, rows):
-        """J, up to a constant."""
-        batch, shares, of_batch, design, layer = self._solved(params, rows)
-        values = design @ layer
-        square = jnp.sum(shares[..., None] * values**2, (1, 2))
-        return penalised(batch, shares, of_batch(values)[0], square)
-
-    def complete(self, params):
-        """The weights with W solved for on all rows."""
-        return {**params, "layer": self._solved(params, None)[-1]}
+        slopes = self._at_zero if rows is None else self._at_zero[:, rows[0]]
+        design = batch.space.last_features(self.network, params, batch.inner.x)
+        pulled = shares_of(self.instance, batch)[..., None] * slopes
+        return design, jnp.einsum("fiq,fip->fqp", design, pulled), batch
 
 
-class SolvedAdjoint:
-    """min_W J_adj at weights of φ, given values h(x_i) (F, n, p) and ∂_{h(x'_j)}L (F, m, p)."""
+class SolvedAdjoint(SolvedLayer):
+    """min_W J_adj + (decay/2)‖W‖² at weights of φ, given ∂_{h(x'_j)}L (F, m, p)."""
 
-    def __init__(self, instance, h_inner, slopes):
-        self.instance, self._h, self._slopes = instance, h_inner, slopes
+    def __init__(self, instance, slopes):
+        super().__init__(instance, instance.space.adjoint)
+        self._slopes = slopes
 
-    def _solved(self, params, rows):
+    def _terms(self, params, rows):
         batch = batch_of(self.instance, rows)
-        h, g = self._h, self._slopes
-        if rows is not None:
-            h, g = h[:, rows[0]], g[:, rows[1]]
+        g = self._slopes if rows is None else self._slopes[:, rows[1]]
         g = (self.instance.outer.size / g.shape[1]) * g
-        shares = shares_of(self.instance, batch)
-        curved = shares
-        if not constant_curvature(batch):
-            curved = shares[..., None, None] * batch.inner_curvatures(h)
         # At all points at once: one pass over the weights, not two.
         both = jnp.concatenate([batch.inner.x, batch.outer.x])
-        design = batch.space.last_features(batch.space.adjoint, params, both)
+        design = batch.space.last_features(self.network, params, both)
         inside, outside = jnp.split(design, [batch.inner.size], axis=1)
-        right = -jnp.einsum("fjq,fjp->fqp", outside, g)
-        held = jax.lax.stop_gradient
-        layer = held(solve(batch, held(inside), curved, held(right), shares, Norm.VALUES))
-        return batch, shares, curved, g, inside, outside, layer
-
-    def __call__(self, params, rows):
-        """J_adj."""
-        batch, shares, curved, g, inside, outside, layer = self._solved(params, rows)
-        values = inside @ layer
-        if curved.ndim == 4:
-            bent = jnp.einsum("fiab,fib->fia", curved, values)
-        else:
-            bent = curved[..., None] * values
-        square = jnp.sum(shares[..., None] * values**2, (1, 2))
-        quadratic = jnp.sum(values * bent, (1, 2)) + batch.ridge * square
-        return 0.5 * jnp.sum(quadratic) + jnp.sum(g * (outside @ layer))
-
-    def complete(self, params):
-        """The weights with W solved for on all rows."""
-        return {**params, "layer": self._solved(params, None)[-1]}
+        return inside, jnp.einsum("fjq,fjp->fqp", outside, g), batch

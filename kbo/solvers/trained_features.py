@@ -13,7 +13,7 @@ from ..problem import Sample
 from .base import InnerSolution
 from .descent import Trained, batch_of, descend, judged, restored
 from .exact import Exact
-from .last_layer import Norm, last_layer
+from .last_layer import last_layer
 from .objectives import Pointwise, penalised, shares_of
 
 
@@ -27,8 +27,7 @@ def features_objective(instance, of):
         design = (space.features(x) if linear else space.kernel.matrix(x, x))[None]
         shares = shares_of(instance, batch)
         of_batch = lambda values: of(values, batch, rows)  # noqa: E731
-        norm = Norm.WEIGHTS if linear else Norm.KERNEL
-        layer = last_layer(batch, of_batch, design, shares, norm)
+        layer = last_layer(batch, of_batch, design, shares, linear)
         values = design @ layer
         square = jnp.sum(layer * (layer if linear else values), (1, 2))
         return penalised(batch, shares, of_batch(values)[0], square)
@@ -105,5 +104,7 @@ def _with_slopes(problem, instance, at_zero):
     if at_zero is None:
         return problem
     slopes = at_zero[0] if problem.n_outputs else at_zero[0, :, 0]
+    # Where slopes overflow training has diverged and says so: nothing else need fail on them.
+    slopes = jnp.where(jnp.isfinite(slopes), slopes, 0)
     inner = Sample(instance.inner.x, slopes, instance.inner.weights)
     return problem.replace(inner_loss=Bowl(), inner_data=inner)

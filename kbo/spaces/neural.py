@@ -101,7 +101,8 @@ class NeuralSpace(Space):
         self.network = as_network(MLP() if network is None else network)
         self.adjoint = self.network if adjoint is None else as_network(adjoint)
         self.inner_product = L2() if inner_product is None else inner_product
-        if isinstance(self.network, LastLayer) and not isinstance(self.inner_product, L2):
+        solved = any(isinstance(n, LastLayer) for n in (self.network, self.adjoint))
+        if solved and not isinstance(self.inner_product, L2):
             raise ValueError(
                 f"inner_product={type(self.inner_product).__name__} with a LastLayer, which is "
                 "solved for in L2: use the inner product L2, or a network such as MLP"
