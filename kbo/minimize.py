@@ -19,6 +19,7 @@ from .optimizers import default_optimizer
 from .result import BilevelError, BilevelResult, Hypergradient, Status
 from .run import Run, Stop, evaluate, no_function
 from .solvers import default_solver
+from .spaces import NeuralSpace
 
 SMALL_RIDGE = 1e-4  # below it float32 costs the hypergradient its digits
 
@@ -70,6 +71,8 @@ def _keyed(solver, key):
 def _warn_if_single_precision(problem, omega):
     if data_dtype(problem, omega) == jnp.float64:
         return
+    if isinstance(problem.space(omega) if callable(problem.space) else problem.space, NeuralSpace):
+        return  # there is no kernel matrix whose inverse could lose them
     ridge = problem.ridge(omega) if callable(problem.ridge) else problem.ridge
     if float(jnp.min(jnp.asarray(ridge))) < SMALL_RIDGE:
         warnings.warn(

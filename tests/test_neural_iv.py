@@ -171,6 +171,7 @@ def test_the_adjoint_may_be_another_network():
     assert values[1][1] != values[2][1]
 
 
+@pytest.mark.filterwarnings("error:float32 data")  # no kernel system is solved
 def test_the_inner_network_ends_in_a_layer_that_is_solved_for():
     """Its first value is that of a least-squares layer on the first body, whatever is trained."""
     data = make_iv_sigmoid(100, random_state=0)
