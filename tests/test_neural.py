@@ -186,6 +186,20 @@ def test_a_solved_layer_is_trained_below_in_every_way(changes):
     assert found[0] > max(0.98, found[1] + 0.03)
 
 
+def test_dependent_features_that_have_grown_are_solved_for_in_single_precision():
+    """Their Gram matrix is 1e8 times one of rank 2: rounding is far above the ridge."""
+    x, t, x_out, y = (np.asarray(part, np.float32) for part in helpers.data(60, 40))
+    body = (lambda key, x: jnp.ones(1), lambda w, x: 1e4 * w[0] * jnp.array([x[0], x[0], x[1]]))
+    problem = iv_like(
+        kbo.NeuralSpace(LastLayer(body, 3, decay=1e-9)), inner_loss=kbo.losses.Squared(),
+        ridge=1e-9, inner_data=kbo.Sample(x, t), outer_data=kbo.Sample(x_out, y),
+    )
+    hg = kbo.value_and_hypergradient(problem, OMEGA, solver=FEW)
+    assert hg.status is kbo.Status.CONVERGED
+    design = np.column_stack([x[:, :2], np.ones(60)])
+    np.testing.assert_allclose(hg.inner(x), design @ np.linalg.lstsq(design, t)[0], atol=0.02)
+
+
 def test_training_below_a_solved_layer_stops_at_its_tolerance():
     problem, omega, _ = solved_case()
     solver = Gradient(500, optimizer=optax.lbfgs(), tol=0.05)

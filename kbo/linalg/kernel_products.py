@@ -31,7 +31,7 @@ def transposed_matmul(matrix, values):
     """matrixᵀ values, (M, q), of (n, M) and (n, q).
 
     As one contraction: XLA for CPUs writes ``matrix.T`` out before it multiplies by one column,
-    30 times the cost of the product.
+    many times the cost of the product.
     """
     return jnp.einsum("ij,iq->jq", matrix, values)
 

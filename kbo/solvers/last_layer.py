@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from .objectives import constant_curvature, n_outputs
 
 NEWTON_STEPS = 6  # for the last layer within a training step, where the loss is not squared
+ROUNDING = 10  # times ε·(size of a Gram matrix)
 
 
 def last_layer(batch, of_batch, design, shares, linear):
@@ -56,21 +57,29 @@ def _solve(design, curved, right, ridge, linear):
     ``curved`` is C: (F, b), or (F, b, p, p) where outputs are coupled.
     """
     one = {
-        (True, False): _features, (True, True): _coupled_features,
+        (True, False): feature_layer, (True, True): _coupled_features,
         (False, False): _kernel, (False, True): _coupled_kernel,
     }[linear, curved.ndim == 4]
     return jax.lax.map(lambda own: one(*own), (design, curved, right, ridge))
 
 
-def _features(design, curved, right, ridge):
-    gram = design.T @ (curved[:, None] * design) + ridge * jnp.eye(len(right), dtype=right.dtype)
-    return jax.scipy.linalg.solve(gram, right, assume_a="pos")
+def feature_layer(design, curved, right, ridge):
+    """(ΦᵀCΦ + ridge)⁻¹ right, (q, p), for features Φ (b, q) and C = diag(curved)."""
+    return _solved(design.T @ (curved[:, None] * design), right, ridge)
 
 
 def _coupled_features(design, curved, right, ridge):
     gram = jnp.einsum("iq,iab,ir->qarb", design, curved, design)
-    gram = gram.reshape(right.size, right.size) + ridge * jnp.eye(right.size, dtype=right.dtype)
-    return jax.scipy.linalg.solve(gram, right.ravel(), assume_a="pos").reshape(right.shape)
+    flat = _solved(gram.reshape(right.size, right.size), right.ravel(), ridge)
+    return flat.reshape(right.shape)
+
+
+def _solved(gram, right, ridge):
+    # Features grow as they train: rounding must not make their Gram matrix indefinite. The error of
+    # Cholesky's factors is relative to the diagonal, each row's to its own (Demmel 1989).
+    rounding = ROUNDING * len(gram) * jnp.finfo(gram.dtype).eps * jnp.diagonal(gram)
+    gram = gram + jnp.diag(ridge + rounding)
+    return jax.scipy.linalg.solve(gram, right, assume_a="pos")
 
 
 def _kernel(kernel, curved, right, ridge):

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 
 from .descent import batch_of
+from .last_layer import feature_layer
 from .objectives import Pointwise, shares_of
 
-ROUNDING = 10  # times ε·trace
 
 class SolvedLayer(abc.ABC):
     """(params, rows) to min_W of an objective ½ Σ shares (1 + ridge)|v|² + b·W, up to a constant.
@@ -53,17 +53,8 @@ class SolvedLayer(abc.ABC):
         return 0.5 * (bowl + self.network.decay * square) + jnp.sum(linear * layer)
 
     def _minimiser(self, design, linear, batch):
-        identity = jnp.eye(design.shape[-1], dtype=design.dtype)
-
-        def of_one(own):
-            phi, curved, right = own
-            gram = phi.T @ (curved[:, None] * phi)
-            # Features grow as they train: rounding must not make their Gram matrix indefinite.
-            rounding = ROUNDING * jnp.finfo(gram.dtype).eps * jnp.trace(gram)
-            gram = gram + (self.network.decay + rounding) * identity
-            return jax.scipy.linalg.solve(gram, -right, assume_a="pos")
-
-        return jax.lax.map(of_one, (design, self._curved(batch), linear))
+        solve = lambda own: feature_layer(*own, self.network.decay)  # noqa: E731
+        return jax.lax.map(solve, (design, self._curved(batch), -linear))
 
 
 class SolvedInner(SolvedLayer):
