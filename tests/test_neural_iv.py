@@ -147,16 +147,15 @@ def test_the_callback_sees_every_step_and_may_stop():
     assert [r.value for r in model.history_] == seen
 
 
-def test_the_adjoints_rate_is_its_own():
-    """At a vanishing rate the adjoint stays what it was, and so do the treatment's features."""
+def test_the_adjoints_penalty_shrinks_it():
+    """The outer loss sees ω through g alone: where a is nothing there is no gradient."""
     data = make_iv_sigmoid(100, random_state=0)
-    fits = {}
-    for rate in (None, clone(ESTIMATORS["network"]).learning_rate, 1e-12):
-        model = clone(ESTIMATORS["network"]).set_params(adjoint_learning_rate=rate)
-        fits[rate] = [r.grad_norm for r in model.fit(data.X, data.y, data.Z).history_]
-    usual, same, still = fits.values()
-    assert usual == same
-    assert abs(still[1] / usual[1] - 1) > 1e-3
+    fits = []
+    for l2 in (0.0, 1e-2, 1e3):
+        model = clone(ESTIMATORS["network"]).set_params(adjoint_l2=l2, inner_iter=200, max_iter=3)
+        fits.append([r.grad_norm for r in model.fit(data.X, data.y, data.Z).history_][-1])
+    assert fits[2] < 1e-2 * fits[1]
+    assert fits[1] < fits[0]
 
 
 def test_the_adjoint_may_be_another_network():

@@ -28,8 +28,9 @@ BLOCK = 8192  # rows that a network sees at once
 
 
 @functools.cache  # one object for equal settings, so that what was compiled is found again
-def _adamw(rate, decay):
-    return optax.adamw(rate, weight_decay=decay)
+def _adamw(rate, decay, l2):
+    adamw = optax.adamw(rate, weight_decay=decay)
+    return optax.chain(optax.add_decayed_weights(l2), adamw) if l2 else adamw
 
 
 class Stage(NamedTuple):
@@ -94,8 +95,8 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
         default = MLP((64, 64))
         return self.treatment_network or default, self.instrument_network or default
 
-    def _optimizer(self, rate=None):
-        return _adamw(float(rate or self.learning_rate), float(self.weight_decay))
+    def _optimizer(self, l2=0.0):
+        return _adamw(float(self.learning_rate), float(self.weight_decay), float(l2))
 
     def _prepare(self, X, y, Z, sample_weight):
         """Both stages' samples, and a seed for weights."""

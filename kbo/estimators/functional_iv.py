@@ -55,9 +55,10 @@ class FuncIVRegressor(NeuralIVBase):
         Steps of the instrument network, and of the adjoint's, per step of ω.
     learning_rate, weight_decay : float
         Of AdamW, for all networks.
-    adjoint_learning_rate : float, optional
-        For the adjoint's network; None is ``learning_rate``. It regresses the noisy slopes of the
-        outer loss on z: a smaller rate averages over more steps.
+    adjoint_l2 : float
+        c of the term (c/2)‖ψ‖² on the weights ψ of the adjoint's network, in its objective: it
+        regresses the slopes of the outer loss, which y's noise is in, on z, and Ψ follows what it
+        fits of that noise. Weight decay of AdamW is no such term, and does not keep it from that.
     method : kbo.hypergradients.Method, optional
         Of the hypergradient; None is Implicit().
     standardize : bool
@@ -94,7 +95,7 @@ class FuncIVRegressor(NeuralIVBase):
         "first_ridge": [Interval(Real, 0, None, closed="neither"), None],
         "space": [StrOptions({"last_layer", "network", "rkhs"})],
         "adjoint_network": [Network, None],
-        "adjoint_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "adjoint_l2": [Interval(Real, 0, None, closed="left")],
         "method": [Method, None],
         "callback": [callable, None],
     }
@@ -103,7 +104,7 @@ class FuncIVRegressor(NeuralIVBase):
         self, space="last_layer", *, n_features=16, treatment_network=None,
         instrument_network=None, first_ridge=None, second_ridge=1e-2, max_iter=200,
         inner_iter=20, learning_rate=3e-3, weight_decay=1e-3, adjoint_network=None,
-        adjoint_learning_rate=None, method=None, standardize=True,
+        adjoint_l2=1e-2, method=None, standardize=True,
         random_state=None, callback=None,
     ):
         self.space = space
@@ -118,7 +119,7 @@ class FuncIVRegressor(NeuralIVBase):
         self.weight_decay = weight_decay
         self.standardize = standardize
         self.adjoint_network = adjoint_network
-        self.adjoint_learning_rate = adjoint_learning_rate
+        self.adjoint_l2 = adjoint_l2
         self.method = method
         self.random_state = random_state
         self.callback = callback
@@ -187,5 +188,5 @@ class FuncIVRegressor(NeuralIVBase):
             space = NeuralSpace(below, adjoint=self.adjoint_network or network)
         return space, Gradient(
             self.inner_iter, optimizer=self._optimizer(), seed=seed,
-            adjoint_optimizer=self._optimizer(self.adjoint_learning_rate),
+            adjoint_optimizer=self._optimizer(self.adjoint_l2),
         )
