@@ -93,6 +93,28 @@ def test_two_stage_sieve_is_the_closed_form_of_its_columns():
     assert np.isfinite(wide.set_params(alpha=1.0).fit(X, y, Z=Z).coef_).all()
 
 
+def test_the_ridge_is_of_standardised_columns_and_spares_the_constant():
+    X, y, Z = linear_design()
+    weight = np.random.default_rng(1).uniform(0.5, 2, len(X))
+    model = TwoStageLeastSquares(alpha=30.0).fit(X, y, Z=Z, sample_weight=weight)
+    mean = np.average(X, axis=0, weights=weight)
+    scale = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weight))
+    A, B = (np.column_stack([np.ones(len(X)), V]) for V in ((X - mean) / scale, Z))
+    fitted = B @ np.linalg.solve(B.T @ (weight[:, None] * B), B.T @ (weight[:, None] * A))
+    inverse = np.linalg.inv(fitted.T @ (weight[:, None] * fitted) + 30.0 * np.diag([0, 1, 1]))
+    beta = inverse @ fitted.T @ (weight * y)
+    np.testing.assert_allclose(model.predict(X), A @ beta, rtol=1e-9)
+    scores = fitted * (weight * (y - A @ beta))[:, None]
+    n, p = A.shape
+    covariance = inverse @ scores.T @ scores @ inverse.T * n / (n - p)
+    lower, upper = model.confidence_band(X)
+    spread = np.sqrt(np.einsum("ij,jk,ik->i", A, covariance, A))
+    np.testing.assert_allclose(upper - lower, 2 * 1.959963984540054 * spread, rtol=1e-8)
+    tiny = TwoStageLeastSquares(PolynomialFeatures(5), alpha=1e-300)
+    with pytest.raises(ValueError, match="lost in rounding"):
+        tiny.fit(X[:, :1], y, Z=Z[:, :1])
+
+
 @pytest.mark.slow
 def test_more_columns_than_samples():
     rng = np.random.default_rng(0)

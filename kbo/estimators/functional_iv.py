@@ -51,6 +51,8 @@ class FuncIVRegressor(NeuralIVBase):
     second_ridge : float
     max_iter : int
         Steps of ω.
+    average : float
+        The share of them, the last ones, whose mean is ω in the end: see kbo.optimizers.Optax.
     inner_iter : int
         Steps of the instrument network, and of the adjoint's, per step of ω.
     learning_rate, weight_decay : float
@@ -96,6 +98,7 @@ class FuncIVRegressor(NeuralIVBase):
         "space": [StrOptions({"last_layer", "network", "rkhs"})],
         "adjoint_network": [Network, None],
         "adjoint_l2": [Interval(Real, 0, None, closed="left")],
+        "average": [Interval(Real, 0, 1, closed="left")],
         "method": [Method, None],
         "callback": [callable, None],
     }
@@ -103,7 +106,7 @@ class FuncIVRegressor(NeuralIVBase):
     def __init__(
         self, space="last_layer", *, n_features=16, treatment_network=None,
         instrument_network=None, first_ridge=None, second_ridge=1e-2, max_iter=200,
-        inner_iter=20, learning_rate=3e-3, weight_decay=1e-3, adjoint_network=None,
+        average=0.5, inner_iter=20, learning_rate=3e-3, weight_decay=1e-3, adjoint_network=None,
         adjoint_l2=1e-2, method=None, standardize=True,
         random_state=None, callback=None,
     ):
@@ -114,6 +117,7 @@ class FuncIVRegressor(NeuralIVBase):
         self.first_ridge = first_ridge
         self.second_ridge = second_ridge
         self.max_iter = max_iter
+        self.average = average
         self.inner_iter = inner_iter
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -166,7 +170,9 @@ class FuncIVRegressor(NeuralIVBase):
         )
         result = minimize(
             problem, params, solver=solver, method=self.method, callback=self.callback,
-            optimizer=Optax(self._optimizer(), max_steps=self.max_iter, tol=-np.inf),
+            optimizer=Optax(
+                self._optimizer(), max_steps=self.max_iter, tol=-np.inf, average=self.average
+            ),
         )
         self.history_ = result.history
         omega = jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), result.omega)

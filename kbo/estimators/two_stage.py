@@ -6,6 +6,7 @@ from numbers import Real
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+import scipy.linalg
 from scipy.stats import norm
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils._param_validation import HasMethods, Interval
@@ -27,8 +28,7 @@ class Projection(NamedTuple):
     @classmethod
     def on(cls, features, root):
         """Onto the span of features (n, q), with root = √w (n,)."""
-        scaled = root[:, None] * features
-        U, levels, _ = np.linalg.svd(scaled / _norms(scaled), full_matrices=False)
+        U, levels, _ = np.linalg.svd(_scaled(features, root), full_matrices=False)
         return cls(U[:, levels > RANK * levels.max()], root)
 
     @property
@@ -36,14 +36,21 @@ class Projection(NamedTuple):
         """Of the features."""
         return self.basis.shape[1]
 
-    def __call__(self, values):
-        """√w times the fitted values of values (n, k)."""
-        return self.basis @ (self.basis.T @ (self.root[:, None] * values))
+    def coordinates(self, values):
+        """c (rank, k) with Qc = √w times the fitted values of values (n, k)."""
+        return self.basis.T @ (self.root[:, None] * values)
 
 
-def _norms(columns):
-    norms = np.linalg.norm(columns, axis=0)
-    return np.where(norms > 0, norms, 1.0)
+def _scaled(features, root):
+    """√w times the features, each column with norm 1."""
+    scaled = root[:, None] * features
+    norms = np.linalg.norm(scaled, axis=0)
+    return scaled / np.where(norms > 0, norms, 1.0)
+
+
+def _rank(matrix):
+    levels = np.linalg.svd(matrix, compute_uv=False)
+    return int(np.sum(levels > RANK * levels.max()))
 
 
 class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
@@ -170,21 +177,20 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         return self
 
     def _solve(self, columns, y, root, projection):
-        fitted = projection(columns)  # √w φ̂
-        penalty = self.alpha * np.diag(np.arange(columns.shape[1]) > 0)
-        independent = Projection.on(columns, root).rank
-        identified = np.linalg.matrix_rank(fitted, tol=RANK * np.linalg.norm(fitted, 2))
+        inside = projection.coordinates(columns)  # few rows: all of Ψ's part in what follows
+        independent, identified = _rank(_scaled(columns, root)), _rank(inside)
         if self.alpha == 0 and identified < independent:
             raise ValueError(
                 f"the instruments identify {identified} of the {independent} independent columns "
                 "of the treatment's basis (with the constant): give more instruments, a larger "
                 "instrument_basis, a smaller treatment_basis, or alpha > 0"
             )
-        inverse = np.linalg.pinv(fitted.T @ fitted + penalty, rcond=RANK, hermitian=True)
-        beta = inverse @ (fitted.T @ (root * y))
+        readout = self._readout(inside)
+        beta = readout @ projection.coordinates(y[:, None])[:, 0]
         n, p = columns.shape
-        scores = fitted * (root * (y - columns @ beta))[:, None]
-        spread = inverse @ (scores.T @ scores) @ inverse * (n / max(n - independent, 1))
+        errors = root * (y - columns @ beta)
+        middle = projection.basis.T @ (errors[:, None] ** 2 * projection.basis)
+        spread = readout @ middle @ readout.T * (n / max(n - independent, 1))
         # Back from standardised columns.
         back = np.zeros((p, p))
         back[0, 0] = 1.0
@@ -192,6 +198,20 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         back[0, 1:] = -self._units.mean / self._units.scale
         beta, self.covariance_ = back @ beta, back @ spread @ back.T
         self.intercept_, self.coef_ = float(beta[0]), beta[1:]
+
+    def _readout(self, inside):
+        """(BᵀB + alpha·I)⁻¹Bᵀ, (p, rank), for coordinates B of the columns; B⁺ without a ridge."""
+        if self.alpha == 0:
+            return np.linalg.pinv(inside, rcond=RANK)
+        gram = inside.T @ inside
+        penalised = np.arange(1, len(gram))
+        gram[penalised, penalised] += self.alpha
+        try:
+            return scipy.linalg.solve(gram, inside.T, assume_a="pos")
+        except np.linalg.LinAlgError as error:
+            raise ValueError(
+                f"alpha={self.alpha} is lost in rounding beside ΦᵀWPΦ: raise it, or give 0"
+            ) from error
 
     def _judge(self, X, Z, weight, projection):
         """The first-stage F and partial R² of the worst endogenous column."""
