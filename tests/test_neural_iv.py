@@ -158,6 +158,22 @@ def test_the_adjoints_penalty_shrinks_it():
     assert fits[1] < fits[0]
 
 
+@pytest.mark.parametrize("space", ["last_layer", "network"])
+def test_omega_ends_at_the_mean_of_its_last_iterates(space):
+    data = make_iv_sigmoid(100, random_state=0)
+    ends, seen = {}, []
+    for average in (0.0, 0.5):
+        model = clone(ESTIMATORS[space]).set_params(
+            max_iter=8, average=average, callback=lambda record: seen.append(record.omega)
+        )
+        ends[average] = model.fit(data.X, data.y, data.Z)
+        assert model.n_iter_ == len(model.history_) - 1 == 8 + (average > 0)
+    assert [r.value for r in ends[0.5].history_[:-1]] == [r.value for r in ends[0.0].history_]
+    last = jax.tree.leaves(jax.tree.map(lambda *leaves: np.mean(leaves, 0), *seen[-5:-1]))
+    for mean, kept in zip(last, jax.tree.leaves(ends[0.5]._params), strict=True):
+        np.testing.assert_allclose(kept, mean, rtol=1e-5, atol=1e-6)
+
+
 def test_the_adjoint_may_be_another_network():
     """Up to the outer value of the first step, which needs no adjoint, nothing depends on it."""
     data = make_iv_sigmoid(100, random_state=0)

@@ -52,7 +52,8 @@ class FuncIVRegressor(NeuralIVBase):
     max_iter : int
         Steps of ω.
     average : float
-        The share of them, the last ones, whose mean is ω in the end: see kbo.optimizers.Optax.
+        The share of them, the last ones, whose mean is ω in the end: see kbo.optimizers.Optax. With
+        "rkhs", where values are exact, only if that has the lowest.
     inner_iter : int
         Steps of the instrument network, and of the adjoint's, per step of ω.
     learning_rate, weight_decay : float
@@ -80,7 +81,7 @@ class FuncIVRegressor(NeuralIVBase):
     history_ : list of kbo.StepRecord
         Outer values, gradient norms and seconds, step by step.
     n_iter_ : int
-        Steps of ω taken.
+        Steps of ω taken, that to the mean included.
     n_features_in_, n_instruments_in_ : int
 
     Notes
