@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
-import scipy.linalg
 from scipy.stats import norm
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils._param_validation import HasMethods, Interval
@@ -14,43 +13,9 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ._iv_data import Standard, check_iv_data, exogenous_columns, is_constant, repeated_columns
 from ._iv_diagnostics import warn_if_weak
+from ._iv_projection import Projection, rank, ridge_readout, scaled
 
-RANK = 1e-10  # relative singular values below which columns count as dependent
 STEP = 1e-5  # of a standard deviation: the central differences of the derivative
-
-
-class Projection(NamedTuple):
-    """Weighted least squares on columns Q that are orthonormal under √w, and its rank."""
-
-    basis: np.ndarray
-    root: np.ndarray
-
-    @classmethod
-    def on(cls, features, root):
-        """Onto the span of features (n, q), with root = √w (n,)."""
-        U, levels, _ = np.linalg.svd(_scaled(features, root), full_matrices=False)
-        return cls(U[:, levels > RANK * levels.max()], root)
-
-    @property
-    def rank(self):
-        """Of the features."""
-        return self.basis.shape[1]
-
-    def coordinates(self, values):
-        """c (rank, k) with Qc = √w times the fitted values of values (n, k)."""
-        return self.basis.T @ (self.root[:, None] * values)
-
-
-def _scaled(features, root):
-    """√w times the features, each column with norm 1."""
-    scaled = root[:, None] * features
-    norms = np.linalg.norm(scaled, axis=0)
-    return scaled / np.where(norms > 0, norms, 1.0)
-
-
-def _rank(matrix):
-    levels = np.linalg.svd(matrix, compute_uv=False)
-    return int(np.sum(levels > RANK * levels.max()))
 
 
 class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
@@ -178,14 +143,14 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
 
     def _solve(self, columns, y, root, projection):
         inside = projection.coordinates(columns)  # few rows: all of Ψ's part in what follows
-        independent, identified = _rank(_scaled(columns, root)), _rank(inside)
+        independent, identified = rank(scaled(columns, root)), rank(inside)
         if self.alpha == 0 and identified < independent:
             raise ValueError(
                 f"the instruments identify {identified} of the {independent} independent columns "
                 "of the treatment's basis (with the constant): give more instruments, a larger "
                 "instrument_basis, a smaller treatment_basis, or alpha > 0"
             )
-        readout = self._readout(inside)
+        readout = ridge_readout(inside, self.alpha)
         beta = readout @ projection.coordinates(y[:, None])[:, 0]
         n, p = columns.shape
         errors = root * (y - columns @ beta)
@@ -198,20 +163,6 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         back[0, 1:] = -self._units.mean / self._units.scale
         beta, self.covariance_ = back @ beta, back @ spread @ back.T
         self.intercept_, self.coef_ = float(beta[0]), beta[1:]
-
-    def _readout(self, inside):
-        """(BᵀB + alpha·I)⁻¹Bᵀ, (p, rank), for coordinates B of the columns; B⁺ without a ridge."""
-        if self.alpha == 0:
-            return np.linalg.pinv(inside, rcond=RANK)
-        gram = inside.T @ inside
-        penalised = np.arange(1, len(gram))
-        gram[penalised, penalised] += self.alpha
-        try:
-            return scipy.linalg.solve(gram, inside.T, assume_a="pos")
-        except np.linalg.LinAlgError as error:
-            raise ValueError(
-                f"alpha={self.alpha} is lost in rounding beside ΦᵀWPΦ: raise it, or give 0"
-            ) from error
 
     def _judge(self, X, Z, weight, projection):
         """The first-stage F and partial R² of the worst endogenous column."""
