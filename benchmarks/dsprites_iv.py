@@ -170,7 +170,7 @@ def summary(cells):
 
 
 def draw(cells):
-    """Box plot of test errors; outer losses against steps."""
+    """Box plot of test errors; outer losses against steps, over seeds."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -180,11 +180,14 @@ def draw(cells):
     figure, (boxes, curves) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     boxes.boxplot([[c["mse"] for c in cells if c["method"] == n] for n in names], tick_labels=names)
     boxes.set(yscale="log", ylabel="test MSE", title="dSprites with an instrument")
-    boxes.tick_params(axis="x", rotation=30)
+    plt.setp(boxes.get_xticklabels(), rotation=30, ha="right")
     for k, name in enumerate(names):
-        for j, c in enumerate(c for c in cells if c["method"] == name and c["losses"]):
-            curves.plot(c["losses"], color=f"C{k}", alpha=0.7, label=name if j == 0 else None)
-    curves.set(xlabel="outer step", ylabel="outer loss", yscale="log")
+        own = [c["losses"] for c in cells if c["method"] == name and c["losses"]]
+        if own:
+            low, median, high = np.quantile(own, [0.25, 0.5, 0.75], axis=0)
+            curves.plot(median, color=f"C{k}", label=name)
+            curves.fill_between(range(len(median)), low, high, color=f"C{k}", alpha=0.15, lw=0)
+    curves.set(xlabel="outer step", ylabel="outer loss", title="medians and quartiles")
     if any(c["losses"] for c in cells):
         curves.legend()
     figure.savefig(RESULTS / "dsprites_iv.png", dpi=130)
