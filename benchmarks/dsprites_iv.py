@@ -134,7 +134,7 @@ def stored(store, name, seed, args, matrix):
     return found
 
 
-RIVALS = ("DFIV", "FuncID linear, mean")
+RIVALS = ("DFIV", "FuncID linear", "FuncID linear, mean")
 
 
 def against(name, cells, own):

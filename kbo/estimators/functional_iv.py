@@ -59,9 +59,9 @@ class FuncIVRegressor(NeuralIVBase):
     learning_rate, weight_decay : float
         Of AdamW, for all networks.
     adjoint_l2 : float
-        c of the term (c/2)‖ψ‖² on the weights ψ of the adjoint's network, in its objective: it
-        regresses the slopes of the outer loss, which y's noise is in, on z, and Ψ follows what it
-        fits of that noise. Weight decay of AdamW is no such term, and does not keep it from that.
+        With "network" alone, c of the term (c/2)‖ψ‖² on the weights ψ of the adjoint's network, in
+        its objective: it regresses the slopes of the outer loss, which y's noise is in, on z, and
+        Ψ follows what it fits of that noise. Weight decay of AdamW is no such term.
     method : kbo.hypergradients.Method, optional
         Of the hypergradient; None is Implicit().
     standardize : bool
