@@ -1,68 +1,249 @@
-"""A digest of everything a run depends on, so that no run continues another's checkpoint."""
+"""A digest of everything that a computation depends on: numbers, code, and what code reads.
+
+Two uses. A run that is resumed from a checkpoint must be the run that wrote it. A compiled program
+may serve again where, and only where, the functions that were compiled into it are still the same:
+a function is the same as another if its instructions, its defaults, the values that it closes over,
+the globals that it reads and the helpers that it calls are.
+"""
 
 from __future__ import annotations
 
+import dis
+import enum
 import functools
 import hashlib
-import re
+import sys
 import types
+import weakref
+from dataclasses import dataclass
 
+import equinox as eqx
 import jax
 import numpy as np
 
 from .stream import Stream
 
-ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+OWN = ("kbo", "theory")  # known by their version, not by their code
+NAMED = (enum.Enum, jax.Device, jax.sharding.Sharding, type(jax.tree.structure(0)), slice, range)
+PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), np.dtype)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of an object.
+
+    Attributes
+    ----------
+    digest : str
+    unseen : tuple of str
+        The objects whose state could not be read, each with where it was met.
+    """
+
+    digest: str
+    unseen: tuple[str, ...]
+
+
+def read(tree, data=True) -> Reading:
+    """Read a pytree: its classes, static fields, numbers and functions.
+
+    Parameters
+    ----------
+    tree : pytree
+    data : bool
+        Whether the arrays of the tree itself count; those that functions hold always do.
+    """
+    reader = _Reader(data)
+    reader.read(tree, "")
+    return Reading(reader.digest.hexdigest(), tuple(reader.unseen))
 
 
 def fingerprint(tree) -> str:
-    """A digest of a pytree: its classes, static fields, numbers, and functions by their code.
-
-    Functions count by their instructions, constants, names, defaults and what they close over, so
-    that the same script gives the same digest in another process.
-    """
-    digest = hashlib.sha256()
-    for part in _parts(tree, set()):
-        digest.update(part if isinstance(part, bytes) else part.encode())
-    return digest.hexdigest()
+    """The digest of ``read``; the same script gives the same one in another process."""
+    return read(tree).digest
 
 
-def _parts(value, seen):
-    """Bytes and texts that describe ``value``."""
-    if id(value) in seen:  # a function may close over itself
-        return
-    if isinstance(value, np.ndarray | np.generic | jax.Array):
-        array = np.asarray(value)
-        yield f"{array.dtype}{array.shape}"
-        yield array.tobytes()
-    elif isinstance(value, Stream):
-        yield value.fingerprint()
-    elif isinstance(value, types.CodeType):
-        yield value.co_code
-        yield repr(value.co_names)
-        for constant in value.co_consts:
-            yield from _parts(constant, seen)
-    elif isinstance(value, types.FunctionType):
-        seen = seen | {id(value)}
-        yield value.__qualname__
-        yield from _parts(value.__code__, seen)
-        yield from _parts((value.__defaults__, value.__kwdefaults__), seen)
-        for cell in value.__closure__ or ():
+@functools.lru_cache(maxsize=4096)
+def is_library(module: str) -> bool:
+    """Whether a module is installed, rather than written by the user."""
+    root = module.partition(".")[0]
+    if root in OWN or root in sys.stdlib_module_names:
+        return True
+    path = getattr(sys.modules.get(root), "__file__", None) or ""
+    return "site-packages" in path or "dist-packages" in path
+
+
+def is_global(function) -> bool:
+    """Whether a library's module holds this very function, so that its name says what it is."""
+    module = getattr(function, "__module__", None)
+    if module is None or not is_library(module):
+        return False
+    name = getattr(function, "__qualname__", "")
+    return getattr(sys.modules.get(module), name, None) is function
+
+
+@functools.lru_cache(maxsize=4096)
+def _globals_read(code) -> tuple[str, ...]:
+    """The names of globals that instructions load, in the order of the code."""
+    loads = ("LOAD_GLOBAL", "LOAD_NAME")
+    names = (i.argval for i in dis.get_instructions(code) if i.opname in loads)
+    return tuple(dict.fromkeys(names))
+
+
+class _Reader:
+    """Walks what can be reached from an object, each object once."""
+
+    def __init__(self, data):
+        self.digest = hashlib.blake2b(digest_size=32)
+        self.unseen: list[str] = []
+        self._data = data
+        self._known: dict[int, int] = {}
+        self._alive = []  # so that no id is given twice
+
+    def _emit(self, *tokens):
+        for token in tokens:
+            raw = token if isinstance(token, bytes) else str(token).encode()
+            self.digest.update(b"%d:" % len(raw))
+            self.digest.update(raw)
+
+    def read(self, value, where, code=False):
+        """Read one object; ``code``: it was reached through a function."""
+        if isinstance(value, PLAIN):
+            return self._emit(type(value).__name__, repr(value))
+        if id(value) in self._known:
+            return self._emit("again", self._known[id(value)])
+        self._known[id(value)] = len(self._known)
+        self._alive.append(value)
+        if isinstance(value, np.ndarray | np.generic | jax.Array):
+            return self._array(value, where, code)
+        self._emit(type(value).__name__)
+        reader = next((own for kind, own in self._KINDS if isinstance(value, kind)), None)
+        if reader is not None:
+            return reader(self, value, where, code)
+        wrapped = getattr(value, "__wrapped__", None)
+        if wrapped is not None:  # jax.jit, functools.cache, functools.wraps
+            return self.read(wrapped, where, code)
+        return self._object(value, where, code)
+
+    def _each(self, values, where, code):
+        for value in values:
+            self.read(value, where, code)
+
+    def _array(self, array, where, code):
+        self._emit("array", array.dtype, array.shape)
+        if not (self._data or code) or isinstance(array, jax.core.Tracer):
+            return
+        if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
+            array = jax.random.key_data(array)
+        array = np.asarray(array)
+        if array.dtype == object:
+            self._each(array.ravel().tolist(), where, code)
+        else:
+            self._emit(array.tobytes())
+
+    def _function(self, function, where, code):
+        self._each((function.__defaults__, function.__kwdefaults__), where, True)
+        for cell in function.__closure__ or ():
             try:
-                yield from _parts(cell.cell_contents, seen)
+                self.read(cell.cell_contents, where, True)
             except ValueError:  # closed over, and never assigned
-                yield "empty cell"
-    elif isinstance(value, functools.partial):
-        yield from _parts((value.func, value.args, value.keywords), seen)
-    else:
-        yield from _tree_parts(value, seen)
+                self._emit("empty cell")
+        if is_library(function.__module__ or ""):
+            return self._emit(function.__module__, function.__qualname__)
+        return self._code(function.__code__, function.__globals__, where)
 
+    def _code(self, code, names, where):
+        self._emit(code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_flags)
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                self._code(constant, names, where)
+            else:
+                self.read(constant, where, True)
+        for name in _globals_read(code):
+            if name not in names:
+                self._emit(name)  # a builtin
+            elif isinstance(names[name], types.ModuleType):
+                self._module(names[name], code.co_names, where)
+            else:
+                self._emit(name)
+                self.read(names[name], f"{where} > {code.co_name} reads {name}", True)
 
-def _tree_parts(value, seen):
-    leaves, structure = jax.tree.flatten(value)
-    yield ADDRESS.sub("", str(structure))
-    if len(leaves) == 1 and leaves[0] is value:
-        yield ADDRESS.sub("", f"{type(value).__qualname__} {value!r}")
-        return
-    for leaf in leaves:
-        yield from _parts(leaf, seen)
+    def _module(self, module, names, where):
+        """A user's module counts by what of it is named."""
+        self._emit(module.__name__)
+        if is_library(module.__name__):
+            return
+        for name in names:
+            if name in vars(module) and not isinstance(vars(module)[name], types.ModuleType):
+                self._emit(name)
+                self.read(vars(module)[name], f"{where} > {module.__name__}.{name}", True)
+
+    def _class(self, kind, where, code):
+        self._emit(kind.__module__, kind.__qualname__)
+        if is_library(kind.__module__):
+            return
+        self._each(kind.__bases__, where, True)
+        for name, found in vars(kind).items():
+            # Of a static or class method; of a method of an Equinox module.
+            member = getattr(found, "__func__", getattr(found, "method", found))
+            written = isinstance(member, types.FunctionType) and (
+                member.__code__.co_filename != "<string>"  # else made by dataclasses
+            )
+            if written or not name.startswith("_"):
+                self._emit(name)
+                self.read(member, f"{where} > {kind.__qualname__}.{name}", True)
+
+    def _mapping(self, mapping, where, code):
+        for key in sorted(mapping, key=repr):
+            self.read(key, where, code)
+            self.read(mapping[key], f"{where}[{key!r}]" if where else str(key), code)
+
+    def _object(self, value, where, code):
+        """An instance: its class, and its fields, attributes or what pickle would keep."""
+        self.read(type(value), where, True)
+        if isinstance(value, eqx.Module):
+            for name in value.__dataclass_fields__:
+                self._emit(name)
+                of_field = f"{where}.{name}" if where else name
+                self.read(getattr(value, name, None), of_field, code)
+            return
+        node = jax.tree_util.default_registry.flatten_one_level(value)
+        if node is not None:
+            children, aux = node
+            self._each(children, where, code)
+            return self.read(aux, where, True)
+        state = getattr(value, "__dict__", None)
+        if state is not None and not is_library(type(value).__module__):
+            return self._mapping(state, where, True)
+        try:  # what pickle would keep
+            _, *parts = value.__reduce_ex__(4)
+        except Exception:
+            return self._opaque(value, where, code)
+        return self._each(parts, where, True)
+
+    def _builtin(self, value, where, code):
+        self._emit(getattr(value, "__module__", ""), value.__name__)
+        self.read(getattr(value, "__self__", None), where, True)
+
+    def _opaque(self, value, where, code):
+        self.unseen.append(f"{where or 'the problem'} ({type(value).__name__} object)")
+
+    _KINDS = (
+        (types.FunctionType, _function),
+        (types.MethodType, lambda self, m, where, code: self._each(
+            (m.__func__, m.__self__), where, True)),
+        (functools.partial, lambda self, p, where, code: self._each(
+            (p.func, p.args, p.keywords), where, True)),
+        (types.ModuleType, lambda self, m, where, code: self._emit(m.__name__)),
+        (type, _class),
+        (types.BuiltinFunctionType | np.ufunc, _builtin),
+        (NAMED, lambda self, v, where, code: self._emit(v)),
+        (Stream, lambda self, s, where, code: self._emit(s.fingerprint())),
+        (property, lambda self, p, where, code: self._each((p.fget,), where, True)),
+        (tuple | list, _each),
+        (set | frozenset, lambda self, s, where, code: self._each(
+            sorted(s, key=repr), where, code)),
+        (dict | types.MappingProxyType, _mapping),
+        (np.random.Generator, lambda self, g, where, code: self.read(
+            g.bit_generator.state, where, True)),
+        (types.GeneratorType | weakref.ref, _opaque),
+    )

@@ -12,9 +12,10 @@ import numpy as np
 from . import linalg
 from .arithmetic import arithmetic
 from .problem import BilevelProblem
+from .programs import program
 
 
-@eqx.filter_jit
+@program
 def _evaluate(problem, omega, x, coefficients, on_both):
     instance = problem.at(omega)
     anchors = instance.inner.x
@@ -23,7 +24,7 @@ def _evaluate(problem, omega, x, coefficients, on_both):
     return instance.space.evaluate(anchors, x, coefficients)
 
 
-@eqx.filter_jit
+@program
 def evaluate_at(kernel, anchors, x, coefficients):
     """k(x, anchors) @ coefficients, (k, p), for NumPy or JAX arguments."""
     return linalg.matmul(kernel, x, anchors, coefficients)

@@ -10,7 +10,6 @@ import abc
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
 
@@ -18,6 +17,7 @@ from .. import linalg
 from ..function import Function
 from ..hypergradients.base import Method, data_dtype
 from ..losses import Loss
+from ..programs import program
 from ..result import Hypergradient, Residuals, Status
 from ..solvers import Exact
 from ..solvers.kernel_system import KernelSystem
@@ -54,18 +54,18 @@ def polarised(left, right):
     return 0.5 * (left + right).T, 0.5 * (left - right).T
 
 
-@eqx.filter_jit
+@program
 def _targets(problem, omega, zeros):
     return -problem.at(omega).inner_slopes(zeros)[0]
 
 
-@eqx.filter_jit
+@program
 def penalty(problem, omega):
     """penalty(ω)."""
     return problem.at(omega).penalty_value()
 
 
-@eqx.filter_jit
+@program
 def _reverse_pass(problem, omega, cotangent, alpha_slope, gram, values):
     """∂_ω of φ, through the kernel, α, and at fixed values the outer loss; and of the penalty."""
 

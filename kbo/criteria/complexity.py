@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,11 +11,12 @@ import numpy as np
 from ..function import Function
 from ..hypergradients.base import Method
 from ..losses import Squared
+from ..programs import program
 from ..result import Hypergradient, Residuals, Status
 from ..solvers import Nystrom
 
 
-@eqx.filter_jit
+@program
 def _value_and_grad(problem, omega, noise):
     return jax.value_and_grad(lambda omega: _complexity(problem.at(omega), noise))(omega)
 

@@ -24,7 +24,6 @@ the norm is Euclidean; then again N = 1/r.
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -32,6 +31,7 @@ from jax.flatten_util import ravel_pytree
 
 from ..arithmetic import arithmetic
 from ..linalg.sharding import everywhere
+from ..programs import program
 from ..spaces import RKHS, Subspace
 
 POWER_STEPS = 8
@@ -39,7 +39,7 @@ MARGIN = 2.0  # power iteration approaches ‖H‖ from below; a probe may fall 
 PROBES = 3
 
 
-@eqx.filter_jit
+@program
 def _terms(problem, omega, frozen, shared):
     """Per replicate: N, ‖ρ‖, ‖ρ_a‖, ‖H‖ (F,), and ‖∂_kρ‖, ‖∂_kρ_a‖, ‖∂_kA‖, ‖∂_kH‖ (q, F)."""
     flat, unravel = ravel_pytree(omega)

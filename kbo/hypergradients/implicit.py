@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from ..function import Function
 from ..linalg import SingularSystem
 from ..linalg.sharding import everywhere
+from ..programs import program
 from ..result import Hypergradient, Residuals, Status
 from ..spaces import Frozen
 from .base import Method, data_dtype, is_streamed, on_device
@@ -17,7 +17,7 @@ from .bounds import error_bound
 from .streaming import streamed_reverse_pass
 
 
-@eqx.filter_jit
+@program
 def outer_and_slopes(problem, omega, values):
     """L at given values h(x'_j), and ∂L/∂h(x'_j), (F, m, p)."""
     instance = problem.at(omega)
@@ -25,7 +25,7 @@ def outer_and_slopes(problem, omega, values):
     return value + instance.penalty_value(), slopes
 
 
-@eqx.filter_jit
+@program
 def _reverse_pass(problem, omega, frozen, shared):
     """Λ(ω; h, a) and ∂_ω Λ(ω; h, a)."""
 

@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 from ..function import Function
+from ..programs import program
 from ..result import Cost, Hypergradient, Residuals, Status
 from ..solvers.coefficients import inner_objective, rows
 from .base import Method, check_parametric, data_dtype, on_device
@@ -17,7 +18,7 @@ from .linear_solvers import Direct, LinearSolver
 from .unrolled import SGD, descend, ending_of, fresh_start, judge
 
 
-@eqx.filter_jit
+@program
 def _evaluate(problem, omega, state, method):
     """J(ω, θ_K), its gradient in ω, the state after K steps and how they ended."""
     optimizer = method.optimizer or SGD

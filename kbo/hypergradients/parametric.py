@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..function import Function
+from ..programs import program
 from ..result import Cost, Hypergradient, Residuals, Status
 from ..solvers.coefficients import inner_objective, outer_objective, rows
 from .base import Method, check_parametric, data_dtype, on_device
@@ -33,7 +34,7 @@ class ParametricState(NamedTuple):
     v: np.ndarray | None
 
 
-@eqx.filter_jit
+@program
 def _hypergradient(problem, omega, coefficients, linear_solver, start, memory):
     """What of L a step along the solution of Hv = b changes beside it.
 

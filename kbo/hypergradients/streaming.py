@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ..problem import Sample
+from ..programs import program
 from ..spaces import Frozen
 from ..stream import Stream
 
 BLOCK = 8192
 
 
-@eqx.filter_jit
+@program
 def _whole_part(problem, omega, frozen):
     """What no point enters, and its ∂_ω: ridge ⟨h, a⟩ and the penalty."""
 
@@ -26,7 +26,7 @@ def _whole_part(problem, omega, frozen):
     return jax.value_and_grad(part)(omega)
 
 
-@eqx.filter_jit
+@program
 def _inner_part(problem, omega, sample, frozen, total):
     """Σ_f (1/Σw) Σ_i w_i a(x_i)·∂_v ℓ_in over the rows of a sample, and its ∂_ω."""
 
@@ -38,7 +38,7 @@ def _inner_part(problem, omega, sample, frozen, total):
     return jax.value_and_grad(part)(omega)
 
 
-@eqx.filter_jit
+@program
 def _outer_part(problem, omega, sample, frozen, total):
     """(1/Σv) Σ_j v_j ℓ_out over the rows of a sample, and its ∂_ω."""
 

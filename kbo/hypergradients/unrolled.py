@@ -12,6 +12,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from ..function import Function
+from ..programs import program
 from ..result import Cost, Hypergradient, Residuals, Status
 from ..solvers import Gradient
 from ..solvers.coefficients import inner_objective, outer_objective, rows, start
@@ -37,7 +38,7 @@ class Ending(NamedTuple):
     slope: jax.Array
 
 
-@eqx.filter_jit
+@program
 def fresh_start(problem, omega, optimizer, key):
     """Zero, or the first weights of a network, and an optimiser that has seen nothing."""
     coefficients = start(problem, omega, key)
@@ -63,7 +64,7 @@ def ending_of(problem, omega, first, last):
     return Ending(objective(first.coefficients), value, slope)
 
 
-@eqx.filter_jit
+@program
 def _forward(problem, omega, state, method):
     """L(ω, θ_K), the state after all steps and how they ended; no derivative."""
     last = descend(
@@ -74,7 +75,7 @@ def _forward(problem, omega, state, method):
     return value, last, ending_of(problem, omega, state, last)
 
 
-@eqx.filter_jit
+@program
 def _through(problem, omega, state, method):
     """The same and dL(ω, θ_K(ω))/dω through the last ``steps`` steps."""
     optimizer = method.optimizer or SGD

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ..programs import program
 from ..result import Status
 from .base import Optimizer, stationary
 from .lbfgs import LBFGS
@@ -125,7 +125,7 @@ class Optax(Optimizer):
         return Status.STEPS_EXHAUSTED
 
 
-@eqx.filter_jit
+@program
 def _update(transformation, grad, state, omega):
     """One program, where ω may be a network of millions of weights."""
     return transformation.update(jnp.asarray(grad), state, jnp.asarray(omega))

@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 
 from .. import linalg
+from ..programs import program
 from ..spaces import RKHS, Subspace
 from ..stream import Stream
 from .base import share_points
@@ -100,7 +101,7 @@ class KMeansPlusPlus(Centers):
         return _distinct(np.array(chosen), len(x), rng)
 
 
-@eqx.filter_jit
+@program
 def _kmeans_plus_plus(kernel, x, uniforms):
     diagonal = jax.vmap(kernel.evaluate)(x, x)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-import equinox as eqx
 import numpy as np
 
 from .. import linalg
 from ..linalg import Cholesky, SingularSystem
+from ..programs import program
 from ..spaces.base import replicates_first, replicates_last
 from .base import AdjointSolution
 from .coupled_features import CoupledFeatures
@@ -19,7 +19,7 @@ from .weighted_ridge import decouple, solve_columns
 COUPLED_DENSE_LIMIT, COUPLED_DENSE_LARGEST = 100, 8000
 
 
-@eqx.filter_jit
+@program
 def _feature_matrices(problem, omega, shared):
     instance = problem.at(omega)
     inner = instance.space.features(instance.inner.x)

@@ -12,6 +12,7 @@ import optax
 
 from ..losses import Loss
 from ..networks import LastLayer
+from ..programs import program
 from ..spaces import NeuralFeatures, NeuralSpace
 from ..spaces.neural import Adjoint, Prediction
 from .base import AdjointSolution, InnerSolution, Solver, share_points
@@ -159,7 +160,7 @@ class Gradient(Solver):
 # Functions of the problem and the plans: one compilation serves every ω.
 
 
-@eqx.filter_jit
+@program
 def _initial(problem, omega, plans, key):
     instance = problem.at(omega)
     p = problem.n_outputs or 1
@@ -169,7 +170,7 @@ def _initial(problem, omega, plans, key):
     return GradientState(plans[0].start(inner.params), plans[1].start(adjoint.params))
 
 
-@eqx.filter_jit
+@program
 def _fit_inner(problem, omega, trained, plan, key):
     instance = problem.at(omega)
     if not isinstance(instance.space.network, LastLayer):
@@ -177,7 +178,7 @@ def _fit_inner(problem, omega, trained, plan, key):
     return _descend_below(SolvedInner(instance), trained, plan, key)
 
 
-@eqx.filter_jit
+@program
 def _fit_adjoint(problem, omega, h_inner, slopes, trained, plan, key):
     instance = problem.at(omega)
     if not isinstance(instance.space.adjoint, LastLayer):
@@ -192,7 +193,7 @@ def _descend_below(objective, trained, plan, key):
     return trained._replace(params=objective.complete(trained.params)), report
 
 
-@eqx.filter_jit
+@program
 def _values(problem, omega, coefficients, shared):
     """On both samples."""
     instance = problem.at(omega)

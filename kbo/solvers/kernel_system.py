@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from .. import linalg
+from ..programs import program
 from ..spaces.base import replicates_first, replicates_last
 from .coupled import Simplex, weighted_ridge
 from .representer import RepresenterSystem
@@ -14,14 +14,14 @@ from .systems import Factor, FactoredSystem, host
 from .weighted_ridge import SubGram
 
 
-@eqx.filter_jit(donate="all-except-first")
+@program(donate=True)
 def _gram(problem_and_omega, out):
     problem, omega = problem_and_omega
     instance = problem.at(omega)
     return linalg.gram(instance.space.kernel, instance.inner.x, out)
 
 
-@eqx.filter_jit
+@program
 def _cross_gram(problem, omega):
     instance = problem.at(omega)
     return linalg.cross_gram(instance.space.kernel, instance.outer.x, instance.inner.x)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from ..linalg import sharding
+from ..programs import program
 from .rows import in_precision, points
 
 
@@ -18,26 +18,26 @@ def default_mesh():
     return None if device.platform == "cpu" else jax.sharding.Mesh(np.array([device]), ("rows",))
 
 
-@eqx.filter_jit
+@program
 def _times(problem, omega, inner, coefficients):
     kernel, x, z, mesh = points(problem, omega, inner)
     return sharding.row_matmul(kernel, x, z, coefficients, mesh)
 
 
-@eqx.filter_jit
+@program
 def _transposed_times(problem, omega, inner, values):
     kernel, x, z, mesh = points(problem, omega, inner)
     return sharding.row_transposed_matmul(kernel, x, z, values, mesh)
 
 
-@eqx.filter_jit
+@program
 def _normal_times(problem, omega, inner, single, coefficients, curvatures):
     kernel, x, z, mesh = points(problem, omega, inner)
     kernel, x, z = in_precision(single, (kernel, x, z))
     return sharding.row_normal_matmul(kernel, x, z, coefficients, curvatures, mesh)
 
 
-@eqx.filter_jit
+@program
 def _grams(problem, omega, inner, weights, root):
     kernel, x, z, mesh = points(problem, omega, inner)
     return sharding.row_grams(kernel, x, z, weights, root, mesh)

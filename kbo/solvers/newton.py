@@ -6,12 +6,12 @@ import abc
 import contextlib
 import dataclasses
 
-import equinox as eqx
 import numpy as np
 
 from .. import linalg
 from ..linalg import SingularSystem
 from ..losses import Loss
+from ..programs import program
 from ..result import Status
 from .base import InnerSolution, Solver, share_points
 from .systems import System, host
@@ -24,14 +24,14 @@ FORCING = 0.1
 ACCEPTABLE = 1e-3  # relative residual, a bound on the relative error of h: worse is an error
 
 
-@eqx.filter_jit
+@program
 def _pointwise(problem, omega, values):
     instance = problem.at(omega)
     losses = instance.inner_losses(values)
     return losses, instance.inner_slopes(values), instance.inner_curvatures(values)
 
 
-@eqx.filter_jit
+@program
 def _probabilities(problem, omega, values):
     return problem.at(omega).inner_probabilities(values)
 

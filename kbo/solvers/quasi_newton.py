@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..linalg.lbfgs import Memory, lbfgs
+from ..programs import program
 from ..result import Status
 from .base import InnerSolution, Solver, share_points
 from .coefficients import inner_objective, outer_objective, rows, start
@@ -99,14 +100,14 @@ class Found(NamedTuple):
     stalled: jax.Array
 
 
-@eqx.filter_jit
+@program
 def _fresh(problem, omega, memory, seed):
     coefficients = start(problem, omega, jax.random.key(seed))
     flat = rows(coefficients)[0].ravel()
     return QuasiNewtonState(coefficients, Memory.empty(memory, flat))
 
 
-@eqx.filter_jit
+@program
 def _solve(problem, omega, fresh, state, max_steps, tol, prescribe):
     undo = rows(state.coefficients)[1]
     matrix = rows(state.coefficients)[0]
@@ -135,7 +136,7 @@ def _solve(problem, omega, fresh, state, max_steps, tol, prescribe):
     return Found(state, norm, relative, found.evaluations, found.stalled)
 
 
-@eqx.filter_jit
+@program
 def _values(problem, omega, coefficients):
     instance = problem.at(omega)
     at = lambda x: instance.space.evaluate(instance.inner.x, x, coefficients)  # noqa: E731

@@ -9,6 +9,7 @@ import numpy as np
 from jax import lax
 
 from .. import linalg
+from ..programs import program
 from ..spaces.base import replicates_first, replicates_last
 from ..stream import Stream
 
@@ -29,20 +30,20 @@ def in_precision(single, tree):
     return jax.tree.map(lambda v: v.astype(jnp.float32) if floating(v) else v, tree)
 
 
-@eqx.filter_jit(donate="all-except-first")
+@program(donate=True)
 def _fill(arguments, out):
     problem, omega, inner, single = arguments
     kernel, x, z = in_precision(single, points(problem, omega, inner)[:3])
     return linalg.cross_gram_into(kernel, x, z, out)
 
 
-@eqx.filter_jit
+@program
 def _block(problem, omega, inner, start, size, single):
     kernel, x, z = in_precision(single, points(problem, omega, inner)[:3])
     return in_precision(single, kernel.matrix(lax.dynamic_slice_in_dim(x, start, size), z))
 
 
-@eqx.filter_jit
+@program
 def _block_at(problem, omega, x, single):
     kernel, _, z, _ = points(problem, omega, True)
     kernel, x, z = in_precision(single, (kernel, x, z))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from .. import linalg
+from ..programs import program
 
 PROPOSALS = 64
 BLOCK_JITTERS = (0.0, 1e-15, 1e-13, 1e-11, 1e-9, 1e-7)  # accepted points may be close together
@@ -75,13 +75,13 @@ def _thin(core, uniforms):
     return np.array(accepted, int)
 
 
-@eqx.filter_jit
+@program
 def cross(kernel, x, z):
     """k(x_i, z_j), (n, m)."""
     return linalg.cross_gram(kernel, x, z)
 
 
-@eqx.filter_jit
+@program
 def diagonal_of(kernel, x):
     """k(x_i, x_i), (n,)."""
     return jax.vmap(kernel.evaluate)(x, x)

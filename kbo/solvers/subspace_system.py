@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ..linalg import Cholesky, conjugate_gradients
+from ..programs import program
 from ..spaces import Restriction
 from ..spaces.base import replicates_first, replicates_last
 from .base import AdjointSolution
@@ -23,7 +24,7 @@ from .rows import Rows
 from .systems import System, host
 
 
-@eqx.filter_jit
+@program
 def _center_gram(problem, omega):
     return problem.at(omega).space.gram()
 

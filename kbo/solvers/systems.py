@@ -8,9 +8,9 @@ from __future__ import annotations
 import abc
 from typing import ClassVar
 
-import equinox as eqx
 import numpy as np
 
+from ..programs import program
 from ..result import InvalidPoint
 from .base import AdjointSolution
 
@@ -18,7 +18,7 @@ CORRECTION_TOLERANCE = 1e-11
 STALE = 1e-8
 
 
-@eqx.filter_jit
+@program
 def _weights_and_ridge(problem, omega):
     instance = problem.at(omega)
     return instance.inner.weight_matrix(), instance.ridge

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ..losses import Loss
 from ..problem import Sample
+from ..programs import program
 from .base import InnerSolution
 from .descent import Trained, batch_of, descend, judged, restored
 from .exact import Exact
@@ -62,7 +63,7 @@ class Bowl(Loss):
         return jnp.sum((0.5 * prediction + target) * prediction)
 
 
-@eqx.filter_jit
+@program
 def _fit_features(problem, omega, trained, plan, key):
     instance = problem.at(omega)
     of = Pointwise.of(instance)

@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 
 from ... import losses
 from ...function import Function
+from ...programs import program
 from ...result import Cost, Hypergradient, Residuals, Status
 from ...solvers import Gradient
 from ...solvers.coefficients import rows, start
@@ -214,7 +215,7 @@ def _batches(problem, omega, method, count, undo):
     )
 
 
-@eqx.filter_jit
+@program
 def _fresh(problem, omega, method, key):
     theta, undo = _layout(problem, omega, key)
     batches = _batches(problem, omega, method, UNUSED, undo)
@@ -222,7 +223,7 @@ def _fresh(problem, omega, method, key):
     return LoopState(jnp.zeros((), jnp.int32), theta, memory)
 
 
-@eqx.filter_jit
+@program
 def _advance(problem, omega, state, method):
     """One step."""
     count, theta, memory = state

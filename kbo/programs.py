@@ -1,0 +1,162 @@
+"""Compiled programs that serve every problem of the same code, and are forgotten in the end.
+
+``program`` compiles a function of pytrees for the arrays in them, as ``equinox.filter_jit`` does.
+Three things differ. Functions count by their fingerprint (``identified``), so that a problem that
+is built anew from the same code compiles nothing, and one whose code reads a global that has
+changed since compiles again. Each function keeps its last ``KEPT`` programs only, with what their
+functions have captured. And arrays count by shape and dtype whatever their kind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+from collections import OrderedDict
+
+import equinox as eqx
+import jax
+
+from .fingerprint import is_global, read
+
+KEPT = 64  # programs of each function
+ALIASES = 1024
+
+
+class Code:
+    """A function that equals every function of the same fingerprint."""
+
+    __slots__ = ("digest", "function")
+
+    def __init__(self, function, digest):
+        self.function, self.digest = function, digest
+
+    def __call__(self, *args, **kwargs):
+        return self.function(*args, **kwargs)
+
+    def __eq__(self, other):
+        return isinstance(other, Code) and self.digest == other.digest
+
+    def __hash__(self):
+        return hash(self.digest)
+
+    def __repr__(self):
+        return repr(self.function)
+
+
+class _Bounded:
+    """The entries used last, for several threads."""
+
+    def __init__(self, size):
+        self._size, self._entries, self._lock = size, OrderedDict(), threading.Lock()
+
+    def get(self, key, make):
+        """The entry of a key; ``make()`` where there is none."""
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+            else:
+                self._entries[key] = make()
+                while len(self._entries) > self._size:
+                    self._entries.popitem(last=False)
+            return self._entries[key]
+
+    def peek(self, key, default):
+        """The entry of a key, if there is one."""
+        with self._lock:
+            return self._entries.get(key, default)
+
+
+_aliases = _Bounded(ALIASES)
+_traces = 0
+
+
+def digest_of(value, data=False) -> str:
+    """The digest of code, the same before and after code was traced that changes what it reads."""
+    digest = read(value, data).digest
+    return _aliases.peek(digest, digest)
+
+
+@contextlib.contextmanager
+def traced_once(value, digest):
+    """Let what tracing changes, a counter in a loss say, not count as a change of the code."""
+    before = _traces
+    try:
+        yield
+    finally:
+        if _traces != before:
+            after = read(value, False).digest
+            if after != digest:
+                _aliases.get(after, lambda: digest)
+
+
+def identified(tree):
+    """The tree with each of its user's functions as ``Code``."""
+
+    def as_code(leaf):
+        leaf = leaf.function if isinstance(leaf, Code) else leaf
+        if not callable(leaf) or isinstance(leaf, type) or is_global(leaf):
+            return leaf
+        return Code(leaf, digest_of(leaf))
+
+    return jax.tree.map(as_code, tree)
+
+
+def signature(tree):
+    """(key, arrays, rebuild): what a program depends on, and the tree from other arrays."""
+    leaves, structure = jax.tree.flatten(tree)
+    arrays = [leaf for leaf in leaves if eqx.is_array(leaf)]
+    rest = tuple(None if eqx.is_array(leaf) else (type(leaf), leaf) for leaf in leaves)
+    key = structure, rest, tuple((leaf.shape, leaf.dtype) for leaf in arrays)
+
+    def rebuild(arrays):
+        left = iter(arrays)
+        whole = [next(left) if part is None else part[1] for part in rest]
+        return jax.tree.unflatten(structure, whole)
+
+    return key, arrays, rebuild
+
+
+class _Program:
+    """One compiled program: arrays to arrays, and what of its result is not an array."""
+
+    def __init__(self, function, rebuild, donate):
+        self._rebuild_result = None
+
+        def run(kept, given):
+            global _traces  # noqa: PLW0603
+            _traces += 1
+            result = function(*rebuild([*kept, *given]))
+            _, arrays, self._rebuild_result = signature(result)
+            return arrays
+
+        run.__name__ = run.__qualname__ = function.__name__
+        self._run = jax.jit(run, donate_argnums=1 if donate else ())
+
+    def __call__(self, kept, given):
+        arrays = self._run(kept, given)
+        return self._rebuild_result(arrays)
+
+
+def program(function=None, *, donate=False):
+    """Compile a function of pytrees for the arrays in them.
+
+    Parameters
+    ----------
+    function : callable
+        Of positional arguments; its result is a pytree.
+    donate : bool
+        Whether the arrays of all arguments but the first give up their memory.
+    """
+    if function is None:
+        return functools.partial(program, donate=donate)
+    programs = _Bounded(KEPT)
+
+    @functools.wraps(function)
+    def call(*args):
+        key, arrays, rebuild = signature(args)
+        first = len(signature(args[0])[1]) if donate else len(arrays)
+        compiled = programs.get((key, first), lambda: _Program(function, rebuild, donate))
+        return compiled(arrays[:first], arrays[first:])
+
+    return call
