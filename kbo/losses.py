@@ -9,6 +9,9 @@ from typing import Any, ClassVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from .targets import Classes, Counts, Real, Signs, Targets
 
 
 def resolve(parameter, omega):
@@ -28,15 +31,35 @@ class Loss(eqx.Module):
         piecewise so (Huber) is exact away from the kinks.
     nonnegative : bool
         Never below zero, so that its logarithm may be minimised instead.
+    targets : Targets or None
+        What it can be given; None leaves that open.
     """
 
     constant_curvature: ClassVar[bool] = False
     smooth: ClassVar[bool] = True
     nonnegative: ClassVar[bool] = False
+    targets: ClassVar[Targets | None] = None
 
     @abc.abstractmethod
     def __call__(self, omega, prediction, target) -> jax.Array:
         """The loss of one sample, a scalar."""
+
+    def positive(self) -> tuple[str, ...]:
+        """The names of the parameters that must be positive."""
+        return ()
+
+    def check(self, omega):
+        """Refuse parameters that make no loss at ω.
+
+        Raises
+        ------
+        ValueError
+            For a parameter that must be positive and is not.
+        """
+        for name in self.positive():
+            value = np.asarray(resolve(getattr(self, name), omega))
+            if not (value > 0).all():
+                raise ValueError(f"{type(self).__name__}({name}={value}) must be positive")
 
     def probabilities(self, omega, prediction) -> jax.Array | None:
         """π (p,) where ∂²ℓ/∂v² = diag π − ππᵀ whatever the target, Σπ = 1; None otherwise."""
@@ -48,6 +71,7 @@ class Squared(Loss):
 
     constant_curvature = True
     nonnegative = True
+    targets = Real()
 
     def __call__(self, omega, prediction, target):
         return 0.5 * jnp.sum((prediction - target) ** 2)
@@ -62,7 +86,12 @@ class SquaredPerOutput(Loss):
     """
 
     nonnegative = True
+    targets = Real()
     alpha: Any
+
+    def positive(self):
+        """See Loss."""
+        return ("alpha",)
 
     def __call__(self, omega, prediction, target):
         return 0.5 * jnp.sum((prediction - target) ** 2 / resolve(self.alpha, omega))
@@ -72,6 +101,7 @@ class Logistic(Loss):
     """ℓ = Σ log(1 + exp(−t·v)) with t ∈ {−1, +1}, summed over outputs (one-versus-rest)."""
 
     nonnegative = True
+    targets = Signs()
 
     def __call__(self, omega, prediction, target):
         return jnp.sum(jax.nn.softplus(-target * prediction))
@@ -81,6 +111,7 @@ class Multinomial(Loss):
     """ℓ = logsumexp(v) − v_t with an integer class t; curvature diag(π) − ππᵀ, p×p per sample."""
 
     nonnegative = True
+    targets = Classes()
 
     def __call__(self, omega, prediction, target):
         return jax.nn.logsumexp(prediction) - prediction[jnp.asarray(target, int)]
@@ -101,7 +132,12 @@ class Huber(Loss):
 
     smooth = False
     nonnegative = True
+    targets = Real()
     delta: Any = 1.0
+
+    def positive(self):
+        """See Loss."""
+        return ("delta",)
 
     def __call__(self, omega, prediction, target):
         delta = resolve(self.delta, omega)
@@ -112,6 +148,8 @@ class Huber(Loss):
 
 class Poisson(Loss):
     """ℓ = exp(v) − t·v: the Poisson likelihood with log link, for counts t ≥ 0."""
+
+    targets = Counts()
 
     def __call__(self, omega, prediction, target):
         return jnp.sum(jnp.exp(prediction) - target * prediction)
@@ -131,8 +169,20 @@ class SmoothQuantile(Loss):
     """
 
     nonnegative = True
+    targets = Real()
     quantile: Any = 0.5
     width: Any = 0.1
+
+    def positive(self):
+        """See Loss."""
+        return ("width",)
+
+    def check(self, omega):
+        """See Loss."""
+        super().check(omega)
+        quantile = np.asarray(resolve(self.quantile, omega))
+        if not ((quantile > 0) & (quantile < 1)).all():
+            raise ValueError(f"SmoothQuantile(quantile={quantile}) must be between 0 and 1")
 
     def __call__(self, omega, prediction, target):
         width = resolve(self.width, omega)
@@ -156,7 +206,17 @@ class Scaled(Loss):
     @property
     def nonnegative(self):
         """As the loss that is scaled."""
-        return getattr(self.loss, "nonnegative", False)
+        return isinstance(self.loss, Loss) and self.loss.nonnegative
+
+    @property
+    def targets(self):
+        """As the loss that is scaled."""
+        return self.loss.targets if isinstance(self.loss, Loss) else None
+
+    def check(self, omega):
+        """See Loss."""
+        if isinstance(self.loss, Loss):
+            self.loss.check(omega)
 
     def __call__(self, omega, prediction, target):
         return self.loss(omega, resolve(self.scale, omega) * prediction, target)

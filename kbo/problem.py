@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .kernels import Kernel
 from .losses import Joint, Loss
 from .result import InvalidPoint
+from .spaces import Space
 from .stream import Stream
 
 
@@ -21,7 +23,8 @@ class Sample(eqx.Module):
     Parameters
     ----------
     x : array (n, d) or Stream
-        Points; one-dimensional input is read as n points of one feature.
+        Points; one-dimensional input is read as n points of one feature. Floats of 16 bits are
+        raised to float32: kernel systems have no use for fewer digits.
     target : pytree of arrays with leading axis n, optional
         What the loss compares predictions with.
     weights : array (n,) or (F, n), optional
@@ -43,6 +46,7 @@ class Sample(eqx.Module):
         if not isinstance(x, Stream):
             x = jnp.asarray(x)
             x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
+            x = x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
             x = x[:, None] if x.ndim == 1 else x
         self.x = x
         self.target = jax.tree.map(jnp.asarray, target)
@@ -131,6 +135,9 @@ class BilevelProblem(eqx.Module):
     ridge: Any
     penalty: Callable | None = None
     n_outputs: int | None = eqx.field(static=True, default=None)
+    # Set by kbo: the leaves of ω that are no floating arrays, and the fingerprint of the code.
+    constants: Any = eqx.field(default=None, repr=False)
+    code: str | None = eqx.field(static=True, default=None, repr=False)
 
     def __check_init__(self):
         for name in ("inner_loss", "outer_loss"):
@@ -140,6 +147,17 @@ class BilevelProblem(eqx.Module):
             value = getattr(self, name)
             if not (isinstance(value, Sample) or callable(value)):
                 raise ValueError(f"{name} must be a kbo.Sample or a callable of omega")
+        if isinstance(self.space, type):
+            name = self.space.__name__
+            raise ValueError(f"space={name} is a class: give an instance of it, {name}(…)")
+        if isinstance(self.space, Kernel):
+            raise ValueError(
+                f"space={type(self.space).__name__}(…) is a kernel: give space=kbo.RKHS(kernel)"
+            )
+        if not (isinstance(self.space, Space) or callable(self.space)):
+            raise ValueError(f"space={self.space!r} must be a space or a callable of omega")
+        if not (self.penalty is None or callable(self.penalty)):
+            raise ValueError(f"penalty={self.penalty!r} must be a callable of omega, or None")
         if self.n_outputs is not None and (
             not isinstance(self.n_outputs, int) or self.n_outputs < 1
         ):
@@ -175,7 +193,29 @@ class BilevelProblem(eqx.Module):
                     f"{name} has {count} replicates, others {replicates}: give one or as many"
                 )
         ridge = jnp.broadcast_to(ridge, (replicates,))
+        if self.constants is not None:
+            omega = eqx.combine(omega, self.constants)
         return Instance(self, omega, inner, outer, space, ridge)
+
+    def with_constants(self, constants) -> BilevelProblem:
+        """The problem as one of the floating leaves of ω alone, the others being ``constants``."""
+        names = ("inner_data", "outer_data", "space", "ridge", "penalty")
+        fields = {name: getattr(self, name) for name in names}
+        wrapped = {
+            name: WithConstants(value, constants)
+            for name, value in fields.items() if callable(value)
+        }
+        return self.replace(constants=constants, **wrapped)
+
+
+class WithConstants(eqx.Module):
+    """A function of ω, given the floating leaves of ω alone."""
+
+    function: Callable
+    constants: Any
+
+    def __call__(self, omega):
+        return self.function(eqx.combine(omega, self.constants))
 
 
 class Instance(eqx.Module):

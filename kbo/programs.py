@@ -26,7 +26,7 @@ ALIASES = 1024
 class Code:
     """A function that equals every function of the same fingerprint."""
 
-    __slots__ = ("digest", "function")
+    __slots__ = ("__weakref__", "digest", "function")
 
     def __init__(self, function, digest):
         self.function, self.digest = function, digest

@@ -12,8 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..arithmetic import arithmetic
+from ..contract import check
 from ..function import Function
 from ..problem import BilevelProblem, Sample
+from ..programs import digest_of, identified, traced_once
 from ..result import Hypergradient, Status
 from ..spaces import NeuralFeatures
 from ..stream import Stream
@@ -36,13 +38,17 @@ def settled(problem, omega, solver):
         if solver.double:
             problem = _doubled(problem)
         problem, omega = canonical(problem, omega)
-        solver = solver.fixed(problem, omega)
+        digest = digest_of(problem)
+        problem = identified(problem).replace(code=digest)
+        check(problem, omega)
+        solver = identified(solver).fixed(problem, omega)
         if is_streamed(problem) and not (solver.streams and getattr(solver, "mesh", None) is None):
             raise ValueError(
                 f"x is a kbo.Stream, which solver={solver} cannot read: use Nystrom or Falkon, "
                 "without a mesh"
             )
-        yield solver.restrict(problem), omega, solver
+        with traced_once(problem.replace(code=None), digest):
+            yield solver.restrict(problem), omega, solver
 
 
 def is_streamed(problem) -> bool:
@@ -84,18 +90,45 @@ def canonical(problem: BilevelProblem, omega):
     Raises
     ------
     ValueError
-        If a leaf of ω is not a finite real number or array of them.
+        If a number in ω is not floating, real and finite.
+    TypeError
+        If ω is being traced.
     """
+    floating, constants = split(omega)
+    if jax.tree.leaves(constants):
+        problem = problem.with_constants(identified(constants))
+    dtype = data_dtype(problem, floating)
+    return arrays(problem, dtype), jax.tree.map(lambda v: v.astype(dtype), floating)
 
-    def outer_leaf(leaf):
-        array = np.asarray(leaf)
-        if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-            raise ValueError(f"omega has the leaf {leaf!r}; every leaf must be finite and real")
-        return jnp.asarray(leaf, float)
 
-    omega = jax.tree.map(outer_leaf, omega)
-    dtype = data_dtype(problem, omega)
-    return arrays(problem, dtype), jax.tree.map(lambda v: v.astype(dtype), omega)
+def split(omega):
+    """ω's floating leaves as arrays, and the others: functions and texts, of a network say.
+
+    Each has None in the place of the other's leaves.
+    """
+    paths, structure = jax.tree_util.tree_flatten_with_path(omega)
+    kinds = [_outer_leaf(f"omega{jax.tree_util.keystr(path)}", leaf) for path, leaf in paths]
+    return tuple(jax.tree.unflatten(structure, side) for side in zip(*kinds, strict=True))
+
+
+def _outer_leaf(name, leaf):
+    """(array, None), or (None, leaf) where it is no number."""
+    if isinstance(leaf, jax.core.Tracer):
+        raise TypeError(
+            f"{name} is being traced by jax.jit, grad, vmap or scan; kbo runs LAPACK between its "
+            "compiled parts, so that it cannot be traced: call it outside, and use its .grad"
+        )
+    if not eqx.is_array_like(leaf):
+        return None, leaf
+    array = np.asarray(leaf) if jnp.issubdtype(jnp.result_type(leaf), jnp.number) else leaf
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(
+            f"{name}={leaf!r} is no real floating number, and has no derivative: write 1.0 for 1; "
+            "an index, a key or a flag belongs into the problem, not into omega"
+        )
+    if not np.isfinite(np.asarray(array, float)).all():
+        raise ValueError(f"{name}={leaf!r} must be finite")
+    return jnp.asarray(array, float), None
 
 
 def arrays(tree, dtype):

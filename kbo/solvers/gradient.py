@@ -93,14 +93,19 @@ class Gradient(Solver):
 
     def keyed(self, key):
         """See Solver."""
-        return eqx.tree_at(lambda s: s.seed, self, np.asarray(jax.random.key_data(key)))
+        data = np.asarray(jax.random.key_data(key))
+        if data.shape != (2,):  # of another generator than ours
+            data = np.asarray(jax.random.bits(key, (2,), np.uint32))
+        return eqx.tree_at(lambda s: s.seed, self, data)
 
     @property
     def key(self):
         """The PRNG key."""
         if isinstance(self.seed, int | np.integer):
             return jax.random.key(self.seed)
-        return jax.random.wrap_key_data(jnp.asarray(self.seed, jnp.uint32))
+        return jax.random.wrap_key_data(
+            jnp.asarray(self.seed, jnp.uint32), impl="threefry2x32"
+        )
 
     def plan(self, adjoint=False) -> Plan:
         """What one of the loops is told."""
