@@ -12,8 +12,8 @@ from jax.flatten_util import ravel_pytree
 from .function import Function
 from .hypergradients import FiniteDifference, Implicit
 from .hypergradients.base import data_dtype, on_device, settled
-from .result import BilevelError
-from .run import evaluate
+from .result import BilevelError, Status
+from .run import evaluate, explained
 from .solvers import default_solver
 
 
@@ -34,6 +34,8 @@ class HypergradientReport:
     rounding : float
         The error that differences themselves are expected to have, relative.
     tol : float
+    status : Status
+        Of the hypergradient.
     """
 
     derivatives: np.ndarray
@@ -43,6 +45,7 @@ class HypergradientReport:
     error_bound: float
     rounding: float
     tol: float
+    status: Status
 
     @property
     def ok(self) -> bool:
@@ -62,11 +65,19 @@ class HypergradientReport:
             f"good to about {self.rounding:.0e})",
             f"adjoint identity  {self.adjoint_identity:8.1e}",
             f"error bound       {self.error_bound:8.1e}   (from the residuals of both solves)",
-            "the hypergradient is right" if self.ok else
-            "the hypergradient is WRONG: is the inner loss convex and smooth in the prediction, "
-            "and the inner problem solved? (see hg.status)",
+            self._verdict(),
         ]
         return "\n".join(rows)
+
+    def _verdict(self):
+        if self.ok:
+            return "the hypergradient is right"
+        if not self.status.ok:  # it does not claim to be ∇L
+            return f"the hypergradient is an approximation, {self.status.name}: {self.status}"
+        return (
+            "the hypergradient is WRONG: is the inner loss convex and smooth in the prediction, "
+            "and the inner problem solved? (see hg.status)"
+        )
 
 
 def check_hypergradient(
@@ -99,8 +110,9 @@ def check_hypergradient(
 
 def _compare(problem, omega, solver, method, directions, step, tol, seed):
     result = evaluate(problem, omega, solver, method)
-    if not result.status.ok:
-        raise BilevelError(result.status, result)
+    if not (result.status.completed or result.status is Status.ADJOINT_NOT_CONVERGED):
+        result = explained(result, problem, omega)
+        raise BilevelError(result.status, result, result.hint)
     grad, unravel = ravel_pytree(jax.tree.map(jnp.asarray, result.grad))
     draws = np.random.default_rng(seed).standard_normal((directions, grad.size))
     draws /= np.linalg.norm(draws, axis=1, keepdims=True)
@@ -119,7 +131,7 @@ def _compare(problem, omega, solver, method, directions, step, tol, seed):
         adjoint_identity=_adjoint_identity(problem, omega, solver, seed),
         error_bound=result.error_bound / max(float(np.linalg.norm(grad)), np.finfo(float).tiny),
         rounding=noise / size,
-        tol=tol,
+        tol=tol, status=result.status,
     )
 
 

@@ -12,12 +12,13 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from .checkpoint import EvaluationLog
-from .fingerprint import fingerprint
+from .fingerprint import read
 from .hypergradients import Implicit
 from .hypergradients.base import data_dtype, settled
 from .optimizers import default_optimizer
+from .programs import identified
 from .result import BilevelError, BilevelResult, Hypergradient, Status
-from .run import Run, Stop, evaluate, no_function
+from .run import Run, Stop, evaluate, explained, hint, no_function, nothing
 from .solvers import default_solver
 from .spaces import NeuralSpace
 
@@ -40,7 +41,8 @@ def value_and_hypergradient(
         the cost, never the answer (but networks, and Unrolled, go on training from it); it is used
         up (do not pass one state to two threads).
     throw : bool
-        Whether an unusable or unconverged result raises; otherwise see ``.status``.
+        Whether a result that is unusable, or whose inner problem is not solved, raises, and one
+        whose adjoint is not solved warns; otherwise see ``.status``.
     key : PRNG key, optional
         For solvers that draw (Gradient: first weights and batches); others need none.
 
@@ -51,16 +53,31 @@ def value_and_hypergradient(
     Raises
     ------
     BilevelError
-        With ``throw=True``, where ``.status`` is not CONVERGED.
+        With ``throw=True``, where ``.status`` is none of CONVERGED, TRUNCATED and
+        ADJOINT_NOT_CONVERGED.
     ValueError
-        For an ω that is not made of finite real numbers, or a ridge that is not positive.
+        For an ω whose numbers are not floating and finite, losses, spaces or targets that do not
+        fit together, or a ridge that is not positive.
+    TypeError
+        If ω is being traced by a JAX transformation.
+
+    Warns
+    -----
+    UserWarning
+        With ``throw=True``, where ``.status`` is ADJOINT_NOT_CONVERGED.
     """
     solver, method = _keyed(solver or default_solver(problem, omega), key), method or Implicit()
     with settled(problem, omega, solver) as settings:
         _warn_if_single_precision(*settings[:2])
-        result = evaluate(*settings, method, state)
-    if throw and not result.status.ok:
-        raise BilevelError(result.status, result)
+        result = evaluate(*settings, identified(method), state)
+        result = explained(result, *settings[:2])
+    status = result.status
+    if throw and status is Status.ADJOINT_NOT_CONVERGED:
+        error = BilevelError(status, result, result.hint)
+        warnings.warn(f"{error} (residuals.adjoint is {result.residuals.adjoint:.1e})",
+                      stacklevel=2)
+    elif throw and not status.completed:
+        raise BilevelError(status, result, result.hint)
     return result
 
 
@@ -71,7 +88,7 @@ def _keyed(solver, key):
 def _warn_if_single_precision(problem, omega):
     if data_dtype(problem, omega) == jnp.float64:
         return
-    if isinstance(problem.space(omega) if callable(problem.space) else problem.space, NeuralSpace):
+    if isinstance(problem.at(omega).space, NeuralSpace):
         return  # there is no kernel matrix whose inverse could lose them
     ridge = problem.ridge(omega) if callable(problem.ridge) else problem.ridge
     if float(jnp.min(jnp.asarray(ridge))) < SMALL_RIDGE:
@@ -135,8 +152,8 @@ def minimize(
         optimizer = default_optimizer(method.comparable(solver))
     with settled(problem, omega0, solver) as settings:
         return _minimize(
-            *settings, optimizer, method, bounds, callback, max_time, progress,
-            checkpoint, throw,
+            *settings, identified(optimizer), identified(method), bounds, callback, max_time,
+            progress, checkpoint, throw,
         )
 
 
@@ -153,15 +170,17 @@ def _minimize(
         )
     if method.stochastic:
         optimizer = optimizer.endless()
-    digest = fingerprint((problem, start, lower, upper, optimizer, solver, method))
-    log = EvaluationLog(checkpoint, digest)
+    log = EvaluationLog(checkpoint, _digest(
+        checkpoint, problem=problem, start=start, lower=lower, upper=upper, optimizer=optimizer,
+        solver=solver, method=method,
+    ))
     bar = _progress_bar(optimizer) if progress else None
     comparable = method.comparable(solver) and optimizer.comparable
     run = Run(
         problem, omega0, solver, method, lower, upper, log, callback, max_time, bar, comparable
     )
     try:
-        status = optimizer.run(run.evaluate, run.report, start, lower, upper)
+        status = optimizer.run(run.evaluate, run.report, start, lower, upper, run.tree)
     except Stop:
         status = Status.STOPPED
     finally:
@@ -170,20 +189,35 @@ def _minimize(
     return _conclude(run, status, omega0, throw)
 
 
+def _digest(checkpoint, **parts) -> str:
+    """What identifies a run; only a checkpoint asks for it."""
+    if checkpoint is None:
+        return ""
+    reading = read(parts)
+    if reading.unseen:
+        raise ValueError(
+            "checkpoint cannot tell whether a later run is this one, because it depends on "
+            f"{'; '.join(reading.unseen)}, the state of which cannot be read: hold arrays, numbers "
+            "or functions instead, or run without checkpoint"
+        )
+    return reading.digest
+
+
 def _conclude(run, status, omega0, throw):
     if run.best is None:
-        status = run.failure
+        failed = run.last or nothing(omega0, run.failure)
+        failed = explained(failed, run.problem, omega0)
         if throw:
-            raise BilevelError(status)
+            raise BilevelError(failed.status, None, failed.hint)
         return BilevelResult(
-            jax.tree.map(np.array, omega0), np.inf, np.inf, no_function, status, 0,
-            run.evaluations, [],
+            run.as_tree(run.flat), np.inf, np.inf, no_function, failed.status, 0,
+            run.evaluations, [], failure=failed.status, hint=failed.hint,
         )
-    point, value, grad = run.best
+    point, value, grad, found = run.best
     omega = run.unravel(jnp.asarray(point, run.flat.dtype))
     function, solved = run.method.function(run.problem, omega, run.solver, run.state)
-    if status is Status.CONVERGED and not solved.ok:
-        status = solved
+    # A search has converged only where what it saw last, and the solution returned, have.
+    status = next((own for own in (status, solved, found) if not own.ok), status)
     return BilevelResult(
         omega=run.as_tree(point),
         value=value,
@@ -196,6 +230,7 @@ def _conclude(run, status, omega0, throw):
         solver=run.solver,
         n_rejected=run.rejected,
         failure=run.failure,
+        hint=hint(status, run.solver, run.method),
     )
 
 

@@ -193,9 +193,11 @@ class BilevelProblem(eqx.Module):
                     f"{name} has {count} replicates, others {replicates}: give one or as many"
                 )
         ridge = jnp.broadcast_to(ridge, (replicates,))
-        if self.constants is not None:
-            omega = eqx.combine(omega, self.constants)
-        return Instance(self, omega, inner, outer, space, ridge)
+        return Instance(self, self.whole(omega), inner, outer, space, ridge)
+
+    def whole(self, omega):
+        """ω with the leaves that are constants, from its floating ones."""
+        return omega if self.constants is None else eqx.combine(omega, self.constants)
 
     def with_constants(self, constants) -> BilevelProblem:
         """The problem as one of the floating leaves of ω alone, the others being ``constants``."""

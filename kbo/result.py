@@ -15,11 +15,16 @@ class Status(enum.Enum):
 
     Members
     -------
-    CONVERGED, STEPS_EXHAUSTED, LINE_SEARCH_FAILED, STOPPED, INNER_NOT_CONVERGED,
-    NOT_CONVEX, SINGULAR, DIVERGED, NON_FINITE
+    CONVERGED, TRUNCATED, STEPS_EXHAUSTED, LINE_SEARCH_FAILED, BLOCKED, STOPPED,
+    INNER_NOT_CONVERGED, ADJOINT_NOT_CONVERGED, NOT_CONVEX, SINGULAR, DIVERGED, NON_FINITE,
+    NOT_DIFFERENTIABLE
     """
 
     CONVERGED = "converged: the tolerance is met"
+    TRUNCATED = (
+        "the steps that were asked for are done, and no tolerance says whether they were enough: "
+        "value and gradient are those of the iteration where it stands; see residuals"
+    )
     STEPS_EXHAUSTED = (
         "the step budget ran out before the tolerance was met: raise max_steps (max_iter in the "
         "estimators), loosen tol, or start from the returned iterate"
@@ -28,10 +33,18 @@ class Status(enum.Enum):
         "no further decrease was found along the search direction although the gradient is above "
         "tol: the value is at its rounding level; loosen tol, or compute in float64"
     )
+    BLOCKED = (
+        "the gradient is above tol, and the points ahead could not be evaluated (see failure): "
+        "bound omega away from them (bounds=), or mend the problem there"
+    )
     STOPPED = "stopped by the callback or by max_time: the last finite iterate is returned"
     INNER_NOT_CONVERGED = (
-        "the inner problem was not solved to its tolerance: raise the solver's max_newton (or its "
-        "steps, for networks), increase the ridge, or compute in float64"
+        "the inner problem was not solved to its tolerance: let the solver take more steps, "
+        "increase the ridge, or compute in float64"
+    )
+    ADJOINT_NOT_CONVERGED = (
+        "the adjoint's linear system was not solved to its tolerance, so that the gradient is off "
+        "by about residuals.adjoint: let its solver take more steps, or increase the ridge"
     )
     NOT_CONVEX = (
         "the inner loss has negative curvature in the prediction at the solution found: use an "
@@ -42,12 +55,17 @@ class Status(enum.Enum):
         "rescale the inputs, or check that the kernel is positive semi-definite"
     )
     DIVERGED = (
-        "gradient steps on the weights blew up: lower the learning rate of the solver's optimizer, "
-        "clip its gradients (optax.clip_by_global_norm), or standardise inputs and targets"
+        "an iteration blew up: make its steps shorter (a learning rate or step size), clip the "
+        "gradients (optax.clip_by_global_norm), or standardise inputs and targets"
     )
     NON_FINITE = (
         "the outer value or its gradient is not finite: bound omega (bounds=), rescale inputs and "
         "targets, or start elsewhere"
+    )
+    NOT_DIFFERENTIABLE = (
+        "a derivative is NaN where the function itself is finite: a norm or a square root at zero, "
+        "or a branch of jnp.where that is not taken; give that branch harmless arguments by a "
+        "second jnp.where inside it, or start elsewhere"
     )
 
     @property
@@ -58,8 +76,15 @@ class Status(enum.Enum):
     @property
     def usable(self) -> bool:
         """True when the numbers returned may be used (they are finite and mean what they say)."""
-        unusable = (Status.NOT_CONVEX, Status.SINGULAR, Status.DIVERGED, Status.NON_FINITE)
-        return self not in unusable
+        return self not in (
+            Status.NOT_CONVEX, Status.SINGULAR, Status.DIVERGED, Status.NON_FINITE,
+            Status.NOT_DIFFERENTIABLE,
+        )
+
+    @property
+    def completed(self) -> bool:
+        """True when what was asked for was done: a tolerance met, or a number of steps made."""
+        return self in (Status.CONVERGED, Status.TRUNCATED)
 
     def __str__(self) -> str:
         return self.value
@@ -74,15 +99,18 @@ class BilevelError(RuntimeError):
         Its text, the remedy, becomes the message.
     result : object, optional
         The partial result, for callers that can use it.
+    hint : str, optional
+        What to do about it here, by the names of the arguments.
     """
 
-    def __init__(self, status: Status, result: Any = None):
-        super().__init__(f"{status.name}: {status}")
+    def __init__(self, status: Status, result: Any = None, hint: str = ""):
+        super().__init__(f"{status.name}: {status}{hint and f'. Here: {hint}'}")
         self.status = status
         self.result = result
+        self.hint = hint
 
     def __reduce__(self):
-        return type(self), (self.status,)
+        return type(self), (self.status, None, self.hint)
 
 
 class InvalidPoint(ValueError):
@@ -151,6 +179,8 @@ class Hypergradient:
         The one used, its choices made: ``str`` says what Auto picked.
     cost : Cost or None
         Of the parametric methods.
+    hint : str
+        What to do here about a status that is not CONVERGED, by the names of the arguments.
     """
 
     value: float
@@ -163,6 +193,7 @@ class Hypergradient:
     state: Any = field(repr=False, default=None)
     solver: Any = field(repr=False, default=None)
     cost: Cost | None = None
+    hint: str = ""
     _bound: Callable[[], float] | None = field(repr=False, default=None)
 
     @property
@@ -236,7 +267,9 @@ class BilevelResult:
     n_rejected : int
         Evaluations without a usable value, which the optimiser turned back from.
     failure : Status or None
-        Of the last evaluation that was not CONVERGED, if any.
+        Of the last evaluation that did not do what it was asked for, if any.
+    hint : str
+        As in Hypergradient.
     """
 
     omega: Any
@@ -250,3 +283,4 @@ class BilevelResult:
     solver: Any = field(repr=False, default=None)
     n_rejected: int = 0
     failure: Status | None = None
+    hint: str = ""

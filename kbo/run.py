@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from .diagnosis import not_differentiable
 from .hypergradients.sampling import on_rows
 from .linalg import SingularSystem
 from .optimizers import OutOfTime, projected_gradient
@@ -23,11 +24,31 @@ LEAST_PART = 16  # rows
 def evaluate(problem, omega, solver, method, state=None) -> Hypergradient:
     """One evaluation of a settled problem; an unsolvable system is a status."""
     try:
-        return method.evaluate(problem, omega, solver, state)
+        found = method.evaluate(problem, omega, solver, state)
     except SingularSystem:
-        return _nothing(omega, Status.SINGULAR)
+        found = nothing(omega, Status.SINGULAR)
     except BilevelError as error:
-        return _nothing(omega, error.status)
+        found = nothing(omega, error.status)
+    return dataclasses.replace(found, hint=hint(found.status, solver, method))
+
+
+def hint(status, solver, method) -> str:
+    """What to do about a status, by the names of this solver's and this method's arguments."""
+    if status is Status.INNER_NOT_CONVERGED:
+        return solver.remedy
+    if status in (Status.ADJOINT_NOT_CONVERGED, Status.TRUNCATED, Status.DIVERGED):
+        return method.remedy or solver.remedy
+    return ""
+
+
+def explained(result, problem, omega) -> Hypergradient:
+    """A result without usable numbers, with the function to blame where a derivative is NaN."""
+    if result.status not in (Status.NON_FINITE, Status.SINGULAR):
+        return result
+    blamed = not_differentiable(problem, omega)
+    if not blamed:
+        return result
+    return dataclasses.replace(result, status=Status.NOT_DIFFERENTIABLE, hint=blamed)
 
 
 def value(problem, omega, solver, method) -> float:
@@ -38,7 +59,7 @@ def value(problem, omega, solver, method) -> float:
         return np.inf
 
 
-def _nothing(omega, status) -> Hypergradient:
+def nothing(omega, status) -> Hypergradient:
     """What is returned where nothing could be computed."""
     return Hypergradient(
         value=np.inf, grad=jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)), omega),
@@ -73,7 +94,7 @@ class Run:
         self.max_time = np.inf if max_time is None else max_time
         self.history: list[StepRecord] = []
         self.evaluations = self.rejected = 0
-        self.state, self.cost = None, Cost(0, 0)
+        self.state, self.cost, self.last = None, Cost(0, 0), None
         self._part, self._seen = 1.0, problem  # what is evaluated now
         self.ratio, self._first_norm, self._by_values = 1.0, 0.0, False
         self.comparable = comparable
@@ -103,7 +124,7 @@ class Run:
         if not status.usable:
             self.failure = status
             return np.inf, np.zeros_like(grad)
-        if not status.ok:
+        if not status.completed:
             self.failure = status
         if gradient:
             norm = np.linalg.norm(grad)
@@ -112,7 +133,7 @@ class Run:
         if np.isnan(grad).all():  # not computed
             grad = None
         if part == 1:
-            self._see(np.array(point), value, grad, residuals, seconds, function)
+            self._see((np.array(point), value, grad, residuals, seconds, function, status))
         return value, grad
 
     def _replayed(self, point):
@@ -132,14 +153,15 @@ class Run:
                 raise OutOfTime
             if self.history:
                 raise Stop
-        at = self.unravel(jnp.asarray(point, self.flat.dtype))
+        at = self.tree(point)
         try:
             result = self._result(at, accuracy, gradient)
         except InvalidPoint:
             if not self.evaluations:
                 raise
-            result = _nothing(at, Status.NON_FINITE)
+            result = nothing(at, Status.NON_FINITE)
         self.cost = self.cost + self._part * (result.cost or Cost(0, 0))
+        self.last = result
         self.state = result.state if result.status.usable else self.state
         grad = np.asarray(ravel_pytree(result.grad)[0], float)
         seconds = self.seconds()
@@ -150,7 +172,7 @@ class Run:
         """The problem on a share of its samples, or the whole; the warm start is another's."""
         self._part, self.state, self._seen = part, None, self.problem
         if part < 1:
-            omega = self.as_tree(self.flat)
+            omega = self.unravel(self.flat)
             sizes = [
                 max(LEAST_PART, round(part * (data(omega) if callable(data) else data).size))
                 for data in (self.problem.inner_data, self.problem.outer_data)
@@ -158,12 +180,13 @@ class Run:
             together = share_points(self.problem, omega)
             self._seen = on_rows(self.problem, sizes, [0], together)
 
-    def _see(self, point, value, grad, residuals, seconds, function):
-        """An evaluation of the whole problem; ``point`` is ours, not the optimiser's to change."""
-        self._recent.append((point, value, grad, residuals, seconds, function))
+    def _see(self, seen):
+        """An evaluation of the whole problem; its point is ours, not the optimiser's to change."""
+        self._recent.append(seen)
+        point, value, grad, *_, status = seen
         first = not self.history
         if self.comparable and self._is_best(point, value):
-            self.best = (point, value, grad)
+            self.best = (point, value, grad, status)
         if first:
             self.report(point)
 
@@ -192,18 +215,17 @@ class Run:
             return evaluate(self._seen, at, solver, method, self.state)
         found = value(self._seen, at, solver, method)
         status = Status.CONVERGED if np.isfinite(found) else Status.NON_FINITE
-        nothing = _nothing(at, status)
         grad = jax.tree.map(lambda leaf: np.full(leaf.shape, np.nan), at)
         return dataclasses.replace(
-            nothing, value=found, grad=grad, inner=None, state=self.state
+            nothing(at, status), value=found, grad=grad, inner=None, state=self.state
         )
 
     def report(self, point):
         """Record an accepted iterate; let the callback see it."""
         found = next(recent for recent in self._recent[::-1] if np.array_equal(recent[0], point))
-        point, value, grad, residuals, seconds, function = found
+        point, value, grad, residuals, seconds, function, status = found
         if not self.comparable:
-            self.best = (point, value, grad)
+            self.best = (point, value, grad, status)
         self._recent = [found]
         norm = self.grad_norm(point, grad)
         large = point.size > HISTORY_SIZE
@@ -231,5 +253,11 @@ class Run:
             grad = projected_gradient(point, grad, self.lower, self.upper)
         return float(np.linalg.norm(grad))
 
+    def tree(self, point):
+        """The floating leaves of ω, in its structure, as jax arrays."""
+        return self.unravel(jnp.asarray(point, self.flat.dtype))
+
     def as_tree(self, point):
-        return jax.tree.map(np.array, self.unravel(jnp.asarray(point, self.flat.dtype)))
+        """ω as the user gave it."""
+        floating = jax.tree.map(np.array, self.tree(point))
+        return self.problem.whole(floating)

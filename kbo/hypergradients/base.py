@@ -153,9 +153,12 @@ class Method(eqx.Module):
     ----------------
     stochastic : bool
         Whether two evaluations at one ω may differ by what they draw.
+    remedy : str
+        What makes the adjoint, or the method's own iteration, more exact.
     """
 
     stochastic: ClassVar[bool] = False
+    remedy: ClassVar[str] = ""
 
     @abc.abstractmethod
     def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:

@@ -88,10 +88,12 @@ class Implicit(Method):
             value, grad = _reverse_pass(problem, omega, known, shared)
         grad = jax.tree.map(np.array, grad)
         status = solution.status
-        value = float(value if status.ok and solution.certified else reached)
+        value = float(value if status.ok and adjoint.met and solution.certified else reached)
         finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
         if status.usable and not finite:
             status = Status.NON_FINITE
+        elif status.ok and not adjoint.met:
+            status = Status.ADJOINT_NOT_CONVERGED
         bound = lambda: error_bound(problem, omega, frozen, shared)  # noqa: E731
         return Hypergradient(
             value=value,

@@ -34,6 +34,11 @@ class Mean(Method):
         """See Method."""
         return self.method.stochastic
 
+    @property
+    def remedy(self):
+        """See Method."""
+        return self.method.remedy
+
     def within(self, tol):
         """See Method."""
         return dataclasses.replace(self, method=self.method.within(tol))

@@ -90,6 +90,8 @@ class MinMin(Method):
     linear_solver: LinearSolver = Direct()
     regularizer: Callable | None = None
 
+    remedy = "raise steps of the method, or change its optimizer"
+
     def __check_init__(self):
         if self.gradient not in ("analytic", "automatic", "implicit"):
             raise ValueError(

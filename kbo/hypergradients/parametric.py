@@ -18,6 +18,7 @@ from ..solvers.coefficients import inner_objective, outer_objective, rows
 from .base import Method, check_parametric, data_dtype, on_device
 from .implicit import outer_value
 from .linear_solvers import CG, LinearSolver
+from .linear_solvers.base import ACCEPTABLE, BLOWN_UP
 from .packing import pack, unpack
 
 SELECTION = (
@@ -38,8 +39,7 @@ class ParametricState(NamedTuple):
 def _hypergradient(problem, omega, coefficients, linear_solver, start, memory):
     """What of L a step along the solution of Hv = b changes beside it.
 
-    That is L, −vᵀ∂_θJ, ∇L, v, the residuals ‖b_f − H_f v_f‖/‖b_f‖, the products with H, and whether
-    the linear solver broke down.
+    That is L, −vᵀ∂_θJ, ∇L, v, the residuals ‖b_f − H_f v_f‖/‖b_f‖, and what was solved.
     """
     theta, undo = rows(coefficients)
     outer = lambda omega, theta: outer_objective(problem, omega)(undo(theta))  # noqa: E731
@@ -60,7 +60,16 @@ def _hypergradient(problem, omega, coefficients, linear_solver, start, memory):
     sizes = jnp.linalg.norm(b, axis=1)
     relative = jnp.linalg.norm(solved.residual, axis=1) / jnp.where(sizes > 0, sizes, 1)
     change = -scale * jnp.sum(v * slope)
-    return value, change, grad, scale * v, relative, solved.products, solved.broken
+    return value, change, grad, scale * v, relative, solved.products, solved.broken, solved.met
+
+
+def _judged(status, relative, met, acceptable):
+    """The status of an inner solution, with that of the linear system."""
+    if relative == np.inf:
+        return Status.TRUNCATED
+    if not relative < BLOWN_UP:
+        return Status.DIVERGED
+    return status if met and relative <= acceptable else Status.ADJOINT_NOT_CONVERGED
 
 
 class Parametric(Method):
@@ -81,8 +90,10 @@ class Parametric(Method):
     Where the linear solver meets a direction without positive curvature (CG), or finds that
     ∂²_θθJ is singular and no v solves the system (Direct), a warning says so.
 
-    ``residuals.adjoint`` is ‖∂²_θθJ·v − ∂_θL‖/‖∂_θL‖, the worst replicate's. It does not enter the
-    status: few steps are often the point. No error bound is known.
+    ``residuals.adjoint`` is ‖∂²_θθJ·v − ∂_θL‖/‖∂_θL‖, the worst replicate's. The status is
+    CONVERGED where the linear solver met its tolerance and this is at most that or 1e-3,
+    ADJOINT_NOT_CONVERGED where it is more (few steps are often the point: it does not raise),
+    DIVERGED where it is 100 or more, and TRUNCATED where it is not known. No error bound is known.
 
     Parameters
     ----------
@@ -110,6 +121,11 @@ class Parametric(Method):
                 "kbo.hypergradients.linear_solvers: Direct(), CG(), LBFGS(), Neumann(), "
                 "NystromInverse(), Shine() or Identity()"
             )
+
+    @property
+    def remedy(self):
+        """See Method."""
+        return self.linear_solver.remedy
 
     def within(self, tol):
         """See Method."""
@@ -146,7 +162,7 @@ class Parametric(Method):
                 f"L-BFGS, which solver={solver} does not make: use kbo.solvers.QuasiNewton()"
             )
         linear_solver = self.linear_solver.completed(getattr(solver, "tol", None))
-        value, change, grad, v, relative, products, broken = _hypergradient(
+        value, change, grad, v, relative, products, broken, met = _hypergradient(
             problem, omega, coefficients, jax.tree.map(convert, linear_solver),
             jnp.asarray(v, dtype) if fits else None, memory,
         )
@@ -157,9 +173,14 @@ class Parametric(Method):
             warnings.warn(SELECTION, stacklevel=2)
         status = solution.status
         finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
-        if status.usable and not finite:
-            status = Status.NON_FINITE
         kept = v if np.isfinite(v).all() else None
+        if status.usable and kept is None:
+            status = Status.DIVERGED
+        elif status.usable and not finite:
+            status = Status.NON_FINITE
+        elif status.completed:
+            tol = getattr(linear_solver, "tol", None) or 0.0
+            status = _judged(status, float(jnp.max(relative)), bool(met), max(tol, ACCEPTABLE))
         return Hypergradient(
             value=value, grad=grad, inner=Function(problem, omega, coefficients), adjoint=None,
             residuals=Residuals(solution.residual, float(jnp.max(relative))),

@@ -67,6 +67,11 @@ class Stochastic(Method):
         """The problem on the rows of one draw."""
         return on_rows(problem, (self.inner_size, self.outer_size), [self.seed, count])
 
+    @property
+    def remedy(self):
+        """See Method."""
+        return self.method.remedy
+
     def within(self, tol):
         """See Method."""
         return dataclasses.replace(self, method=self.method.within(tol))

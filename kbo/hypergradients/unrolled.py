@@ -106,7 +106,7 @@ class Unrolled(Method):
     It trains by itself. Of ``solver`` it uses the centres, if that chooses some, and the seed, if
     that is Gradient (else 0), which draws a network's first weights; solves and adjoints are not
     asked for. ``residuals.inner`` is ‖∂_θJ(ω, θ_K)‖ in the coefficients, the worst replicate's; the
-    status is CONVERGED once the steps are done, DIVERGED where they blew up.
+    status is TRUNCATED once the steps are done, DIVERGED where they blew up.
 
     Rates s must stay below 2/‖∂²_θθJ‖, which in an RKHS is K's square (see Parametric): there many
     steps do little. Adam's root has no derivative at zero: give it eps_root. Line searches, as in
@@ -153,6 +153,8 @@ class Unrolled(Method):
             raise ValueError(f"mode={self.mode!r} must be 'reverse' or 'forward'")
         if self.checkpoint and self.mode == "forward":
             raise ValueError("checkpoint=True saves nothing in mode='forward', which keeps nothing")
+
+    remedy = "raise steps or warm_steps of the method, or change its optimizer"
 
     def comparable(self, solver):
         """See Method: where each ω starts anew, L(ω, θ_K(ω)) is a function of ω."""
@@ -222,4 +224,4 @@ def judge(value, ending) -> Status:
     finite = np.isfinite([value, last, slope]).all()
     if not finite or last > first + BLOWN_UP * (1 + abs(first)):
         return Status.DIVERGED
-    return Status.CONVERGED
+    return Status.TRUNCATED

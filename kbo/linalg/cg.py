@@ -28,6 +28,8 @@ def conjugate_gradients(apply, precondition, rhs, tol, max_iter, patience=50, ta
     solution, residual : ndarray (F, N, p)
         The iterate with the smallest estimated error of each system.
     iterations : int
+    cut_short : bool
+        Whether ``max_iter`` ended a system before it had converged.
     """
     dot = lambda a, b: np.sum(a * b, (1, 2))  # noqa: E731
     spread = lambda scalars: scalars[:, None, None]  # noqa: E731
@@ -56,4 +58,4 @@ def conjugate_gradients(apply, precondition, rhs, tol, max_iter, patience=50, ta
         going = rho > np.maximum(tol**2 * dot(u[active], rhs[active]), enough[active])
         going &= (since[active] < patience) & (curvature > 0)
         direction = z + spread(rho / previous) * direction
-    return best, best_residual, iterations
+    return best, best_residual, iterations, bool(going.any())

@@ -32,6 +32,7 @@ class BoxSearch:
         self.evaluate, self._log = evaluate, log
         self.lower, self.upper = lower, upper
         self.pairs = deque(maxlen=memory)
+        self.blocked = False  # whether the last line met a point without a value
 
     def begin(self, point) -> bool:
         """Evaluate at a point; whether L is finite there."""
@@ -112,6 +113,7 @@ class BoxSearch:
         shrinks while it has not fallen enough (the first), or is not finite.
         """
         t, narrowed, best = 1.0, False, None
+        self.blocked = False
         for _ in range(TRIALS):
             target = self.point + t * direction
             point = np.clip(target, self.lower, self.upper)
@@ -121,6 +123,7 @@ class BoxSearch:
                 t, narrowed = NARROW * t, True
                 continue
             value, grad = self.evaluate(point)
+            self.blocked |= not np.isfinite(value)
             there, new_slope = self._plain(value, grad)
             at_end = new_slope @ move if np.isfinite(there) else np.inf
             fell = there <= f + DECREASE * at_start

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 
 from ..programs import program
 from ..result import Status
@@ -41,7 +41,7 @@ class GradientDescent(Optimizer):
     max_steps: int = 1000
     tol: float = 1e-5
 
-    def run(self, evaluate, report, omega, lower, upper):
+    def run(self, evaluate, report, omega, lower, upper, tree):
         """See Optimizer."""
         value, grad = evaluate(omega)
         if not np.isfinite(value):
@@ -66,6 +66,9 @@ class GradientDescent(Optimizer):
 
 class Optax(Optimizer):
     """ω ← P(ω + u), u the update of an Optax transformation; halved while L is not finite.
+
+    The transformation sees ω and ∇L as the pytree that the user gave, so that optax.masked and
+    optax.multi_transform may tell its leaves apart.
 
     Parameters
     ----------
@@ -93,12 +96,12 @@ class Optax(Optimizer):
         if not 0 <= self.average < 1:
             raise ValueError(f"average={self.average!r} must be a share of the steps in [0, 1)")
 
-    def run(self, evaluate, report, omega, lower, upper):
+    def run(self, evaluate, report, omega, lower, upper, tree):
         """See Optimizer."""
         value, grad = evaluate(omega)
         if not np.isfinite(value):
             return Status.NON_FINITE
-        state = self.transformation.init(jnp.asarray(omega))
+        state = self.transformation.init(tree(omega))
         averaged = int(self.average * self.max_steps)
         total = np.zeros_like(omega)
         for taken in range(self.max_steps + 1):
@@ -108,8 +111,8 @@ class Optax(Optimizer):
                 return Status.CONVERGED
             if taken == self.max_steps:
                 break
-            update, state = _update(self.transformation, grad, state, omega)
-            update = np.asarray(update, float)
+            update, state = _update(self.transformation, tree(grad), state, tree(omega))
+            update = np.asarray(ravel_pytree(update)[0], float)
             while True:
                 candidate = np.clip(omega + update, lower, upper)
                 value, new_grad = evaluate(candidate)
@@ -128,7 +131,7 @@ class Optax(Optimizer):
 @program
 def _update(transformation, grad, state, omega):
     """One program, where ω may be a network of millions of weights."""
-    return transformation.update(jnp.asarray(grad), state, jnp.asarray(omega))
+    return transformation.update(grad, state, omega)
 
 
 def default_optimizer(comparable) -> Optimizer:

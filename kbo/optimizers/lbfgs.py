@@ -59,7 +59,7 @@ class LBFGS(Optimizer):
         if not all(0 < part < 1 for part in self.parts):
             raise ValueError(f"parts={self.parts} must be shares of the samples, between 0 and 1")
 
-    def run(self, evaluate, report, omega, lower, upper):
+    def run(self, evaluate, report, omega, lower, upper, tree):
         """See Optimizer."""
         search = BoxSearch(evaluate, self.log, lower, upper, self.memory)
         starts = [omega]
@@ -113,7 +113,10 @@ class LBFGS(Optimizer):
                 continue
             slope = search.slope / (1.0 if self.log else start)
             rest = projected_gradient(search.point, slope, search.lower, search.upper)
-            if not gained or (ended is Status.CONVERGED and 0.5 * rest @ rest <= self.ftol):
+            flat = 0.5 * rest @ rest <= self.ftol
+            if ended is Status.CONVERGED and flat:
                 return ended
+            if not gained:  # the gradient promises more than was found
+                return Status.BLOCKED if search.blocked else Status.LINE_SEARCH_FAILED
             search.pairs.clear()
             small, gained = 0, False

@@ -77,6 +77,10 @@ class AdjointSolution(NamedTuple):
         ‖∇J_adj(a)‖_H, the worst over replicates.
     values : ndarray (F, n, p) or None
         a at the inner points, where ``frozen`` is something else.
+    relative : float
+        What is left of the linear system, relative to its right side, the worst over replicates.
+    met : bool
+        Whether the tolerance is met.
     """
 
     frozen: np.ndarray
@@ -84,6 +88,8 @@ class AdjointSolution(NamedTuple):
     on_both: bool
     residual: float
     values: np.ndarray | None = None
+    relative: float = 0.0
+    met: bool = True
 
 
 class Solver(eqx.Module):
@@ -97,11 +103,14 @@ class Solver(eqx.Module):
         Whether points may be a kbo.Stream.
     deterministic : bool
         Whether solutions are functions of ω, not of what was solved before.
+    remedy : str
+        What makes it solve better.
     """
 
     double: ClassVar[bool] = False
     streams: ClassVar[bool] = False
     deterministic: ClassVar[bool] = True
+    remedy: ClassVar[str] = ""
 
     def fixed(self, problem, omega) -> Solver:
         """This solver with every choice made that is to hold for all ω, such as its centres."""

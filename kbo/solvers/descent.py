@@ -182,8 +182,9 @@ def judged(report, plan):
     """The status of a loop."""
     if bool(report.diverged):
         return Status.DIVERGED
-    met = plan.tol == 0 or bool(report.converged)
-    return Status.CONVERGED if met else Status.INNER_NOT_CONVERGED
+    if plan.tol == 0:
+        return Status.TRUNCATED
+    return Status.CONVERGED if bool(report.converged) else Status.INNER_NOT_CONVERGED
 
 
 def as_bytes(state) -> np.ndarray:

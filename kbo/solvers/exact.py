@@ -27,6 +27,8 @@ class Exact(NewtonSolver):
     max_newton: int = 100
     tol: float = 1e-11
 
+    remedy = "raise max_newton of solver=kbo.solvers.Exact(max_newton)"
+
     def system(self, problem, omega, shared, workspace):
         """See NewtonSolver.
 

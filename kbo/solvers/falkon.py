@@ -60,6 +60,8 @@ class Falkon(SubspaceSolver):
     max_cg: int = 500
     loose: float = 1e-3
 
+    remedy = "raise max_cg or max_newton of solver=kbo.solvers.Falkon(…)"
+
     def loosened(self, ratio):
         """See Solver."""
         return eqx.tree_at(lambda s: s.tol, self, max(self.tol, self.loose * min(ratio, 1.0)))

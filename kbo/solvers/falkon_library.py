@@ -53,6 +53,8 @@ class FalkonLibrary(SubspaceSolver):
     tol: float = 1e-7
     max_cg: int = 200
 
+    remedy = "raise max_cg of solver=kbo.solvers.FalkonLibrary(…)"
+
     def system(self, problem, omega, shared, workspace):
         """See NewtonSolver."""
         return FalkonLibrarySystem(problem, omega, shared, workspace, self)

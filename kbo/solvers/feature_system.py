@@ -12,7 +12,7 @@ from ..programs import program
 from ..spaces.base import replicates_first, replicates_last
 from .base import AdjointSolution
 from .coupled_features import CoupledFeatures
-from .systems import Factor, FactoredSystem, host
+from .systems import Factor, FactoredSystem, host, relative_size
 from .weighted_ridge import decouple, solve_columns
 
 # Unknowns up to which a coupled system is factorised as a whole: at once, and if it must be.
@@ -83,7 +83,9 @@ class FeatureSystem(FactoredSystem):
 
         theta, _, rest = self._refined(apply, rhs, curvatures)
         residual = float((self.norm_bound(rest) / self.total).max())
-        return AdjointSolution(theta, theta, False, residual)
+        return AdjointSolution(
+            theta, theta, False, residual, relative=relative_size(rest, rhs)
+        )
 
 
 class _Decoupled(Factor):

@@ -52,6 +52,8 @@ class FullCG(NewtonSolver):
     max_cg: int = 1000
     seed: int = 0
 
+    remedy = "raise max_cg, or the rank of the preconditioner, of solver=kbo.solvers.FullCG(…)"
+
     def system(self, problem, omega, shared, workspace):
         """See NewtonSolver.
 
@@ -126,14 +128,15 @@ class FullSystem(RepresenterSystem):
         scale = lambda v, k: np.stack(  # noqa: E731
             [self._roots[f].times(r) for f, r in zip(chosen[k], v, strict=True)]
         )
-        return conjugate_gradients(
+        solution, _, _, self.cut_short = conjugate_gradients(
             lambda v, k: self.alpha[chosen[k], None, None] * v
             + scale(self.values(scale(v, k)), k),
             lambda r, k: np.stack(
                 [self._inverses[f].solve(b) for f, b in zip(chosen[k], r, strict=True)]
             ),
             rhs, self._options.tol, self._options.max_cg, PATIENCE,
-        )[0]
+        )
+        return solution
 
     def solve(self, rhs, replicates=None, target=None):
         """See System; Woodbury's formula where S is not invertible."""

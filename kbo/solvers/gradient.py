@@ -58,7 +58,7 @@ class Gradient(Solver):
         Batches whose gradients are averaged into one step, one at a time in memory.
     tol : float
         A loop stops early where ‖∇J‖ ≤ tol·(‖∇J‖ of the first step ever). With tol = 0 the number
-        of steps is the plan and the status is CONVERGED once they are done.
+        of steps is the plan and the status is TRUNCATED once they are done.
     seed : int or key data
         Of the first weights and of the batches.
 
@@ -77,6 +77,7 @@ class Gradient(Solver):
     seed: Any = 0
 
     deterministic = False
+    remedy = "raise steps, or lower the rate of solver=kbo.solvers.Gradient(steps=…, optimizer=…)"
 
     def __check_init__(self):
         for name in ("steps", "accumulate"):
@@ -240,7 +241,7 @@ class GradientSolution(InnerSolution):
         )
         self.state = GradientState(self.state.inner, trained)
         status = judged(report, self._plan)
-        if self.status.ok or not status.usable:
+        if self.status.completed or not status.usable:
             self.status = status
         coefficients = Adjoint(trained.params)
         values = _values(self.problem, self._omega, coefficients, True)[0]

@@ -14,14 +14,13 @@ from ..losses import Loss
 from ..programs import program
 from ..result import Status
 from .base import InnerSolution, Solver, share_points
-from .systems import System, host
+from .systems import ACCEPTABLE, System, host
 from .weighted_ridge import convex_part
 
 ARMIJO = 1e-4
 FLAT = 1e-3  # of the slope at the start of a line: no slope worth speaking of
 SMALLEST_STEP = 2.0**-40
 FORCING = 0.1
-ACCEPTABLE = 1e-3  # relative residual, a bound on the relative error of h: worse is an error
 
 
 @program
@@ -224,7 +223,8 @@ class NewtonSolution(InnerSolution):
             frozen |= failed
         self._theta, self.h_inner, self._curvatures = theta, values, curvatures
         self.residual = float(system.norm_bound(gradient).max())
-        self.status = self._judge(errors, scale, gradient, norms, objective)
+        short = system.cut_short or (step == self._max_newton and not done and active.any())
+        self.status = self._judge(errors, scale, gradient, norms, objective, short)
 
     def _enough(self, errors, scale):
         """How well to solve for a step: far from the solution Newton's own error is quadratic."""
@@ -275,7 +275,11 @@ class NewtonSolution(InnerSolution):
             failed |= active & (steps < SMALLEST_STEP)
             steps[failed] = 0.0
 
-    def _judge(self, errors, scale, gradient, norms, objective):
+    def _allowed(self, short):
+        """The relative residual to accept: more than tol only where rounding ended the solve."""
+        return self._tol if short else max(self._tol, ACCEPTABLE)
+
+    def _judge(self, errors, scale, gradient, norms, objective, short):
         if not (np.isfinite(self._theta).all() and np.isfinite(errors).all()):
             return Status.NON_FINITE
         blocks = self._curvatures
@@ -284,7 +288,7 @@ class NewtonSolution(InnerSolution):
         negative = smallest < -1e-8 * np.abs(blocks).max(initial=0.0)
         if negative and self._probabilities(self.h_inner) is None:  # softmax, rounded, is convex
             return Status.NOT_CONVEX
-        allowed = max(self._tol, ACCEPTABLE) * scale
+        allowed = self._allowed(short) * scale
         if (errors > allowed).any():  # the bound is loose by up to the root of K's rank
             errors, _ = self._system.accuracy(gradient, norms, self.h_inner, blocks, tight=True)
             self.residual = float(self._system.norm(gradient).max())
@@ -296,4 +300,6 @@ class NewtonSolution(InnerSolution):
         missing = self._system.missing
         if missing:  # a replicate that started where it ends
             self._factorise(missing, self.h_inner, self._curvatures)
-        return self._system.adjoint(slopes, self._curvatures)
+        found = self._system.adjoint(slopes, self._curvatures)
+        met = found.relative <= self._allowed(self._system.cut_short)
+        return found._replace(met=bool(met))

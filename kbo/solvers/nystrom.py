@@ -56,6 +56,8 @@ class Nystrom(SubspaceSolver):
     max_newton: int = 100
     tol: float = 1e-9
 
+    remedy = "raise max_newton of solver=kbo.solvers.Nystrom(…, max_newton=…), or take more centres"
+
 
     def system(self, problem, omega, shared, workspace):
         """See NewtonSolver."""

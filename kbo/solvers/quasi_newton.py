@@ -64,6 +64,8 @@ class QuasiNewton(Solver):
     prescribe: int | None = None
     seed: int = 0
 
+    remedy = "raise max_steps of solver=kbo.solvers.QuasiNewton(…), or loosen its tol"
+
     def __check_init__(self):
         for name in ("max_steps", "memory", "prescribe"):
             value = getattr(self, name)

@@ -7,7 +7,7 @@ import abc
 import numpy as np
 
 from .base import AdjointSolution
-from .systems import System, corrected
+from .systems import System, corrected, relative_size
 from .weighted_ridge import SMALL_CURVATURE
 
 
@@ -57,15 +57,16 @@ class RepresenterSystem(System):
             values = self.values(beta)
             return alpha * beta + curve(values), values
 
-        beta, values, rest = self._refined(apply, curve(-embedding), curvatures)
+        rhs = curve(-embedding)
+        beta, values, rest = self._refined(apply, rhs, curvatures)
         values = values + embedding
         # −αβ = C a is the better route to a where C is invertible: no cancellation for small α.
         inverse = _pseudo_inverse(curvatures)
         values -= np.einsum("fiab,fib->fia", inverse, curve(values) + alpha * beta)
         residual = float((self.norm_bound(rest) / self.total).max())
-        if self._shared:
-            return AdjointSolution(values, beta + riesz, False, residual)
-        return AdjointSolution(values, np.concatenate([beta, riesz], axis=1), True, residual)
+        relative, both = relative_size(rest, rhs), not self._shared
+        coefficients = np.concatenate([beta, riesz], axis=1) if both else beta + riesz
+        return AdjointSolution(values, coefficients, both, residual, relative=relative)
 
 
 def _pseudo_inverse(curvatures):

@@ -21,7 +21,7 @@ from .centers import fixed_centers
 from .mesh_rows import MeshRows, default_mesh
 from .newton import NewtonSolver
 from .rows import Rows
-from .systems import System, host
+from .systems import System, host, relative_size
 
 
 @program
@@ -152,7 +152,7 @@ class SubspaceSystem(System):
         """
         out, rest = np.zeros_like(rhs), np.zeros_like(rhs)
         chosen = np.asarray(replicates)
-        out[chosen], rest[chosen], self.iterations = conjugate_gradients(
+        out[chosen], rest[chosen], self.iterations, self.cut_short = conjugate_gradients(
             lambda u, k: self.apply(u, curvatures, chosen[k], rows),
             lambda r, k: self._precondition(r, chosen[k]),
             rhs[chosen], tol, max_iter, patience, None if target is None else target[chosen],
@@ -171,4 +171,4 @@ class SubspaceSystem(System):
         theta = self.representation(u)
         values = self._each(self.rows.times, theta)
         residual = float((self.norm_bound(rest) / self.total).max())
-        return AdjointSolution(theta, theta, False, residual, values)
+        return AdjointSolution(theta, theta, False, residual, values, relative_size(rest, rhs))

@@ -16,6 +16,7 @@ from .base import AdjointSolution
 
 CORRECTION_TOLERANCE = 1e-11
 STALE = 1e-8
+ACCEPTABLE = 1e-3  # relative residual where rounding ends a solve: worse is an error
 
 
 @program
@@ -43,6 +44,8 @@ class System(abc.ABC):
         See kbo.spaces.base.Frozen.
     jitter : float
         The largest that a factorisation of this system has needed.
+    cut_short : bool
+        Whether the last solve ended with its budget of iterations, not with its tolerance.
     from_coefficients : bool
         Whether a start from the last solution's coefficients pays, rather than from its values:
         then ``solve`` has only the difference left to find.
@@ -51,6 +54,7 @@ class System(abc.ABC):
     size: int
     gram = None
     jitter = 0.0
+    cut_short = False
     from_coefficients: ClassVar[bool] = False
 
     def __init__(self, problem, omega):
@@ -219,6 +223,12 @@ class FactoredSystem(System):
             self.factorise(range(len(rhs)), curvatures)
             found = corrected(self.solve, apply, rhs)
         return found
+
+
+def relative_size(rest, rhs) -> float:
+    """‖rest‖/‖rhs‖ of the worst replicate; zero where there is nothing to solve for."""
+    left, right = (np.linalg.norm(part, axis=(1, 2)) for part in (rest, rhs))
+    return float(np.divide(left, right, out=np.zeros_like(left), where=right > 0).max())
 
 
 def corrected(solve, apply, rhs):

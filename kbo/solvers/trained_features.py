@@ -90,7 +90,8 @@ class TrainedFeatures(InnerSolution):
         self.problem = problem.replace(space=OnTrained(problem.space, self.state.params))
         self._solution = Exact().solve(_with_slopes(self.problem, instance, at_zero), omega)
         trained = judged(report, plan)
-        self.status = self._solution.status if trained.ok else trained
+        solved = self._solution.status
+        self.status = trained if solved.ok or not trained.completed else solved
 
     def __getattr__(self, name):
         return getattr(self._solution, name)

@@ -9,6 +9,8 @@ from typing import ClassVar, NamedTuple
 import equinox as eqx
 import jax
 
+ACCEPTABLE = 1e-3  # ‖b − Hv‖/‖b‖ up to which a system counts as solved
+BLOWN_UP = 1e2  # ‖b − Hv‖/‖b‖ from which v is worse than none
 UNSOLVED = 1e-2  # ‖b − Hv‖/‖b‖ that rounding does not explain, in float32 neither
 POSITIVE = ("steps", "step_size", "scale", "rank", "damping", "memory")
 
@@ -24,12 +26,15 @@ class Solved(NamedTuple):
         What they took.
     broken : bool
         Whether H was seen to be singular, b not in its range, or not to be positive.
+    met : bool
+        Whether it ended with its tolerance, not with its budget.
     """
 
     v: jax.Array
     residual: jax.Array
     products: jax.Array | int
     broken: jax.Array | bool = False
+    met: jax.Array | bool = True
 
 
 class LinearSolver(eqx.Module):
@@ -39,9 +44,12 @@ class LinearSolver(eqx.Module):
     ----------------
     needs_inverse : bool
         Whether it needs the estimate, which the inner solver QuasiNewton makes.
+    remedy : str
+        What makes it solve better.
     """
 
     needs_inverse: ClassVar[bool] = False
+    remedy: ClassVar[str] = "use another linear_solver, such as CG(steps) or Direct()"
 
     def __check_init__(self):
         for name in POSITIVE:

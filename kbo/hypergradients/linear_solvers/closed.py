@@ -59,6 +59,8 @@ class NystromInverse(LinearSolver):
     damping: float = 1e-2
     seed: int = 0
 
+    remedy = "raise rank and lower damping of linear_solver=NystromInverse(rank, damping)"
+
     def solve(self, multiply, b, start, inverse=None):
         """See LinearSolver; the start is not used."""
         N = b.shape[1]
@@ -96,6 +98,7 @@ class Shine(LinearSolver):
     refine: int = eqx.field(static=True, default=0)
 
     needs_inverse = True
+    remedy = "raise refine of linear_solver=Shine(refine)"
 
     def __check_init__(self):
         if self.refine < 0:

@@ -45,6 +45,8 @@ class CG(LinearSolver):
     steps: int = 10
     tol: float | None = None
 
+    remedy = "raise the steps of linear_solver=CG(steps), or its tol"
+
     def solve(self, multiply, b, start, inverse=None):
         """See LinearSolver."""
         return self.preconditioned(multiply, b, start, lambda residual: residual)
@@ -90,7 +92,8 @@ class CG(LinearSolver):
         steps, v, left, _, _, _, going, _ = jax.lax.while_loop(unfinished, step, first)
         large = dot(left, left) > jnp.maximum(enough, UNSOLVED**2 * dot(b, b))
         broken = jnp.any(~going & large)
-        return Solved(v, b - multiply(v), begun + steps + 1, broken)
+        met = jnp.all(dot(left, left) <= enough)
+        return Solved(v, b - multiply(v), begun + steps + 1, broken, met)
 
 
 class Neumann(LinearSolver):
@@ -113,6 +116,11 @@ class Neumann(LinearSolver):
 
     steps: int = 10
     step_size: float = 0.1
+
+    remedy = (
+        "Neumann's series converges for step_size below 2/‖H‖ only: lower step_size until the "
+        "residual falls, then raise steps"
+    )
 
     def solve(self, multiply, b, start, inverse=None):
         """See LinearSolver."""
@@ -151,6 +159,8 @@ class LBFGS(LinearSolver):
     tol: float | None = None
     memory: int = eqx.field(static=True, default=10)
 
+    remedy = "raise the steps of linear_solver=LBFGS(steps), or its tol"
+
     def solve(self, multiply, b, start, inverse=None):
         """See LinearSolver."""
 
@@ -164,6 +174,7 @@ class LBFGS(LinearSolver):
         found = lbfgs(
             value_and_grad, first.ravel(), Memory.empty(self.memory, b.ravel()), self.steps, enough
         )
+        met = found.stalled | (jnp.linalg.norm(found.grad) <= enough)
         return Solved(
-            found.x.reshape(b.shape), -found.grad.reshape(b.shape), found.evaluations
+            found.x.reshape(b.shape), -found.grad.reshape(b.shape), found.evaluations, met=met
         )

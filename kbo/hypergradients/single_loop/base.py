@@ -86,6 +86,7 @@ class SingleLoop(Method):
     seed: int = eqx.field(static=True, default=0)
 
     stochastic = True
+    remedy = "one evaluation is one step: call it through kbo.minimize, with smaller rates"
 
     def __check_init__(self):
         for name in ("inner_size", "outer_size"):
@@ -145,7 +146,7 @@ class SingleLoop(Method):
         return Hypergradient(
             value=value, grad=grad, inner=Function(problem, omega, coefficients), adjoint=None,
             residuals=Residuals(np.inf, np.inf), jitter=0.0,
-            status=Status.CONVERGED if finite else Status.DIVERGED, state=found.state,
+            status=Status.TRUNCATED if finite else Status.DIVERGED, state=found.state,
             solver=solver,
             cost=Cost(used * gradients, used * products),
         )
@@ -189,7 +190,7 @@ class SingleLoop(Method):
         """See Method: h of θ as the steps left it."""
         state = self._state(problem, omega, solver, state)
         finite = bool(jnp.isfinite(state.theta).all())
-        status = Status.CONVERGED if finite else Status.DIVERGED
+        status = Status.TRUNCATED if finite else Status.DIVERGED
         undo = _layout(problem, omega)[1]
         coefficients = on_device(undo(state.theta), data_dtype(problem, omega))
         return Function(problem, omega, coefficients), status
