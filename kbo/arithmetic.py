@@ -1,4 +1,4 @@
-"""In which precision kbo computes, whatever the process-wide settings."""
+"""In which precision, and by which rules of JAX, kbo computes, whatever the process's settings."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ def arithmetic(double):
     On a GPU, JAX by default multiplies float32 matrices with 10 bits of mantissa (TF32): distances
     between close points, and all that solves with them, are then noise. Who wants that speed for
     networks sets ``jax_default_matmul_precision`` and is obeyed.
+
+    Rules by which a process forbids itself implicit transfers and promotions of rank are for its
+    own code: kbo hands NumPy arrays to compiled programs, and broadcasts, on purpose.
     """
     with contextlib.ExitStack() as stack:
         if double:
             stack.enter_context(jax.enable_x64(True))
+        stack.enter_context(jax.transfer_guard("allow"))
+        stack.enter_context(jax.numpy_rank_promotion("allow"))
         if jax.config.jax_default_matmul_precision is None:
             stack.enter_context(jax.default_matmul_precision("highest"))
         yield

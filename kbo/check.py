@@ -14,7 +14,6 @@ from .hypergradients import FiniteDifference, Implicit
 from .hypergradients.base import data_dtype, on_device, settled
 from .result import BilevelError, Status
 from .run import evaluate, explained
-from .solvers import default_solver
 
 
 @dataclass(frozen=True)
@@ -103,7 +102,7 @@ def check_hypergradient(
     -------
     HypergradientReport
     """
-    solver, method = solver or default_solver(problem, omega), method or Implicit()
+    method = method or Implicit()
     with settled(problem, omega, solver) as settings:
         return _compare(*settings, method, directions, step, tol, seed)
 

@@ -19,7 +19,6 @@ from .optimizers import default_optimizer
 from .programs import identified
 from .result import BilevelError, BilevelResult, Hypergradient, Status
 from .run import Run, Stop, evaluate, explained, hint, no_function, nothing
-from .solvers import default_solver
 from .spaces import NeuralSpace
 
 SMALL_RIDGE = 1e-4  # below it float32 costs the hypergradient its digits
@@ -66,8 +65,8 @@ def value_and_hypergradient(
     UserWarning
         With ``throw=True``, where ``.status`` is ADJOINT_NOT_CONVERGED.
     """
-    solver, method = _keyed(solver or default_solver(problem, omega), key), method or Implicit()
-    with settled(problem, omega, solver) as settings:
+    method = method or Implicit()
+    with settled(problem, omega, solver, key) as settings:
         _warn_if_single_precision(*settings[:2])
         result = evaluate(*settings, identified(method), state)
         result = explained(result, *settings[:2])
@@ -79,10 +78,6 @@ def value_and_hypergradient(
     elif throw and not status.completed:
         raise BilevelError(status, result, result.hint)
     return result
-
-
-def _keyed(solver, key):
-    return solver if key is None else solver.keyed(key)
 
 
 def _warn_if_single_precision(problem, omega):
@@ -147,10 +142,10 @@ def minimize(
     ValueError
         For bounds that cross or exclude the start, or a checkpoint of another run.
     """
-    solver, method = _keyed(solver or default_solver(problem, omega0), key), method or Implicit()
-    if optimizer is None:
-        optimizer = default_optimizer(method.comparable(solver))
-    with settled(problem, omega0, solver) as settings:
+    method = method or Implicit()
+    with settled(problem, omega0, solver, key) as settings:
+        if optimizer is None:
+            optimizer = default_optimizer(method.comparable(settings[2]))
         return _minimize(
             *settings, identified(optimizer), identified(method), bounds, callback, max_time,
             progress, checkpoint, throw,

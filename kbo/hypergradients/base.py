@@ -17,6 +17,7 @@ from ..function import Function
 from ..problem import BilevelProblem, Sample
 from ..programs import digest_of, identified, traced_once
 from ..result import Hypergradient, Status
+from ..solvers import default_solver
 from ..spaces import NeuralFeatures
 from ..stream import Stream
 
@@ -28,19 +29,23 @@ def data_dtype(problem, omega):
 
 
 @contextlib.contextmanager
-def settled(problem, omega, solver):
+def settled(problem, omega, solver=None, key=None):
     """The problem, ω and solver as every evaluation will see them.
 
-    That is in canonical form, with the solver's choices made and the problem restricted to its
-    subspace. Inside the context JAX computes in float64 if the solver does.
+    That is in canonical form, with the solver's choices made (None is the default one, ``key``
+    what it draws from) and the problem restricted to its subspace. Inside the context JAX
+    computes in float64 if the solver does.
     """
-    with arithmetic(solver.double):
-        if solver.double:
+    double = solver is not None and solver.double
+    with arithmetic(double):
+        if double:
             problem = _doubled(problem)
         problem, omega = canonical(problem, omega)
         digest = digest_of(problem)
         problem = identified(problem).replace(code=digest)
         check(problem, omega)
+        solver = solver or default_solver(problem, omega)
+        solver = solver if key is None else solver.keyed(key)
         solver = identified(solver).fixed(problem, omega)
         if is_streamed(problem) and not (solver.streams and getattr(solver, "mesh", None) is None):
             raise ValueError(

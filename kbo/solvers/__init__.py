@@ -15,8 +15,7 @@ from .quasi_newton import QuasiNewton
 
 def default_solver(problem, omega) -> Solver:
     """Gradient() where networks are to be trained, Exact() elsewhere."""
-    space = problem.space(omega) if callable(problem.space) else problem.space
-    return Gradient() if isinstance(space, NeuralSpace | NeuralFeatures) else Exact()
+    return Gradient() if isinstance(problem.at(omega).space, NeuralSpace | NeuralFeatures) else Exact()
 
 
 __all__ = [
