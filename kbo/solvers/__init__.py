@@ -15,7 +15,8 @@ from .quasi_newton import QuasiNewton
 
 def default_solver(problem, omega) -> Solver:
     """Gradient() where networks are to be trained, Exact() elsewhere."""
-    return Gradient() if isinstance(problem.at(omega).space, NeuralSpace | NeuralFeatures) else Exact()
+    networks = isinstance(problem.at(omega).space, NeuralSpace | NeuralFeatures)
+    return Gradient() if networks else Exact()
 
 
 __all__ = [
