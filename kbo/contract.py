@@ -38,6 +38,7 @@ def check(problem, omega):
     ValueError
         Naming the field, the shapes seen, and the remedy.
     """
+    _check_devices(problem)
     inner, outer = (_sample(problem, omega, name) for name in ("inner_data", "outer_data"))
     samples = {"inner": inner, "outer": outer}
     for side, sample in samples.items():
@@ -58,6 +59,20 @@ def check(problem, omega):
     _seen[seen] = None
     while len(_seen) > SEEN:
         del _seen[next(iter(_seen))]
+
+
+def _check_devices(problem):
+    """Arrays that were put on different devices cannot meet in one program."""
+    places = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(problem):
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and leaf.committed:
+            places.setdefault(frozenset(leaf.devices()), jax.tree_util.keystr(path).lstrip("."))
+    if len(places) > 1:
+        seen = " and ".join(f"{name} is on {sorted(map(str, d))}" for d, name in places.items())
+        raise ValueError(
+            f"{seen}: put the arrays of a problem on one device (jax.device_put), or shard them "
+            "over the same ones"
+        )
 
 
 def _sample(problem, omega, name) -> Sample:

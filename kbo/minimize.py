@@ -14,8 +14,8 @@ from jax.flatten_util import ravel_pytree
 from .checkpoint import EvaluationLog
 from .fingerprint import read
 from .hypergradients import Implicit
-from .hypergradients.base import data_dtype, settled
-from .optimizers import default_optimizer
+from .hypergradients.base import Method, data_dtype, expect_instance, settled
+from .optimizers import Optimizer, default_optimizer
 from .programs import identified
 from .result import BilevelError, BilevelResult, Hypergradient, Status
 from .run import Run, Stop, evaluate, explained, hint, no_function, nothing
@@ -65,7 +65,7 @@ def value_and_hypergradient(
     UserWarning
         With ``throw=True``, where ``.status`` is ADJOINT_NOT_CONVERGED.
     """
-    method = method or Implicit()
+    method = _method(method)
     with settled(problem, omega, solver, key) as settings:
         _warn_if_single_precision(*settings[:2])
         result = evaluate(*settings, identified(method), state)
@@ -78,6 +78,11 @@ def value_and_hypergradient(
     elif throw and not status.completed:
         raise BilevelError(status, result, result.hint)
     return result
+
+
+def _method(method) -> Method:
+    expect_instance("method", method, Method, "kbo.hypergradients.Implicit()")
+    return method or Implicit()
 
 
 def _warn_if_single_precision(problem, omega):
@@ -142,7 +147,8 @@ def minimize(
     ValueError
         For bounds that cross or exclude the start, or a checkpoint of another run.
     """
-    method = method or Implicit()
+    method = _method(method)
+    expect_instance("optimizer", optimizer, Optimizer, "kbo.optimizers.LBFGS()")
     with settled(problem, omega0, solver, key) as settings:
         if optimizer is None:
             optimizer = default_optimizer(method.comparable(settings[2]))

@@ -34,8 +34,8 @@ class Sample(eqx.Module):
     Raises
     ------
     ValueError
-        For shapes that do not match, non-finite points or weights, negative weights, or a
-        replicate whose weights are all zero.
+        For shapes that do not match, what is not made of numbers, masked or non-finite entries,
+        negative weights, or a replicate whose weights are all zero.
     """
 
     x: jax.Array | Stream
@@ -44,13 +44,15 @@ class Sample(eqx.Module):
 
     def __init__(self, x, target=None, weights=None):
         if not isinstance(x, Stream):
-            x = jnp.asarray(x)
+            x = _as_numbers("x", x)
             x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
             x = x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
             x = x[:, None] if x.ndim == 1 else x
         self.x = x
-        self.target = jax.tree.map(jnp.asarray, target)
-        self.weights = None if weights is None else jnp.asarray(weights, self.x.dtype)
+        self.target = jax.tree.map(lambda leaf: _as_numbers("target", leaf, True), target)
+        if weights is not None:
+            weights = _as_numbers("weights", weights).astype(self.x.dtype)
+        self.weights = weights
         self._check()
 
     def _check(self):
@@ -89,6 +91,21 @@ class Sample(eqx.Module):
         if self.weights is None:
             return jnp.ones((1, self.size), self.x.dtype)
         return jnp.atleast_2d(self.weights)
+
+
+def _as_numbers(name, value, complex_too=False) -> jax.Array:
+    """An array of numbers from any container."""
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(f"{name} has masked entries: drop or impute those rows")
+    try:
+        array = value if isinstance(value, jax.Array) else jnp.asarray(np.asarray(value))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} cannot be read as an array of numbers ({type(value).__name__}): {error}"
+        ) from error
+    if jnp.iscomplexobj(array) and not complex_too:
+        raise ValueError(f"{name} is complex: give real numbers, its parts as two features say")
+    return array
 
 
 def _is_nonfinite(leaf) -> bool:
@@ -141,7 +158,10 @@ class BilevelProblem(eqx.Module):
 
     def __check_init__(self):
         for name in ("inner_loss", "outer_loss"):
-            if not callable(getattr(self, name)):
+            loss = getattr(self, name)
+            if isinstance(loss, type):
+                raise ValueError(f"{name}={loss.__name__} is a class: give {loss.__name__}(…)")
+            if not callable(loss):
                 raise ValueError(f"{name} must be a callable ℓ(omega, prediction, target)")
         for name in ("inner_data", "outer_data"):
             value = getattr(self, name)
@@ -158,10 +178,13 @@ class BilevelProblem(eqx.Module):
             raise ValueError(f"space={self.space!r} must be a space or a callable of omega")
         if not (self.penalty is None or callable(self.penalty)):
             raise ValueError(f"penalty={self.penalty!r} must be a callable of omega, or None")
-        if self.n_outputs is not None and (
-            not isinstance(self.n_outputs, int) or self.n_outputs < 1
-        ):
-            raise ValueError(f"n_outputs={self.n_outputs!r} must be a positive integer or None")
+        p = self.n_outputs
+        if p is not None and (not isinstance(p, int) or isinstance(p, bool) or p < 1):
+            raise ValueError(f"n_outputs={p!r} must be a positive integer or None")
+        ridge = self.ridge
+        is_number = eqx.is_array_like(ridge) or isinstance(ridge, list | tuple)
+        if not (callable(ridge) or (is_number and np.asarray(ridge).dtype.kind in "fiu")):
+            raise ValueError(f"ridge={ridge!r} must be a positive number, an array or a callable")
 
     def replace(self, **changes) -> BilevelProblem:
         """A copy with some fields changed: ``problem.replace(ridge=1e-3)``."""

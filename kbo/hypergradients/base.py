@@ -17,7 +17,7 @@ from ..function import Function
 from ..problem import BilevelProblem, Sample
 from ..programs import digest_of, identified, traced_once
 from ..result import Hypergradient, Status
-from ..solvers import default_solver
+from ..solvers import Solver, default_solver
 from ..spaces import NeuralFeatures
 from ..stream import Stream
 
@@ -36,6 +36,9 @@ def settled(problem, omega, solver=None, key=None):
     what it draws from) and the problem restricted to its subspace. Inside the context JAX
     computes in float64 if the solver does.
     """
+    if not isinstance(problem, BilevelProblem):
+        raise TypeError(f"problem={problem!r} must be a kbo.BilevelProblem")
+    expect_instance("solver", solver, Solver, "kbo.solvers.Exact()")
     double = solver is not None and solver.double
     with arithmetic(double):
         if double:
@@ -54,6 +57,12 @@ def settled(problem, omega, solver=None, key=None):
             )
         with traced_once(problem.replace(code=None), digest):
             yield solver.restrict(problem), omega, solver
+
+
+def expect_instance(name, value, kind, example):
+    """Refuse what is no instance of ``kind``, nor None: a class or a text, say."""
+    if not (value is None or isinstance(value, kind)):
+        raise TypeError(f"{name}={value!r} must be an instance such as {example}")
 
 
 def is_streamed(problem) -> bool:
@@ -100,6 +109,8 @@ def canonical(problem: BilevelProblem, omega):
         If ω is being traced.
     """
     floating, constants = split(omega)
+    if not jax.tree.leaves(floating):
+        raise ValueError(f"omega={omega!r} holds no number to tune")
     if jax.tree.leaves(constants):
         problem = problem.with_constants(identified(constants))
     dtype = data_dtype(problem, floating)
@@ -107,33 +118,34 @@ def canonical(problem: BilevelProblem, omega):
 
 
 def split(omega):
-    """ω's floating leaves as arrays, and the others: functions and texts, of a network say.
+    """ω's floating leaves as arrays, and its functions, such as a network's activation.
 
     Each has None in the place of the other's leaves.
     """
     paths, structure = jax.tree_util.tree_flatten_with_path(omega)
     kinds = [_outer_leaf(f"omega{jax.tree_util.keystr(path)}", leaf) for path, leaf in paths]
-    return tuple(jax.tree.unflatten(structure, side) for side in zip(*kinds, strict=True))
+    floating, constants = ([kind[side] for kind in kinds] for side in (0, 1))
+    return jax.tree.unflatten(structure, floating), jax.tree.unflatten(structure, constants)
 
 
 def _outer_leaf(name, leaf):
-    """(array, None), or (None, leaf) where it is no number."""
+    """(array, None), or (None, leaf) where it is a function."""
     if isinstance(leaf, jax.core.Tracer):
         raise TypeError(
             f"{name} is being traced by jax.jit, grad, vmap or scan; kbo runs LAPACK between its "
             "compiled parts, so that it cannot be traced: call it outside, and use its .grad"
         )
-    if not eqx.is_array_like(leaf):
+    if callable(leaf):
         return None, leaf
-    array = np.asarray(leaf) if jnp.issubdtype(jnp.result_type(leaf), jnp.number) else leaf
-    if not jnp.issubdtype(array.dtype, jnp.floating):
+    floating = eqx.is_array_like(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    if not floating:
         raise ValueError(
             f"{name}={leaf!r} is no real floating number, and has no derivative: write 1.0 for 1; "
             "an index, a key or a flag belongs into the problem, not into omega"
         )
-    if not np.isfinite(np.asarray(array, float)).all():
+    if not np.isfinite(np.asarray(leaf, float)).all():
         raise ValueError(f"{name}={leaf!r} must be finite")
-    return jnp.asarray(array, float), None
+    return jnp.asarray(leaf, float), None
 
 
 def arrays(tree, dtype):

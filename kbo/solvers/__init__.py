@@ -15,8 +15,8 @@ from .quasi_newton import QuasiNewton
 
 def default_solver(problem, omega) -> Solver:
     """Gradient() where networks are to be trained, Exact() elsewhere."""
-    networks = isinstance(problem.at(omega).space, NeuralSpace | NeuralFeatures)
-    return Gradient() if networks else Exact()
+    space = problem.space(omega) if callable(problem.space) else problem.space
+    return Gradient() if isinstance(space, NeuralSpace | NeuralFeatures) else Exact()
 
 
 __all__ = [

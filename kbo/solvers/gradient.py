@@ -94,7 +94,10 @@ class Gradient(Solver):
 
     def keyed(self, key):
         """See Solver."""
-        data = np.asarray(jax.random.key_data(key))
+        try:
+            data = np.asarray(jax.random.key_data(key))
+        except TypeError as error:
+            raise TypeError(f"key={key!r} must be a PRNG key: jax.random.key(0)") from error
         if data.shape != (2,):  # of another generator than ours
             data = np.asarray(jax.random.bits(key, (2,), np.uint32))
         return eqx.tree_at(lambda s: s.seed, self, data)
