@@ -16,9 +16,9 @@ import numpy as np
 
 from .kernels import Kernel
 from .losses import Joint, Loss
-from .problem import Sample
 from .programs import signature
-from .spaces import RKHS, FeatureSpace, NeuralSpace, Space
+from .sample import Sample
+from .spaces import RKHS, FeatureSpace, NeuralFeatures, NeuralSpace, Space
 
 SEEN = 4096
 _seen: dict[int, None] = {}
@@ -39,7 +39,7 @@ def check(problem, omega):
         Naming the field, the shapes seen, and the remedy.
     """
     _check_devices(problem)
-    inner, outer = (_sample(problem, omega, name) for name in ("inner_data", "outer_data"))
+    inner, outer = (sample_at(problem, omega, name) for name in ("inner_data", "outer_data"))
     samples = {"inner": inner, "outer": outer}
     for side, sample in samples.items():
         loss = getattr(problem, f"{side}_loss")
@@ -75,7 +75,8 @@ def _check_devices(problem):
         )
 
 
-def _sample(problem, omega, name) -> Sample:
+def sample_at(problem, omega, name) -> Sample:
+    """``inner_data`` or ``outer_data`` at ω."""
     data = getattr(problem, name)
     sample = data(omega) if callable(data) else data
     if not isinstance(sample, Sample):
@@ -113,8 +114,11 @@ def _check_space(problem, omega, point):
             space = eqx.filter_eval_shape(space, omega)
         except Exception as error:
             raise ValueError(f"space(omega) failed: {error}. {_SPACES}") from error
+    if isinstance(space, NeuralFeatures):
+        return
     if not isinstance(space, Space):
-        raise ValueError(f"space(omega) returned {_kind(space)}. {_SPACES}")
+        given = "space(omega) returned" if callable(problem.space) else "space is"
+        raise ValueError(f"{given} {_kind(space)}. {_SPACES}")
     if isinstance(space, RKHS):
         value = eqx.filter_eval_shape(lambda s, x: s.kernel.evaluate(x, x), space, point)
         _expect_scalar("kernel", value, f"for two points of shape {point.shape}")
@@ -130,8 +134,8 @@ def _check_space(problem, omega, point):
 
 
 _SPACES = (
-    "A space is kbo.RKHS(kernel), kbo.FeatureSpace(feature_map), kbo.NeuralSpace(network), or a "
-    "callable of omega that returns one."
+    "A space is kbo.RKHS(kernel), kbo.FeatureSpace(feature_map), kbo.NeuralSpace(network), "
+    "kbo.NeuralFeatures(network), or a callable of omega that returns one."
 )
 
 
@@ -209,14 +213,15 @@ def _check_ridge(problem, omega):
 
 
 def _expect_scalar(name, value, given, remedy=""):
-    if isinstance(value, tuple | list | dict):
+    if not isinstance(value, jax.ShapeDtypeStruct):
         raise ValueError(
             f"{name} returned {_kind(value)} {given}; it must return one number, and nothing "
             "beside it (no auxiliary output)."
         )
-    if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
-        raise ValueError(f"{name} returned {_kind(value)} {given}; it must return one number."
-                         + remedy)
+    if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(
+            f"{name} returned {_kind(value)} {given}; it must return one number.{remedy}"
+        )
 
 
 def _kind(value):

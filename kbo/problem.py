@@ -12,106 +12,7 @@ import numpy as np
 
 from .kernels import Kernel
 from .losses import Joint, Loss
-from .result import InvalidPoint
-from .spaces import Space
-from .stream import Stream
-
-
-class Sample(eqx.Module):
-    """Weighted points and targets (x_i, t_i, w_i), i = 1…n.
-
-    Parameters
-    ----------
-    x : array (n, d) or Stream
-        Points; one-dimensional input is read as n points of one feature. Floats of 16 bits are
-        raised to float32: kernel systems have no use for fewer digits.
-    target : pytree of arrays with leading axis n, optional
-        What the loss compares predictions with.
-    weights : array (n,) or (F, n), optional
-        Non-negative. With a leading axis, F replicates of the problem that share points, kernel
-        and ridge: cross-validation folds (zero weight leaves a point out), bootstrap draws.
-
-    Raises
-    ------
-    ValueError
-        For shapes that do not match, what is not made of numbers, masked or non-finite entries,
-        negative weights, or a replicate whose weights are all zero.
-    """
-
-    x: jax.Array | Stream
-    target: Any
-    weights: jax.Array | None
-
-    def __init__(self, x, target=None, weights=None):
-        if not isinstance(x, Stream):
-            x = _as_numbers("x", x)
-            x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(float)
-            x = x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
-            x = x[:, None] if x.ndim == 1 else x
-        self.x = x
-        self.target = jax.tree.map(lambda leaf: _as_numbers("target", leaf, True), target)
-        if weights is not None:
-            weights = _as_numbers("weights", weights).astype(self.x.dtype)
-        self.weights = weights
-        self._check()
-
-    def _check(self):
-        if self.x.ndim != 2 or 0 in self.x.shape:
-            raise ValueError(f"x has shape {self.x.shape}; it must be (n, d) with n, d ≥ 1")
-        n = self.x.shape[0]
-        for leaf in jax.tree.leaves(self.target):
-            if leaf.ndim == 0 or leaf.shape[0] != n:
-                raise ValueError(
-                    f"target has a leaf of shape {leaf.shape}; its leading axis must be the "
-                    f"{n} samples of x"
-                )
-            if _is_nonfinite(leaf):
-                raise ValueError("target contains NaN or infinity: drop or impute those rows")
-        if not isinstance(self.x, Stream) and _is_nonfinite(self.x):
-            raise InvalidPoint("x contains NaN or infinity: drop or impute those rows")
-        if self.weights is None:
-            return
-        if self.weights.ndim not in (1, 2) or self.weights.shape[-1] != n:
-            raise ValueError(f"weights has shape {self.weights.shape}; expected ({n},) or (F, {n})")
-        if isinstance(self.weights, jax.core.Tracer):
-            return
-        weights = np.asarray(self.weights)
-        if not (np.isfinite(weights).all() and (weights >= 0).all()):
-            raise InvalidPoint("weights must be finite and non-negative")
-        if not (weights.sum(-1) > 0).all():
-            raise ValueError("weights are all zero in a replicate: give some sample weight")
-
-    @property
-    def size(self) -> int:
-        """n."""
-        return self.x.shape[0]
-
-    def weight_matrix(self) -> jax.Array:
-        """Weights as (F, n), ones where none were given."""
-        if self.weights is None:
-            return jnp.ones((1, self.size), self.x.dtype)
-        return jnp.atleast_2d(self.weights)
-
-
-def _as_numbers(name, value, complex_too=False) -> jax.Array:
-    """An array of numbers from any container."""
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise ValueError(f"{name} has masked entries: drop or impute those rows")
-    try:
-        array = value if isinstance(value, jax.Array) else jnp.asarray(np.asarray(value))
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name} cannot be read as an array of numbers ({type(value).__name__}): {error}"
-        ) from error
-    if jnp.iscomplexobj(array) and not complex_too:
-        raise ValueError(f"{name} is complex: give real numbers, its parts as two features say")
-    return array
-
-
-def _is_nonfinite(leaf) -> bool:
-    if isinstance(leaf, jax.core.Tracer) or not jnp.issubdtype(leaf.dtype, jnp.inexact):
-        return False
-    return not np.isfinite(np.asarray(leaf)).all()
+from .sample import Sample
 
 
 class BilevelProblem(eqx.Module):
@@ -174,8 +75,6 @@ class BilevelProblem(eqx.Module):
             raise ValueError(
                 f"space={type(self.space).__name__}(…) is a kernel: give space=kbo.RKHS(kernel)"
             )
-        if not (isinstance(self.space, Space) or callable(self.space)):
-            raise ValueError(f"space={self.space!r} must be a space or a callable of omega")
         if not (self.penalty is None or callable(self.penalty)):
             raise ValueError(f"penalty={self.penalty!r} must be a callable of omega, or None")
         p = self.n_outputs

@@ -44,11 +44,17 @@ class Code:
         return repr(self.function)
 
 
-class _Bounded:
-    """The entries used last, for several threads."""
+class Bounded:
+    """The entries used last, for several threads.
+
+    Parameters
+    ----------
+    size : int
+        How many.
+    """
 
     def __init__(self, size):
-        self._size, self._entries, self._lock = size, OrderedDict(), threading.Lock()
+        self.size, self._entries, self._lock = size, OrderedDict(), threading.Lock()
 
     def get(self, key, make):
         """The entry of a key; ``make()`` where there is none."""
@@ -57,7 +63,7 @@ class _Bounded:
                 self._entries.move_to_end(key)
             else:
                 self._entries[key] = make()
-                while len(self._entries) > self._size:
+                while len(self._entries) > self.size:
                     self._entries.popitem(last=False)
             return self._entries[key]
 
@@ -67,8 +73,19 @@ class _Bounded:
             return self._entries.get(key, default)
 
 
-_aliases = _Bounded(ALIASES)
+_aliases = Bounded(ALIASES)
+_tables: list[Bounded] = []  # of the programs of each function
 _traces = 0
+
+
+def traces() -> int:
+    """How many programs were traced so far."""
+    return _traces
+
+
+def all_programs() -> list[Bounded]:
+    """The table of programs of each function."""
+    return _tables
 
 
 def digest_of(value, data=False) -> str:
@@ -78,28 +95,41 @@ def digest_of(value, data=False) -> str:
 
 
 @contextlib.contextmanager
-def traced_once(value, digest):
-    """Let what tracing changes, a counter in a loss say, not count as a change of the code."""
+def traced_once(tree, digest):
+    """Let what tracing changes, a counter in a loss say, not count as a change of the code.
+
+    Parameters
+    ----------
+    tree : pytree
+        Of which functions are ``Code``.
+    digest : str
+        Of the plain tree, before anything was traced.
+    """
+    codes = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, Code)]
+    parts = [(plain(tree), digest), *((code.function, code.digest) for code in codes)]
     before = _traces
     try:
         yield
     finally:
         if _traces != before:
-            after = read(value, False).digest
-            if after != digest:
-                _aliases.get(after, lambda: digest)
+            for part, known in parts:
+                _aliases.get(read(part, False).digest, lambda known=known: known)
+
+
+def _is_code(leaf) -> bool:
+    """Whether a leaf is a function that its name alone does not tell."""
+    return callable(leaf) and not (isinstance(leaf, type) or is_global(leaf))
+
+
+def plain(tree):
+    """The tree with the user's functions in the place of their ``Code``."""
+    return jax.tree.map(lambda leaf: leaf.function if isinstance(leaf, Code) else leaf, tree)
 
 
 def identified(tree):
     """The tree with each of its user's functions as ``Code``."""
-
-    def as_code(leaf):
-        leaf = leaf.function if isinstance(leaf, Code) else leaf
-        if not callable(leaf) or isinstance(leaf, type) or is_global(leaf):
-            return leaf
-        return Code(leaf, digest_of(leaf))
-
-    return jax.tree.map(as_code, tree)
+    as_code = lambda leaf: Code(leaf, digest_of(leaf)) if _is_code(leaf) else leaf  # noqa: E731
+    return jax.tree.map(as_code, plain(tree))
 
 
 def signature(tree):
@@ -150,7 +180,8 @@ def program(function=None, *, donate=False):
     """
     if function is None:
         return functools.partial(program, donate=donate)
-    programs = _Bounded(KEPT)
+    programs = Bounded(KEPT)
+    _tables.append(programs)
 
     @functools.wraps(function)
     def call(*args):

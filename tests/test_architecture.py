@@ -7,7 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LEVELS = [
-    {"result", "_version", "_threads", "stream", "arithmetic", "targets"}, {"fingerprint"},
+    {"result", "_version", "_threads", "stream", "arithmetic", "targets"},
+    {"fingerprint", "sample"},
     {"programs", "linalg", "losses", "kernels", "networks", "checkpoint"}, {"spaces"}, {"problem"}, {"contract", "diagnosis"},
     {"function"}, {"solvers"}, {"hypergradients"}, {"criteria"}, {"optimizers"}, {"run"}, {"minimize"}, {"check", "uncertainty"},
     {"estimators", "metrics", "datasets"}, {"inspection", "tabular"}, {"cli"},

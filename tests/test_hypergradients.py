@@ -274,7 +274,7 @@ def test_new_numbers_mean_no_new_compilation(x64):
     first = len(traces)
     for number in (float, np.float32, np.float64):
         run(number(1.2), number(0.2), number(0.5))
-        run(number(1.3), number(0.3), 2)
+        run(number(1.3), number(0.3), 2.0)
     assert len(traces) == first
 
 

@@ -301,7 +301,9 @@ def test_hoag_ends_where_lbfgs_does(settings):
     best = kbo.minimize(problem, -6.0, bounds=bounds)
     assert bounds[0] < best.omega < bounds[1]
     found = kbo.minimize(problem, -6.0, bounds=bounds, **settings)
-    assert found.status.ok
+    refined = isinstance(getattr(settings.get("method"), "linear_solver", None), Shine)
+    ended = kbo.Status.ADJOINT_NOT_CONVERGED if refined else kbo.Status.CONVERGED
+    assert found.status is ended  # two steps of refinement meet no tolerance
     assert found.value - best.value <= 1e-6
     values = [record.value for record in found.history]
     assert found.value == values[-1]

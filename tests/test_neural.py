@@ -195,7 +195,7 @@ def test_dependent_features_that_have_grown_are_solved_for_in_single_precision()
         ridge=1e-9, inner_data=kbo.Sample(x, t), outer_data=kbo.Sample(x_out, y),
     )
     hg = kbo.value_and_hypergradient(problem, OMEGA, solver=FEW)
-    assert hg.status is kbo.Status.CONVERGED
+    assert hg.status is kbo.Status.TRUNCATED
     design = np.column_stack([x[:, :2], np.ones(60)])
     np.testing.assert_allclose(hg.inner(x), design @ np.linalg.lstsq(design, t)[0], atol=0.02)
 
@@ -227,7 +227,7 @@ def test_points_that_are_left_out_do_not_reach_solved_layers():
                 inner_data=kbo.Sample(x, np.r_[np.full(5, large), t[5:]], weights),
             )
             found.append(kbo.value_and_hypergradient(problem, OMEGA, solver=FEW))
-            assert found[-1].status is kbo.Status.CONVERGED
+            assert found[-1].status is kbo.Status.TRUNCATED
         assert found[0].value == found[1].value
 
 

@@ -113,7 +113,7 @@ def test_on_whole_samples_they_come_to_the_exact_hypergradient(quadratics, name)
     if name not in ("f2sa", "penalty"):
         assert found.value == pytest.approx(quadratics.value(omega), abs=1e-3)
         np.testing.assert_allclose(found.inner(np.zeros((1, 1)))[0], quadratics.inner(omega), atol=.05)
-    assert found.status is kbo.Status.CONVERGED and found.cost.gradients >= 1
+    assert found.status is kbo.Status.TRUNCATED and found.cost.gradients >= 1
 
 
 def test_exact_methods_agree(quadratics):

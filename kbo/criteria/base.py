@@ -21,8 +21,8 @@ from ..programs import program
 from ..result import Hypergradient, Residuals, Status
 from ..solvers import Exact
 from ..solvers.kernel_system import KernelSystem
-from ..solvers.newton import Workspace
 from ..solvers.weighted_ridge import Decoupled, SubGram
+from ..solvers.workspace import Workspace
 from ..spaces import RKHS
 
 

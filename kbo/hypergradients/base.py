@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..arithmetic import arithmetic
-from ..contract import check
+from ..contract import check, sample_at
 from ..function import Function
 from ..problem import BilevelProblem, Sample
-from ..programs import digest_of, identified, traced_once
+from ..programs import digest_of, identified, plain, traced_once
 from ..result import Hypergradient, Status
 from ..solvers import Solver, default_solver
 from ..spaces import NeuralFeatures
@@ -44,19 +44,25 @@ def settled(problem, omega, solver=None, key=None):
         if double:
             problem = _doubled(problem)
         problem, omega = canonical(problem, omega)
-        digest = digest_of(problem)
-        problem = identified(problem).replace(code=digest)
-        check(problem, omega)
-        solver = solver or default_solver(problem, omega)
-        solver = solver if key is None else solver.keyed(key)
-        solver = identified(solver).fixed(problem, omega)
-        if is_streamed(problem) and not (solver.streams and getattr(solver, "mesh", None) is None):
-            raise ValueError(
-                f"x is a kbo.Stream, which solver={solver} cannot read: use Nystrom or Falkon, "
-                "without a mesh"
-            )
-        with traced_once(problem.replace(code=None), digest):
+        written = plain(problem)
+        digest = digest_of(written)
+        known = identified(written)
+        with traced_once(known, digest):
+            problem = known.replace(code=digest)
+            check(problem, omega)
+            solver = solver or default_solver(problem, omega)
+            solver = solver if key is None else solver.keyed(key)
+            solver = identified(solver).fixed(problem, omega)
+            _check_streams(problem, solver)
             yield solver.restrict(problem), omega, solver
+
+
+def _check_streams(problem, solver):
+    if is_streamed(problem) and not (solver.streams and getattr(solver, "mesh", None) is None):
+        raise ValueError(
+            f"x is a kbo.Stream, which solver={solver} cannot read: use Nystrom or Falkon, "
+            "without a mesh"
+        )
 
 
 def expect_instance(name, value, kind, example):
@@ -113,7 +119,7 @@ def canonical(problem: BilevelProblem, omega):
         raise ValueError(f"omega={omega!r} holds no number to tune")
     if jax.tree.leaves(constants):
         problem = problem.with_constants(identified(constants))
-    dtype = data_dtype(problem, floating)
+    dtype = sample_at(problem, floating, "inner_data").x.dtype
     return arrays(problem, dtype), jax.tree.map(lambda v: v.astype(dtype), floating)
 
 

@@ -45,7 +45,7 @@ class Optimizer(eqx.Module):
         return dataclasses.replace(self, tol=-np.inf) if hasattr(self, "tol") else self
 
     @abc.abstractmethod
-    def run(self, evaluate: Callable, report: Callable, omega, lower, upper, tree) -> Status:
+    def run(self, evaluate: Callable, report: Callable, omega, lower, upper, tree=None) -> Status:
         """Minimise from ``omega``.
 
         Parameters
@@ -59,6 +59,6 @@ class Optimizer(eqx.Module):
         report : callable
             Called with each accepted ω, the start excepted.
         omega, lower, upper : ndarray (q,)
-        tree : callable
-            (q,) ↦ the pytree that the user calls ω.
+        tree : callable, optional
+            (q,) ↦ the pytree that the user calls ω; None where that is the vector itself.
         """

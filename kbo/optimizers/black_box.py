@@ -23,7 +23,7 @@ class BlackBox(Optimizer):
     def trials(self, lower, upper):
         """Yields points, and is sent the value at each."""
 
-    def run(self, evaluate, report, omega, lower, upper, tree):
+    def run(self, evaluate, report, omega, lower, upper, tree=None):
         """See Optimizer."""
         if not (np.isfinite(lower) & np.isfinite(upper)).all():
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
@@ -41,7 +42,7 @@ class GradientDescent(Optimizer):
     max_steps: int = 1000
     tol: float = 1e-5
 
-    def run(self, evaluate, report, omega, lower, upper, tree):
+    def run(self, evaluate, report, omega, lower, upper, tree=None):
         """See Optimizer."""
         value, grad = evaluate(omega)
         if not np.isfinite(value):
@@ -96,11 +97,12 @@ class Optax(Optimizer):
         if not 0 <= self.average < 1:
             raise ValueError(f"average={self.average!r} must be a share of the steps in [0, 1)")
 
-    def run(self, evaluate, report, omega, lower, upper, tree):
+    def run(self, evaluate, report, omega, lower, upper, tree=None):
         """See Optimizer."""
         value, grad = evaluate(omega)
         if not np.isfinite(value):
             return Status.NON_FINITE
+        tree = tree or jnp.asarray
         state = self.transformation.init(tree(omega))
         averaged = int(self.average * self.max_steps)
         total = np.zeros_like(omega)

@@ -63,7 +63,7 @@ class HOAG(Optimizer):
         if self.step is not None and not self.step > 0:
             raise ValueError(f"step={self.step!r} must be positive")
 
-    def run(self, evaluate, report, omega, lower, upper, tree):
+    def run(self, evaluate, report, omega, lower, upper, tree=None):
         """See Optimizer."""
         tolerance = self.schedule if callable(self.schedule) else SCHEDULES[self.schedule]
         eps = tolerance(1)

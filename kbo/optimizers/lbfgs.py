@@ -59,7 +59,7 @@ class LBFGS(Optimizer):
         if not all(0 < part < 1 for part in self.parts):
             raise ValueError(f"parts={self.parts} must be shares of the samples, between 0 and 1")
 
-    def run(self, evaluate, report, omega, lower, upper, tree):
+    def run(self, evaluate, report, omega, lower, upper, tree=None):
         """See Optimizer."""
         search = BoxSearch(evaluate, self.log, lower, upper, self.memory)
         starts = [omega]

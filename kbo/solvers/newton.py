@@ -8,7 +8,6 @@ import dataclasses
 
 import numpy as np
 
-from .. import linalg
 from ..linalg import SingularSystem
 from ..losses import Loss
 from ..programs import program
@@ -16,6 +15,7 @@ from ..result import Status
 from .base import InnerSolution, Solver, share_points
 from .systems import ACCEPTABLE, System, host
 from .weighted_ridge import convex_part
+from .workspace import Workspace
 
 ARMIJO = 1e-4
 FLAT = 1e-3  # of the slope at the start of a line: no slope worth speaking of
@@ -33,34 +33,6 @@ def _pointwise(problem, omega, values):
 @program
 def _probabilities(problem, omega, values):
     return problem.at(omega).inner_probabilities(values)
-
-
-class Workspace:
-    """Memory and warm start carried from one solve to the next.
-
-    Attributes
-    ----------
-    arena : kbo.linalg.Arena
-        For the factors.
-    gram : jax.Array or None
-        The last kernel matrix; its buffer is donated to the next one.
-    start : ndarray or None
-        What the next inner solve starts from: values at the inner points (F, n, p), or
-        coefficients, as the system prefers.
-    adjoint_start : ndarray or None
-        Coefficients, where the system starts from them.
-    """
-
-    def __init__(self, stored=None):
-        self.arena, self.gram, self.start, self.adjoint_start = linalg.Arena(), None, stored, None
-        if np.ndim(stored) == 4:
-            self.start, self.adjoint_start = stored
-
-    def stored(self):
-        """The array from which the constructor makes as warm a start, or None."""
-        if self.adjoint_start is None:
-            return self.start
-        return np.stack([self.start, self.adjoint_start])
 
 
 class NewtonSolver(Solver):
