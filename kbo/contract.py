@@ -54,7 +54,7 @@ def check(problem, omega):
     for side, sample in samples.items():
         _check_loss(problem, omega, side, sample, dtype)
     if problem.penalty is not None:
-        _expect_scalar("penalty", jax.eval_shape(problem.penalty, omega), "for omega")
+        _expect_scalar("penalty", _shape_of("penalty", problem.penalty, omega), "for omega")
     _check_ridge(problem, omega)
     _seen[seen] = None
     while len(_seen) > SEEN:
@@ -202,13 +202,12 @@ def _shape_of(name, function, *arguments):
 
 
 def _check_ridge(problem, omega):
-    if not callable(problem.ridge):
-        return
-    value = jax.eval_shape(problem.ridge, omega)
-    if not isinstance(value, jax.ShapeDtypeStruct) or len(value.shape) > 1:
+    ridge = problem.ridge
+    value = _shape_of("ridge", ridge, omega) if callable(ridge) else np.asarray(ridge)
+    if not isinstance(value, jax.ShapeDtypeStruct | np.ndarray) or value.ndim > 1:
         raise ValueError(
-            f"ridge returned {_kind(value)} for omega; it must return a number, or one for each "
-            "replicate"
+            f"ridge {'returned' if callable(ridge) else 'is'} {_kind(value)}; it must be a number, "
+            "or one for each replicate"
         )
 
 

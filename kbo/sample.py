@@ -94,7 +94,7 @@ def _as_numbers(name, value, complex_too=False) -> jax.Array:
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name} has masked entries: drop or impute those rows")
     try:
-        array = value if isinstance(value, jax.Array) else jnp.asarray(np.asarray(value))
+        array = value if isinstance(value, jax.Array) else jnp.asarray(_native(value))
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{name} cannot be read as an array of numbers ({type(value).__name__}): {error}"
@@ -102,6 +102,14 @@ def _as_numbers(name, value, complex_too=False) -> jax.Array:
     if jnp.iscomplexobj(array) and not complex_too:
         raise ValueError(f"{name} is complex: give real numbers, its parts as two features say")
     return array
+
+
+def _native(value) -> np.ndarray:
+    """As NumPy array of a type that JAX knows: numbers as objects, or in another byte order."""
+    array = np.asarray(value)
+    if array.dtype == object:
+        return array.astype(float)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _is_nonfinite(leaf) -> bool:

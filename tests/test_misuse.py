@@ -30,7 +30,7 @@ XS = [
     (X.tolist(), X), (np.asfortranarray(X), X), (pd.DataFrame(X), X), (np.asmatrix(X), X),
     (np.ma.array(X), X), (X.astype(object).astype(float), X), (X[::-1][::-1], X),
     (X.astype(">f8"), X), (np.ma.masked_less(X, 0), Wrong("x")), (X + 1j, Wrong("x")),
-    (X.astype(str), Wrong("x")), (X.astype(object).tolist() + [["a", "b"]], Wrong("x")),
+    (X.astype(str), Wrong("x")), ([*X.astype(object).tolist(), ["a", "b"]], Wrong("x")),
     (np.where(X > 1, np.nan, X), Wrong("x")), (np.where(X > 1, np.inf, X), Wrong("x")),
     (X[:, :, None], Wrong("x")), (X[:0], Wrong("x")), (X[:, :0], Wrong("x")), (X[0, 0], Wrong("x")),
     (X[:-1], Wrong("target")), (np.r_[X, X], Wrong("target")), (X[:, :1], Wrong("feature")),
@@ -88,7 +88,8 @@ LOSSES = [
 ]
 OMEGAS = [
     (OMEGA.tolist(), OMEGA), (tuple(OMEGA), OMEGA), (jnp.asarray(OMEGA), OMEGA),
-    (OMEGA.astype(np.float16), OMEGA.astype(np.float16).astype(float)), (pd.Series(OMEGA), OMEGA),
+    (OMEGA.astype(np.float16), OMEGA.astype(np.float16).astype(float)),
+    (pd.Series(OMEGA), Wrong("omega")),
     (np.array([0, -2]), Wrong("omega")), (OMEGA + 1j, Wrong("omega")), (None, Wrong("omega")),
     (np.array([np.nan, 0]), Wrong("omega")), (np.array([0, np.inf]), Wrong("omega")),
     ("a", Wrong("omega")), (np.array(["a", "b"]), Wrong("omega")), (jnp.tanh, Wrong("omega")),

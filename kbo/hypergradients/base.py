@@ -143,8 +143,7 @@ def _outer_leaf(name, leaf):
         )
     if callable(leaf):
         return None, leaf
-    floating = eqx.is_array_like(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
-    if not floating:
+    if not _is_floating(leaf):
         raise ValueError(
             f"{name}={leaf!r} is no real floating number, and has no derivative: write 1.0 for 1; "
             "an index, a key or a flag belongs into the problem, not into omega"
@@ -152,6 +151,13 @@ def _outer_leaf(name, leaf):
     if not np.isfinite(np.asarray(leaf, float)).all():
         raise ValueError(f"{name}={leaf!r} must be finite")
     return jnp.asarray(leaf, float), None
+
+
+def _is_floating(leaf) -> bool:
+    try:
+        return eqx.is_array_like(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    except TypeError:  # an array of texts or objects
+        return False
 
 
 def arrays(tree, dtype):
