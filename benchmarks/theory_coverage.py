@@ -2,10 +2,10 @@
 
     python benchmarks/theory_coverage.py [--repeats 1000] [--jobs 2] [--only NAME …]
 
-For each data set of n = m points: whether the interval holds the population's value and each entry of
-its gradient, as it is by default (extrapolated) and around the plug-in estimate (splits=0). "bias/sd"
-is that of the gradient's worst entry, in standard deviations over the data sets. A share of R data
-sets has a standard error of √(.95·.05/R): .011 at R = 400, .007 at R = 1,000.
+For each data set of n = m points: whether the interval holds the population's value and each entry
+of its gradient, as it is by default (extrapolated) and around the plug-in estimate (splits=0).
+"bias/sd" is that of the gradient's worst entry, in standard deviations over the data sets. A share
+of R data sets has a standard error of √(.95·.05/R): .011 at R = 400, .007 at R = 1,000.
 """
 
 import argparse
@@ -40,6 +40,8 @@ COVERED = {
     "logistic_weights": (problems.logistic_weights, 500),
     "poisson_rates, ridge 0.1": (lambda: problems.poisson_rates(ridge=0.1), 500),
     "huber_targets, ridge 0.1": (lambda: problems.huber_targets(ridge=0.1), 500),
+    "predictive_likelihood": (problems.predictive_likelihood, 500),
+    "calibrated_logistic": (problems.calibrated_logistic, 500),
 }
 
 
@@ -62,7 +64,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=list(COVERED), default=list(COVERED))
     args = parser.parse_args()
-    shown = lambda shares: " ".join(f"{s:.3f}" for s in shares)  # noqa: E731
+    shown = lambda shares: " ".join(f"{s:.3f}" for s in shares)
     for name in args.only:
         make, n = COVERED[name]
         problem, started = make(), time.perf_counter()

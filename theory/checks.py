@@ -39,6 +39,15 @@ def point(name, value, size) -> np.ndarray:
     return vector
 
 
+def box(name, value):
+    """A pair of finite vectors, the first nowhere above the second."""
+    low, high = (np.atleast_1d(np.asarray(side, float)) for side in value)
+    finite = np.isfinite(low).all() and np.isfinite(high).all()
+    if low.ndim != 1 or low.shape != high.shape or not finite or (low > high).any():
+        raise ValueError(f"{name}={value!r} must be two finite vectors (q,), low ≤ high")
+    return low, high
+
+
 def stream(use, random_state) -> np.random.Generator:
     """A generator for one use of a seed, independent of those of its other uses.
 

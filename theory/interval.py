@@ -55,25 +55,24 @@ def hypergradient_interval(
 ):
     """L(ω) and ∇L(ω) of the population at the same ridge, with confidence intervals.
 
-        T = 8/3 T_n − 2 T_{n/2} + 1/3 T_{n/4}          T_n = (L̂(ω), ∇L̂(ω))
-        var T ≈ Σ_i I_i I_iᵀ,   I_i = D_i + √½ (E_i − D_i),   D_i = w_i ∂T_n/∂w_i,  E_i = w_i ∂T/∂w_i
+        T = 8/3 T_n − 2 T_{n/2} + 1/3 T_{n/4}       T_n = (L̂(ω), ∇L̂(ω))
+        var T ≈ Σ_i I_i I_iᵀ,  I_i = D_i + √½ (E_i − D_i)
+        D_i = w_i ∂T_n/∂w_i,  E_i = w_i ∂T/∂w_i,  i over all observations, inner and outer
 
     T_{n/2} is the mean over the two halves of both samples, T_{n/4} over the four quarters, and
     both over ``splits`` random partitions. The bias of T_n, a series in 1/n at a fixed ridge, loses
     its first two terms in T, while the leading term of the fluctuation, a sum over observations,
-    is that of T_n. I_i is the infinitesimal jackknife: the influence of observation i. The jackknife
-    counts what is quadratic in the data twice in the variance (Efron, Stein 1981); what extrapolation
-    adds is quadratic to leading order, hence the √½.
+    is that of T_n. I_i is the influence of observation i, its squares' sum the infinitesimal
+    jackknife. A jackknife counts what is quadratic in the data twice in the variance (Efron, Stein
+    1981); what extrapolation adds is quadratic to leading order, hence the √½.
 
     Without extrapolation (``splits=0``) the interval is centred at the plug-in estimate, whose bias
-    may be several standard errors: on the problem of the KBO paper it covers the gradient's entries
-    30 to 60 % of the time at n = 500, where extrapolation brings 94 to 96 %.
+    may be several standard errors.
 
-    Where this is not enough: when n is no multiple of the effective dimension Σ μ/(μ + ridge), h is
-    hardly learnt by quarters of the sample and the series does not describe its bias. On the paper's
-    problem (effective dimension 92) half a standard error of bias is left at n = 200 and the 95 %
-    intervals cover 88 to 95 %; at n = 100 they cover as little as 80 %. Halving the ridge needs more data,
-    and the target is the population problem at this ridge, not at ridge 0.
+    Where this is not enough: where n is no multiple of the effective dimension Σ μ/(μ + ridge), a
+    quarter of the sample hardly learns h, and no series in 1/n describes its bias. On the problem
+    of the KBO paper, whose effective dimension is 92, TODO
+    The target is the population problem at this ridge, not at ridge 0.
 
     Parameters
     ----------
@@ -100,7 +99,8 @@ def hypergradient_interval(
     ------
     ValueError
         For replicates, samples that depend on ω or share some of their rows, fewer than 16 rows to
-        extrapolate from, a derivative along ω that no step finds, or a ``confidence`` outside (0, 1).
+        extrapolate from, a derivative along ω that no step finds, or a ``confidence`` that does not
+        lie between 0 and 1.
     BilevelError
         Where the inner problem cannot be solved.
 

@@ -27,10 +27,10 @@ DESCRIPTION = """\
 Instrumental variables of El Khoury, Pauwels, Vaiter, Arbel (2025), Section 5: |F − F̂| and its
 gradient at ω₀, and ‖∇F‖ along gradient descent on F̂ (backtracking 1.0, ½, 1e-4, to 1e-5), m = n
 from {low} to {high}, {repeats} repeats. As in the paper, ω* is drawn once and ω₀ anew in each
-repeat, independently of it. The truth is the Mercer expansion of the population problem, not a large
-sample. Bias and fluctuation are fitted apart, over samples and ω₀ together: in this range the total
-falls faster than n^(−1/2) because the bias, about 1/n, still has a share; the bound of Theorem 4.1
-allows that."""
+repeat, independently of it. The truth is the Mercer expansion of the population problem, not a
+large sample. Bias and fluctuation are fitted apart, over samples and ω₀ together: in this range
+the total falls faster than n^(−1/2) because the bias, about 1/n, still has a share; the bound of
+Theorem 4.1 allows that."""
 
 
 def kbo_neurips2025(output, sizes=PAPER_SIZES, repeats=50, inputs=tuple(INPUTS), n_jobs=None,
