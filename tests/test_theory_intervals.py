@@ -103,7 +103,7 @@ def test_the_papers_problem_against_its_closed_form():
 
 @pytest.mark.parametrize("share_object", [True, False])
 def test_one_observation_that_acts_inside_and_outside(share_object):
-    problem, (x, t, x_out, y) = made(0, same=True)
+    problem, (x, t, _, y) = made(0, same=True)
     if share_object:
         problem = problem.replace(outer_data=problem.inner_data)
     G = gaussian(x, x, SCALE)
@@ -172,7 +172,7 @@ def test_steps_suit_a_factor_near_zero_and_a_large_one(at):
 def test_where_no_step_settles_that_is_said():
     problem, _ = made(3)
     kinked = problem.replace(outer_loss=lambda w, v, y: 0.5 * (v - y) ** 2 * abs(w[0]) ** 1.5)
-    with pytest.raises(ValueError, match="entry 0 of omega .* does not settle"):
+    with pytest.raises(ValueError, match=r"entry 0 of omega .* does not settle"):
         theory.hypergradient_interval(kinked, np.array([0.0]), splits=0)
 
 

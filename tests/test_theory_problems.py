@@ -86,7 +86,7 @@ def test_the_reproduction_draws_a_start_anew_in_each_repeat(tmp_path):
     )
     starts = np.array(found["gaussian"].about["omega"])
     assert starts.shape == (20, 4) and len(np.unique(starts, axis=0)) == 20
-    assert ((0 <= starts) & (starts <= 1)).all()
+    assert ((starts >= 0) & (starts <= 1)).all()
     assert "ω₀ anew" in (tmp_path / "report.md").read_text()
 
 
@@ -284,7 +284,7 @@ def test_tuned_problems_against_numpy(tuned):
 
 def test_tuned_problems_have_omega_in_every_part(tuned):
     """Without any one of its terms the gradient is another."""
-    problem, own = tuned
+    problem, _ = tuned
     sample, omega = problem.sample(40, 40, 0), problem.start(2)
     right = estimators.Plain()(sample, False).value_and_grad(omega)
     for part in ("outer_loss", "space", "ridge"):

@@ -146,7 +146,14 @@ class ProductWaves(Waves):
 
     def filtered(self, x, weight):
         """See Waves."""
-        at = [s.functions(column) for s, column in zip(self.spectra, np.asarray(x).T, strict=True)]
+        self._refuse_too_many()
+        rows = max(1, LARGEST // int(np.prod([len(s.eigenvalues) for s in self.spectra[1:]])))
+        x = np.asarray(x)
+        blocks = [x[k : k + rows] for k in range(0, max(len(x), 1), rows)]
+        return np.concatenate([self._filtered(block, weight) for block in blocks])
+
+    def _filtered(self, x, weight):
+        at = [s.functions(column) for s, column in zip(self.spectra, x.T, strict=True)]
         first, *others = at
         out = np.zeros((len(x), len(self.amplitudes)))
         rest = reduce(
