@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -126,13 +127,45 @@ def _direct_gradient(problem, omega, functions):
     """∂_ω of the outer loss at fixed h: all that is left without the adjoint."""
     with jax.enable_x64(True):
         h = functions(omega).inner(problem.outer_data.x)
-
-        def outer(omega):
-            target = problem.outer_data.target
-            losses = jax.vmap(lambda v, t: problem.outer_loss(omega, v, t))(h, target)
-            return jnp.mean(losses)
-
+        h = h.reshape(1, len(h), -1)
+        outer = lambda omega: problem.at(omega).outer_value(h)  # noqa: E731
         return np.asarray(jax.grad(outer)(jnp.asarray(omega, float)))
+
+
+class Forgets(Plain):
+    """∇L̂ without the derivative of one part of the problem in ω. Wrong on purpose.
+
+    Parameters
+    ----------
+    part : {"inner_loss", "outer_loss", "space", "ridge"}
+        Held at its value: the hypergradient lacks that term of ∂_ωΛ.
+    """
+
+    def __init__(self, part):
+        super().__init__()
+        self.part = part
+
+    def __call__(self, problem, quadratic):
+        """See Plain.
+
+        Raises
+        ------
+        ValueError
+            If the part does not depend on ω.
+        """
+        held = getattr(problem, self.part)
+        if not callable(held):
+            raise ValueError(f"part={self.part!r} of this problem does not depend on omega")
+        return super().__call__(problem.replace(**{self.part: _Held(held)}), False)
+
+
+class _Held(eqx.Module):
+    """f(ω, …), constant in ω as far as derivatives go."""
+
+    function: Any
+
+    def __call__(self, omega, *rest):
+        return self.function(jax.lax.stop_gradient(omega), *rest)
 
 
 class OtherRidge(Plain):
@@ -150,8 +183,9 @@ class OtherRidge(Plain):
 
     def __call__(self, problem, quadratic):
         """See Plain."""
-        factor = float(self.factor(problem.inner_data.size))
-        return super().__call__(problem.replace(ridge=problem.ridge * factor), quadratic)
+        factor, ridge = float(self.factor(problem.inner_data.size)), problem.ridge
+        ridge = (lambda omega: factor * problem.ridge(omega)) if callable(ridge) else factor * ridge
+        return super().__call__(problem.replace(ridge=ridge), quadratic)
 
 
 class Dependent(Plain):

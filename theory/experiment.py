@@ -43,8 +43,9 @@ def run_rate_experiment(
         As in joblib.
     store : path or None
         A folder: finished cells are kept there, and not computed again.
-    omega : array (q,), optional
-        Drawn uniformly from Ω (with ``random_state``) where it is not given.
+    omega : array (q,) or (n_repeats, q), optional
+        One point, or one for each repeat. Drawn uniformly from Ω (with ``random_state``) where it
+        is not given, one for all repeats.
     estimator : callable, default theory.estimators.Plain()
         (BilevelProblem, whether L̂ is quadratic) ↦ Estimate.
     progress : bool
@@ -73,8 +74,16 @@ def run_rate_experiment(
     sizes = list(dict.fromkeys((int(n), int(m)) for n, m in sizes))
     estimator = estimator or Plain()
     omega = problem.start(random_state) if omega is None else np.asarray(omega, float)
+    points = np.atleast_2d(omega)
+    if points.shape not in ((1, problem.size), (n_repeats, problem.size)):
+        raise ValueError(
+            f"omega has shape {omega.shape}: give ({problem.size},), or "
+            f"({n_repeats}, {problem.size}) for a point of its own in each repeat"
+        )
     with threadpool_limits(1, "blas"):
-        truths = {name: QUANTITIES[name].truth(problem, omega) for name in quantities}
+        truths = {
+            name: [QUANTITIES[name].truth(problem, at) for at in points] for name in quantities
+        }
     about = {
         "problem": problem.name, "omega": omega.tolist(), "random_state": random_state,
         "estimator": repr(estimator), "quantities": quantities, "outside": list(problem.outside),
@@ -83,7 +92,7 @@ def run_rate_experiment(
     }
     # What cells depend on besides: the problem by a sample of it, the estimator by its fields.
     depends = fingerprint((problem.sample(8, 8, 0), vars(estimator)))
-    values = problem.value_and_grad(omega)
+    values = problem.value_and_grad(points[0])
     kept = Store(store, {**about, "depends": depends, "truth": [values[0], *map(float, values[1])]})
     cells = [
         (n, m, block) for n, m in sizes for block in range(0, n_repeats, BLOCK)
@@ -92,7 +101,7 @@ def run_rate_experiment(
     order = sorted(range(len(cells)), key=lambda k: (-sum(cells[k][:2]), cells[k][2]))
     work = (
         delayed(_cell)(
-            problem, *cells[k], min(BLOCK, n_repeats - cells[k][2]), omega, quantities, truths,
+            problem, *cells[k], min(BLOCK, n_repeats - cells[k][2]), points, quantities, truths,
             random_state, estimator, kept,
         )
         for k in order
@@ -114,7 +123,7 @@ def _bar(results, total, progress):
 
 
 def _cell(
-    problem, n, m, block, repeats, omega, quantities, truths, random_state, estimator, store
+    problem, n, m, block, repeats, points, quantities, truths, random_state, estimator, store
 ):
     """The errors of some repeats at one (n, m): from the store, or computed and kept."""
     known = store.get(n, m, f"{block}+{repeats}")
@@ -127,8 +136,9 @@ def _cell(
         for repeat in range(block, block + repeats):
             sample = problem.sample(n, m, np.random.SeedSequence([random_state, n, m, repeat]))
             estimate = estimator(sample, problem.quadratic).remembering()
+            k = repeat if len(points) > 1 else 0
             for name in quantities:
-                error = QUANTITIES[name].error(estimate, problem, omega, truths[name])
+                error = QUANTITIES[name].error(estimate, problem, points[k], truths[name][k])
                 errors[name].append(np.asarray(error, float).tolist())
     cell = {"n": n, "m": m, "block": block, "errors": errors,
             "seconds": time.perf_counter() - started}

@@ -8,6 +8,9 @@ import numpy as np
 
 import kbo
 
+from ..checks import box as checked_box
+from ..checks import point, stream
+
 
 class Population(abc.ABC):
     """L and ∇L in the limit n, m → ∞ at a fixed ridge, with a bound on their error.
@@ -56,5 +59,14 @@ class Population(abc.ABC):
         """Inner points alone, (n, p)."""
 
     def start(self, random_state) -> np.ndarray:
-        """A point drawn uniformly from the box."""
-        return np.random.default_rng(random_state).uniform(*self.box)
+        """A point drawn uniformly from the box, independently of all else that a seed decides."""
+        return stream("start", random_state).uniform(*self.box)
+
+    def _enter(self, box, outside=()):
+        """Set ``box``, ``size`` and ``outside``."""
+        self.box = checked_box("box", box)
+        self.size, self.outside = len(self.box[0]), tuple(outside)
+
+    def _checked(self, omega) -> np.ndarray:
+        """ω, where it is a point of ℝ^q."""
+        return point("omega", omega, self.size)

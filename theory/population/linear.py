@@ -10,6 +10,7 @@ import numpy as np
 
 import kbo
 
+from ..checks import positive, stream
 from ..quadratic import Quadratic
 from .base import Population
 
@@ -46,15 +47,23 @@ class LinearPopulation(Population):
         (random, n) ↦ (x (n, p), φ (n, q), y (n,)); inner and outer samples are drawn apart.
     box : pair of array-like
     outside : tuple of str
+
+    Raises
+    ------
+    ValueError
+        For a ridge that is not positive, a box that is none, or waves that are not q + 1 functions.
     """
 
     def __init__(self, name, waves, second_moment, space, ridge, draw, box, outside=()):
         self.name, self.waves, self.second_moment = name, waves, second_moment
-        self.space, self.ridge, self.draw = space, ridge, draw
+        self.space, self.ridge, self.draw = space, positive("ridge", ridge), draw
         self.quadratic = isinstance(space, kbo.RKHS)
-        self.box = tuple(np.asarray(side, float) for side in box)
-        self.size = len(self.box[0])
-        self.outside = tuple(outside)
+        self._enter(box, outside)
+        if len(waves.amplitudes) != self.size + 1:
+            raise ValueError(
+                f"waves has {len(waves.amplitudes)} functions, box has {self.size} entries: give "
+                "one function for each entry of omega, and E[y | x] as the last"
+            )
 
     def _filter(self, mu):
         return mu / (mu + self.ridge)
@@ -68,7 +77,7 @@ class LinearPopulation(Population):
 
     def value_and_grad(self, omega):
         """See Population."""
-        return self.quadratic_form.value_and_grad(np.asarray(omega, float))
+        return self.quadratic_form.value_and_grad(self._checked(omega))
 
     @cached_property
     def error_bound(self) -> float:
@@ -79,18 +88,18 @@ class LinearPopulation(Population):
 
     def inner(self, omega, x):
         """h*_ω(x), (n,)."""
-        return self.waves.filtered(x, self._filter)[:, :-1] @ np.asarray(omega, float)
+        return self.waves.filtered(x, self._filter)[:, :-1] @ self._checked(omega)
 
     def adjoint(self, omega, x):
         """a*_ω(x), (n,)."""
         s = self._filter
         once = self.waves.filtered(x, s)[:, -1]
-        return once - self.waves.filtered(x, lambda mu: s(mu) ** 2)[:, :-1] @ omega
+        return once - self.waves.filtered(x, lambda mu: s(mu) ** 2)[:, :-1] @ self._checked(omega)
 
     def square_norms(self, omega):
         """(‖h*‖²_H, ‖h*‖²_L2, ‖a*‖²_H, ‖a*‖²_L2)."""
         s, found = self._filter, []
-        both = np.append(omega, 0.0)
+        both = np.append(self._checked(omega), 0.0)
         for norm in (lambda mu: 1 / mu, np.ones_like):
             (h,) = self.waves.moments(lambda mu, norm=norm: s(mu) ** 2 * norm(mu))
             found.append(both @ h @ both)
@@ -107,7 +116,7 @@ class LinearPopulation(Population):
 
     def points(self, n, random_state):
         """See Population."""
-        return self.draw(np.random.default_rng(random_state), n)[0]
+        return self.draw(stream("points", random_state), n)[0]
 
     def sample(self, n, m, random_state):
         """See Population."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import equinox as eqx
 import jax
 import numpy as np
 
 import kbo
 
+from ..checks import positive, stream
 from ..quantities import expansion
 from .base import Population
 
@@ -24,6 +28,15 @@ def product_rule(*rules):
     return np.stack([side.ravel() for side in mesh], 1), np.prod(weight, axis=0).ravel()
 
 
+class _MovingSpace(eqx.Module):
+    """ω ↦ the RKHS of a kernel that depends on ω."""
+
+    kernel: Callable
+
+    def __call__(self, omega):
+        return kbo.RKHS(self.kernel(omega))
+
+
 class QuadraturePopulation(Population):
     """The problem on quadrature nodes, refined until doubling their number changes nothing.
 
@@ -32,8 +45,8 @@ class QuadraturePopulation(Population):
     name : str
     losses : pair of callable
         Inner and outer.
-    kernel : kbo.kernels.Kernel
-    ridge : float
+    kernel : kbo.kernels.Kernel or callable of ω
+    ridge : float or callable of ω
     rule : callable
         level ↦ (inner, outer), each (x (N, p), targets, probabilities (N,)): targets that are
         random given x are nodes of their own, at the same x.
@@ -49,18 +62,19 @@ class QuadraturePopulation(Population):
     Raises
     ------
     ValueError
-        If no level reaches ``tol``.
+        If no level reaches ``tol``; for a ridge or tolerance that is not positive, or no box.
     """
 
     def __init__(
         self, name, losses, kernel, ridge, rule, draw, box, tol=1e-8,
         levels=(10, 20, 40, 80, 160, 320, 640, 1280), outside=(),
     ):
-        self.name, self.losses, self.kernel, self.ridge = name, losses, kernel, ridge
-        self.rule, self.draw, self.outside = rule, draw, tuple(outside)
-        self.box = tuple(np.asarray(side, float) for side in box)
-        self.size = len(self.box[0])
-        self.error_bound, self.level, self._problem = self._refine(tol, levels)
+        self.name, self.losses, self.rule, self.draw = name, losses, rule, draw
+        fixed = isinstance(kernel, kbo.kernels.Kernel)
+        self.space = kbo.RKHS(kernel) if fixed else _MovingSpace(kernel)
+        self.ridge = ridge if callable(ridge) else positive("ridge", ridge)
+        self._enter(box, outside)
+        self.error_bound, self.level, self._problem = self._refine(positive("tol", tol), levels)
 
     def _refine(self, tol, levels):
         corners = [np.where(ends, *self.box[::-1]) for ends in np.ndindex(*[2] * self.size)]
@@ -85,7 +99,7 @@ class QuadraturePopulation(Population):
             return kbo.BilevelProblem(
                 inner_loss=self.losses[0], outer_loss=self.losses[1],
                 inner_data=kbo.Sample(*inner), outer_data=kbo.Sample(*outer),
-                space=kbo.RKHS(self.kernel), ridge=self.ridge,
+                space=self.space, ridge=self.ridge,
             )
 
     @staticmethod
@@ -96,11 +110,11 @@ class QuadraturePopulation(Population):
 
     def value_and_grad(self, omega):
         """See Population."""
-        return self._at(self._problem, omega)
+        return self._at(self._problem, self._checked(omega))
 
     def _functions(self, omega):
         with jax.enable_x64(True):
-            found = kbo.value_and_hypergradient(self._problem, np.asarray(omega, float))
+            found = kbo.value_and_hypergradient(self._problem, self._checked(omega))
         return found.inner, found.adjoint
 
     def inner(self, omega, x):
@@ -123,7 +137,7 @@ class QuadraturePopulation(Population):
 
     def points(self, n, random_state):
         """See Population."""
-        return self.draw(np.random.default_rng(random_state), n)[0][0]
+        return self.draw(stream("points", random_state), n)[0][0]
 
     def sample(self, n, m, random_state):
         """See Population."""

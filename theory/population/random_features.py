@@ -5,11 +5,10 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 import numpy as np
-from scipy import stats
 
 import kbo
 
-from .surrogate import Surrogate
+from .surrogate import Surrogate, three_errors
 
 LEVELS = (1, 2, 4)  # parts that sample and features are cut into
 ONCE, TWICE = np.array([2, -1, 0]), np.array([8, -6, 1]) / 3  # cancel 1/q; 1/q and 1/q²
@@ -82,7 +81,7 @@ class RandomFeaturePopulation(Surrogate):
         twice = np.einsum("l,blq->bq", TWICE, found)
         remainder = np.abs(twice.mean(0) - ONCE @ found.mean(0))
         repeats = len(twice)
-        spread = stats.t(repeats - 1).isf(stats.norm.sf(3)) * twice.std(0, ddof=1)
+        spread = three_errors(repeats) * twice.std(0, ddof=1)
         return twice.mean(0), spread / np.sqrt(repeats) + remainder
 
 

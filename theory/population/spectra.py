@@ -7,6 +7,8 @@ import abc
 import numpy as np
 import scipy.linalg
 
+from ..checks import count, positive
+
 
 class Spectrum(abc.ABC):
     """Eigenvalues of the integral operator of a kernel under a density, and what is needed of ψ.
@@ -15,9 +17,12 @@ class Spectrum(abc.ABC):
     ----------
     eigenvalues : ndarray (J,)
         Decreasing.
+    ratio : float or None
+        μ_{j+1}/μ_j where it is the same for all j.
     """
 
     eigenvalues: np.ndarray
+    ratio: float | None = None
 
     @abc.abstractmethod
     def fourier(self, frequency) -> np.ndarray:
@@ -60,11 +65,12 @@ class GaussianHermite(Spectrum):
     """
 
     def __init__(self, lengthscale, size=None):
-        self.a, b = 0.25, 0.5 / lengthscale**2
+        self.a, b = 0.25, 0.5 / positive("lengthscale", lengthscale) ** 2
         self.c = np.sqrt(self.a**2 + 2 * self.a * b)
         total = self.a + b + self.c
-        ratio = b / total
-        size = int(np.ceil(np.log(1e-17) / np.log(ratio))) + 1 if size is None else size
+        self.ratio = ratio = b / total
+        needed = int(np.ceil(np.log(1e-17) / np.log(ratio))) + 1
+        size = needed if size is None else count("size", size, 1)
         self.eigenvalues = np.sqrt(2 * self.a / total) * ratio ** np.arange(size)
 
     def fourier(self, frequency):

@@ -6,9 +6,11 @@ import abc
 
 import jax
 import numpy as np
+from scipy import stats
 
 import kbo
 
+from ..checks import count
 from .base import Population
 
 
@@ -39,7 +41,7 @@ class Surrogate(Population):
 
     def value_and_grad(self, omega):
         """See Population."""
-        found, error = self._estimate(np.asarray(omega, float))
+        found, error = self._estimate(self._checked(omega))
         self.error_bound = max(self.error_bound, float(error.max()))
         return float(found[0]), found[1:]
 
@@ -62,6 +64,11 @@ class Surrogate(Population):
         raise ValueError("sample from the population that the surrogate stands for")
 
 
+def three_errors(repeats):
+    """How many standard errors, estimated from so many repeats, are as sure as three known ones."""
+    return stats.t(repeats - 1).isf(stats.norm.sf(3))
+
+
 class LargeSamplePopulation(Surrogate):
     """The mean over B samples of size N, extrapolated against samples of half the size.
 
@@ -72,19 +79,26 @@ class LargeSamplePopulation(Surrogate):
     population : Population
         Where samples come from; its own oracle is not used.
     size : int
-        N, of the inner and of the outer sample.
+        N, of the inner and of the outer sample, at least 4.
     repeats : int
-        B.
+        B, at least 2: one sample shows no spread.
     random_state : int
     solver : kbo.solvers.Solver, default Exact()
 
     Attributes
     ----------
     error_bound : float
-        Three standard errors of the entry known worst, at the points asked for so far.
+        What three standard errors are to a normal variable (a quantile of Student's t with B − 1
+        degrees of freedom), of the entry known worst, at the points asked for so far.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two repeats or four points.
     """
 
     def __init__(self, population, size=2000, repeats=8, random_state=0, solver=None):
+        size, repeats = count("size", size, 4), count("repeats", repeats, 2)
         super().__init__(population, f"samples of {size}", solver)
         seeds = np.random.SeedSequence(random_state).spawn(2 * repeats)
         self._large = [population.sample(size, size, s) for s in seeds[:repeats]]
@@ -93,4 +107,4 @@ class LargeSamplePopulation(Surrogate):
     def _estimate(self, omega):
         large, small = (self._at(problems, omega) for problems in (self._large, self._small))
         variance = (4 * large.var(0, ddof=1) + small.var(0, ddof=1)) / len(large)
-        return 2 * large.mean(0) - small.mean(0), 3 * np.sqrt(variance)
+        return 2 * large.mean(0) - small.mean(0), three_errors(len(large)) * np.sqrt(variance)

@@ -11,6 +11,10 @@ from functools import reduce
 
 import numpy as np
 
+from ..checks import count
+
+LARGEST = 2**23  # multi-indices of all coordinates but the first, or frequencies, held at once
+
 
 class Waves(abc.ABC):
     """C functions in the eigenbasis of the kernel.
@@ -49,6 +53,10 @@ class Waves(abc.ABC):
 class ProductWaves(Waves):
     """Product density and product kernel: multi-indices j = (j_1, …, j_p), μ_j = Π_d μ_{j_d}.
 
+    Where all coordinates have one geometric spectrum, μ_j depends on Σ_d j_d alone, and sums over
+    the multi-indices of one degree are p-fold convolutions: any p costs milliseconds. Otherwise all
+    products of eigenvalues but those of the first coordinate are held at once.
+
     Parameters
     ----------
     amplitudes, frequencies
@@ -75,6 +83,7 @@ class ProductWaves(Waves):
             np.outer(left[0], right[0]).ravel(),
             np.einsum("ra,rb->rab", left[1], right[1]).reshape(len(left[1]), -1),
         )
+        self._refuse_too_many()
         rest = reduce(outer, others) if others else (np.ones(1), np.ones((len(frequencies), 1)))
         size = (np.abs(rest[1]) ** 2).max(0)
         kept = np.full(len(size), weights is None)
@@ -87,8 +96,46 @@ class ProductWaves(Waves):
         for mu, coefficient in zip(first[0], first[1].T, strict=True):
             yield mu * rest[0], coefficient[:, None] * rest[1]
 
+    def _refuse_too_many(self):
+        sizes = [len(s.eigenvalues) for s in self.spectra]
+        if np.prod(sizes[1:], dtype=float) > LARGEST:
+            raise ValueError(
+                f"spectra of sizes {sizes} have {np.prod(sizes, dtype=float):.1e} products of "
+                "eigenvalues, too many to hold: use fewer coordinates, a longer lengthscale, or "
+                "one geometric spectrum (GaussianHermite) for all, of which only values and "
+                "gradients are asked"
+            )
+
+    @property
+    def _geometric(self):
+        """The ratio of all spectra where it is one and the same, else None."""
+        ratios = {(s.ratio, s.eigenvalues[0], len(s.eigenvalues)) for s in self.spectra}
+        return ratios.pop()[0] if len(ratios) == 1 else None
+
+    def _degrees(self, sequences):
+        """Σ over multi-indices of one degree of Π_d sequence_d: a p-fold convolution; and their μ.
+
+        Sequences, one for each coordinate, have a leading axis (…, J).
+        """
+        total = sequences[0]
+        for sequence in sequences[1:]:
+            total = _convolved(total, sequence)
+        top = np.prod([s.eigenvalues[0] for s in self.spectra])
+        return top * self._geometric ** np.arange(total.shape[-1]), total
+
     def moments(self, *weights):
         """See Waves."""
+        if self._geometric is not None:
+            # Im A · Im B = ½ Re(A B* − A B), and A, B are sums over the waves.
+            at = [
+                np.array([s.fourier(kappa) for kappa in column])
+                for s, column in zip(self.spectra, self.frequencies.T, strict=True)
+            ]
+            a = self.amplitudes
+            mu, mixed = self._degrees([c[:, None] * c.conj() for c in at])
+            _, plain = self._degrees([c[:, None] * c for c in at])
+            both = lambda s: a @ (mixed @ s) @ a.conj().T - a @ (plain @ s) @ a.T  # noqa: E731
+            return np.array([0.5 * np.real(both(weight(mu))) for weight in weights])
         size = len(self.amplitudes)
         found = np.zeros((len(weights), size, size))
         for mu, waves in self._slabs(self.frequencies, weights):
@@ -99,7 +146,14 @@ class ProductWaves(Waves):
 
     def filtered(self, x, weight):
         """See Waves."""
-        at = [s.functions(column) for s, column in zip(self.spectra, np.asarray(x).T, strict=True)]
+        self._refuse_too_many()
+        rows = max(1, LARGEST // int(np.prod([len(s.eigenvalues) for s in self.spectra[1:]])))
+        x = np.asarray(x)
+        blocks = [x[k : k + rows] for k in range(0, max(len(x), 1), rows)]
+        return np.concatenate([self._filtered(block, weight) for block in blocks])
+
+    def _filtered(self, x, weight):
+        at = [s.functions(column) for s, column in zip(self.spectra, x.T, strict=True)]
         first, *others = at
         out = np.zeros((len(x), len(self.amplitudes)))
         rest = reduce(
@@ -112,6 +166,9 @@ class ProductWaves(Waves):
 
     def trace(self, weight):
         """See Waves."""
+        if self._geometric is not None:
+            mu, number = self._degrees([np.ones(len(s.eigenvalues)) for s in self.spectra])
+            return float(weight(mu) @ number)
         none = np.zeros((1, len(self.spectra)))
         return float(sum(np.sum(weight(mu)) for mu, _ in self._slabs(none, None)))
 
@@ -128,6 +185,15 @@ class ProductWaves(Waves):
         return float(bound)
 
 
+def _convolved(left, right):
+    """Along the last axis; direct, as the sums span more orders of magnitude than FFTs keep."""
+    size = left.shape[-1] + right.shape[-1] - 1
+    out = np.zeros((*left.shape[:-1], size), np.result_type(left, right))
+    for k in range(right.shape[-1]):
+        out[..., k : k + left.shape[-1]] += left * right[..., k, None]
+    return out
+
+
 class TorusWaves(Waves):
     """The torus [0, 1)^p, uniform density, translation-invariant kernel: ψ are waves themselves.
 
@@ -137,11 +203,19 @@ class TorusWaves(Waves):
         As in Waves; frequencies are 2π times integers.
     eigenvalue : callable
         (R, p) frequencies ↦ μ (R,), even in each.
+    terms : int or None
+        The kernel's frequencies along each axis, 2πκ with |κ| ≤ terms; None where there is no end.
+
+    Raises
+    ------
+    ValueError
+        For frequencies that are not 2π times integers, that repeat, or that the kernel lacks.
     """
 
-    def __init__(self, amplitudes, frequencies, eigenvalue):
+    def __init__(self, amplitudes, frequencies, eigenvalue, terms=None):
         super().__init__(amplitudes, frequencies)
         self.eigenvalue = eigenvalue
+        self.terms = None if terms is None else count("terms", terms, 1)
         whole = self.frequencies / (2 * np.pi)
         if not np.allclose(whole, np.round(whole)):
             raise ValueError("frequencies on the torus must be 2π times integers")
@@ -149,6 +223,11 @@ class TorusWaves(Waves):
             whole
         ):
             raise ValueError("frequencies must differ, also in sign, and not be zero")
+        if terms is not None and np.abs(whole).max() > terms + 0.5:
+            raise ValueError(
+                f"terms={terms} leaves out the wave of frequency 2π·{np.abs(whole).max():.0f}: "
+                "give at least as many terms as the waves have"
+            )
 
     def moments(self, *weights):
         """See Waves: Im(a e^{iκx}) has norm² |a|²/2."""
@@ -161,10 +240,17 @@ class TorusWaves(Waves):
         scaled = self.amplitudes * weight(self.eigenvalue(self.frequencies))
         return np.imag(np.exp(1j * np.asarray(x) @ self.frequencies.T) @ scaled.T)
 
-    def trace(self, weight, largest=200):
-        """See Waves; frequencies up to ``largest`` along each axis."""
-        axis = 2 * np.pi * np.arange(-largest, largest + 1)
-        mesh = np.meshgrid(*[axis] * self.frequencies.shape[1], indexing="ij")
+    def trace(self, weight):
+        """See Waves: over all frequencies of the kernel; infinite where they have no end."""
+        if self.terms is None:
+            return np.inf
+        p = self.frequencies.shape[1]
+        if float(2 * self.terms + 1) ** p > LARGEST:
+            raise ValueError(
+                f"terms={self.terms} on {p} axes are too many frequencies to sum: give fewer terms"
+            )
+        axis = 2 * np.pi * np.arange(-self.terms, self.terms + 1)
+        mesh = np.meshgrid(*[axis] * p, indexing="ij")
         return float(weight(self.eigenvalue(np.stack([g.ravel() for g in mesh], 1))).sum())
 
     def truncation(self, ridge):

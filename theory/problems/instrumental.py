@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
-from scipy.special import gammaln, kv
+from scipy.special import betaln
 
 from kbo import RKHS, kernels
 
+from ..checks import point, positive, stream
 from ..population import Discretised, GaussianHermite, LinearPopulation, ProductWaves
 
 NOISE = 0.1  # variance of η
@@ -15,14 +18,20 @@ LENGTHSCALE, RIDGE, DIMENSION = 0.2, 1e-2, 3
 
 def student_density(x, df):
     """p(x) of Student's t."""
-    log = gammaln((df + 1) / 2) - gammaln(df / 2) - 0.5 * np.log(df * np.pi)
+    log = -betaln(0.5, df / 2) - 0.5 * np.log(df)
     return np.exp(log - (df + 1) / 2 * np.log1p(x**2 / df))
 
 
 def student_characteristic(frequency, df):
-    """E e^{iκx} = K_{ν/2}(√ν|κ|) (√ν|κ|)^{ν/2} / Γ(ν/2) 2^{ν/2−1}."""
-    z = np.sqrt(df) * np.abs(frequency)
-    return kv(df / 2, z) * z ** (df / 2) / np.exp(gammaln(df / 2)) / 2 ** (df / 2 - 1)
+    """E e^{iκx} = E exp(−κ²V/2): x is normal given its variance V = ν/χ²_ν.
+
+    The closed form with K_{ν/2} overflows from ν = 343 on. In u = −log V the density is
+    proportional to exp(−(ν/2)(e^u − u)): the trapezoidal rule converges exponentially for any ν.
+    """
+    width = np.sqrt(160 / df)
+    u = np.linspace(-80 / df - width, width, 4001)  # exp(−40) is left at the ends
+    weight = np.exp(-df / 2 * (np.expm1(u) - u))
+    return float(weight @ np.exp(-0.5 * frequency**2 * np.exp(-u)) / weight.sum())
 
 
 def kbo_paper_iv(inputs="gaussian", ridge=RIDGE, omega_star=None, random_state=0):
@@ -37,20 +46,29 @@ def kbo_paper_iv(inputs="gaussian", ridge=RIDGE, omega_star=None, random_state=0
         x ~ N(0, 1), or Student's t with so many degrees of freedom (more than 2).
     ridge : float
     omega_star : array (4,), optional
-        Drawn uniformly from [0, 1]⁴ otherwise, with ``random_state``.
+        Drawn uniformly from [0, 1]⁴ otherwise, with ``random_state`` and independently of
+        ``start`` with the same seed.
     random_state : int
+
+    Raises
+    ------
+    ValueError
+        For other inputs, a ridge that is not positive, or an ω* that is not four finite numbers.
     """
-    k = np.arange(1, 5)
-    star = np.random.default_rng(random_state).uniform(size=4) if omega_star is None else (
-        np.asarray(omega_star, float)
+    k, ridge = np.arange(1, 5), positive("ridge", ridge)
+    star = (
+        stream("star", random_state).uniform(size=4) if omega_star is None
+        else point("omega_star", omega_star, 4)
     )
-    if inputs == "gaussian":
+    if isinstance(inputs, str) and inputs == "gaussian":
         spectrum, characteristic = GaussianHermite(LENGTHSCALE), lambda c: np.exp(-(c**2) / 2)
         draw_x = lambda random, n: random.standard_normal((n, DIMENSION))  # noqa: E731
     else:
+        if isinstance(inputs, bool) or not isinstance(inputs, Real) or not 2 < inputs < np.inf:
+            raise ValueError(
+                f"inputs={inputs!r} must be 'gaussian' or finite degrees of freedom above 2"
+            )
         df = float(inputs)
-        if not df > 2:
-            raise ValueError(f"inputs={inputs!r} must be 'gaussian' or degrees of freedom above 2")
         spectrum = student_spectrum(df)
         characteristic = lambda c: student_characteristic(c, df)  # noqa: E731
         draw_x = lambda random, n: random.standard_t(df, (n, DIMENSION))  # noqa: E731

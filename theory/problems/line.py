@@ -13,7 +13,7 @@ from ..population.linear import outer_loss
 from ..population.quadrature import gauss_legendre
 
 
-def _spread(rule, outcomes):
+def spread(rule, outcomes):
     """Nodes of x times outcomes given x: outcomes(x) yields (targets, probabilities (N,))."""
     nodes, weights = rule
     x, targets, probabilities = [], [], []
@@ -64,7 +64,7 @@ def logistic_weights(ridge=1e-2):
 
     return QuadraturePopulation(
         "logistic_weights", (weighted_logistic, plain_logistic), kernels.Gaussian(0.5), ridge,
-        lambda level: tuple(_spread(gauss_legendre(level), o) for o in (outcomes, clean_outcomes)),
+        lambda level: tuple(spread(gauss_legendre(level), o) for o in (outcomes, clean_outcomes)),
         draw, (-2 * np.ones(2), 2 * np.ones(2)),
     )
 
@@ -85,7 +85,7 @@ def _coin_problem(name, losses, kernel, ridge, response):
     def rule(level):
         line = gauss_legendre(level)
         coin = lambda make: (lambda x: ((make(x, s), np.full_like(x, 0.5)) for s in (-1, 1)))  # noqa: E731
-        return _spread(line, coin(_two_features)), _spread(line, coin(response))
+        return spread(line, coin(_two_features)), spread(line, coin(response))
 
     def draw(random, n):
         x, sign = random.uniform(-1, 1, (n, 1)), random.choice([-1.0, 1.0], size=n)

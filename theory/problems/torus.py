@@ -8,6 +8,7 @@ import numpy as np
 from kbo import RKHS, NeuralSpace, kernels
 from kbo.networks import MLP, Network
 
+from ..checks import count, positive
 from ..population import LinearPopulation, TorusWaves
 
 BOX = -np.ones(3), np.ones(3)
@@ -27,6 +28,14 @@ class SobolevTorus(kernels.Kernel):
 
     smoothness: float
     terms: int
+
+    def __check_init__(self):
+        count("terms", self.terms, 1)
+        if isinstance(self.smoothness, int | float) and not 0.5 < self.smoothness < np.inf:
+            raise ValueError(
+                f"smoothness={self.smoothness!r} must be finite and above 1/2: below, the kernel's "
+                "sum diverges as terms are added"
+            )
 
     def evaluate(self, x, z):
         frequency = 2 * jnp.pi * jnp.arange(1, self.terms + 1)
@@ -68,15 +77,21 @@ def torus_regression(smoothness=1.0, ridge=1e-3, noise=0.3, terms=40):
     Parameters
     ----------
     smoothness : float
-        s.
+        s > ½.
     ridge, noise : float
+        Positive.
     terms : int
-        Frequencies of the kernel.
+        Frequencies of the kernel, at least 3.
+
+    Raises
+    ------
+    ValueError
+        Where these are not what they must be.
     """
-    waves, second, draw = _harmonics(noise, sobolev_eigenvalue(smoothness, terms))
+    kernel = SobolevTorus(smoothness, terms)
+    waves, second, draw = _harmonics(noise, sobolev_eigenvalue(smoothness, terms), terms)
     return LinearPopulation(
-        f"torus_regression, s = {smoothness:g}", waves, second,
-        RKHS(SobolevTorus(smoothness, terms)), ridge, draw, BOX,
+        f"torus_regression, s = {smoothness:g}", waves, second, RKHS(kernel), ridge, draw, BOX,
     )
 
 
@@ -120,9 +135,9 @@ class Periodic(Network):
         return jnp.concatenate([jnp.cos(2 * jnp.pi * x), jnp.sin(2 * jnp.pi * x)])
 
 
-def _harmonics(noise, eigenvalue):
+def _harmonics(noise, eigenvalue, terms=None):
     """Waves of φ and y, E y², and how (x, φ, y) are drawn."""
-    k = np.arange(1, 4)
+    k, noise = np.arange(1, 4), positive("noise", noise)
 
     def draw(random, n):
         x = random.uniform(size=(n, 1))
@@ -133,7 +148,7 @@ def _harmonics(noise, eigenvalue):
     mean = np.sinc(0.25)  # E cos(2π(kx + u/8) | x) = cos(2πkx)·sin(π/4)/(π/4)
     star = 1 / k
     amplitude = np.vstack([np.diag(1j * np.full(3, mean)), 1j * mean * star])
-    waves = TorusWaves(amplitude, 2 * np.pi * k[:, None], eigenvalue)
+    waves = TorusWaves(amplitude, 2 * np.pi * k[:, None], eigenvalue, terms)
     # Different φ_k share u, but E cos(2πkx + c) cos(2πlx + c) = 0 for k ≠ l.
     second = star @ (star * (0.5 + noise**2 / 3)) + noise**2 / 3
     return waves, second, draw
