@@ -66,10 +66,13 @@ class Evidence:
 
     def slope(self, total, upper, repeats):
         """The total slope over all sizes, and over the larger half of them."""
+        slow = (
+            f"the error falls as n^{upper.slope:.2f} over the larger half of the sizes "
+            f"(n^{total.slope:.2f} over all)"
+        )
         self.tests.append((
-            max(total.slower_than(self.predicted), upper.slower_than(self.predicted)),
-            f"the error falls as n^{total.slope:.2f} (n^{upper.slope:.2f} over the larger half of "
-            f"the sizes), slower than the bound's n^{self.predicted:g}",
+            upper.slower_than(self.predicted),
+            f"{slow}, slower than the bound's n^{self.predicted:g}",
         ))
         if total.half_width > WIDE:
             needed = int(np.ceil(repeats * (total.half_width / (0.5 * WIDE)) ** 2))
@@ -77,12 +80,8 @@ class Evidence:
                 f"the interval of the total slope is ±{total.half_width:.2f}: about {needed} "
                 f"repeats (there were {repeats}) would make it ±{0.5 * WIDE:.2f}"
             )
-        elif total.interval[0] > self.predicted:
-            self.doubts.append(
-                f"slower than the bound over all sizes (n^{total.slope:.2f}), but as "
-                f"n^{upper.slope:.2f} over the larger half: sizes beyond {total.sizes[-1]:.0f} "
-                "would decide"
-            )
+        elif max(total.interval[0], upper.interval[0]) > self.predicted:
+            self.doubts.append(f"{slow}: sizes beyond {total.sizes[-1]:.0f} would decide")
 
     def parts(self, found, held):
         """A fit of v₀ + C₁²/m + C₂²/n; ``held`` is "n", "m" or None."""
@@ -107,14 +106,19 @@ class Evidence:
                 "of the truth: more repeats or larger sizes would decide"
             )
 
-    def time(self, term):
-        """The part of a descent's curve that falls with t."""
-        if term.slope is not None:
+    def time(self, descent, last):
+        """The part of a descent's curve that falls with t, up to ``last``."""
+        slope = descent.term.slope
+        if slope is not None:
             self.tests.append((
-                term.slope.slower_than(-0.5),
-                f"along the descent the gradient falls as t^{term.slope.slope:.2f}, slower than "
-                "the bound's t^-0.5",
+                slope.slower_than(-0.5),
+                f"along the descent the gradient falls as t^{slope.slope:.2f}, slower than the "
+                "bound's t^-0.5",
             ))
+        if not descent.finished:
+            self.doubts.append(
+                f"the descent was still falling at t = {last}: more steps would decide"
+            )
 
     def verdict(self, total, upper):
         """Verdict and reason; the slopes are None where n and m vary apart."""

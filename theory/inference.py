@@ -108,14 +108,15 @@ def fit_rate(
     The verdict rests on one p-value, of "the error tends to zero as n^predicted or faster". It is
     twice the smaller of two: of ‖b₀‖ being at most a fifth of ``tolerance``, that is 1 % of the
     truth, or zero where the truth's size is not known (``limits.find_limit``; for norms, of the
-    root of the limit of the mean square), and of a total slope of ``predicted`` or steeper. For
-    the slope the larger of two p-values counts: over all sizes, and over those at or above the
-    median. With α = (1 − confidence)/2, the level of a one-sided test,
+    root of the limit of the mean square), and of a slope of ``predicted`` or steeper over the
+    larger half of the sizes, those at or above the median. With α = (1 − confidence)/2, the level
+    of a one-sided test,
 
     * "inconsistent" says p < α. A right estimator gets it with probability α at most.
     * "consistent" and "faster than the bound" say that p ≥ α, that the upper limit of ‖b₀‖ (at
       level α/2) is at most ``tolerance`` times the truth, and that the total slope is known to
-      ±0.1 and not slower than the bound over all sizes. An estimator whose mean error tends to
+      ±0.1 and its intervals, over all sizes and over the larger half, are not slower than the
+      bound. An estimator whose mean error tends to
       ``tolerance`` times the truth or more gets one of them with probability α/2 at most. It is
       "faster" if the interval of the total slope lies below ``predicted``, and the slope over the
       larger half of the sizes does too. A fluctuation that does not fall is seen by slopes alone.
@@ -179,8 +180,9 @@ def fit_rate(
         evidence.parts(parts, data.held)
     regime = asymptotic_from(fluctuation or total, predicted) if total else None
     if data.curves is not None:
-        terms["t"] = fit_time(data.kind.times, data.curves, level)
-        evidence.time(terms["t"])
+        descent = fit_time(data.kind.times, data.curves, level)
+        terms["t"] = descent.term
+        evidence.time(descent, data.kind.times[-1])
     verdict = evidence.verdict(total, upper)
     if data.curves is not None and data.together:
         # A curve has no one exponent: that in n is of its end.

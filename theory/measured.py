@@ -15,6 +15,20 @@ FEWEST_SIZES = 3
 FEWEST_REPEATS = 4
 
 
+def proportional(pairs):
+    """Whether m is one multiple of n in all pairs (n, m), up to the rounding of sizes."""
+    n, m = np.asarray(pairs, float).T
+    return bool(np.ptp(np.log(m / n)) < 0.05)
+
+
+def held(pairs):
+    """The sample size that is the same in all pairs (n, m): "n", "m" or None."""
+    for side, name in zip(zip(*pairs, strict=True), "nm", strict=True):
+        if len(set(side)) == 1:
+            return name
+    return None
+
+
 @dataclass(frozen=True)
 class Measured:
     """Errors by sample size.
@@ -73,16 +87,13 @@ class Measured:
 
     @property
     def together(self):
-        """Whether m is proportional to n, up to the rounding of sizes."""
-        return np.ptp(np.log(self.pairs[:, 1] / self.pairs[:, 0])) < 0.05
+        """Whether n and m grow in proportion."""
+        return proportional(self.pairs)
 
     @property
     def held(self):
-        """The sample size that is the same in all cells: "n", "m" or None."""
-        for side, name in enumerate("nm"):
-            if len(set(self.pairs[:, side])) == 1:
-                return name
-        return None
+        """The sample size that does not grow, or None."""
+        return held(self.pairs)
 
     @property
     def sizes(self):

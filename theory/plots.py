@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .inference import fit_rate
-from .measured import FEWEST_REPEATS, FEWEST_SIZES
+from .measured import FEWEST_REPEATS, FEWEST_SIZES, held, proportional
 from .quantities import QUANTITIES
 
 TITLES = {
@@ -72,10 +72,10 @@ def plot_rates(records, quantities=None, axes=None):
 
 def _varies(records, quantity):
     """0 where n varies (m with it or not), 1 where m alone does."""
-    n, m = (set(side) for side in zip(*records.cells(quantity), strict=True))
-    if max(len(n), len(m)) < len(records.cells(quantity)):
+    pairs = list(records.cells(quantity))
+    if not held(pairs) and not proportional(pairs):
         raise ValueError(f"{quantity} has n and m apart: fit_rate shows its parts, a curve cannot")
-    return int(len(n) == 1)
+    return int(held(pairs) == "n")
 
 
 def _panel(ax, records, quantity, color, name, parts):

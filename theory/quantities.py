@@ -134,7 +134,7 @@ class Sup(Quantity):
         q = domain.size
         shaped = errors.reshape(len(errors), -1, self.block(domain))
         if not domain.quadratic:
-            shaped = np.einsum("fk,rkc->rfc", _interpolation(NODES, FINE, q), shaped)
+            shaped = _interpolation(NODES, FINE, q) @ shaped
         elif not self.part:
             return _quadratics(self._points(domain), shaped[..., 0]).sup_value(domain.box)
         return np.linalg.norm(shaped, axis=2).max(1)
@@ -142,8 +142,8 @@ class Sup(Quantity):
     def resolution(self, errors, domain):
         """The sum of the Chebyshev coefficients of the highest degree, which bounds those left out.
 
-        An estimate: of a smooth function the coefficients fall at least geometrically, so that
-        what five points do not see is smaller than what they see last.
+        An estimate: of a smooth function the coefficients fall geometrically, what five points do
+        not see being smaller than what they see last.
 
         References
         ----------
@@ -156,8 +156,7 @@ class Sup(Quantity):
         inverse = reduce(np.kron, [np.linalg.inv(axes)] * q)
         last = np.array(list(itertools.product(range(NODES), repeat=q))).max(1) == NODES - 1
         shaped = errors.reshape(len(errors), -1, self.block(domain))
-        coefficients = np.einsum("fk,rkc->rfc", inverse[last], shaped)
-        return np.linalg.norm(np.abs(coefficients).sum(1), axis=1)
+        return np.linalg.norm(np.abs(inverse[last] @ shaped).sum(1), axis=1)
 
 
 def _lobatto(size):

@@ -11,6 +11,8 @@ from .limits import ROUNDING
 from .slopes import Slope, larger_half
 
 VISIBLE = 3  # standard errors above which an excess over the end is more than noise
+LITTLE = 0.01  # of the first excess
+EARLY = 16  # the exponent is that of the first T/16 steps: later ones know too well where they end
 
 
 @dataclass(frozen=True)
@@ -122,14 +124,32 @@ def largest_constant(x, rows, level):
     return mean, (max(mean - float(width), 0.0), mean + float(width))
 
 
-def fit_time(times, curves, level) -> Term:
+@dataclass(frozen=True)
+class Descent:
+    """What ``fit_time`` found.
+
+    Attributes
+    ----------
+    term : Term
+        C/√(t + 1).
+    finished : bool
+        Whether the curve has come to its end: it falls by less than noise, or by less than a
+        hundredth of what it began with, over the second half of the steps.
+    """
+
+    term: Term
+    finished: bool
+
+
+def fit_time(times, curves, level) -> Descent:
     """The part of min_{i ≤ t} ‖∇L(ω_i)‖ that falls with t.
 
         d(t) = E[min_{i≤t} − min_{i≤T}],  C = max_t √(t + 1) d(t)
 
     is the smallest constant for which d(t) ≤ C/√(t + 1). The exponent is that of d over the larger
-    half of the times t ≤ T/4 at which d is more than three standard errors and a hundredth of d(0);
-    it is None with fewer than three such times, where the descent has come to its end at once.
+    half of the times t ≤ T/16 at which d is more than three standard errors and a hundredth of
+    d(0); it is None with fewer than three such times, where the descent has come to its end at
+    once. Of a descent that has not finished at T it is steeper than the truth.
 
     Parameters
     ----------
@@ -145,10 +165,12 @@ def fit_time(times, curves, level) -> Term:
     x = np.asarray(times, float)[:-1] + 1
     bound = largest_constant(x, excess.T, level)
     mean, error = excess.mean(0), stats.sem(excess, 0)
-    seen = (mean > VISIBLE * error) & (mean > 0.01 * mean[0]) & (x <= 1 + times[-1] / 4)
-    if seen.sum() < 3:
-        return Term(*bound)
-    late = np.flatnonzero(seen)[larger_half(x[seen])]
+    seen = (mean > VISIBLE * error) & (mean > LITTLE * mean[0])
+    finished = not seen[-1]
+    early = np.flatnonzero(seen & (x <= 1 + times[-1] / EARLY))
+    if len(early) < 3:
+        return Descent(Term(*bound), finished)
+    late = early[larger_half(x[early])]
     away = np.log(x[late]) - np.log(x[late]).mean()
     coefficients = away / (away @ away)
     slope = float(coefficients @ np.log(mean[late]))
@@ -156,7 +178,8 @@ def fit_time(times, curves, level) -> Term:
     moved = (excess[:, late] / mean[late]) @ coefficients
     error = max(float(stats.sem(moved)), np.finfo(float).tiny)
     width = float(stats.t.isf(level, fewest - 1)) * error
-    return Term(*bound, Slope(
+    fitted = Slope(
         slope, float((np.log(mean[late]) - slope * np.log(x[late])).mean()),
         (slope - width, slope + width), x[late] - 1, mean[late], error, fewest - 1.0,
-    ))
+    )
+    return Descent(Term(*bound, fitted), finished)
