@@ -565,11 +565,11 @@ def test_wrong_estimators_are_found_out(name):
 @pytest.mark.slow
 def test_the_right_estimator_is_not():
     problem = problems.torus_regression(terms=10)
-    right = theory.run_rate_experiment(problem, [100, 200, 400, 800], 40, ["grad"], omega=W3)
+    right = theory.run_rate_experiment(problem, [100, 200, 400, 800], 120, ["grad"], omega=W3)
     fit = theory.fit_rate(right)
     assert fit.verdict in ("consistent", "faster than the bound"), fit
     with_centers = theory.run_rate_experiment(
-        problem, [100, 200, 400, 800], 40, ["grad"], omega=W3,
+        problem, [100, 200, 400, 800], 120, ["grad"], omega=W3,
         estimator=estimators.Plain(lambda n: kbo.solvers.Nystrom(int(2 * np.sqrt(n)))),
     )
     assert theory.fit_rate(with_centers).verdict in ("consistent", "faster than the bound")

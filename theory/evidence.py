@@ -71,7 +71,7 @@ class Evidence:
             f"(n^{total.slope:.2f} over all)"
         )
         self.tests.append((
-            upper.slower_than(self.predicted),
+            max(total.slower_than(self.predicted), upper.slower_than(self.predicted)),
             f"{slow}, slower than the bound's n^{self.predicted:g}",
         ))
         if total.half_width > WIDE:

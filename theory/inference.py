@@ -108,9 +108,9 @@ def fit_rate(
     The verdict rests on one p-value, of "the error tends to zero as n^predicted or faster". It is
     twice the smaller of two: of ‖b₀‖ being at most a fifth of ``tolerance``, that is 1 % of the
     truth, or zero where the truth's size is not known (``limits.find_limit``; for norms, of the
-    root of the limit of the mean square), and of a slope of ``predicted`` or steeper over the
-    larger half of the sizes, those at or above the median. With α = (1 − confidence)/2, the level
-    of a one-sided test,
+    root of the limit of the mean square), and of a slope of ``predicted`` or steeper. For the slope
+    the larger of two p-values counts: over all sizes, and over their larger half, those at or above
+    the median. With α = (1 − confidence)/2, the level of a one-sided test,
 
     * "inconsistent" says p < α. A right estimator gets it with probability α at most.
     * "consistent" and "faster than the bound" say that p ≥ α, that the upper limit of ‖b₀‖ (at
