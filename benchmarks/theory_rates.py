@@ -1,12 +1,15 @@
 """The exponents that Theorem 4.1 predicts, measured on the shipped problems.
 
-    python benchmarks/theory_rates.py [--store FOLDER] [--jobs 2] [--parts point sup]
+    python benchmarks/theory_rates.py [--store FOLDER] [--jobs 2] [--problems NAME …]
+        [--parts point sup controls]
 
 Rates: gradient and value at a point and over all of Ω, for n = m up to 12,800 (6,400 over Ω where a
 sample's L is not quadratic in ω, 1,600 for the problem of the paper; not over Ω where the kernel
 depends on ω). Kernels: Gaussian, Matérn 3/2
 and 5/2, periodic Sobolev of three orders; inner losses: squared, logistic, Huber, Poisson. In one
-dimension 80 centres span what 12,800 points do.
+dimension 80 centres span what 12,800 points do. "limit" is the upper confidence limit of what the
+mean error tends to, relative to the truth; rows without it were run before it was tested, and their
+verdict is of slopes alone. Controls: wrong estimators on the problem of the paper.
 """
 
 import argparse
@@ -22,7 +25,7 @@ import numpy as np
 import theory
 from theory import problems
 from theory.compiled import Compiled
-from theory.estimators import Plain
+from theory.estimators import Dependent, OtherKernel, OtherRidge, Plain, ScaledAdjoint
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report import read_results, write_results
@@ -41,6 +44,13 @@ MADE = {
     "kbo_paper_iv": problems.kbo_paper_iv,
     "predictive_likelihood": problems.predictive_likelihood,
     "calibrated_logistic": problems.calibrated_logistic,
+}
+
+
+CONTROLS = {
+    "right": Plain(), "adjoint × 0.95": ScaledAdjoint(0.95), "half the adjoint": ScaledAdjoint(0.5),
+    "ridge × 1.1": OtherRidge(lambda n: 1.1), "ridge as 1/n": OtherRidge(lambda n: 400 / n),
+    "lengthscale 0.22": OtherKernel(kbo.kernels.Gaussian(0.22)), "√n samples": Dependent(),
 }
 
 
@@ -73,13 +83,19 @@ def skipped(problem, over_omega):
     return over_omega and (problem.quadratic or callable(problem.space))
 
 
-def rates(store, jobs, over_omega):
-    """Rows of one part; the file keeps those of the other one."""
+def limit(fit, records, quantity):
+    """Upper limit of what the mean error tends to, relative to the truth."""
+    return f"{100 * fit.limit.largest / records.truth_size(quantity):.2g} %"
+
+
+def rates(store, jobs, over_omega, names):
+    """Rows of one part; the file keeps those of the other one and of other problems."""
     known = read_results("theory_rates")
-    done = [(name, q) for name, make in MADE.items() for q in plan(name, make(), over_omega)[0]
+    made = {name: make for name, make in MADE.items() if name in names}
+    done = [(name, q) for name, make in made.items() for q in plan(name, make(), over_omega)[0]
             if not skipped(make(), over_omega)]
     rows = [row for row in known if (row["problem"], row["quantity"]) not in done]
-    for name, make in MADE.items():
+    for name, make in made.items():
         problem, started = make(), time.perf_counter()
         if skipped(problem, over_omega):
             continue
@@ -94,24 +110,48 @@ def rates(store, jobs, over_omega):
                 "problem": name, "quantity": quantity, "n": f"{sizes[0]}–{sizes[-1]}",
                 "repeats": repeats, "total": shown(fit.total), "bias": shown(fit.bias),
                 "fluctuation": shown(fit.fluctuation),
-                "holds −0.5": fit.fluctuation.contains(-0.5), "verdict": fit.verdict,
+                "holds −0.5": fit.fluctuation.contains(-0.5),
+                "limit": limit(fit, records, quantity), "verdict": fit.verdict,
                 "vs exact": f"{difference(problem, estimator):.0e}",
                 "s": round(time.perf_counter() - started),
             })
             print(rows[-1], flush=True)
+            columns = rows[-1].keys()  # rows of an earlier run may lack some
+            rows = [{c: row.get(c, "–") for c in columns} for row in rows]
             write_results("theory_rates", rows)
+
+
+def controls(store, jobs, repeats=50):
+    problem, rows = problems.kbo_paper_iv(), []
+    for name, estimator in CONTROLS.items():
+        started = time.perf_counter()
+        records = theory.run_rate_experiment(
+            problem, PAPER_SIZES, repeats, ["grad"], n_jobs=jobs, store=store, progress=True,
+            estimator=estimator,
+        )
+        fit = theory.fit_rate(records)
+        rows.append({
+            "estimator": name, "total": shown(fit.total), "limit": limit(fit, records, "grad"),
+            "p": f"{fit.p_value:.2g}", "verdict": fit.verdict,
+            "s": round(time.perf_counter() - started),
+        })
+        print(rows[-1], flush=True)
+        write_results("theory_controls", rows)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", help="folder for finished cells")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--parts", nargs="+", choices=["point", "sup"],
-                        default=["point", "sup"])
+    parser.add_argument("--problems", nargs="+", default=list(MADE), choices=MADE)
+    parts = ["point", "sup", "controls"]
+    parser.add_argument("--parts", nargs="+", default=parts, choices=parts)
     args = parser.parse_args()
     for part, over_omega in (("point", False), ("sup", True)):
         if part in args.parts:
-            rates(args.store, args.jobs, over_omega)
+            rates(args.store, args.jobs, over_omega, args.problems)
+    if "controls" in args.parts:
+        controls(args.store, args.jobs)
 
 
 if __name__ == "__main__":

@@ -232,7 +232,19 @@ def exponents(table, against="accuracy") -> dict[str, Exponent]:
     table : DataFrame
         Of the functions above.
     against : {"accuracy", "K"}
+
+    Raises
+    ------
+    ValueError
+        For errors that are not finite, samples of which fewer than two errors are above rounding
+        (1e-10), and a single sample, which has no interval.
     """
+    if not np.isfinite(table.error).all():
+        raise ValueError("table has errors that are not finite: leave those methods out")
+    if table.seed.nunique() < 2:
+        raise ValueError("table has one sample: an interval needs n_samples of 2 at least")
+    if against not in ("accuracy", "K"):
+        raise ValueError(f"against={against!r} must be 'accuracy' or 'K'")
     found = {}
     for name, rows in table.groupby("method", sort=False):
         slopes = []

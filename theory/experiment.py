@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import time
 
 import numpy as np
@@ -58,7 +59,9 @@ def run_rate_experiment(
     Raises
     ------
     ValueError
-        For an unknown quantity, or one that the problem does not have.
+        For an unknown quantity, or one that the problem does not have, sizes and repeats that are
+        not whole numbers of at least 2, an omega of another size, and estimates that are not
+        finite.
 
     References
     ----------
@@ -66,18 +69,18 @@ def run_rate_experiment(
     """
     quantities = [quantities] if isinstance(quantities, str) else list(quantities)
     unknown = sorted(set(quantities) - set(QUANTITIES))
-    if unknown:
-        raise ValueError(f"quantities has {unknown}: choose among {sorted(QUANTITIES)}")
-    sizes = [(s, s) if np.ndim(s) == 0 else tuple(s) for s in n_grid]
-    if not sizes or n_repeats < 2 or min(min(pair) for pair in sizes) < 2:
-        raise ValueError("give sizes of at least 2, and at least 2 repeats")
-    sizes = list(dict.fromkeys((int(n), int(m)) for n, m in sizes))
+    if unknown or not quantities:
+        raise ValueError(f"quantities={quantities}: choose among {sorted(QUANTITIES)}")
+    sizes = _sizes(n_grid)
+    if not (isinstance(n_repeats, numbers.Integral) and n_repeats >= 2):
+        raise ValueError(f"n_repeats={n_repeats!r}: at least 2 repeats, a whole number, are needed")
     estimator = estimator or Plain()
     omega = problem.start(random_state) if omega is None else np.asarray(omega, float)
     points = np.atleast_2d(omega)
-    if points.shape not in ((1, problem.size), (n_repeats, problem.size)):
+    shapes = ((1, problem.size), (n_repeats, problem.size))
+    if points.shape not in shapes or not np.isfinite(omega).all():
         raise ValueError(
-            f"omega has shape {omega.shape}: give ({problem.size},), or "
+            f"omega={omega.tolist()}: {problem.name} takes {problem.size} finite numbers, or "
             f"({n_repeats}, {problem.size}) for a point of its own in each repeat"
         )
     with threadpool_limits(1, "blas"):
@@ -89,6 +92,10 @@ def run_rate_experiment(
         "estimator": repr(estimator), "quantities": quantities, "outside": list(problem.outside),
         "error_bound": problem.error_bound, "box": [side.tolist() for side in problem.box],
         "quadratic": problem.quadratic,
+        "truth_sizes": {
+            name: float(np.mean([QUANTITIES[name].size(at) for at in truths[name]]))
+            for name in quantities
+        },
     }
     # What cells depend on besides: the problem by a sample of it, the estimator by its fields.
     depends = fingerprint((problem.sample(8, 8, 0), vars(estimator)))
@@ -112,6 +119,21 @@ def run_rate_experiment(
     for k in range(len(cells)):
         records.add(found[k])
     return records
+
+
+def _sizes(n_grid):
+    """Pairs (n, m) of whole numbers, each once, in the order given."""
+    pairs = [(s, s) if np.ndim(s) == 0 else tuple(s) for s in n_grid]
+    for pair in pairs:
+        if len(pair) != 2 or not all(
+            isinstance(s, numbers.Integral) and s >= 2 for s in pair
+        ):
+            raise ValueError(
+                f"n_grid has {pair}: sizes are whole numbers of at least 2, or pairs (n, m) of them"
+            )
+    if not pairs:
+        raise ValueError("n_grid has no sizes")
+    return list(dict.fromkeys((int(n), int(m)) for n, m in pairs))
 
 
 def _bar(results, total, progress):
@@ -139,7 +161,13 @@ def _cell(
             k = repeat if len(points) > 1 else 0
             for name in quantities:
                 error = QUANTITIES[name].error(estimate, problem, points[k], truths[name][k])
-                errors[name].append(np.asarray(error, float).tolist())
+                error = np.asarray(error, float)
+                if not np.isfinite(error).all():
+                    raise ValueError(
+                        f"{name} of repeat {repeat} at n={n}, m={m} is not finite: the estimator "
+                        "failed on that sample"
+                    )
+                errors[name].append(error.tolist())
     cell = {"n": n, "m": m, "block": block, "errors": errors,
             "seconds": time.perf_counter() - started}
     store.put(n, m, f"{block}+{repeats}", cell)

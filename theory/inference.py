@@ -1,50 +1,20 @@
-"""Slopes of errors against the sample size: intervals, tests, a verdict that does not overclaim."""
+"""Whether errors fall as a bound says: parts, tests, and a verdict that does not overclaim."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-from .quantities import QUANTITIES
+from .evidence import Evidence
+from .limits import Limit
+from .measured import Measured
+from .slopes import Slope, asymptotic_from
+from .terms import Term, fit_parts, fit_time, largest_constant
 
 PREDICTED = -0.5
-WIDE = 0.1  # half-width of an interval above which nothing is concluded
-FEWEST = 4  # sizes on which a regime is claimed
-FEWEST_REPEATS = 4
-SLOW = 500  # draws for the fluctuation, whose centre moves with each
-
-
-@dataclass(frozen=True)
-class Slope:
-    """log error ≈ intercept + slope · log n.
-
-    Attributes
-    ----------
-    slope, intercept : float
-    interval : pair of float
-        Of the slope, from the bootstrap over repeats.
-    sizes : ndarray (S,)
-        Those fitted.
-    errors : ndarray (S,)
-        What was fitted: mean error, ‖bias‖ or root mean square fluctuation.
-    """
-
-    slope: float
-    intercept: float
-    interval: tuple[float, float]
-    sizes: np.ndarray
-    errors: np.ndarray
-
-    @property
-    def half_width(self):
-        """Of the interval."""
-        return 0.5 * (self.interval[1] - self.interval[0])
-
-    def contains(self, exponent):
-        """Whether the interval holds it."""
-        return self.interval[0] <= exponent <= self.interval[1]
+FEWEST_DRAWS = 100
+NEGLIGIBLE = 0.2  # of the tolerance: a limit that the shape of the curve may leave
 
 
 @dataclass(frozen=True)
@@ -53,16 +23,24 @@ class RateFit:
 
     Attributes
     ----------
-    slope : float
-    interval : pair of float
-        Of the mean error, bias and fluctuation together.
-    total : Slope
+    slope, interval : float and pair of float, or None
+        Of the mean error, bias and fluctuation together: those of ``total``.
+    total : Slope or None
+        Along n, or m where n is held; None for a descent's curve and where n and m vary apart: one
+        exponent says nothing there.
     bias, fluctuation : Slope or None
         None for quantities that are norms already; bias also where no bias is visible at three
         sizes at least.
-    p_value : float
-        Of the predicted exponent, two-sided, for the fluctuation where there is one and the total
-        otherwise.
+    limit : Limit or None
+        Of the mean error, b₀ in b₀ + b₁(n + c)^(−β); of norms, the root of that of the mean square.
+        None where that test is not possible.
+    terms : dict of str to Term
+        "m" and "n" where those are not in proportion, and "floor" where neither is held; "t" and
+        "n" of a descent's curve.
+    p_value : float or None
+        Of "the error tends to zero at least as fast as the bound": of all tests together, by
+        Bonferroni's inequality, and the one that the verdict is taken from. None where n is held:
+        the bound then allows any error.
     asymptotic_from : float or None
         The smallest n from which a line of the predicted slope fits (none rejected at 5 %, four
         sizes at least).
@@ -71,18 +49,23 @@ class RateFit:
         Of the verdict; where it is inconclusive, what would decide.
     outside : tuple of str
         Assumptions of the theorem that the problem does not meet.
+    resolution : float or None
+        How far each size of an error may be off, relative, where it is a sup by interpolation.
     """
 
-    slope: float
-    interval: tuple[float, float]
-    total: Slope
+    slope: float | None
+    interval: tuple[float, float] | None
+    total: Slope | None
     bias: Slope | None
     fluctuation: Slope | None
-    p_value: float
+    limit: Limit | None
+    terms: dict[str, Term]
+    p_value: float | None
     asymptotic_from: float | None
     verdict: str
     reason: str
     outside: tuple[str, ...]
+    resolution: float | None
 
     def __str__(self):
         rows = [("total", self.total), ("bias", self.bias), ("fluctuation", self.fluctuation)]
@@ -90,32 +73,80 @@ class RateFit:
             f"{name:12s} n^{fit.slope:+.3f}  [{fit.interval[0]:+.3f}, {fit.interval[1]:+.3f}]"
             for name, fit in rows if fit is not None
         ]
-        lines.append(f"{self.verdict}: {self.reason}")
+        shown = {"m": "C/√m", "n": "C/√n", "t": "C/√(t+1)", "floor": "C"}
+        for name, term in self.terms.items():
+            ends = f"[{term.interval[0]:.3g}, {term.interval[1]:.3g}]"
+            lines.append(f"{shown[name]:12s} C = {term.constant:.3g}  {ends}")
+            if term.slope is not None:
+                ends = f"[{term.slope.interval[0]:+.3f}, {term.slope.interval[1]:+.3f}]"
+                lines.append(f"{'':12s} {name}^{term.slope.slope:+.3f}  {ends}")
+        if self.limit is not None:
+            lines.append(
+                f"{'limit':12s} {self.limit.size:.3g}, at most {self.limit.largest:.3g}"
+            )
+        chance = "" if self.p_value is None else f" (p = {self.p_value:.2g})"
+        lines.append(f"{self.verdict}{chance}: {self.reason}")
+        if self.resolution is not None:
+            lines.append(f"the sup is interpolated, each to {100 * self.resolution:.2g} %")
         lines += [f"outside the theorem: {what}" for what in self.outside]
         return "\n".join(lines)
 
 
 def fit_rate(
     records, quantity="grad", *, predicted=PREDICTED, confidence=0.95, n_bootstrap=2000,
-    random_state=0,
+    random_state=0, tolerance=0.05, truth_size=None, slowest=1.0,
 ) -> RateFit:
-    """The exponent with which an error falls, and whether that is what a bound of n^predicted says.
+    """The exponent with which an error falls, and whether it tends to zero as a bound says.
 
         e_r(n) = b(n) + ε_r(n),  b = E e_r:   total E‖e_r‖,  bias ‖b‖,  fluctuation √E‖ε_r‖²
+        b(n) = b₀ + b₁ (n + c)^(−β)
 
-    each fitted in logarithms by least squares, weighted by the bootstrap's variances. ‖b‖² is
+    Slopes are fitted in logarithms by least squares, weighted by the bootstrap's variances. ‖b‖² is
     estimated without the bias of its own, ‖ē‖² − s²/R; sizes at which no bias is visible (‖ē‖²
-    below 4 s²/R) are left out of its fit. A slope steeper than the bound does not contradict it.
+    below 4 s²/R) are left out of its fit.
+
+    The verdict rests on one p-value, of "the error tends to zero as n^predicted or faster". It is
+    twice the smaller of two: of ‖b₀‖ being at most a fifth of ``tolerance``, that is 1 % of the
+    truth, or zero where the truth's size is not known (``limits.find_limit``; for norms, of the
+    root of the limit of the mean square), and of a slope of ``predicted`` or steeper. For the slope
+    the larger of two p-values counts: over all sizes, and over their larger half, those at or above
+    the median. With α = (1 − confidence)/2, the level of a one-sided test,
+
+    * "inconsistent" says p < α. A right estimator gets it with probability α at most.
+    * "consistent" and "faster than the bound" say that p ≥ α, that the upper limit of ‖b₀‖ (at
+      level α/2) is at most ``tolerance`` times the truth, and that the total slope is known to
+      ±0.1 and its intervals, over all sizes and over the larger half, are not slower than the
+      bound. An estimator whose mean error tends to
+      ``tolerance`` times the truth or more gets one of them with probability α/2 at most. It is
+      "faster" if the interval of the total slope lies below ``predicted``, and the slope over the
+      larger half of the sizes does too. A fluctuation that does not fall is seen by slopes alone.
+    * "inconclusive" says anything else, and what would decide.
+
+    Where n and m vary apart, mean squares are fitted by v₀ + C₁²/m + C₂²/n (``terms.fit_parts``)
+    and v₀ = 0 is tested; b(n) is as above, since value and gradient are means over the outer
+    sample, in which m brings no bias. With n held the bound allows any error that stays, with m
+    held any fluctuation: both terms are reported, and the verdict is "inconclusive" at best. A
+    descent's curve is fitted in t as well (``terms.fit_time``).
 
     Parameters
     ----------
     records : Records
     quantity : str
     predicted : float
-        The exponent of the bound.
+        The exponent of the bound, negative.
     confidence : float
+        In (0, 1).
     n_bootstrap : int
+        100 at least.
     random_state : int
+    tolerance : float
+        The error of the limit, relative to the truth, from which on an estimator must not pass.
+    truth_size : float, optional
+        ‖truth‖, where the records do not know it.
+    slowest : float
+        The smallest β. The mean of a smooth function of sample means, as L̂ and ∇L̂ are at a fixed
+        ridge, is off by b₁/n + b₂/n² + …; give ½ where only the bound is known: less is then
+        rejected, and less passes.
 
     Returns
     -------
@@ -125,155 +156,55 @@ def fit_rate(
     ------
     ValueError
         For a quantity that was not measured, fewer than three sizes or four repeats, errors of
-        zero, or n and m that vary both but not together.
+        zero or that are not finite, and options out of range.
     """
-    if quantity not in records.errors:
-        raise ValueError(f"quantity={quantity!r} was not measured: {records.quantities} were")
-    kind = QUANTITIES[quantity]
-    sizes, errors = _along(records.errors[quantity])
-    magnitude = lambda rows: kind.magnitude(rows, records.domain)  # noqa: E731
-    random = np.random.default_rng(random_state)
-    fewest = min(len(e) for e in errors)
-    if fewest < FEWEST_REPEATS:
-        raise ValueError(f"{fewest} repeats: an interval needs {FEWEST_REPEATS} at least")
-    draws = [random.integers(len(e), size=(n_bootstrap, len(e))) for e in errors]
-    level = 0.5 * (1 - confidence)
-    mean = [magnitude(e) for e in errors]
-    total = _fit(
-        sizes, [m.mean() for m in mean], [m[d].mean(1) for m, d in zip(mean, draws, strict=True)],
-        level,
-    )
-    bias = fluctuation = None
-    if kind.signed:
-        root = lambda e: _fluctuation(e, magnitude)  # noqa: E731
-        fluctuation = _fit(
-            sizes, [root(e[None])[0] for e in errors],
-            [root(e[d[:SLOW]]) for e, d in zip(errors, draws, strict=True)], level,
-        )
-        bias = _bias(sizes, errors, magnitude, draws, level)
-    judged = fluctuation or total
-    p_value = _two_sided(judged, predicted, level)
-    verdict, reason = _verdict(total, fluctuation, predicted, len(errors[0]))
+    _check(predicted, confidence, n_bootstrap, tolerance, truth_size, slowest)
+    data, level = Measured.of(records, quantity), 0.5 * (1 - confidence)
+    size = records.truth_size(quantity) if truth_size is None else float(truth_size)
+    evidence, terms = Evidence(level, predicted, tolerance, size), {}
+    # Value and gradient are means over the outer sample: only n can bring a bias.
+    biased = data.held != "n" if data.kind.signed else data.together
+    tests = biased + (data.together or data.held is None) + (data.curves is not None)
+    limit = total = upper = fluctuation = bias = None
+    if biased:
+        negligible = NEGLIGIBLE * tolerance * (size or 0.0)
+        limit = data.limit(slowest, predicted, level / tests, negligible)
+        evidence.limit(limit)
+    if data.together or data.held:
+        total, upper, fluctuation, bias = data.slopes(n_bootstrap, random_state, level)
+    if data.together:
+        evidence.slope(total, upper, data.fewest)
+    else:
+        parts = fit_parts(data.pairs, data.magnitudes, level)
+        terms |= parts.terms
+        evidence.parts(parts, data.held)
+    regime = asymptotic_from(fluctuation or total, predicted) if total else None
+    if data.curves is not None:
+        descent = fit_time(data.kind.times, data.curves, level)
+        terms["t"] = descent.term
+        evidence.time(descent, data.kind.times[-1])
+    verdict = evidence.verdict(total, upper)
+    if data.curves is not None and data.together:
+        # A curve has no one exponent: that in n is of its end.
+        terms["n"] = Term(*largest_constant(data.sizes, data.magnitudes, level), total)
+        total = None
     return RateFit(
-        total.slope, total.interval, total, bias, fluctuation, p_value,
-        _asymptotic_from(judged, predicted, level), verdict, reason,
-        tuple(records.about.get("outside", ())),
+        total and total.slope, total and total.interval, total, bias, fluctuation, limit,
+        terms, evidence.p_value, regime, *verdict, tuple(records.about.get("outside", ())),
+        data.resolution,
     )
 
 
-def _along(cells):
-    """Sizes (S,) and errors of each, along whichever of n and m varies."""
-    pairs = np.array(sorted(cells))
-    n, m = pairs.T
-    if len(pairs) < 3:
-        raise ValueError(f"{len(pairs)} sizes: a slope needs three at least")
-    together = np.ptp(np.log(m / n)) < 0.05  # one ratio, up to the rounding of sizes
-    if not together and len(set(n)) > 1 and len(set(m)) > 1:
-        raise ValueError("n and m vary both, apart: fit those records where one is held")
-    sizes = n if len(set(n)) > 1 else m
-    return sizes.astype(float), [cells[tuple(pair)] for pair in pairs]
-
-
-def _fit(sizes, errors, boots, level) -> Slope:
-    """A weighted line through (log n, log error), its slope's interval by the bootstrap."""
-    errors, boots = np.asarray(errors), np.array(boots)
-    if not (errors > 0).all():
-        raise ValueError("errors of exactly zero have no slope: leave those sizes out")
-    logs = np.log(np.maximum(boots, np.finfo(float).tiny))
-    variance = np.maximum(logs.var(1), 1e-16)
-    x = np.log(sizes)
-    slope_of = lambda y: _line(x, y, variance)  # noqa: E731
-    slope, intercept = slope_of(np.log(errors))
-    slopes = slope_of(logs)[0]
-    # Centred at the estimate: the bootstrap's own shift is not part of the error.
-    width = stats.norm.ppf(1 - level) * slopes.std()
-    return Slope(float(slope), float(intercept), (float(slope - width), float(slope + width)),
-                 sizes, errors)
-
-
-def _line(x, y, variance):
-    weight = 1 / variance
-    centre = weight @ x / weight.sum()
-    level = weight @ y / weight.sum()
-    slope = (weight * (x - centre)) @ y / (weight @ (x - centre) ** 2)
-    return slope, level - slope * centre
-
-
-def _fluctuation(errors, magnitude):
-    """√E‖ε_r‖² of sets of repeats, (S, R, k) ↦ (S,)."""
-    centred = errors - errors.mean(1, keepdims=True)
-    square = magnitude(centred.reshape(-1, errors.shape[2])).reshape(errors.shape[:2]) ** 2
-    return np.sqrt(square.sum(1) / (errors.shape[1] - 1))
-
-
-def _bias(sizes, errors, magnitude, draws, level):
-    """The fit of ‖b‖ where it is visible."""
-    kept, values, boots = [], [], []
-    for size, e, d in zip(sizes, errors, draws, strict=True):
-        mean = e.mean(0)
-        square = lambda rows: magnitude(np.atleast_2d(rows)) ** 2  # noqa: E731
-        noise = (square(e - mean).sum() / (len(e) - 1)) / len(e)
-        found = square(mean)[0]
-        if found < 4 * noise:
-            continue
-        kept.append(size)
-        values.append(np.sqrt(found - noise))
-        means = np.array([e[rows].mean(0) for rows in d])
-        boots.append(np.sqrt(np.maximum(square(means) - noise, 1e-4 * found)))
-    if len(kept) < 3:
-        return None
-    return _fit(np.array(kept), values, boots, level)
-
-
-def _two_sided(fit, predicted, level):
-    error = max(fit.half_width / stats.norm.ppf(1 - level), np.finfo(float).tiny)
-    return float(2 * stats.norm.sf(abs(fit.slope - predicted) / error))
-
-
-def _verdict(total, fluctuation, predicted, repeats):
-    low, high = total.interval
-    # The smaller half says little of the limit: where it misleads, the larger half decides.
-    upper = _upper_half(total)
-    if total.half_width > WIDE:
-        needed = int(np.ceil(repeats * (total.half_width / (0.5 * WIDE)) ** 2))
-        return "inconclusive", (
-            f"the interval of the total slope is ±{total.half_width:.2f}: about {needed} repeats "
-            f"(there were {repeats}) would make it ±{0.5 * WIDE:.2f}"
+def _check(predicted, confidence, n_bootstrap, tolerance, truth_size, slowest):
+    """Raise for options out of range."""
+    for name, value, low, high in (
+        ("predicted", predicted, -np.inf, 0), ("confidence", confidence, 0, 1),
+        ("tolerance", tolerance, 0, 1), ("slowest", slowest, 0, np.inf),
+        ("truth_size", 1.0 if truth_size is None else truth_size, 0, np.inf),
+    ):
+        if not low < value < high:
+            raise ValueError(f"{name}={value!r} must be a number between {low:g} and {high:g}")
+    if not n_bootstrap >= FEWEST_DRAWS:
+        raise ValueError(
+            f"n_bootstrap={n_bootstrap!r}: a standard error needs {FEWEST_DRAWS} draws at least"
         )
-    if low > predicted:
-        if upper > predicted + 0.5 * WIDE:
-            return "inconsistent", (
-                f"the error falls as n^{total.slope:.2f} (n^{upper:.2f} over the larger half of "
-                f"the sizes), slower than the bound's n^{predicted:g}"
-            )
-        return "inconclusive", (
-            f"slower than the bound over all sizes, but as n^{upper:.2f} over the larger half: "
-            f"sizes beyond {total.sizes[-1]:.0f} would decide"
-        )
-    if high < predicted:
-        text = f"the error falls as n^{total.slope:.2f}, which the bound n^{predicted:g} allows"
-        if fluctuation is not None:
-            text += f"; its fluctuation as n^{fluctuation.slope:.2f}"
-        return "faster than the bound", text
-    return "consistent", f"the interval of the total slope holds {predicted:g}"
-
-
-def _upper_half(fit):
-    kept = fit.sizes >= np.median(fit.sizes)
-    x, y = np.log(fit.sizes[kept]), np.log(fit.errors[kept])
-    return float(np.polyfit(x, y, 1)[0])
-
-
-def _asymptotic_from(fit, predicted, level):
-    """The smallest size from which the residuals about a line of the predicted slope are noise."""
-    z = stats.norm.ppf(1 - level)
-    x = np.log(fit.sizes)
-    # One standard deviation for all logs, from the slope's: enough for a test of fit.
-    scale = max(fit.half_width / z, 1e-12) * np.sqrt(((x - x.mean()) ** 2).sum())
-    y = np.log(fit.errors) - predicted * x
-    for k in range(len(x) - FEWEST + 1):
-        rest = y[k:]
-        chi = ((rest - rest.mean()) ** 2).sum() / scale**2
-        if stats.chi2.sf(chi, len(rest) - 1) > 0.05:
-            return float(fit.sizes[k])
-    return None

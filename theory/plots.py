@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from .inference import FEWEST_REPEATS, fit_rate
+from .inference import fit_rate
+from .measured import FEWEST_REPEATS, FEWEST_SIZES, held, proportional
 from .quantities import QUANTITIES
 
 TITLES = {
     "value": "|F − F̂| at ω₀", "grad": "‖∇F − ∇F̂‖ at ω₀", "descent_end": "‖∇F(ω_T)‖",
-    "descent_min": "min_t ‖∇F(ω_t)‖", "sup_value": "sup |F − F̂| over Ω",
-    "sup_grad": "sup ‖∇F − ∇F̂‖ over Ω", "h_rkhs": "‖h − ĥ‖ in H", "h_l2": "‖h − ĥ‖ in L²",
-    "a_rkhs": "‖a − â‖ in H", "a_l2": "‖a − â‖ in L²",
+    "descent_min": "min_t ‖∇F(ω_t)‖", "descent_curve": "min_{t ≤ 512} ‖∇F(ω_t)‖",
+    "sup_value": "sup |F − F̂| over Ω", "sup_grad": "sup ‖∇F − ∇F̂‖ over Ω",
+    "h_rkhs": "‖h − ĥ‖ in H", "h_l2": "‖h − ĥ‖ in L²", "a_rkhs": "‖a − â‖ in H",
+    "a_l2": "‖a − â‖ in L²",
 }
 PANELS = ("value", "grad", "descent_end", "descent_min")
 
@@ -30,6 +32,12 @@ def plot_rates(records, quantities=None, axes=None):
     Returns
     -------
     matplotlib Figure
+
+    Raises
+    ------
+    ValueError
+        For a quantity that was not measured, cells with one repeat, errors that are not finite, or
+        n and m that vary apart.
 
     References
     ----------
@@ -64,22 +72,23 @@ def plot_rates(records, quantities=None, axes=None):
 
 def _varies(records, quantity):
     """0 where n varies (m with it or not), 1 where m alone does."""
-    return int(len({n for n, _ in records.errors[quantity]}) == 1)
+    pairs = list(records.cells(quantity))
+    if not held(pairs) and not proportional(pairs):
+        raise ValueError(f"{quantity} has n and m apart: fit_rate shows its parts, a curve cannot")
+    return int(held(pairs) == "n")
 
 
 def _panel(ax, records, quantity, color, name, parts):
-    kind = QUANTITIES[quantity]
-    pairs = sorted(records.errors[quantity])
-    varies = _varies(records, quantity)
-    sizes = np.array([pair[varies] for pair in pairs], float)
-    magnitudes = [kind.magnitude(records.errors[quantity][pair], records.domain) for pair in pairs]
+    kind, varies = QUANTITIES[quantity], _varies(records, quantity)
+    cells = records.cells(quantity)
+    sizes = np.array([pair[varies] for pair in cells], float)
+    magnitudes = [kind.magnitude(rows, records.domain) for rows in cells.values()]
     mean = np.array([m.mean() for m in magnitudes])
     error = np.array([m.std(ddof=1) / np.sqrt(len(m)) for m in magnitudes])
-    enough = len(pairs) >= 3 and min(map(len, magnitudes)) >= FEWEST_REPEATS
+    enough = len(cells) >= FEWEST_SIZES and min(map(len, magnitudes)) >= FEWEST_REPEATS
     fit = fit_rate(records, quantity) if enough else None
-    label = " ".join(
-        [name or "total", *([f"n^{fit.slope:.2f}"] if fit else [])]
-    )
+    total = fit and (fit.total or fit.terms["n"].slope)
+    label = " ".join([name or "total", *([f"n^{total.slope:.2f}"] if total else [])])
     ax.errorbar(sizes, mean, 2 * error, fmt="o-", ms=3, color=color, label=label)
     if not parts or fit is None:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import itertools
+from functools import reduce
 
 import jax
 import numpy as np
@@ -23,12 +24,27 @@ class Quantity(abc.ABC):
     ----------
     signed : bool
         Whether errors average out: bias and fluctuation can then be told apart.
+    times : tuple of int or None
+        Of a curve: the steps that the entries of an error belong to.
     """
 
     signed = True
+    times = None
 
+    @abc.abstractmethod
     def truth(self, population, omega):
         """What ``error`` compares with; computed once."""
+
+    @abc.abstractmethod
+    def size(self, truth) -> float:
+        """How large the truth is, in the units of ``magnitude``."""
+
+    def block(self, domain):
+        """Entries of an error whose Euclidean norm is its size at one point; None for all."""
+        return None
+
+    def resolution(self, errors, domain):
+        """How far ``magnitude`` may be off, (R,), where it is not exact; None otherwise."""
         return None
 
     @abc.abstractmethod
@@ -47,6 +63,10 @@ class Value(Quantity):
         """See Quantity."""
         return population.value_and_grad(omega)[0]
 
+    def size(self, truth):
+        """See Quantity."""
+        return float(abs(truth))
+
     def error(self, estimate, population, omega, truth):
         """See Quantity."""
         return np.array([estimate.value_and_grad(omega)[0] - truth])
@@ -59,6 +79,10 @@ class Gradient(Quantity):
         """See Quantity."""
         return population.value_and_grad(omega)[1]
 
+    def size(self, truth):
+        """See Quantity."""
+        return float(np.linalg.norm(truth))
+
     def error(self, estimate, population, omega, truth):
         """See Quantity."""
         return estimate.value_and_grad(omega)[1] - truth
@@ -68,7 +92,8 @@ class Sup(Quantity):
     """The error over all of Ω, a box.
 
     Where L is quadratic in ω: exactly, from 3^q points (value) or the vertices (gradient).
-    Otherwise by interpolation on 5^q Chebyshev-Lobatto points and a fine grid, for q ≤ 3.
+    Otherwise by interpolation on 5^q Chebyshev-Lobatto points and a fine grid, for q ≤ 3;
+    ``resolution`` says how exact that is.
 
     Parameters
     ----------
@@ -92,6 +117,14 @@ class Sup(Quantity):
         points = self._points(population)
         return points, np.array([population.value_and_grad(p)[self.part] for p in points])
 
+    def size(self, truth):
+        """See Quantity."""
+        return float(np.linalg.norm(truth[1].reshape(len(truth[0]), -1), axis=1).max())
+
+    def block(self, domain):
+        """See Quantity."""
+        return domain.size if self.part else 1
+
     def error(self, estimate, population, omega, truth):
         """See Quantity."""
         return (estimate.values_and_grads(truth[0])[self.part] - truth[1]).ravel()
@@ -99,14 +132,31 @@ class Sup(Quantity):
     def magnitude(self, errors, domain):
         """See Quantity."""
         q = domain.size
-        per_point = q if self.part else 1
-        shaped = errors.reshape(len(errors), -1, per_point)
+        shaped = errors.reshape(len(errors), -1, self.block(domain))
         if not domain.quadratic:
-            weights = _interpolation(NODES, FINE, q)
-            shaped = np.einsum("fk,rkc->rfc", weights, shaped)
+            shaped = _interpolation(NODES, FINE, q) @ shaped
         elif not self.part:
             return _quadratics(self._points(domain), shaped[..., 0]).sup_value(domain.box)
         return np.linalg.norm(shaped, axis=2).max(1)
+
+    def resolution(self, errors, domain):
+        """The sum of the Chebyshev coefficients of the highest degree, which bounds those left out.
+
+        An estimate: of a smooth function the coefficients fall geometrically, what five points do
+        not see being smaller than what they see last.
+
+        References
+        ----------
+        Trefethen (2019), Approximation Theory and Approximation Practice, chapters 4 and 8.
+        """
+        if domain.quadratic:
+            return None
+        q = domain.size
+        axes = np.polynomial.chebyshev.chebvander(2 * _lobatto(NODES) - 1, NODES - 1)
+        inverse = reduce(np.kron, [np.linalg.inv(axes)] * q)
+        last = np.array(list(itertools.product(range(NODES), repeat=q))).max(1) == NODES - 1
+        shaped = errors.reshape(len(errors), -1, self.block(domain))
+        return np.linalg.norm(np.abs(inverse[last] @ shaped).sum(1), axis=1)
 
 
 def _lobatto(size):
@@ -121,10 +171,7 @@ def _interpolation(size, fine, q):
     for k, node in enumerate(nodes):
         for other in np.delete(nodes, k):
             basis[:, k] *= (targets - other) / (node - other)
-    out = basis
-    for _ in range(q - 1):
-        out = np.kron(out, basis)
-    return out
+    return reduce(np.kron, [basis] * q)
 
 
 def _quadratics(points, values):
@@ -152,10 +199,19 @@ class Descent(Quantity):
     """
 
     signed = False
-    times = (0, *[2**k for k in range(10)])
 
     def __init__(self, which):
         self.which = which
+        if which == "curve":
+            self.times = (0, *[2**k for k in range(10)])
+
+    def truth(self, population, omega):
+        """‖∇L(ω_0)‖: zero is where it should end."""
+        return float(np.linalg.norm(population.value_and_grad(omega)[1]))
+
+    def size(self, truth):
+        """See Quantity."""
+        return truth
 
     def error(self, estimate, population, omega, truth):
         """See Quantity."""
@@ -175,7 +231,7 @@ class Descent(Quantity):
 
     def magnitude(self, errors, domain):
         """See Quantity."""
-        return errors[:, -1]
+        return errors[:, -1]  # of a curve, its end
 
 
 class FunctionError(Quantity):
@@ -201,6 +257,10 @@ class FunctionError(Quantity):
         points = population.points(2000, 987654321)
         exact = self._exact(population, omega, points)
         return norms[2 * self.adjoint + 1 - self.rkhs], points, exact
+
+    def size(self, truth):
+        """See Quantity."""
+        return float(np.sqrt(truth[0]))
 
     def _exact(self, population, omega, x):
         return (population.adjoint if self.adjoint else population.inner)(omega, x)

@@ -21,7 +21,8 @@ class Records:
     Attributes
     ----------
     about : dict
-        Problem, point, seeds and what lies outside the theorem's assumptions.
+        Problem, point, seeds, what lies outside the theorem's assumptions, and "truth_sizes": how
+        large the truth of each quantity is.
     errors : dict of str to dict of (n, m) to ndarray (R, k)
         By quantity and sample sizes: one row for each repeat, k numbers each.
     """
@@ -47,6 +48,42 @@ class Records:
     def quantities(self):
         """Their names."""
         return list(self.errors)
+
+    def measured(self, quantity):
+        """The name itself, if errors of it are there; ValueError otherwise."""
+        if quantity not in self.errors:
+            raise ValueError(f"quantity={quantity!r} was not measured: {self.quantities} were")
+        return quantity
+
+    def cells(self, quantity):
+        """Errors (R, k) by (n, m), in increasing order.
+
+        Raises
+        ------
+        ValueError
+            For a quantity that was not measured, a cell with one repeat, or numbers that are not
+            finite.
+        """
+        found = {}
+        for (n, m), cell in sorted(self.errors[self.measured(quantity)].items()):
+            rows = np.asarray(cell, float)
+            at = f"{quantity} at n={n}, m={m}"
+            if rows.ndim != 2 or len(rows) < 2:
+                raise ValueError(
+                    f"{at} has shape {rows.shape}: a row for each of two repeats at least is needed"
+                )
+            bad = ~np.isfinite(rows).all(1)
+            if bad.any():
+                raise ValueError(
+                    f"{at} is not finite in repeat {int(np.argmax(bad))}: leave that cell out, or "
+                    "mend the estimator"
+                )
+            found[n, m] = rows
+        return found
+
+    def truth_size(self, quantity):
+        """How large the truth of it is, in the units of its errors; None where that is unknown."""
+        return self.about.get("truth_sizes", {}).get(quantity)
 
     def frame(self):
         """A table with one row for each number: n, m, quantity, repeat, entry, error."""

@@ -26,8 +26,17 @@ def run_sweep(
     DataFrame
         A row for each member: its name, effective dimension Σ μ/(μ + ridge) where the spectrum is
         known, mean error and its standard error, ‖bias‖ (without the noise's share) and root mean
-        square fluctuation.
+        square fluctuation; both are None for quantities that are norms.
+
+    Raises
+    ------
+    ValueError
+        For an unknown quantity, an empty family, and what run_rate_experiment refuses.
     """
+    if quantity not in QUANTITIES:
+        raise ValueError(f"quantity={quantity!r}: choose among {sorted(QUANTITIES)}")
+    if not family:
+        raise ValueError("family is empty: give problems by name")
     rows, kind = [], QUANTITIES[quantity]
     for name, member in family.items():
         problem, estimator = member if isinstance(member, tuple) else (member, None)
@@ -36,15 +45,21 @@ def run_sweep(
             problem, [n], n_repeats, [quantity], random_state, n_jobs, store, omega=omega,
             estimator=estimator,
         )
-        (errors,) = records.errors[quantity].values()
+        (errors,) = records.cells(quantity).values()
         size = kind.magnitude(errors, problem)
-        centred = kind.magnitude(errors - errors.mean(0), problem)
-        variance = (centred**2).sum() / (len(errors) - 1)
-        square = kind.magnitude(errors.mean(0)[None], problem)[0] ** 2 - variance / len(errors)
+        bias, fluctuation = _parts(kind, errors, problem) if kind.signed else (None, None)
         known = hasattr(problem, "effective_dimension")
         rows.append({
             "name": name, "effective dimension": problem.effective_dimension() if known else None,
             "error": size.mean(), "standard error": size.std(ddof=1) / np.sqrt(len(size)),
-            "bias": np.sqrt(max(square, 0.0)), "fluctuation": np.sqrt(variance),
+            "bias": bias, "fluctuation": fluctuation,
         })
     return pd.DataFrame(rows)
+
+
+def _parts(kind, errors, problem):
+    """‖bias‖ and root mean square fluctuation."""
+    centred = kind.magnitude(errors - errors.mean(0), problem)
+    variance = (centred**2).sum() / (len(errors) - 1)
+    square = kind.magnitude(errors.mean(0)[None], problem)[0] ** 2 - variance / len(errors)
+    return np.sqrt(max(square, 0.0)), np.sqrt(variance)
