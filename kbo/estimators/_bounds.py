@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 
+import jax
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
@@ -26,6 +27,26 @@ def at_bounds(coordinate, lower, upper):
     """
     margin = NEAR * (upper - lower)
     return coordinate <= lower + margin, coordinate >= upper - margin
+
+
+def moved_bounds(omega, bounds, reaches):
+    """Bounds (lower, upper) whose ends at which ω lies are moved outwards; None if it is at none.
+
+    Parameters
+    ----------
+    omega : pytree of ndarray
+    bounds : pair of pytrees like omega
+    reaches : pytree like omega
+        By how much.
+    """
+    lows, highs = (
+        jax.tree.map(lambda *entry, k=k: at_bounds(*entry)[k], omega, *bounds) for k in range(2)
+    )
+    if not any(hit.any() for hit in jax.tree.leaves((lows, highs))):
+        return None
+    lower = jax.tree.map(lambda end, reach, hit: end - reach * hit, bounds[0], reaches, lows)
+    upper = jax.tree.map(lambda end, reach, hit: end + reach * hit, bounds[1], reaches, highs)
+    return lower, upper
 
 
 def bound_texts(name, coordinate, lower, upper, shown=np.exp):

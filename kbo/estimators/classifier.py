@@ -118,7 +118,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         self.standard_errors = standard_errors
         self.verbose = verbose
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, groups=None):
         """Tune on stratified folds, then fit on all samples.
 
         Parameters
@@ -127,6 +127,8 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         y : array-like (n,)
             Labels of any kind; at least two classes.
         sample_weight : array-like (n,), optional
+        groups : array-like (n,), optional
+            As in KernelBilevelRegressor; folds are stratified all the same.
 
         Returns
         -------
@@ -159,7 +161,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
             outer = as_loss(self.outer_loss, {}, "outer_loss")
         return self._fit(
             X, (inner_target, labels), offset, None if K == 2 else K, inner, outer, weight,
-            labels=index, classifier=True, calibrate=self.outer_loss is None,
+            labels=index, classifier=True, calibrate=self.outer_loss is None, groups=groups,
         )
 
     def decision_function(self, X):
