@@ -160,18 +160,19 @@ class Searching:
         self._ends = limit
         best = found[0]
         seconds = [entry["seconds"] for entry in self.history_]
-        steps = max(1, best.n_evaluations - 1)
-        each = (seconds[-1] - seconds[0]) / steps if len(seconds) > 1 else limit - began
-        growth = len(task.X) / len(few.X)
-        needed = each * growth ** (3 if isinstance(task.solver, Exact) else 1)
+        later = (seconds[-1] - seconds[0]) / max(1, best.n_evaluations - 1) if seconds else 0.0
+        each = later or time.perf_counter() - began  # the first compiles
+        needed = each * (len(task.X) / len(few.X)) ** (3 if isinstance(task.solver, Exact) else 1)
         if best.status.usable and needed < self._time_left():
             self.history_ = []
             return self._from_all_starts(task, best.omega)
         self._interrupted = True
+        done = f"it was tuned on {len(few.X)} of them" if best.n_steps else "nothing was tuned"
+        cost = f" (about {needed:.1g} s each time)" if later else ""
         self._warn(
             f"max_time={self.max_time} leaves no time to evaluate the criterion of all "
-            f"{len(task.X)} samples (about {needed:.1g} s each time): it was tuned on "
-            f"{len(few.X)} of them. Raise max_time, or use solver='nystrom' with fewer n_centers"
+            f"{len(task.X)} samples{cost}: {done}. Raise max_time, or use solver='nystrom' with "
+            "few n_centers"
         )
         return replace(best, status=Status.STOPPED), *found[1:]
 

@@ -31,9 +31,12 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     loss : str, kbo.losses.Loss or callable, default "squared"
         The inner loss ℓ: "squared", "huber", "quantile", "poisson" (log link: ``predict``
         returns the mean), a Loss, or a callable loss(omega, prediction, target), convex in the
-        prediction.
+        prediction. "huber" and "quantile" start in units of the robust spread of the residuals
+        that the start leaves on held-out samples, so that outliers of any size count alike.
+        "quantile" is the pinball loss times the spread of y: alpha then has no unit.
     outer_loss : str, Loss, callable or None
-        ℓ_out, its parameters held at their start values; None takes the inner loss. With
+        ℓ_out, its parameters held at their start values; None takes the inner loss. Robust losses
+        by name see y with values beyond six robust standard deviations drawn in to there. With
         loss="poisson" it judges the mean, as ``predict`` returns it.
     quantile : float, default 0.5
         For loss="quantile".
@@ -42,15 +45,17 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         loss="squared" and criterion="cv", one for each output if there are p of them. The search
         starts there or at a hundred times it, wherever the criterion is lower.
     lengthscale : float, array (d,) or None
-        Start value, in the units of X, for kernels given by name; None takes √d standard
-        deviations of each feature (with ard) or the root mean square distance to the mean
-        (without).
+        Start value, in the units of X, for kernels given by name; None takes √d spreads of each
+        feature: its standard deviation, with values further than six robust standard deviations
+        from the median drawn in to there, and for a dummy of any frequency half the distance of
+        its two values. No prediction depends on the units or the zero of a feature, and a feature
+        that is constant in ``fit`` is ignored (its lengthscale_ is infinite).
     ard : bool or array of int (d,), default True
         For kernels given by name. True: one lengthscale per feature, so that irrelevant features
-        are switched off. False: one for all. Integers, one for each feature: features with the
-        same integer share one tuned factor, by which their start values are multiplied (within
-        each of ``groups``, where there are any). The columns into which one categorical variable
-        is encoded, for example, are relevant together or not at all.
+        are switched off. False: one tuned factor for all. Integers, one for each feature: features
+        with the same integer share one tuned factor, by which their start values are multiplied
+        (within each of ``groups``, where there are any). The columns into which one categorical
+        variable is encoded, for example, are relevant together or not at all.
     groups : None or array-like (d,)
         A label for each feature. h is then a sum of functions of one group of features each, with
         kernels of the given name and tuned weights: each group has its own ridge. For
@@ -71,7 +76,10 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     tol : float, default 5e-3
         The search stops when two steps running lower the criterion by at most this fraction.
     max_time : float or None
-        Seconds after which no further evaluation is begun; the best iterate is kept.
+        Seconds after which no further evaluation is begun; the best iterate is kept, and what was
+        left undone is said. Among 1,024 samples or more the search begins on 512 of them, and
+        ends there where an evaluation with all would not fit into the time left (``criterion_``
+        and ``history_`` are then of these). The final fit comes on top.
     n_restarts : int, default 0
         Further searches, from starts whose lengthscales are divided by 2, 4, …; the best of all
         ends is kept.
@@ -100,12 +108,13 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     Attributes
     ----------
     alpha_, kernel_, lengthscale_, intercept_
-        The tuned ridge, kernel (NumPy parameters), its lengthscale where it has one, and c.
+        The tuned ridge, kernel (NumPy parameters), its lengthscale where it has one ((d,) for
+        kernels given by name, whatever ``ard``), and c.
     group_alpha_ : ndarray (G,)
         With ``groups``, the ridge of each, in the order of the sorted labels.
     standard_errors_ : dict
-        Of the criterion over the folds, and of the logarithm of each number tuned, by name; see
-        kbo.standard_errors.
+        Of the criterion over the folds, and of the logarithm of each number tuned, by name (of
+        lengthscales, of each factor that is tuned); see kbo.standard_errors.
     dual_coef_ : ndarray (n,) or (n, p), or (M,) or (M, p)
     X_fit_ : ndarray (n, d), or (M, d)
         The points that dual_coef_ belongs to: the samples, or the centres.
