@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .base import Derivative, GramCriterion, penalty
 
 
 class MarginalLikelihood(GramCriterion):
-    """L = −log p(t), each output N(0, c_p (K + αW⁻¹)) with the likeliest amplitude c_p.
+    """L = −log p(t/unit), each output N(0, c_p (K + αW⁻¹)) with the likeliest amplitude c_p.
 
-        L = ½ Σ_p [n log(t_pᵀ(K + αW⁻¹)⁻¹t_p / n) + log det(K + αW⁻¹) + n + n log 2π]
+        L = ½ Σ_p [n log(t_pᵀ(K + αW⁻¹)⁻¹t_p / (n unit²)) + log det(K + αW⁻¹) + n + n log 2π]
 
     over the n points of positive weight. α is the ratio of the noise to the amplitude, w_i the
     precision of a point. The problem's outer data and loss are not looked at.
+
+    Parameters
+    ----------
+    unit : float
+        Of the targets: it adds a constant to L, which then does not depend on their units.
 
     References
     ----------
     Rasmussen, Williams (2006), Gaussian Processes for Machine Learning, eq. (2.30).
     """
+
+    unit: Any = 1.0
 
     def _value(self, regression, problem, omega):
         n, p = regression.targets.shape
@@ -27,7 +36,7 @@ class MarginalLikelihood(GramCriterion):
         if not (energy > 0).all():
             raise ValueError("MarginalLikelihood needs targets that are not all zero")
         logdet = regression.factor.log_determinant() - 2 * np.sum(np.log(regression.root))
-        value = 0.5 * n * np.sum(np.log(energy / n)) + 0.5 * p * logdet
+        value = 0.5 * n * np.sum(np.log(energy / n / float(self.unit) ** 2)) + 0.5 * p * logdet
         value += 0.5 * n * p * (1 + np.log(2 * np.pi))
 
         def derive():

@@ -11,11 +11,12 @@ from .. import losses
 from ..problem import BilevelProblem
 from ..spaces import RKHS
 from ._adapters import Adapter, Classifier, n_outputs, samples
+from ._losses import best_constant, spread_of, start_loss
 from ._param_space import Values
 from ._parts import RidgeOf, Shifted
-from ._start import KERNELS, mixture, start_kernel
+from ._scale import center_and_spread
+from ._start import kernel_names, mixture, start_kernel
 from .classifier import SQUARED_SCALE, likelihood_parts
-from .regressor import best_constant, start_loss
 
 
 class NamedKernel(eqx.Module):
@@ -24,11 +25,12 @@ class NamedKernel(eqx.Module):
     values: Values
     names: tuple = eqx.field(static=True)
     kernel: Any
+    center: Any
 
     def __call__(self, omega):
-        if not self.names:
+        if "lengthscale" not in dict(self.values.logs):  # not searched
             return RKHS(self.kernel)
-        return RKHS(mixture(self.names, self.values(omega)["lengthscale"]))
+        return RKHS(mixture(self.names, self.values(omega)["lengthscale"], self.center))
 
 
 class _OfKbo:
@@ -44,23 +46,25 @@ class _OfKbo:
                 "groups, and an alpha for each output, cannot be searched from outside: let the "
                 "estimator tune them itself (tune=None)"
             )
-        self.estimator, self.names = estimator, ()
-        self.kernel = start_kernel(
-            estimator.kernel, estimator.lengthscale, estimator.ard, X, np.ones(len(X))
-        )
-        given = [estimator.kernel] if isinstance(estimator.kernel, str) else estimator.kernel
+        self.estimator, weight = estimator, np.ones(len(X))
+        self.names = kernel_names(estimator.kernel)
+        self.kernel = start_kernel(estimator.kernel, estimator.lengthscale, X, weight)
+        self.center = center_and_spread(X, weight)[0]
         self.defaults = {"alpha": estimator.alpha}
-        if isinstance(given, list | tuple) and all(name in KERNELS for name in given):
-            self.names = tuple(given)
+        if self.names is not None:
             first = self.kernel
             while not hasattr(first, "lengthscale"):
                 first = getattr(first, "left", getattr(first, "kernel", None))
-            self.defaults["lengthscale"] = first.lengthscale
+            length = first.lengthscale
+            if estimator.ard is False:  # one number: the root mean square
+                length = np.sqrt(np.mean(length[np.isfinite(length)] ** 2))
+            self.defaults["lengthscale"] = length
 
     def _problem(self, values, train, test, inner_loss, outer_loss, outputs):
         inner, outer = samples(train, test)
         return BilevelProblem(
-            inner_loss, outer_loss, inner, outer, NamedKernel(values, self.names, self.kernel),
+            inner_loss, outer_loss, inner, outer,
+            NamedKernel(values, self.names, self.kernel, self.center),
             RidgeOf(values, "alpha", train.weights.sum(1)), n_outputs=outputs,
         )
 
@@ -77,7 +81,7 @@ class OfKboRegressor(_OfKbo, Adapter):
         """See Adapter."""
         weight = train.weights[0]
         est = self.estimator
-        inner = start_loss("loss", est.loss, est.quantile, train.y, weight)
+        inner = start_loss("loss", est.loss, est.quantile, spread_of(train.y, weight))
         offset = best_constant(inner, train.y, weight)
         if isinstance(inner, losses.Squared):
             train = train._replace(y=train.y - offset)

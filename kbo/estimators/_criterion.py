@@ -12,6 +12,7 @@ from ..hypergradients.base import Method
 from ..losses import Loss
 from ..solvers import Exact, Nystrom
 from ._folds import make_folds
+from ._scale import center_and_spread
 
 CRITERIA = ("cv", "loo", "gcv", "marginal_likelihood", "complexity")
 FEW_FOLDS = 5  # up to so many, fitting them one by one costs less than one inverse
@@ -32,7 +33,7 @@ class Criterion(NamedTuple):
     method : type
         Implicit, or a class of kbo.criteria.
     argument : object or None
-        What the class is given: fold numbers, or the noise variance.
+        What the class is given: fold numbers, the noise variance, or the unit of y.
     nonnegative : bool or None
         Whether it is never negative; None: as the outer loss.
     """
@@ -46,6 +47,18 @@ class Criterion(NamedTuple):
     argument: object = None
     nonnegative: bool | None = None
 
+    def on(self, rows) -> Criterion:
+        """The criterion on some of the samples, the weights that judge of the same sums."""
+        test = self.test[:, rows]
+        left = test.sum(1, keepdims=True)
+        share = np.divide(self.test.sum(1, keepdims=True), left, out=0 * left, where=left > 0)
+        per_sample = self.method is criteria.LeaveOut
+        return self._replace(
+            order=self.order[rows], train=self.train[:, rows], test=test * share,
+            weight=self.weight[rows],
+            argument=self.argument[rows] if per_sample else self.argument,
+        )
+
     def method_for(self, size) -> Method:
         """The method for the samples padded to ``size``."""
         if self.method is criteria.LeaveOut:
@@ -55,7 +68,7 @@ class Criterion(NamedTuple):
 
 
 def make_criterion(
-    name, cv, X, y, sample_weight, classifier, random_state, inner, outer_loss, solver
+    name, cv, X, y, sample_weight, classifier, random_state, inner, outer_loss, solver, groups=None
 ) -> Criterion:
     """The criterion of this name; ``cv="loo"`` is another name of "loo".
 
@@ -72,9 +85,11 @@ def make_criterion(
                 f"cv={cv!r} with criterion={name!r}: the only string is cv='loo', for itself"
             )
         name = "loo"
+    if groups is not None and name != "cv":
+        raise ValueError(f"groups make folds, which criterion={name!r} has none of: use 'cv'")
     closed = isinstance(inner, Loss) and inner.constant_curvature and isinstance(solver, Exact)
     if name == "cv":
-        folds = make_folds(cv, X, y, sample_weight, classifier, random_state)
+        folds = make_folds(cv, X, y, sample_weight, classifier, random_state, groups)
         found = Criterion(*folds, len(folds.train))
         return _from_one_factorisation(found) if closed else found
     if name == "loo":
@@ -120,18 +135,17 @@ def _without_folds(name, y, weight, classifier, inner, outer_loss, solver, close
         raise ValueError(f"criterion={name!r} needs loss='squared' and solver='exact'")
     if name == "complexity" and not (squared and isinstance(solver, Nystrom)):
         raise ValueError("criterion='complexity' needs loss='squared' and solver='nystrom'")
-    noise = None
-    if name == "complexity":  # the units of y, so that rescaling it changes nothing
-        y = y.reshape(len(y), -1)
-        mean = np.average(y, axis=0, weights=weight)
-        variance = np.average((y - mean) ** 2, axis=0, weights=weight).mean()
-        noise = float(variance) or 1.0
+    argument = None
+    if name != "gcv":  # the units of y, so that rescaling it changes nothing
+        spread = center_and_spread(y.reshape(len(y), -1), weight)[1]
+        variance = float(np.mean(spread**2)) or 1.0
+        argument = variance if name == "complexity" else np.sqrt(variance)
     method = {
         "gcv": criteria.GCV, "marginal_likelihood": criteria.MarginalLikelihood,
         "complexity": criteria.NystromComplexity,
     }[name]
     rows = weight[None]
     return Criterion(
-        np.arange(len(weight)), rows, rows, weight, None, method, noise,
+        np.arange(len(weight)), rows, rows, weight, None, method, argument,
         name != "marginal_likelihood",
     )

@@ -6,7 +6,14 @@ from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    check_cv,
+)
+from sklearn.utils import check_consistent_length, column_or_1d
 
 BUCKETS = (64, 256, 512, 768, 1024)
 BUCKET_STEP = 512
@@ -47,15 +54,20 @@ class Folds(NamedTuple):
     weight: np.ndarray
 
 
-def make_folds(cv, X, y, sample_weight, classifier, random_state=None) -> Folds:
-    """Read ``cv`` as scikit-learn does; None means five folds (fewer for fewer samples).
+def make_folds(cv, X, y, sample_weight, classifier, random_state=None, groups=None) -> Folds:
+    """Read ``cv`` as scikit-learn does; None means five folds (fewer for fewer samples or groups).
+
+    With ``groups`` (n,) a number of folds keeps the samples of a group in one fold.
 
     Raises
     ------
     ValueError
-        If a split leaves no weight to train or to test on.
+        If a split leaves no weight to train or to test on, or groups are missing or wrong.
     """
     n = len(X)
+    if groups is not None:
+        groups = column_or_1d(groups)
+        check_consistent_length(X, groups)
     if n < 2:
         raise ValueError(
             f"n_samples={n} cannot be split for cross-validation: give more samples, or tune=() "
@@ -67,7 +79,9 @@ def make_folds(cv, X, y, sample_weight, classifier, random_state=None) -> Folds:
         if classifier:
             smallest = np.unique(y[used], return_counts=True)[1].min()
             cv = max(2, min(cv, int(smallest)))
-    splits = _splits(cv, X, y, sample_weight, classifier, random_state)
+        if groups is not None:
+            cv = max(2, min(cv, len(np.unique(groups[used]))))
+    splits = _splits(cv, X, y, sample_weight, classifier, random_state, groups)
     if not splits:
         raise ValueError("cv yields no splits: give a list, a generator is used up by one fit")
     train, test = np.zeros((len(splits), n)), np.zeros((len(splits), n))
@@ -83,13 +97,22 @@ def make_folds(cv, X, y, sample_weight, classifier, random_state=None) -> Folds:
     return Folds(order, train[:, order], test[:, order], sample_weight[order])
 
 
-def _splits(cv, X, y, sample_weight, classifier, random_state):
+def _splits(cv, X, y, sample_weight, classifier, random_state, groups):
     """Pairs of index arrays; a number of folds divides the samples that have weight."""
-    if not isinstance(cv, Integral):
-        return list(check_cv(cv, y, classifier=classifier).split(X, y))
-    if random_state is not None:
-        splitter = StratifiedKFold if classifier else KFold
-        cv = splitter(cv, shuffle=True, random_state=random_state)
-    used = np.flatnonzero(sample_weight > 0)
-    parts = check_cv(cv, y[used], classifier=classifier).split(X[used], y[used])
+    used = np.arange(len(X))
+    if isinstance(cv, Integral):
+        used = np.flatnonzero(sample_weight > 0)
+        shuffle = {} if random_state is None else {"shuffle": True, "random_state": random_state}
+        if groups is not None:
+            cv = (StratifiedGroupKFold if classifier else GroupKFold)(cv, **shuffle)
+        elif shuffle:
+            cv = (StratifiedKFold if classifier else KFold)(cv, **shuffle)
+    rows = None if groups is None else groups[used]
+    try:
+        parts = list(check_cv(cv, y[used], classifier=classifier).split(X[used], y[used], rows))
+    except (ValueError, TypeError) as error:
+        if groups is None and "groups" in str(error):
+            needed = f"cv={cv!r} splits by groups: give them to fit, fit(X, y, groups=...)"
+            raise ValueError(needed) from error
+        raise
     return [(used[train], used[test]) for train, test in parts]

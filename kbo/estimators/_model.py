@@ -6,6 +6,7 @@ only, so they share their compilations.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -21,6 +22,7 @@ from ..spaces import RKHS
 from ._folds import bucket, pad
 
 LOG_RANGE = 9.0
+ALPHA_REACH = np.log(1e3)
 LOSS_LOG_RANGE = 3.0  # a loss whose width tends to nothing is no longer smooth
 
 
@@ -59,13 +61,17 @@ class Tunable(eqx.Module):
         The values at log = 0, NumPy arrays.
     tuned : tuple of bool
         Which leaves, in flattening order.
+    tied : list of ndarray of int, or None
+        For each leaf, which entry of its log each of its entries is multiplied by; None where
+        there is one for each.
     """
 
     base: Any
     tuned: tuple[bool, ...] = eqx.field(static=True)
+    tied: Any
 
     @classmethod
-    def of(cls, base, tune, fixed=()):
+    def of(cls, base, tune, fixed=(), tied=None):
         """Tune every positive number whose name ``tune`` admits.
 
         Parameters
@@ -74,6 +80,8 @@ class Tunable(eqx.Module):
             None admits all.
         fixed : container of str
             Names never tuned.
+        tied : list, optional
+            See the class; by default no two entries share a log.
         """
         base = jax.tree.map(lambda v: np.array(v, float) if _is_number(v) else v, base)
         admits = lambda name: name not in fixed and (tune is None or name in tune)  # noqa: E731
@@ -81,15 +89,20 @@ class Tunable(eqx.Module):
             _is_number(leaf) and admits(name) and bool((leaf > 0).all())
             for name, leaf in _named_leaves(base)
         )
-        return cls(base, tuned)
+        return cls(base, tuned, [None] * len(tuned) if tied is None else tied)
+
+    def at_base(self, base):
+        """The same parameters tuned, from other values."""
+        base = jax.tree.map(lambda v: np.array(v, float) if _is_number(v) else v, base)
+        return replace(self, base=base)
 
     def start(self):
         """Zero logs, one array per tuned leaf."""
-        return [np.zeros(np.shape(leaf)) for leaf in self._tuned_leaves()]
-
-    def _tuned_leaves(self):
-        leaves = jax.tree.leaves(self.base)
-        return [leaf for leaf, tuned in zip(leaves, self.tuned, strict=True) if tuned]
+        leaves = zip(jax.tree.leaves(self.base), self.tuned, self.tied, strict=True)
+        return [
+            np.zeros(np.shape(leaf) if tied is None else tied.max() + 1)
+            for leaf, tuned, tied in leaves if tuned
+        ]
 
     def names(self):
         """The tuned leaves' names."""
@@ -100,11 +113,19 @@ class Tunable(eqx.Module):
         """The kernel or loss at these logs."""
         leaves, structure = jax.tree.flatten(self.base)
         logs = iter(logs)
+        factor = lambda tied: exp(next(logs))[... if tied is None else tied]  # noqa: E731
         scaled = [
-            leaf * exp(next(logs)) if tuned else leaf
-            for leaf, tuned in zip(leaves, self.tuned, strict=True)
+            _times(leaf, factor(tied)) if tuned else leaf
+            for leaf, tuned, tied in zip(leaves, self.tuned, self.tied, strict=True)
         ]
         return jax.tree.unflatten(structure, scaled)
+
+
+def _times(value, factor):
+    """Their product; where the value is infinite its derivative in the factor is 0, not NaN."""
+    xp = np if isinstance(factor, np.ndarray | np.generic) else jnp
+    finite = xp.isfinite(value)
+    return xp.where(finite, xp.where(finite, value, 1.0) * factor, value)
 
 
 class TunedSpace(eqx.Module):
@@ -202,15 +223,21 @@ class Model(eqx.Module):
         ]
         return omega
 
+    def reaches(self):
+        """How far logs may go from the start, and how far a bound moves: 9, 3 for inner losses."""
+        reaches = jax.tree.map(lambda v: np.full(np.shape(v), LOG_RANGE), self.start())
+        reaches["inner"] = [np.full(np.shape(log), LOSS_LOG_RANGE) for log in reaches["inner"]]
+        if self.tune_alpha:
+            reaches["alpha"] = np.full(self.alpha.shape, ALPHA_REACH)
+        return reaches
+
     def bounds(self, X, weight):
-        """Logs within ±9 of the start, the inner loss's within ±3; alpha where all is well posed.
+        """Logs as far as ``reaches``; alpha where all is well posed.
 
         That is between 1e-6 and 1e4·Σw times the mean of k(x, x), and includes the start.
         """
-        side = lambda r: jax.tree.map(lambda v: np.full(np.shape(v), r), self.start())  # noqa: E731
-        lower, upper = side(-LOG_RANGE), side(LOG_RANGE)
-        for side_, reach in ((lower, -LOSS_LOG_RANGE), (upper, LOSS_LOG_RANGE)):
-            side_["inner"] = [np.full(np.shape(log), reach) for log in side_["inner"]]
+        upper = self.reaches()
+        lower = jax.tree.map(np.negative, upper)
         if self.tune_alpha:
             diagonal = kernel_diagonal(self.kernel.base, X)
             size = max(float(np.average(diagonal, weights=weight)), np.finfo(float).tiny)
@@ -240,6 +267,11 @@ class Model(eqx.Module):
             ridge=TunedRidge(TunedAlpha(self.alpha), train.sum(1)),
             n_outputs=self.n_outputs,
         )
+
+    def alpha_at(self, omega):
+        """A number, or an array of one for each output."""
+        alpha = self.alpha * np.exp(omega.get("alpha", 0.0))
+        return np.array(alpha) if np.ndim(alpha) else float(alpha)
 
     def kernel_at(self, omega) -> Kernel:
         """The kernel with NumPy parameters, ready to be stored and pickled."""

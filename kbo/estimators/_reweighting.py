@@ -17,7 +17,7 @@ from ..minimize import minimize
 from ..optimizers import LBFGS
 from ..result import Status
 from ._solver import as_solver
-from ._start import input_scale, start_kernel
+from ._start import start_kernel
 from ._validation import computing
 from ._weights import weighting_problem
 
@@ -102,10 +102,7 @@ class SampleReweighting(MetaEstimatorMixin, BaseEstimator):
     def _learn(self, X, targets, weight, mask):
         """σ(ω) of the doubtful samples that make the model of them good on the trusted ones."""
         sides = [(X[m], targets[m], weight[m]) for m in (~mask, mask)]
-        scale = self.lengthscale
-        if scale is None:
-            scale = input_scale(X, weight, False) / 2
-        kernel = start_kernel(self.kernel, scale, False, X, weight)
+        kernel = start_kernel(self.kernel, self.lengthscale, X, weight, spreads=0.5)
         alpha = ALPHA_PER_WEIGHT * sides[0][2].sum() if self.alpha is None else self.alpha
         seed = check_random_state(self.random_state).randint(2**31)
         self.history_ = []

@@ -10,6 +10,7 @@ import equinox as eqx
 import numpy as np
 
 from .. import solvers
+from ._scale import center_and_spread
 
 
 def as_solver(solver, n_centers, seed) -> solvers.Solver:
@@ -62,8 +63,8 @@ class MovedCenters(eqx.Module):
         return self.base + self.scale * omega["centers"]
 
 
-def learning_centers(solver, model, scale):
-    """The solver and the model with the solver's centres as part of ω, in units of ``scale`` (d,).
+def learning_centers(solver, model, X, weight):
+    """The solver and the model with the solver's centres as part of ω, in units of √d spreads.
 
     Raises
     ------
@@ -76,6 +77,7 @@ def learning_centers(solver, model, scale):
             f"tune names 'centers', but solver={solver} has none: use 'nystrom' or 'falkon', or "
             "give n_centers"
         )
-    moved = MovedCenters(np.asarray(centers), scale)
+    spread = center_and_spread(X, weight)[1]
+    moved = MovedCenters(np.asarray(centers), spread * np.sqrt(np.count_nonzero(spread)))
     solver = eqx.tree_at(lambda s: s.centers, solver, moved)
     return solver, dataclasses.replace(model, center_shape=tuple(centers.shape))

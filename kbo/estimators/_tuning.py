@@ -5,26 +5,53 @@ from __future__ import annotations
 import numpy as np
 
 from ..hypergradients.base import settled
+from ..linalg import SingularSystem
 from ..run import value
 from ..uncertainty import standard_errors
 
 SMOOTHER = 100.0  # times alpha: the other start that is tried
 
 
-def better_start(model, method, problem, solver):
-    """L at ω₀; and ω₀, or the same with a hundred times its alpha if L is lower there.
+def starts(model):
+    """ω₀, and the same with a hundred times its alpha where alpha is tuned.
 
     With noisy targets a small ridge leads into minima where lengthscales are short.
     """
     start = model.start()
     if not model.tune_alpha:
-        return np.inf, start
-    smoother = {**start, "alpha": start["alpha"] + np.log(SMOOTHER)}
+        return [start]
+    return [start, {**start, "alpha": start["alpha"] + np.log(SMOOTHER)}]
+
+
+def better_start(model, method, problem, solver, robust=False):
+    """L at ω₀; and whichever of ``starts`` has the lowest L, with ``robust`` a longer one too.
+
+    With short lengthscales few neighbours keep h from following an outlier.
+    """
+    candidates = starts(model)
+    if robust and model.has_lengthscale:
+        candidates.append(model.shorter(-1))
+    if len(candidates) == 1:
+        return np.inf, candidates[0]
     levels = []
-    for omega in (start, smoother):
+    for omega in candidates:
         with settled(problem, omega, solver) as settings:
             levels.append(value(*settings, method))
-    return levels[0], smoother if levels[1] < levels[0] else start
+    return levels[0], candidates[int(np.argmin(levels))]
+
+
+def held_out_values(model, problem, solver, n):
+    """h of each fold at each of ``starts``, at the n samples that judge it: (F, n, p) each."""
+    found = []
+    for start in starts(model):
+        with settled(problem, start, solver) as (restricted, omega, fixed):
+            try:
+                solution = fixed.solve(restricted, omega)
+            except SingularSystem:
+                continue
+            if solution.status.usable:
+                found.append(np.array(solution.h_outer)[:, :n])
+    return found
 
 
 def errors_by_name(model, problem, omega, solver, method, bounds):

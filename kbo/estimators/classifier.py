@@ -53,10 +53,10 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
     tol : float, default 5e-3
         The search stops when two steps running lower the criterion by at most this fraction of its
         value at the start.
-    ard : bool, default False
-        One lengthscale per feature. Worth it with thousands of samples; with a few hundred, so many
-        hyperparameters overfit the criterion (breast_cancer, wine, iris and digits are all
-        classified better without).
+    ard : bool or array of int (d,), default False
+        As in KernelBilevelRegressor. One lengthscale per feature is worth it with thousands of
+        samples; with a few hundred, so many hyperparameters overfit the criterion (breast_cancer,
+        wine, iris and digits are all classified better without).
     lengthscale, groups, tune, cv, criterion, max_iter, max_time, n_restarts, solver, n_centers,
     random_state, device, callback, checkpoint, error_score, standard_errors, verbose
         As in KernelBilevelRegressor; ``cv`` stratifies, the criteria are "cv" and, with
@@ -118,7 +118,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         self.standard_errors = standard_errors
         self.verbose = verbose
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, groups=None):
         """Tune on stratified folds, then fit on all samples.
 
         Parameters
@@ -127,6 +127,8 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         y : array-like (n,)
             Labels of any kind; at least two classes.
         sample_weight : array-like (n,), optional
+        groups : array-like (n,), optional
+            As in KernelBilevelRegressor; folds are stratified all the same.
 
         Returns
         -------
@@ -159,7 +161,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
             outer = as_loss(self.outer_loss, {}, "outer_loss")
         return self._fit(
             X, (inner_target, labels), offset, None if K == 2 else K, inner, outer, weight,
-            labels=index, classifier=True, calibrate=self.outer_loss is None,
+            labels=index, classifier=True, calibrate=self.outer_loss is None, groups=groups,
         )
 
     def decision_function(self, X):

@@ -2,79 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
-import jax.numpy as jnp
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.validation import validate_data
 
 from .. import losses
 from ._base import KernelBilevelBase
-from ._validation import as_loss, check_weights
-
-LOSSES = {
-    "squared": losses.Squared,
-    "huber": losses.Huber,
-    "quantile": losses.SmoothQuantile,
-    "poisson": losses.Poisson,
-}
-
-
-class OfTheMean(losses.Loss):
-    """ℓ(ω, exp(v), t): a loss of the mean where scores are its logarithm."""
-
-    loss: Any
-
-    def __call__(self, omega, prediction, target):
-        return self.loss(omega, jnp.exp(prediction), target)
-
-    @property
-    def nonnegative(self):
-        """As the loss of the mean."""
-        return getattr(self.loss, "nonnegative", False)
-
-
-def _weighted_quantile(y, weight, quantile):
-    """The smallest y with at least ``quantile`` of the weight at or below it, per output."""
-    out = []
-    for column in y.reshape(len(y), -1).T:
-        order = np.argsort(column, kind="stable")
-        reached = np.cumsum(weight[order]) >= quantile * weight.sum() * (1 - 1e-12)
-        out.append(column[order][reached.argmax()])
-    return np.array(out).reshape(y.shape[1:])
-
-
-def start_loss(argument, value, quantile, y, weight):
-    """A loss as it is, or a named one in the units of y.
-
-    Raises
-    ------
-    ValueError
-        For an unknown loss, or a quantile outside (0, 1).
-    """
-    loss = as_loss(value, LOSSES, argument)
-    if not isinstance(value, str):
-        return loss
-    mean = np.average(y, axis=0, weights=weight)
-    spread = float(np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weight).mean())) or 1.0
-    if value == "huber":
-        return losses.Huber(delta=spread)
-    if value == "quantile":
-        if not 0 < quantile < 1:
-            raise ValueError(f"quantile={quantile!r} must lie strictly between 0 and 1")
-        return losses.SmoothQuantile(quantile=float(quantile), width=0.1 * spread)
-    return loss
-
-
-def best_constant(loss, y, weight):
-    """The best constant prediction, or nearly so: h models what is left."""
-    if isinstance(loss, losses.Huber):
-        return _weighted_quantile(y, weight, 0.5)
-    if isinstance(loss, losses.SmoothQuantile):
-        return _weighted_quantile(y, weight, loss.quantile)
-    mean = np.asarray(np.average(y, axis=0, weights=weight))
-    return np.log(np.maximum(mean, 1e-8)) if isinstance(loss, losses.Poisson) else mean
+from ._losses import LEAST_SCALE, ROBUST, OfTheMean, best_constant, spread_of, start_loss
+from ._scale import NORMAL, within_reach
+from ._tuning import held_out_values
+from ._validation import check_weights
 
 
 class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase):
@@ -92,9 +31,12 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     loss : str, kbo.losses.Loss or callable, default "squared"
         The inner loss ℓ: "squared", "huber", "quantile", "poisson" (log link: ``predict``
         returns the mean), a Loss, or a callable loss(omega, prediction, target), convex in the
-        prediction.
+        prediction. "huber" and "quantile" start in units of the robust spread of the residuals
+        that the start leaves on held-out samples, so that outliers of any size count alike.
+        "quantile" is the pinball loss times the spread of y: alpha then has no unit.
     outer_loss : str, Loss, callable or None
-        ℓ_out, its parameters held at their start values; None takes the inner loss. With
+        ℓ_out, its parameters held at their start values; None takes the inner loss. Robust losses
+        by name see y with values beyond six robust standard deviations drawn in to there. With
         loss="poisson" it judges the mean, as ``predict`` returns it.
     quantile : float, default 0.5
         For loss="quantile".
@@ -103,12 +45,17 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         loss="squared" and criterion="cv", one for each output if there are p of them. The search
         starts there or at a hundred times it, wherever the criterion is lower.
     lengthscale : float, array (d,) or None
-        Start value, in the units of X, for kernels given by name; None takes √d standard
-        deviations of each feature (with ard) or the root mean square distance to the mean
-        (without).
-    ard : bool, default True
-        One lengthscale per feature, so that irrelevant features are switched off (kernels given by
-        name).
+        Start value, in the units of X, for kernels given by name; None takes √d spreads of each
+        feature: its standard deviation, with values further than six robust standard deviations
+        from the median drawn in to there, and for a dummy of any frequency half the distance of
+        its two values. No prediction depends on the units or the zero of a feature, and a feature
+        that is constant in ``fit`` is ignored (its lengthscale_ is infinite).
+    ard : bool or array of int (d,), default True
+        For kernels given by name. True: one lengthscale per feature, so that irrelevant features
+        are switched off. False: one tuned factor for all. Integers, one for each feature: features
+        with the same integer share one tuned factor, by which their start values are multiplied
+        (within each of ``groups``, where there are any). The columns into which one categorical
+        variable is encoded, for example, are relevant together or not at all.
     groups : None or array-like (d,)
         A label for each feature. h is then a sum of functions of one group of features each, with
         kernels of the given name and tuned weights: each group has its own ridge. For
@@ -129,7 +76,10 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     tol : float, default 5e-3
         The search stops when two steps running lower the criterion by at most this fraction.
     max_time : float or None
-        Seconds after which no further evaluation is begun; the best iterate is kept.
+        Seconds after which no further evaluation is begun; the best iterate is kept, and what was
+        left undone is said. Among 1,024 samples or more the search begins on 512 of them, and
+        ends there where an evaluation with all would not fit into the time left (``criterion_``
+        and ``history_`` are then of these). The final fit comes on top.
     n_restarts : int, default 0
         Further searches, from starts whose lengthscales are divided by 2, 4, …; the best of all
         ends is kept.
@@ -158,12 +108,13 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     Attributes
     ----------
     alpha_, kernel_, lengthscale_, intercept_
-        The tuned ridge, kernel (NumPy parameters), its lengthscale where it has one, and c.
+        The tuned ridge, kernel (NumPy parameters), its lengthscale where it has one ((d,) for
+        kernels given by name, whatever ``ard``), and c.
     group_alpha_ : ndarray (G,)
         With ``groups``, the ridge of each, in the order of the sorted labels.
     standard_errors_ : dict
-        Of the criterion over the folds, and of the logarithm of each number tuned, by name; see
-        kbo.standard_errors.
+        Of the criterion over the folds, and of the logarithm of each number tuned, by name (of
+        lengthscales, of each factor that is tuned); see kbo.standard_errors.
     dual_coef_ : ndarray (n,) or (n, p), or (M,) or (M, p)
     X_fit_ : ndarray (n, d), or (M, d)
         The points that dual_coef_ belongs to: the samples, or the centres.
@@ -223,7 +174,7 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         self.standard_errors = standard_errors
         self.verbose = verbose
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, groups=None):
         """Tune on the folds, then fit on all samples.
 
         Parameters
@@ -232,6 +183,10 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         y : array-like (n,) or (n, p)
         sample_weight : array-like (n,), optional
             Weight k means k repetitions, in the inner and in the outer loss.
+        groups : array-like (n,), optional
+            Of the samples (not of the features, as the constructor's are), for splitters that keep
+            a group in one fold, such as GroupKFold; where ``cv`` is None or a number, that is what
+            the samples are split by.
 
         Returns
         -------
@@ -243,9 +198,8 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         weight = check_weights(sample_weight, X)
         if np.ndim(self.alpha):
             self._check_alphas(y)
-        inner = start_loss("loss", self.loss, self.quantile, y, weight)
-        chosen = self.loss if self.outer_loss is None else self.outer_loss
-        outer = start_loss("outer_loss", chosen, self.quantile, y, weight)
+        self._unit = spread_of(y, weight)
+        inner, outer = self._losses()
         self._log_link = isinstance(inner, losses.Poisson)
         if self._log_link and (y < 0).any():
             raise ValueError("loss='poisson' needs targets that are not negative")
@@ -258,8 +212,47 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         offset = best_constant(inner, y, weight)
         n_outputs = None if y.ndim == 1 else y.shape[1]
         return self._fit(
-            X, (y, y), offset, n_outputs, inner, outer, weight, labels=y, classifier=False
+            X, (y, y), offset, n_outputs, inner, outer, weight, labels=y, classifier=False,
+            groups=groups,
         )
+
+    def _losses(self, scale=None):
+        chosen = self.loss if self.outer_loss is None else self.outer_loss
+        return tuple(
+            start_loss(name, value, self.quantile, self._unit, scale)
+            for name, value in (("loss", self.loss), ("outer_loss", chosen))
+        )
+
+    def _in_units_of_residuals(self, task):
+        """Robust losses by name start in units of what the start leaves of the held-out targets.
+
+        Of the outer loss's targets those far off are drawn in. Where a robust loss is linear, the
+        distance adds a constant to L, beside which the rest could not be told.
+        """
+        chosen = self.loss if self.outer_loss is None else self.outer_loss
+        robust = [isinstance(value, str) and value in ROBUST for value in (self.loss, chosen)]
+        self._robust = any(robust)
+        if not any(robust):
+            return task
+        model, test = task.model, task.criterion.test
+        y, best = task.targets[1].reshape(len(task.X), -1), np.inf
+        fold, row = np.nonzero(test)
+        for values in held_out_values(model, task.problem, task.solver, len(y)):
+            residuals = (y - np.broadcast_to(model.offset, y.shape[1:]) - values)[fold, row]
+            _, typical = within_reach(residuals, test[fold, row])
+            best = min(best, NORMAL * float(np.sqrt(np.mean(typical**2))))
+        if not np.isfinite(best):
+            return task
+        inner, outer = self._losses(max(best, LEAST_SCALE * self._unit))
+        model = replace(
+            model, inner_loss=model.inner_loss.at_base(inner),
+            outer_loss=model.outer_loss.at_base(outer),
+        )
+        targets = task.targets
+        if robust[1]:
+            near, _ = within_reach(y, task.criterion.weight)
+            targets = targets[0], near.reshape(targets[1].shape)
+        return replace(task, model=model, targets=targets)
 
     def _check_alphas(self, y):
         squared = self.loss == "squared" or isinstance(self.loss, losses.Squared)

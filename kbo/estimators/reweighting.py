@@ -29,7 +29,7 @@ class SampleReweightingClassifier(ClassifierMixin, SampleReweighting):
     estimator : classifier, default KernelBilevelClassifier(loss="squared", ard=False)
         The final one; its ``fit`` takes sample_weight.
     kernel, lengthscale : as in KernelBilevelClassifier
-        Of h; one lengthscale for all features, half the spread of the points where it is None.
+        Of h; where it is None, √d/2 spreads of each of d features.
     alpha : float or None
         The ridge of h; None is 0.01 Σ w_i, so smooth that a wrong label is outvoted by those
         around it. With a small one h follows every label, and the weights fit the trusted samples

@@ -33,7 +33,8 @@ def relevance(estimator, names=None):
 def relative_relevance(estimator):
     """The values of ``relevance`` in the order of the features."""
     lengthscale = np.atleast_1d(getattr(estimator, "lengthscale_", np.empty(0)))
-    if lengthscale.size != estimator.n_features_in_:
+    one_for_all = getattr(estimator, "ard", True) is False  # it says nothing of any feature
+    if lengthscale.size != estimator.n_features_in_ or one_for_all:
         raise ValueError(
             "the estimator has no lengthscale_ of one per feature: fit one kernel by name with "
             "ard=True"

@@ -1,4 +1,4 @@
-"""Kernels of an inner product ⟨x/lengthscale, z/lengthscale⟩."""
+"""Kernels of an inner product ⟨(x − center)/lengthscale, (z − center)/lengthscale⟩."""
 
 from __future__ import annotations
 
@@ -10,20 +10,26 @@ from .base import Kernel
 
 
 class Linear(Kernel):
-    """k(x, z) = Σ_k x_k z_k / lengthscale_k² + offset."""
+    """k(x, z) = Σ_k (x_k − center_k)(z_k − center_k) / lengthscale_k² + offset."""
 
     lengthscale: jax.Array | float = 1.0
     offset: jax.Array | float = 0.0
+    center: jax.Array | float = 0.0
 
     def evaluate(self, x, z):
-        return jnp.sum((x / self.lengthscale) * (z / self.lengthscale)) + self.offset
+        return jnp.sum(self._scaled(x) * self._scaled(z)) + self.offset
 
     def matrix(self, x, z):
-        return (x / self.lengthscale) @ (z / self.lengthscale).T + self.offset
+        return self._scaled(x) @ self._scaled(z).T + self.offset
+
+    def _scaled(self, x):
+        return (x - self.center) / self.lengthscale
 
 
 class Polynomial(Kernel):
-    """k(x, z) = (Σ_k x_k z_k / lengthscale_k² + offset)^degree; scikit-learn's gamma, coef0.
+    """k(x, z) = (Σ_k (x_k − center_k)(z_k − center_k) / lengthscale_k² + offset)^degree.
+
+    In scikit-learn's terms gamma is 1/lengthscale², coef0 the offset, and the center 0.
 
     Parameters
     ----------
@@ -34,13 +40,14 @@ class Polynomial(Kernel):
     degree: int = eqx.field(static=True, default=3)
     lengthscale: jax.Array | float = 1.0
     offset: jax.Array | float = 1.0
+    center: jax.Array | float = 0.0
 
     def __check_init__(self):
         if not isinstance(self.degree, int) or self.degree < 1:
             raise ValueError(f"degree={self.degree!r} must be a positive integer")
 
     def _linear(self):
-        return Linear(self.lengthscale, self.offset)
+        return Linear(self.lengthscale, self.offset, self.center)
 
     def evaluate(self, x, z):
         return self._linear().evaluate(x, z) ** self.degree

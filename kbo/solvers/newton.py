@@ -174,7 +174,8 @@ class NewtonSolution(InnerSolution):
             # Close to the solution, where Newton should be quadratic, only rounding stalls it.
             close = self._constant | (errors <= ACCEPTABLE * scale)
             stalled = (errors >= 0.25 * previous) & close & np.isfinite(errors)
-            done = self._constant and system.direct  # the first step was exact
+            # The first step was exact, if rounding left no more than that.
+            done = self._constant and system.direct and (errors <= ACCEPTABLE * scale).all()
             active = (errors > self._tol * scale) & ~stalled & ~frozen
             if done or step == self._max_newton or not active.any():
                 break
