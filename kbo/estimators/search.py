@@ -11,18 +11,17 @@ from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, indexable
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples
 
-from ..minimize import minimize
-from ..optimizers import LBFGS
-from ..result import BilevelError, Status
+from ..result import BilevelError
 from ..uncertainty import standard_errors
+from ._layers import weight_of
+from ._scoring import check_scoring_suits
 from ._search_problem import search_problem
+from ._search_trace import COLUMNS, Trace
 from ._validation import check_weights, computing
-
-COLUMNS = ("outer_iter", "restart", "outer_loss", "grad_norm", "inner_residual")
 
 
 class HypergradientSearchCV(BaseSearchCV):
@@ -102,6 +101,7 @@ class HypergradientSearchCV(BaseSearchCV):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "n_restarts": [Interval(Integral, 0, None, closed="left")],
+        "max_time": [None, Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
         "callback": [None, callable],
         "standard_errors": ["boolean"],
@@ -110,8 +110,8 @@ class HypergradientSearchCV(BaseSearchCV):
     def __init__(
         self, estimator, param_space, *, scoring=None, n_jobs=None, refit=True, cv=None,
         verbose=0, pre_dispatch="2*n_jobs", error_score=np.nan, return_train_score=False,
-        outer_loss=None, max_iter=50, tol=1e-4, n_restarts=0, random_state=None, callback=None,
-        standard_errors=False,
+        outer_loss=None, max_iter=50, tol=1e-4, n_restarts=0, max_time=None, random_state=None,
+        callback=None, standard_errors=False,
     ):
         super().__init__(
             estimator=estimator, scoring=scoring, n_jobs=n_jobs, refit=refit, cv=cv,
@@ -123,6 +123,7 @@ class HypergradientSearchCV(BaseSearchCV):
         self.max_iter = max_iter
         self.tol = tol
         self.n_restarts = n_restarts
+        self.max_time = max_time
         self.random_state = random_state
         self.callback = callback
         self.standard_errors = standard_errors
@@ -152,6 +153,7 @@ class HypergradientSearchCV(BaseSearchCV):
         ValueError
             For an estimator, parameter or range that cannot be searched by gradient.
         """
+        check_scoring_suits(self.scoring, is_classifier(self.estimator))
         self._data = X, y, params
         self.__dict__.pop("standard_errors_", None)  # of an earlier fit
         try:
@@ -205,13 +207,13 @@ class HypergradientSearchCV(BaseSearchCV):
             )
         if hasattr(y, "toarray") or hasattr(X, "toarray"):
             raise TypeError("sparse X or y is not supported: give dense arrays (X.toarray())")
+        X, y = indexable(X, y)
         routed = self._get_routed_params_for_fit(params)
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(splitter.split(X, y, **routed.splitter.split))
-        weight = np.ones(_num_samples(X))
-        for name, value in routed.estimator.fit.items():
-            if name.split("__")[-1] == "sample_weight" and value is not None:
-                weight = check_weights(value, np.empty((len(weight), 1)))
+        weight = check_weights(
+            weight_of(self.estimator, routed.estimator.fit), np.empty((_num_samples(X), 1))
+        )
         search = search_problem(
             self.estimator, self.param_space, X, np.asarray(y), splits, weight, self.outer_loss
         )
@@ -219,29 +221,37 @@ class HypergradientSearchCV(BaseSearchCV):
 
     def _trace(self, search):
         """The iterates of every search, each a dict."""
-        rows, best, self.n_evaluations_, self.n_iter_ = [], None, 0, 0
+        trace = Trace(
+            search, self.max_iter, self.tol, self.max_time, self.callback, self.verbose > 0
+        )
+        more = trace.run(search.start())
+        self._raise_failures(trace)
+        if more:
+            trace.run_from_elsewhere()
         random = check_random_state(self.random_state)
-        for restart in range(self.n_restarts + 1):
-            record = self._recorder(search, restart, rows)
-            result = minimize(
-                search.problem, search.start(random if restart else None), method=search.method,
-                bounds=search.bounds(), throw=False, progress=self.verbose > 0, callback=record,
-                optimizer=LBFGS(self.max_iter, tol=0.0, ftol=self.tol, log=search.nonnegative),
-            )
-            self.n_evaluations_ += result.n_evaluations
-            self._judge(result, restart)
-            if best is None or result.value < best.value:
-                best, self.n_iter_ = result, max(1, result.n_steps)
-            if result.status is Status.STOPPED:
+        for _ in range(self.n_restarts):
+            if trace.stopped:
                 break
-        if not rows:
+            trace.run(search.start(random))
+        self._raise_failures(trace)
+        if not trace.rows:
             raise ValueError(
                 "no start has a finite criterion: set the estimator's parameters to values that "
-                f"can be fitted, or narrow param_space ({result.status})"
+                f"can be fitted, or narrow param_space ({trace.best.status})"
             )
+        self.n_evaluations_, self.n_iter_ = trace.n_evaluations, max(1, trace.best.n_steps)
+        for message in trace.complaints(self.max_time):
+            warnings.warn(message, ConvergenceWarning, stacklevel=4)
         if self.standard_errors:
-            self._find_errors(search, best)
-        return rows
+            self._find_errors(search, trace.best)
+        return trace.rows
+
+    def _raise_failures(self, trace):
+        if self.error_score != "raise":
+            return
+        for result in trace.results:
+            if result.n_rejected or not result.status.usable:
+                raise ValueError(f"the search failed: {result.failure or result.status}")
 
     def _find_errors(self, search, best):
         try:
@@ -255,22 +265,3 @@ class HypergradientSearchCV(BaseSearchCV):
             return
         named = {search.prefix + name: np.array(v)[()] for name, v in found.omega.items()}
         self.standard_errors_ = {"outer_loss": found.value, **named}
-
-    def _judge(self, result, restart):
-        failed = result.n_rejected or not result.status.usable
-        if failed and self.error_score == "raise":
-            raise ValueError(f"the search failed: {result.failure or result.status}")
-        if not result.status.ok and result.status is not Status.STOPPED:
-            warnings.warn(f"search {restart}: {result.status}", ConvergenceWarning, stacklevel=4)
-
-    def _recorder(self, search, restart, rows):
-        def record(step):
-            row = {
-                "restart": restart, "outer_iter": step.step, "outer_loss": step.value,
-                "grad_norm": step.grad_norm, "inner_residual": step.residuals.inner,
-                "seconds": step.seconds, "params": search.parameters(step.omega),
-            }
-            rows.append(row)
-            return self.callback is not None and bool(self.callback(dict(row)))
-
-        return record
