@@ -1,0 +1,63 @@
+"""Tuned values that ended where their range ends, and how users hear of them."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+NEAR = 1e-6  # of the range
+SHOWN = 3  # entries of one parameter
+
+
+def at_bounds(coordinate, lower, upper):
+    """Which entries lie at the lower and which at the upper end of their range.
+
+    Parameters
+    ----------
+    coordinate : ndarray (...)
+        As the search sees it: the logarithm of a parameter that is searched in logs.
+    lower, upper : ndarray (...)
+
+    Returns
+    -------
+    low, high : ndarray (...) of bool
+    """
+    margin = NEAR * (upper - lower)
+    return coordinate <= lower + margin, coordinate >= upper - margin
+
+
+def bound_texts(name, coordinate, lower, upper, shown=np.exp):
+    """A sentence for each entry of a parameter that ended at an end of its range.
+
+    Parameters
+    ----------
+    name : str
+    coordinate, lower, upper : number or ndarray (...)
+        As in ``at_bounds``; the ends may be numbers.
+    shown : callable
+        From a coordinate to the parameter as the user knows it.
+
+    Returns
+    -------
+    list of str
+    """
+    ends = [np.broadcast_to(np.asarray(end, float), np.shape(coordinate)) for end in (lower, upper)]
+    sides = at_bounds(np.asarray(coordinate, float), *ends)
+    texts = []
+    for index in np.ndindex(np.shape(coordinate)):
+        entry = f"{name}{list(index)}" if index else name
+        for side, end, word in zip(sides, ends, ("lower", "upper"), strict=True):
+            if side[index]:
+                texts.append(f"{entry} is at the {word} end of its range, {shown(end[index]):.3g}")
+    if len(texts) > SHOWN:
+        texts[SHOWN:] = [f"so are {len(texts) - SHOWN} more entries of {name}"]
+    return texts
+
+
+def warn_of_bounds(texts, remedy, stacklevel):
+    """One ConvergenceWarning with all sentences and the remedy; none without sentences."""
+    if texts:
+        message = f"{'; '.join(texts)}: {remedy}"
+        warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel + 1)
