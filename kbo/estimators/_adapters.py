@@ -87,9 +87,9 @@ class Adapter(abc.ABC):
         """
         return values
 
-    def complaint(self, values, folds) -> str | None:
-        """What is wrong with these values although the criterion is low, if anything."""
-        return None
+    def complaints(self, values, folds) -> list[str]:
+        """What is wrong with these values although the criterion is low."""
+        return []
 
 
 def samples(train, test):

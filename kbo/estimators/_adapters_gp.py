@@ -18,7 +18,7 @@ from ._gp_scale import (
     NOISE,
     PRODUCT,
     SUM,
-    complaint,
+    complaints,
     held_out_ratio,
     scaled,
     scaling_constants,
@@ -139,6 +139,8 @@ class OfGaussianProcess(Adapter):
         self.estimator = estimator
         self.defaults = {"alpha": estimator.alpha, **named}
         self._noises = [k for k in self.defaults if k == "alpha" or k.endswith("__noise_level")]
+        constants = [k for k in self.defaults if k.endswith("__constant_value")]
+        self._variances = self._noises + constants
         self.shares_points = not estimator.normalize_y
 
     def problem(self, values, train, test, outer_loss):
@@ -168,9 +170,9 @@ class OfGaussianProcess(Adapter):
         everything = {**self.defaults, **values}
         return {**values, **scaled(everything, c, by_name, constants, self._noises)}
 
-    def complaint(self, values, folds):
+    def complaints(self, values, folds):
         """Of standard deviations that the samples left out belie."""
-        return complaint(*self._ratio(values, folds), sorted(self.defaults))
+        return complaints(*self._ratio(values, folds), self._variances)
 
     def _ratio(self, values, folds):
         return held_out_ratio(clone(self.estimator).set_params(**values), folds())

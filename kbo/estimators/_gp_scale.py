@@ -104,16 +104,16 @@ def scaled(values, c, dimensions, constants, noises):
     }
 
 
-def complaint(c, count, names):
-    """What is wrong with variances that should be c times as large; None for nothing."""
+def complaints(c, count, variances):
+    """What is wrong with ``variances`` (their names) that should be c times as large."""
     if not np.isfinite(c) or abs(np.log(c)) <= max(np.log(OFF), ERRORS * np.sqrt(2 / count)):
-        return None
+        return []
     size = "small" if c > 1 else "large"
     factor = np.sqrt(max(c, 1 / c))
-    return (
+    return [
         f"the standard deviations that the best GaussianProcessRegressor predicts are about "
         f"{factor:.2g} times too {size} on the samples left out, for a loss of its mean does not "
-        f"see their scale: multiply the variances among {names} by {c:.2g}; or search them all, a "
-        "ConstantKernel in each summand and the noise_level of a WhiteKernel, in ranges wide "
-        "enough, and the scale is set along with them"
-    )
+        f"see their scale: multiply {variances} by {c:.2g}; or search them (in every summand of "
+        "the kernel a ConstantKernel's constant_value, and a WhiteKernel's noise_level) in ranges "
+        "that are wide enough, and their scale is set along with them"
+    ]

@@ -21,6 +21,7 @@ from ..solvers import Exact
 from ._adapters import OfKernelRidge, OfLogisticRegression, OfRidge, OfSVC, OfSVR, Part
 from ._adapters_gp import OfGaussianProcess
 from ._adapters_kbo import OfKboClassifier, OfKboRegressor
+from ._bounds import bound_texts
 from ._folds import bucket, pad
 from ._layers import check_not_overridden, unwrap
 from ._param_space import Dimension, Values, read_dimension
@@ -101,9 +102,17 @@ class SearchProblem(NamedTuple):
         own = self.adapter.finished(self._own(parameters), self.dimensions, self.folds)
         return self._named(own)
 
-    def complaint(self, parameters):
-        """What is wrong with parameters although the criterion is low, or None."""
-        return self.adapter.complaint(self._own(parameters), self.folds)
+    def complaints(self, parameters):
+        """What is wrong with parameters although the criterion is low, as a list of str."""
+        return self.adapter.complaints(self._own(parameters), self.folds)
+
+    def bound_texts(self, parameters):
+        """A sentence for each parameter at an end of its range, see there."""
+        texts = []
+        for d in self.dimensions:
+            name, ends = self.prefix + d.name, (d.coordinate(d.low), d.coordinate(d.high))
+            texts += bound_texts(name, d.coordinate(parameters[name]), *ends, d.value)
+        return texts
 
     def _named(self, own):
         return {self.prefix + name: value for name, value in own.items()}

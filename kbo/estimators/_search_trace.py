@@ -35,6 +35,8 @@ class Trace:
     callback : callable or None
         See HypergradientSearchCV.
     progress : bool
+    strict : bool
+        Whether a search that failed, or had to turn back from points without a value, raises.
 
     Attributes
     ----------
@@ -47,11 +49,12 @@ class Trace:
     flat : bool
         Whether the criterion is the same at the start and all over the ranges.
     stopped : bool
-        Whether the callback asked to stop, or time ran out.
+        Whether the callback asked to stop, or time ran out: no search begins any more.
     """
 
-    def __init__(self, search, max_iter, tol, max_time, callback, progress):
-        self.search, self.callback, self.progress = search, callback, progress
+    def __init__(self, search, max_iter, tol, max_time, callback, progress, strict):
+        self.search, self.callback = search, callback
+        self.progress, self.strict = progress, strict
         self._optimizer = LBFGS(max_iter, tol=0.0, ftol=tol, log=search.nonnegative)
         self._end = np.inf if max_time is None else time.perf_counter() + max_time
         self.rows, self.results, self.best = [], [], None
@@ -59,7 +62,15 @@ class Trace:
         self.stopped = self.out_of_time = False
 
     def run(self, start):
-        """One search; whether another may follow."""
+        """One search.
+
+        Raises
+        ------
+        ValueError
+            With ``strict``, see there.
+        """
+        if self.stopped:
+            return
         left = self._end - time.perf_counter()
         result = minimize(
             self.search.problem, start, method=self.search.method, bounds=self.search.bounds(),
@@ -71,8 +82,9 @@ class Trace:
         if self.best is None or result.value < self.best.value:
             self.best = result
         self.out_of_time = not self._in_time()
-        self.stopped |= self.out_of_time or result.status is Status.STOPPED
-        return not self.stopped
+        self.stopped = self.out_of_time or result.status is Status.STOPPED
+        if self.strict and (result.n_rejected or not result.status.usable):
+            raise ValueError(f"the search failed: {result.failure or result.status}")
 
     def run_from_elsewhere(self):
         """Another search, if the first one was stuck and some other point is a better start."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from numbers import Integral, Real
+from types import SimpleNamespace
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -17,11 +18,14 @@ from sklearn.utils.validation import _num_samples
 
 from ..result import BilevelError
 from ..uncertainty import standard_errors
+from ._bounds import warn_of_bounds
 from ._layers import weight_of
 from ._scoring import check_scoring_suits
 from ._search_problem import search_problem
 from ._search_trace import COLUMNS, Trace
 from ._validation import check_weights, computing
+
+AT_BOUND = "widen it in param_space, unless no more is meant"
 
 
 class HypergradientSearchCV(BaseSearchCV):
@@ -33,17 +37,29 @@ class HypergradientSearchCV(BaseSearchCV):
     grid's point, with ``scoring`` and on the same splits; the best one is refitted. It searches
     scikit-learn's KernelRidge (alpha, gamma, coef0), Ridge (alpha), LogisticRegression (C, l2
     penalty), SVC for two classes and SVR (C, epsilon, gamma, coef0; losses smoothed),
-    GaussianProcessRegressor with ``optimizer=None`` (alpha, kernel hyperparameters, for its mean),
-    kbo's estimators with ``tune=()`` (alpha, lengthscale), and a Pipeline that ends in one of them,
-    what comes before fitted anew to each training set.
+    GaussianProcessRegressor with ``optimizer=None`` (alpha, kernel hyperparameters), kbo's
+    estimators with ``tune=()`` (alpha, lengthscale), and subclasses that fit and predict like them.
+    A Pipeline may end in one of them, and a TransformedTargetRegressor may hold one: what stands
+    around it is fitted anew to each training set, and L is always in the units of y. The inverse
+    of a target's transformation must be affine (StandardScaler, MinMaxScaler, RobustScaler), or an
+    ``inverse_func`` that is a NumPy function of one argument or written with jax.numpy.
+
+    If a parameter hardly moves in the search, or all predictions end up constant, the gradient has
+    nothing to follow: L is then looked at on sixteen other points, and a second search begins at
+    the lowest of them.
+
+    L sees the mean of a Gaussian process, which has only the ratios of its variances. So in every
+    row but the first their scale is such that the squared errors of the samples left out, over
+    their predicted variances, have mean one (Bachoc 2013): this minimises the predictive log loss.
 
     Parameters
     ----------
     estimator : estimator
     param_space : dict of str to list, pair (low, high) or scipy.stats distribution
-        The range of each parameter; of a list, from its least to its greatest number. Positive
-        ranges are searched in logs. The search starts from the estimator's own values, or where
-        the range comes nearest to them.
+        The range of each parameter; of a list, from its least to its greatest number. All must be
+        positive and are searched in logs, but coef0 may be any number and epsilon zero (where such
+        a range is not positive it is searched as it is). The search starts from the estimator's
+        own values, or where the range comes nearest to them.
     scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
         As in GridSearchCV; ``verbose=1`` also shows the progress of the search.
     outer_loss : None, {"squared", "huber", "logistic", "multinomial"}, Loss or callable
@@ -55,6 +71,9 @@ class HypergradientSearchCV(BaseSearchCV):
         A search stops when two steps running lower the criterion by at most this fraction.
     n_restarts : int, default 0
         Further searches from points drawn from the whole space (with ``random_state``).
+    max_time : float or None
+        Seconds after which the searches evaluate L no more; the first evaluation is always made,
+        and the iterates so far are then fitted and scored.
     random_state : None, int or RandomState
     callback : callable or None
         Called with a dict (restart, outer_iter, outer_loss, grad_norm, seconds, params) for the
@@ -67,7 +86,8 @@ class HypergradientSearchCV(BaseSearchCV):
     ----------
     cv_results_ : dict
         As GridSearchCV's, one row for each iterate, the start first, and with the columns
-        outer_iter, restart, outer_loss, grad_norm, inner_residual.
+        outer_iter, restart (which search: 0 is the one from the estimator's own values),
+        outer_loss, grad_norm, inner_residual.
     best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_, refit_time_,
     multimetric_, classes_, n_features_in_, feature_names_in_
         As GridSearchCV's.
@@ -81,6 +101,11 @@ class HypergradientSearchCV(BaseSearchCV):
         kbo.standard_errors.
     search_time_ : float
         Seconds that the search took, without the fits for ``cv_results_``.
+
+    References
+    ----------
+    Bachoc (2013), Cross validation and maximum likelihood estimations of hyper-parameters of
+    Gaussian processes with model misspecification.
 
     Examples
     --------
@@ -151,21 +176,36 @@ class HypergradientSearchCV(BaseSearchCV):
         Raises
         ------
         ValueError
-            For an estimator, parameter or range that cannot be searched by gradient.
+            For an estimator, parameter or range that cannot be searched by gradient, and for a
+            ``scoring`` that compares classes on a regressor or numbers on a classifier.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where the criterion is flat, the search missed its tolerance or ran out of time, the
+            best value of a parameter is at an end of its range, or a Gaussian process's standard
+            deviations do not fit the samples left out.
         """
         check_scoring_suits(self.scoring, is_classifier(self.estimator))
-        self._data = X, y, params
+        self._running = running = SimpleNamespace(data=(X, y, params), messages=[])
         self.__dict__.pop("standard_errors_", None)  # of an earlier fit
         try:
-            return super().fit(X, y, **params)
+            super().fit(X, y, **params)
         finally:
-            del self._data
+            del self._running
+        lowest = int(np.argmin(self.cv_results_["outer_loss"]))  # where no one metric tells
+        best = getattr(self, "best_params_", self.cv_results_["params"][lowest])
+        for message in (*running.messages, *running.search.complaints(best)):
+            warnings.warn(message, ConvergenceWarning, stacklevel=2)
+        warn_of_bounds(running.search.bound_texts(best), AT_BOUND, stacklevel=2)
+        return self
 
     def _run_search(self, evaluate_candidates, callback_ctx=None):
-        X, y, params = self._data
+        X, y, params = self._running.data
         started = time.perf_counter()
         with computing(None):
             search, splits = self._problem(X, y, params)
+            self._running.search = search
             self.ranges_ = {search.prefix + d.name: d for d in search.dimensions}
             rows = self._trace(search)
         self.search_time_ = time.perf_counter() - started
@@ -222,36 +262,24 @@ class HypergradientSearchCV(BaseSearchCV):
     def _trace(self, search):
         """The iterates of every search, each a dict."""
         trace = Trace(
-            search, self.max_iter, self.tol, self.max_time, self.callback, self.verbose > 0
+            search, self.max_iter, self.tol, self.max_time, self.callback, self.verbose > 0,
+            self.error_score == "raise",
         )
-        more = trace.run(search.start())
-        self._raise_failures(trace)
-        if more:
-            trace.run_from_elsewhere()
+        trace.run(search.start())
+        trace.run_from_elsewhere()
         random = check_random_state(self.random_state)
         for _ in range(self.n_restarts):
-            if trace.stopped:
-                break
             trace.run(search.start(random))
-        self._raise_failures(trace)
         if not trace.rows:
             raise ValueError(
                 "no start has a finite criterion: set the estimator's parameters to values that "
                 f"can be fitted, or narrow param_space ({trace.best.status})"
             )
         self.n_evaluations_, self.n_iter_ = trace.n_evaluations, max(1, trace.best.n_steps)
-        for message in trace.complaints(self.max_time):
-            warnings.warn(message, ConvergenceWarning, stacklevel=4)
+        self._running.messages += trace.complaints(self.max_time)
         if self.standard_errors:
             self._find_errors(search, trace.best)
         return trace.rows
-
-    def _raise_failures(self, trace):
-        if self.error_score != "raise":
-            return
-        for result in trace.results:
-            if result.n_rejected or not result.status.usable:
-                raise ValueError(f"the search failed: {result.failure or result.status}")
 
     def _find_errors(self, search, best):
         try:
@@ -261,7 +289,7 @@ class HypergradientSearchCV(BaseSearchCV):
         except BilevelError as error:
             if self.error_score == "raise":
                 raise
-            warnings.warn(f"no standard errors: {error}", ConvergenceWarning, stacklevel=4)
+            self._running.messages.append(f"no standard errors: {error}")
             return
         named = {search.prefix + name: np.array(v)[()] for name, v in found.omega.items()}
         self.standard_errors_ = {"outer_loss": found.value, **named}
