@@ -10,6 +10,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegressionCV, Ridge
+from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV, GroupKFold, LeaveOneGroupOut, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
@@ -250,7 +251,8 @@ def test_weights_are_those_of_the_last_step():
             StandardScaler().set_fit_request(sample_weight=False),
             rbf().set_fit_request(sample_weight=True),
         )
-        again = HypergradientSearchCV(routed, space, cv=FOLDS, max_iter=1, scoring="r2")
+        scoring = get_scorer("r2").set_score_request(sample_weight=False)
+        again = HypergradientSearchCV(routed, space, cv=FOLDS, max_iter=1, scoring=scoring)
         again.fit(X, Y, sample_weight=weight)
     np.testing.assert_array_equal(
         again.cv_results_["outer_loss"], search.cv_results_["outer_loss"]
