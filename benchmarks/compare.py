@@ -4,11 +4,10 @@
         [--searches himalaya …] [--falkon-python PYTHON]
 
 diabetes comes with scikit-learn; FOLDER holds the UCI sets as for tuning.py, cut to 1,500 training
-rows, bike without the two columns whose sum is its target (in the committed table its rows were
-measured on a busy machine: their times are no more than orders of magnitude). Kernel ridge
-regression with one lengthscale, five folds, the same ranges of alpha and gamma: GridSearchCV (63
-points), HalvingGridSearchCV, RandomizedSearchCV and optuna (60 evaluations each), two workers,
-against HypergradientSearchCV; and, for other models, KernelBilevelRegressor (ARD),
+rows, bike without the two columns whose sum is its target (the committed table is without it).
+Kernel ridge regression with one lengthscale, five folds, the same ranges of alpha and gamma:
+GridSearchCV (63 points), HalvingGridSearchCV, RandomizedSearchCV and optuna (60 evaluations each),
+two workers, against HypergradientSearchCV; and, for other models, KernelBilevelRegressor (ARD),
 GaussianProcessRegressor (ARD), himalaya's MultipleKernelRidgeCV over nine Gaussian kernels and
 falkon.hopt's HoldOut, each where it is installed. Every search is a process of its own and runs
 twice (but for the Gaussian process, himalaya and falkon): "s" is the second time, "first" includes

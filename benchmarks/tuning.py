@@ -7,13 +7,12 @@ split). Training sets are standardised and cut to 1,500 random rows. Two sets le
 target of bike is the logarithm of the sum of its columns 15 and 16, which are left out; parkinsons
 has about 140 rows of each of 42 patients, so that a random split interpolates within a patient: its
 test set and its folds are whole patients, and the patient's number is no input. Sets that are named
-are run anew, the rows of others in the table are kept. In the committed tables the rows of these
-two were measured on a busy machine: their times are no more than orders of magnitude.
+are run anew, the rows of others in the table are kept. In the committed tables these two are in
+tuning_no_gp alone, measured on a busy machine: their times are no more than orders of magnitude.
 
-Every model is fitted twice in
-a process of its own, as somebody would run it who uses nothing else: "first" includes compilation
-(kbo) and the start of two workers (grid search), "s" is the second fit. Test RMSE in standard
-deviations of the training target.
+Every model is fitted twice in a process of its own, as somebody would run it who uses nothing else:
+"first" includes compilation (kbo) and the start of two workers (grid search), "s" is the second
+fit. Test RMSE in standard deviations of the training target.
 """
 
 import argparse

@@ -200,7 +200,7 @@ def test_the_look_for_a_start_keeps_the_time_too(monkeypatch):
     estimator, space, x, y = STUCK["gram is the identity"]
     with pytest.warns(ConvergenceWarning, match="max_time=99 s ran out"):
         HypergradientSearchCV(estimator, space, max_time=99, cv=3).fit(x, y)
-    assert len(seen) == 3
+    assert len(seen) == 4
 
 
 def test_missed_tolerances_are_told_once_with_what_to_do(plain):

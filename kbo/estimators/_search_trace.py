@@ -69,7 +69,7 @@ class Trace:
         ValueError
             With ``strict``, see there.
         """
-        if self.stopped:
+        if self.stopped or (self.results and self._is_late()):
             return
         left = self._end - time.perf_counter()
         result = minimize(
@@ -81,8 +81,8 @@ class Trace:
         self.n_evaluations += result.n_evaluations
         if self.best is None or result.value < self.best.value:
             self.best = result
-        self.out_of_time = not self._in_time()
-        self.stopped = self.out_of_time or result.status is Status.STOPPED
+        if result.status is Status.STOPPED and not self.stopped:  # not by the callback
+            self.stopped = self.out_of_time = True
         if self.strict and (result.n_rejected or not result.status.usable):
             raise ValueError(f"the search failed: {result.failure or result.status}")
 
@@ -92,12 +92,21 @@ class Trace:
         if self.stopped or not is_stuck(self.search, start, self.best):
             return
         look = look_around(self.search, self.best, self._in_time)
+        if self._is_late():
+            return
         self.flat = look.flat
         if look.start is not None:
             self.run(look.start)
 
     def _in_time(self):
         return time.perf_counter() < self._end
+
+    def _is_late(self):
+        """Whether something that was to follow no longer can."""
+        late = not self._in_time()
+        self.stopped |= late
+        self.out_of_time |= late
+        return late
 
     def _record(self, step):
         parameters = self.search.parameters(step.omega)
@@ -109,7 +118,8 @@ class Trace:
             "seconds": step.seconds, "params": parameters,
         }
         self.rows.append(row)
-        return self.callback is not None and bool(self.callback(dict(row)))
+        self.stopped = self.callback is not None and bool(self.callback(dict(row)))
+        return self.stopped
 
     def complaints(self, max_time):
         """What the user should know of the searches, each thing once."""
