@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn
 from sklearn.base import clone
@@ -70,7 +71,14 @@ AROUND = {
 }
 
 
-@pytest.mark.parametrize("name", AROUND)
+QUICK = {"standardised", "logarithm", "two targets", "around a pipeline", "three", "sum"}
+
+
+def quick_or_slow(names):
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", quick_or_slow(AROUND))
 def test_a_transformed_target_is_judged_in_its_own_units(name):
     """Value and gradient are those of scikit-learn's refits, errors in the units of y."""
     estimator, inner, y = AROUND[name]
@@ -188,17 +196,20 @@ def test_a_subclass_that_works_otherwise_is_refused(estimator, message):
 GROUPS = np.arange(60) % 6
 
 
-@pytest.mark.parametrize("wrap", [np.asarray, list, lambda g: np.array(list("abcdef"))[g]])
-def test_groups_reach_the_folds(wrap):
+@pytest.mark.parametrize(
+    ("cv", "groups"),
+    [
+        (GroupKFold(3), GROUPS.tolist()), (LeaveOneGroupOut(), np.array(list("abcdef"))[GROUPS]),
+        (GroupKFold(2), pd.Series(GROUPS)),
+    ],
+    ids=["list", "strings", "series"],
+)
+def test_groups_reach_the_folds(cv, groups):
     """No group is in both sides of a fold: the criterion is that of the splitter's own splits."""
-    for cv in (GroupKFold(3), LeaveOneGroupOut()):
-        search = HypergradientSearchCV(rbf(), RANGES, cv=cv, max_iter=1)
-        search.fit(X, Y, groups=wrap(GROUPS))
-        errors = [
-            squared(rbf().fit(X[a], Y[a]), X[b], Y[b]) for a, b in cv.split(X, Y, GROUPS)
-        ]
-        assert search.cv_results_["outer_loss"][0] == pytest.approx(np.mean(errors), rel=1e-9)
-        assert search.n_splits_ == len(errors)
+    search = HypergradientSearchCV(rbf(), RANGES, cv=cv, max_iter=1).fit(X, Y, groups=groups)
+    errors = [squared(rbf().fit(X[a], Y[a]), X[b], Y[b]) for a, b in cv.split(X, Y, GROUPS)]
+    assert search.cv_results_["outer_loss"][0] == pytest.approx(np.mean(errors), rel=1e-9)
+    assert search.n_splits_ == len(errors)
 
 
 def test_without_groups_a_group_splitter_says_so():
@@ -289,7 +300,7 @@ INTERVALS = {  # kernel's parameters -> GaussianProcessRegressor, space
 }
 
 
-@pytest.mark.parametrize("name", INTERVALS)
+@pytest.mark.parametrize("name", quick_or_slow(INTERVALS))
 def test_intervals_of_a_process_hold_what_they_say(name):
     process, space = INTERVALS[name]
     x, y, new, truth = designed(0)
@@ -318,10 +329,10 @@ def test_intervals_of_a_process_hold_what_they_say(name):
 @pytest.mark.parametrize(
     ("process", "space", "names"),
     [
-        (  # nothing in the space can take up the scale
+        pytest.param(  # nothing in the space can take up the scale
             GaussianProcessRegressor(RBF() + WhiteKernel(), optimizer=None),
             {"kernel__k1__length_scale": (0.1, 10.0), "kernel__k2__noise_level": (1e-6, 1e2)},
-            "noise_level",
+            "noise_level", marks=pytest.mark.slow,
         ),
         (  # the ranges do not let it
             GaussianProcessRegressor(KERNEL, optimizer=None),

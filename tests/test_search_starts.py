@@ -95,10 +95,13 @@ def test_a_flat_start_is_left(name):
     ("estimator", "space", "y"),
     [
         (rbf(gamma=1e7), {"alpha": ALPHA, "gamma": (1e6, 1e9)}, Y),
-        (rbf(alpha=1e13), {"alpha": (1e12, 1e15)}, Y),
-        (Ridge(1e13), {"alpha": (1e12, 1e15)}, Y),
+        pytest.param(rbf(alpha=1e13), {"alpha": (1e12, 1e15)}, Y, marks=pytest.mark.slow),
+        pytest.param(Ridge(1e13), {"alpha": (1e12, 1e15)}, Y, marks=pytest.mark.slow),
         (LogisticRegression(C=1e-12), {"C": (1e-13, 1e-11)}, LABELS),
-        (process(1e-7), {"kernel__k1__k2__length_scale": (1e-9, 1e-6)}, Y),
+        pytest.param(
+            process(1e-7), {"kernel__k1__k2__length_scale": (1e-9, 1e-6)}, Y,
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["kernel", "alpha", "ridge", "logistic", "process"],
 )
@@ -150,9 +153,9 @@ def test_where_there_is_nothing_to_learn_the_start_is_not_made_worse():
             make_pipeline(StandardScaler(), rbf(gamma=0.5)), {"kernelridge__alpha": [10, 100]},
             ["kernelridge__alpha is at the lower end of its range, 10"],
         ),
-        (
+        pytest.param(
             SVR(kernel="poly", coef0=1.0, epsilon=0.0, gamma=0.1), {"coef0": (-0.1, 0.1)},
-            ["coef0 is at the upper end of its range, 0.1"],
+            ["coef0 is at the upper end of its range, 0.1"], marks=pytest.mark.slow,
         ),
         (LogisticRegression(), {"C": (1e-4, 1e-3)}, ["C is at the upper end of its range, 0.001"]),
         (
