@@ -25,7 +25,7 @@ from ._search_problem import search_problem
 from ._search_trace import COLUMNS, Trace
 from ._validation import check_weights, computing
 
-AT_BOUND = "widen it in param_space, unless no more is meant"
+AT_BOUND = "widen that range in param_space, unless the end is meant"
 
 
 class HypergradientSearchCV(BaseSearchCV):
