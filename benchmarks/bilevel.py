@@ -15,8 +15,8 @@ Costs are passes over the inner sample: gradients of J, products with its second
 methods that solve a linear system by factorisation have none. Writes results/bilevel.json,
 bilevel.md, bilevel_curves.png and bilevel_profiles.png. In the committed table quadratics (two idle
 cores) and the single loops of digits_features and cleaning are of earlier runs; the rest ran on one
-core, other jobs on the other; parkinsons_patients on a busy machine, 40 s each, not in the pictures. Seeds
-as it says.
+core, other jobs on the other; parkinsons_patients on a busy machine, 40 s each, not in the
+pictures. Seeds as it says.
 """
 
 import argparse
