@@ -61,7 +61,7 @@ def main():
     omega = {"l": np.full(DIM, np.log(4.0)), "r": np.log(1e-6)}
     hg = kbo.value_and_hypergradient(problem, omega, solver=solver)
     started = time.perf_counter()
-    hg = kbo.value_and_hypergradient(problem, omega, solver=solver, state=hg.state)
+    hg = kbo.value_and_hypergradient(problem, omega, solver=solver)  # from zero, as the first
     step = time.perf_counter() - started
     started = time.perf_counter()
     result = kbo.minimize(

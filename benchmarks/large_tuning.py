@@ -92,7 +92,7 @@ FITS = {
 
 def measure(args):
     warnings.simplefilter("ignore")
-    X, y, X_test, y_test = load(args.folder, args.sets[0], rows=None)
+    X, y, X_test, y_test, _ = load(args.folder, args.sets[0], rows=None)
     fit, setting = FITS[args.measure]
     started = time.perf_counter()
     prediction = fit(X, y, X_test, args.seconds if setting is None else setting)

@@ -61,6 +61,7 @@ class Adapter(abc.ABC):
     defaults: dict
     shares_points: ClassVar[bool] = True  # whether one problem can hold all folds
     classifier: ClassVar[bool] = False
+    gamma_power: int = -2  # gamma is a length to this power
 
     @abc.abstractmethod
     def problem(self, values, train, test, outer_loss) -> BilevelProblem:
@@ -73,6 +74,22 @@ class Adapter(abc.ABC):
     def outer_loss(self) -> losses.Loss:
         """What the criterion is where none is asked for."""
         return losses.Squared()
+
+    def finished(self, values, dimensions, folds) -> dict:
+        """The values searched, with what the criterion does not see set by other means.
+
+        Parameters
+        ----------
+        values : dict of str to number or array
+        dimensions : list of Dimension
+        folds : callable
+            () ↦ an iterator of Fold.
+        """
+        return values
+
+    def complaints(self, values, folds) -> list[str]:
+        """What is wrong with these values although the criterion is low."""
+        return []
 
 
 def samples(train, test):
@@ -126,6 +143,7 @@ class OfKernelRidge(LeastSquares):
 
     def __init__(self, estimator, X, y):
         self.kernel = _check_kernel(estimator, SKLEARN_KERNELS)
+        self.gamma_power = -1 if self.kernel[0] == "laplacian" else -2
         self._check_alpha(estimator.alpha, y)
         values = {"gamma": _gamma(estimator, X), "coef0": estimator.coef0}
         self.defaults = {"alpha": estimator.alpha, **{k: values[k] for k in USES[self.kernel[0]]}}

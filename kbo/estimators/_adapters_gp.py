@@ -7,11 +7,22 @@ from typing import Any
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+from sklearn.base import clone
 
 from .. import kernels, losses
 from ..problem import BilevelProblem
 from ..spaces import RKHS
 from ._adapters import Adapter, n_outputs, samples
+from ._gp_scale import (
+    CONSTANT,
+    NOISE,
+    PRODUCT,
+    SUM,
+    complaints,
+    held_out_ratio,
+    scaled,
+    scaling_constants,
+)
 from ._param_space import Values
 from ._parts import Shifted
 
@@ -35,12 +46,11 @@ LEAVES = {  # the hyperparameters of a kernel, and kbo's kernel of their values
     "Matern 1.5": (("length_scale",), kernels.Matern32),
     "Matern 2.5": (("length_scale",), kernels.Matern52),
     "RationalQuadratic": (("length_scale", "alpha"), kernels.RationalQuadratic),
-    "ConstantKernel": (("constant_value",), lambda c: kernels.Linear(jnp.inf, c)),
+    CONSTANT: (("constant_value",), lambda c: kernels.Linear(jnp.inf, c)),
     "DotProduct": (("sigma_0",), lambda s: kernels.Linear(offset=s**2)),
     "ExpSineSquared": (("length_scale", "periodicity"), PeriodicDistance),
 }
-NOISE = "WhiteKernel"
-PAIRS = {"Sum", "Product"}
+PAIRS = {SUM, PRODUCT}
 
 
 def _described(kernel, prefix):
@@ -55,7 +65,7 @@ def _described(kernel, prefix):
     name = f"{name} {float(kernel.nu)}" if name == "Matern" else name
     if name in PAIRS:
         sides = [_described(getattr(kernel, k), f"{prefix}__{k}") for k in ("k1", "k2")]
-        if name == "Product" and any(_has_noise(side) for side, _ in sides):
+        if name == PRODUCT and any(_has_noise(side) for side, _ in sides):
             raise ValueError(f"kernel={kernel} multiplies a WhiteKernel: add it instead")
         return (name, prefix, tuple(side for side, _ in sides)), sides[0][1] | sides[1][1]
     if name == NOISE:
@@ -82,7 +92,7 @@ def _translate(described, values):
         parameters, build = LEAVES[name]
         return build(*[values[f"{prefix}__{parameter}"] for parameter in parameters]), 0.0
     (left, noise), (right, more) = (_translate(side, values) for side in sides)
-    if name == "Product":
+    if name == PRODUCT:
         return left * right, 0.0
     one = left if right is None else right
     return (one if left is None or right is None else left + right), noise + more
@@ -111,7 +121,10 @@ class NoiseRidge(eqx.Module):
 
 
 class OfGaussianProcess(Adapter):
-    """The posterior mean: alpha, and every hyperparameter of the kernel by its full name."""
+    """The posterior mean: alpha, and every hyperparameter of the kernel by its full name.
+
+    The criterion sees the ratios of the variances; their scale is set by ``finished``.
+    """
 
     def __init__(self, estimator, X, y):
         if estimator.optimizer is not None:
@@ -123,7 +136,11 @@ class OfGaussianProcess(Adapter):
         self.described, named = _described(estimator.kernel, "kernel")
         if _translate(self.described, named)[0] is None:
             raise ValueError(f"kernel={estimator.kernel} is noise alone: add a kernel")
+        self.estimator = estimator
         self.defaults = {"alpha": estimator.alpha, **named}
+        self._noises = [k for k in self.defaults if k == "alpha" or k.endswith("__noise_level")]
+        constants = [k for k in self.defaults if k.endswith("__constant_value")]
+        self._variances = self._noises + constants
         self.shares_points = not estimator.normalize_y
 
     def problem(self, values, train, test, outer_loss):
@@ -140,3 +157,22 @@ class OfGaussianProcess(Adapter):
             NoiseRidge(values, self.described, train.weights.sum(1)),
             n_outputs=n_outputs(train.y),
         )
+
+    def finished(self, values, dimensions, folds):
+        """The scale of the variances set from the samples left out, see _gp_scale."""
+        by_name = {d.name: d for d in dimensions}
+        constants = scaling_constants(self.described, by_name)
+        if not constants or not any(name in by_name for name in self._noises):
+            return values
+        c, _ = self._ratio(values, folds)
+        if not (np.isfinite(c) and c > 0):
+            return values
+        everything = {**self.defaults, **values}
+        return {**values, **scaled(everything, c, by_name, constants, self._noises)}
+
+    def complaints(self, values, folds):
+        """Of standard deviations that the samples left out belie."""
+        return complaints(*self._ratio(values, folds), self._variances)
+
+    def _ratio(self, values, folds):
+        return held_out_ratio(clone(self.estimator).set_params(**values), folds())

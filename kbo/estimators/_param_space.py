@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
+
+# The least value of a parameter by the last part of its name, in numbers and in words.
+POSITIVE = np.nextafter(0.0, 1.0), "must be positive (it is searched in logs)"
+LOWEST = {"epsilon": (0.0, "may not be negative"), "coef0": (-np.inf, "")}
 
 
 class Dimension(NamedTuple):
@@ -49,41 +54,68 @@ class Dimension(NamedTuple):
 
 
 def read_dimension(name, given, start) -> Dimension:
-    """A list (its range), a pair (low, high) or a SciPy distribution (its support).
+    """A list (its range), a pair (low, high) or a SciPy distribution.
+
+    Of a distribution the range is its support; where that goes on to infinity, or to a zero that
+    the parameter may not be, it ends at the 0.1 % or the 99.9 % quantile.
 
     Parameters
     ----------
     name : str
-    given : list, tuple or frozen distribution
+        As the user gave it; what follows its last "__" says which numbers the parameter may be.
+    given : list, tuple, 1-D array or frozen distribution
     start : number or array
         The estimator's own value: the search starts there, or where the range comes nearest.
 
     Raises
     ------
     ValueError
-        For anything else, or a range without two finite ends.
+        For anything else, a range without two finite ends, one that the parameter may not take,
+        or a start that is not finite.
     """
+    shown = f"param_space[{name!r}]={given!r}"
+    own = name.rsplit("__", 1)[-1]
+    lowest, words = LOWEST.get(own, POSITIVE)
+    low, high = _ends(given, shown, lowest)
+    if low < lowest:
+        least = f"{high * 1e-6:.3g}" if high > 0 else "1e-06"
+        raise ValueError(
+            f"{shown} reaches {low:g}, but {own} {words}: give a range such as "
+            f"({max(lowest, 0.0) and least}, {high if high > 0 else 1.0:g})"
+        )
+    start = np.asarray(start, float)
+    if not np.isfinite(start).all():
+        raise ValueError(f"the search starts at {name}={start}: set it to a finite number")
+    return Dimension(name, low, high, low > 0, np.clip(start, low, high))
+
+
+def _ends(given, shown, lowest):
+    """(low, high) of a range, finite and apart."""
     if hasattr(given, "support"):
         ends = np.asarray(given.support(), float)
         tails = np.asarray(given.ppf([1e-3, 1 - 1e-3]), float)
-        ends = np.where(np.isfinite(ends), ends, tails)
-    elif isinstance(given, list | tuple | np.ndarray) and len(given) >= 2:
-        try:
-            values = np.asarray(given, float)
-        except (TypeError, ValueError):
-            values = np.empty(0)
-        if isinstance(given, tuple) and (len(given) != 2 or not values[0] < values[-1]):
-            values = np.empty(0)
-        ends = np.array([values.min(), values.max()]) if values.ndim == 1 and values.size else None
+        reached = np.isfinite(ends) & ~((ends == 0) & (lowest > 0))
+        ends = np.where(reached, ends, tails)
+    elif isinstance(given, list | tuple | np.ndarray) and all(map(_is_number, given)):
+        ends = np.asarray(given, float)
     else:
-        ends = None
-    if ends is None or not np.isfinite(ends).all() or not ends[0] < ends[1]:
+        ends = np.empty(0)
+    if isinstance(given, tuple):
+        if len(ends) == 2 and ends[0] > ends[1]:
+            raise ValueError(f"{shown} must be a pair with low < high: give {given[::-1]!r}")
+        ends = ends if len(ends) == 2 else ends[:0]
+    if ends.size and not np.isfinite(ends).all():
+        raise ValueError(f"{shown} must be finite: replace NaN and infinity by numbers")
+    if not ends.size or not ends.min() < ends.max():
         raise ValueError(
-            f"param_space[{name!r}]={given!r} must be a list of numbers (its range is searched), a "
-            "pair (low, high) with low < high, or a scipy.stats distribution"
+            f"{shown} must be a list of numbers (its range is searched), a pair (low, high) with "
+            "low < high, or a scipy.stats distribution"
         )
-    low, high = map(float, ends)
-    return Dimension(name, low, high, low > 0, np.clip(np.asarray(start, float), low, high))
+    return float(ends.min()), float(ends.max())
+
+
+def _is_number(value):
+    return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
 
 
 class Values(eqx.Module):

@@ -29,6 +29,17 @@ class Shifted(losses.Loss):
         return getattr(self.loss, "nonnegative", False)
 
 
+class Mapped(losses.Loss):
+    """ℓ(ω, g(v), t) for a function g of a table (1, p) of predictions, entry by entry."""
+
+    loss: Any
+    function: Any = eqx.field(static=True)
+
+    def __call__(self, omega, prediction, target):
+        table = jnp.reshape(prediction, (1, -1))
+        return self.loss(omega, jnp.reshape(self.function(table), jnp.shape(prediction)), target)
+
+
 class SmoothHinge(losses.Loss):
     """ℓ = s·log(1 + exp((1 − t·v)/s)): the hinge loss, smoothed over a width s."""
 

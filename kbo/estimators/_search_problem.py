@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, SVR
 from sklearn.utils import _safe_indexing, check_array
 
@@ -22,7 +21,9 @@ from ..solvers import Exact
 from ._adapters import OfKernelRidge, OfLogisticRegression, OfRidge, OfSVC, OfSVR, Part
 from ._adapters_gp import OfGaussianProcess
 from ._adapters_kbo import OfKboClassifier, OfKboRegressor
+from ._bounds import bound_texts
 from ._folds import bucket, pad
+from ._layers import check_not_overridden, unwrap
 from ._param_space import Dimension, Values, read_dimension
 from ._validation import as_loss
 from .classifier import KernelBilevelClassifier
@@ -50,7 +51,10 @@ class SearchProblem(NamedTuple):
     nonnegative : bool
         Whether the criterion is never below zero.
     prefix : str
-        Of the parameters' names in a Pipeline.
+        Of the parameters' names in Pipelines and TransformedTargetRegressors.
+    adapter : Adapter
+    folds : callable
+        () ↦ an iterator of Fold: the training and test sets as the estimator inside sees them.
     """
 
     problem: BilevelProblem
@@ -58,6 +62,8 @@ class SearchProblem(NamedTuple):
     dimensions: list[Dimension]
     nonnegative: bool
     prefix: str
+    adapter: Any
+    folds: Any
 
     def start(self, random=None):
         """ω₀ from the estimator's own values, or drawn from the whole space."""
@@ -71,6 +77,11 @@ class SearchProblem(NamedTuple):
         lower = {d.name: filled(d, d.low) for d in self.dimensions}
         return lower, {d.name: filled(d, d.high) for d in self.dimensions}
 
+    def value(self, omega):
+        """L(ω); infinite where there is none."""
+        with settled(self.problem, omega, Exact()) as settings:
+            return value(*settings, self.method)
+
     def outer_losses(self, candidates):
         """L at each dict of parameters by name, (k,); infinite where there is none."""
         values = []
@@ -79,13 +90,35 @@ class SearchProblem(NamedTuple):
             for d in self.dimensions:
                 given = candidate[self.prefix + d.name]
                 omega[d.name] = d.coordinate(np.broadcast_to(given, d.start.shape))
-            with settled(self.problem, omega, Exact()) as settings:
-                values.append(value(*settings, self.method))
+            values.append(self.value(omega))
         return np.array(values)
 
     def parameters(self, omega):
         """The estimator's parameters at ω."""
-        return {self.prefix + d.name: d.value(omega[d.name]) for d in self.dimensions}
+        return self._named({d.name: d.value(omega[d.name]) for d in self.dimensions})
+
+    def finished(self, parameters):
+        """The same with what the criterion does not see set by other means: see Adapter."""
+        own = self.adapter.finished(self._own(parameters), self.dimensions, self.folds)
+        return self._named(own)
+
+    def complaints(self, parameters):
+        """What is wrong with parameters although the criterion is low, as a list of str."""
+        return self.adapter.complaints(self._own(parameters), self.folds)
+
+    def bound_texts(self, parameters):
+        """A sentence for each parameter at an end of its range, see there."""
+        texts = []
+        for d in self.dimensions:
+            name, ends = self.prefix + d.name, (d.coordinate(d.low), d.coordinate(d.high))
+            texts += bound_texts(name, d.coordinate(parameters[name]), *ends, d.value)
+        return texts
+
+    def _named(self, own):
+        return {self.prefix + name: value for name, value in own.items()}
+
+    def _own(self, parameters):
+        return {name.removeprefix(self.prefix): value for name, value in parameters.items()}
 
 
 def search_problem(estimator, param_space, X, y, splits, weight, outer_loss) -> SearchProblem:
@@ -93,7 +126,7 @@ def search_problem(estimator, param_space, X, y, splits, weight, outer_loss) -> 
 
     Parameters
     ----------
-    estimator : estimator or Pipeline
+    estimator : estimator, Pipeline or TransformedTargetRegressor
     param_space : dict
     X, y : array-like
     splits : list of (train, test)
@@ -105,39 +138,45 @@ def search_problem(estimator, param_space, X, y, splits, weight, outer_loss) -> 
     ValueError
         For an estimator, parameter, range or loss that is not supported; it names those that are.
     """
-    steps, final, prefix = _final_step(estimator)
-    if type(final) not in ADAPTERS:
-        known = sorted(kind.__name__ for kind in ADAPTERS)
-        raise ValueError(
-            f"estimator={type(final).__name__} is not differentiable here: use one of {known}, or "
-            "a Pipeline that ends in one"
-        )
-    if not is_classifier(final):
+    inside = unwrap(estimator)
+    kind = _known_kind(inside.final)
+    if not is_classifier(inside.final):
         y = np.asarray(y, float)
-    whole = X if steps is None else clone(steps).fit_transform(X, y)
-    adapter = ADAPTERS[type(final)](final, _points(whole), y)
-    dimensions = _dimensions(param_space, prefix, adapter.defaults)
+    whole = inside.fold(X, _safe_indexing(X, [0]), y, y[:1], None)
+    adapter = ADAPTERS[kind](inside.final, _points(whole.train), whole.y)
+    dimensions = _dimensions(param_space, inside.prefix, adapter.defaults)
     values = Values.of(dimensions, adapter.defaults)
     chosen = adapter.outer_loss() if outer_loss is None else as_loss(
         outer_loss, OUTER_LOSSES, "outer_loss"
     )
     y = adapter.encode(y)
-    X = _points(X) if steps is None else X
-    if steps is None and adapter.shares_points:
-        problem, method = _one_problem(adapter, values, X, y, splits, weight, chosen)
+
+    def folds():
+        for train, test in splits:
+            points = _safe_indexing(X, train), _safe_indexing(X, test)
+            yield inside.fold(*points, y[train], y[test], chosen)
+
+    if not inside.layers and adapter.shares_points:
+        problem, method = _one_problem(adapter, values, _points(X), y, splits, weight, chosen)
     else:
-        problem, method = _one_each(steps, adapter, values, X, y, splits, weight, chosen)
+        problem, method = _one_each(adapter, values, folds(), y, splits, weight)
     nonnegative = getattr(chosen, "nonnegative", False)
-    return SearchProblem(problem, method, dimensions, nonnegative, prefix)
+    return SearchProblem(
+        problem, method, dimensions, nonnegative, inside.prefix, adapter, folds
+    )
 
 
-def _final_step(estimator):
-    """(the steps before it or None, the last step, the prefix of its parameters)."""
-    if not isinstance(estimator, Pipeline):
-        return None, estimator, ""
-    name, final = estimator.steps[-1]
-    before = estimator[:-1] if len(estimator.steps) > 1 else None
-    return before, final, f"{name}__"
+def _known_kind(final):
+    """The class in ADAPTERS that an estimator is, or a subclass of."""
+    kind = next((kind for kind in type(final).__mro__ if kind in ADAPTERS), None)
+    if kind is None:
+        known = sorted(kind.__name__ for kind in ADAPTERS)
+        raise ValueError(
+            f"estimator={type(final).__name__} is not differentiable here: use one of {known}, or "
+            "a Pipeline or TransformedTargetRegressor around one"
+        )
+    check_not_overridden(final, kind)
+    return kind
 
 
 def _dimensions(param_space, prefix, defaults):
@@ -176,21 +215,17 @@ def _one_problem(adapter, values, X, y, splits, weight, outer_loss):
     return adapter.problem(values, *parts, outer_loss), Implicit()
 
 
-def _one_each(steps, adapter, values, X, y, splits, weight, outer_loss):
-    """A problem for each split, whatever comes before fitted to its training set."""
+def _one_each(adapter, values, folds, y, splits, weight):
+    """A problem for each split, whatever stands around the estimator fitted to its training set."""
     problems = []
-    for train, test in splits:
-        points = _safe_indexing(X, train), _safe_indexing(X, test)
-        if steps is not None:
-            fitted = clone(steps)
-            points = fitted.fit_transform(points[0], y[train]), fitted.transform(points[1])
+    for fold, (train, test) in zip(folds, splits, strict=True):
         parts = []
-        for rows, x in zip((train, test), points, strict=True):
+        for rows, x, targets in ((train, fold.train, fold.y), (test, fold.test, y[test])):
             size = bucket(len(rows))
             weights = np.pad(weight[rows], (0, size - len(rows)))[None]
-            parts.append(Part(pad(_points(x), size), pad(y[rows], size), weights))
+            parts.append(Part(pad(_points(x), size), pad(targets, size), weights))
         parts[1] = parts[1]._replace(weights=_shares(parts[1].weights))
-        problems.append(adapter.problem(values, *parts, outer_loss))
+        problems.append(adapter.problem(values, *parts, fold.loss))
     return problems[0], Mean(tuple(problems))
 
 

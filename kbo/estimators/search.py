@@ -5,24 +5,27 @@ from __future__ import annotations
 import time
 import warnings
 from numbers import Integral, Real
+from types import SimpleNamespace
 
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
-from sklearn.utils import check_random_state
+from sklearn.utils import check_random_state, indexable
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import _num_samples
 
-from ..minimize import minimize
-from ..optimizers import LBFGS
-from ..result import BilevelError, Status
+from ..result import BilevelError
 from ..uncertainty import standard_errors
+from ._bounds import warn_of_bounds
+from ._layers import weight_of
+from ._scoring import check_scoring_suits
 from ._search_problem import search_problem
+from ._search_trace import COLUMNS, Trace
 from ._validation import check_weights, computing
 
-COLUMNS = ("outer_iter", "restart", "outer_loss", "grad_norm", "inner_residual")
+AT_BOUND = "widen that range in param_space, unless the end is meant"
 
 
 class HypergradientSearchCV(BaseSearchCV):
@@ -34,17 +37,29 @@ class HypergradientSearchCV(BaseSearchCV):
     grid's point, with ``scoring`` and on the same splits; the best one is refitted. It searches
     scikit-learn's KernelRidge (alpha, gamma, coef0), Ridge (alpha), LogisticRegression (C, l2
     penalty), SVC for two classes and SVR (C, epsilon, gamma, coef0; losses smoothed),
-    GaussianProcessRegressor with ``optimizer=None`` (alpha, kernel hyperparameters, for its mean),
-    kbo's estimators with ``tune=()`` (alpha, lengthscale), and a Pipeline that ends in one of them,
-    what comes before fitted anew to each training set.
+    GaussianProcessRegressor with ``optimizer=None`` (alpha, kernel hyperparameters), kbo's
+    estimators with ``tune=()`` (alpha, lengthscale), and subclasses that fit and predict like them.
+    A Pipeline may end in one of them, and a TransformedTargetRegressor may hold one: what stands
+    around it is fitted anew to each training set, and L is always in the units of y. The inverse
+    of a target's transformation must be affine (StandardScaler, MinMaxScaler, RobustScaler), or an
+    ``inverse_func`` that is a NumPy function of one argument or written with jax.numpy.
+
+    If a parameter hardly moves in the search, or all predictions end up constant, the gradient has
+    nothing to follow: L is then looked at on sixteen other points, and a second search begins at
+    the lowest of them.
+
+    L sees the mean of a Gaussian process, which has only the ratios of its variances. So in every
+    row but the first their scale is such that the squared errors of the samples left out, over
+    their predicted variances, have mean one (Bachoc 2013): this minimises the predictive log loss.
 
     Parameters
     ----------
     estimator : estimator
     param_space : dict of str to list, pair (low, high) or scipy.stats distribution
-        The range of each parameter; of a list, from its least to its greatest number. Positive
-        ranges are searched in logs. The search starts from the estimator's own values, or where
-        the range comes nearest to them.
+        The range of each parameter; of a list, from its least to its greatest number. All must be
+        positive and are searched in logs, but coef0 may be any number and epsilon zero (where such
+        a range is not positive it is searched as it is). The search starts from the estimator's
+        own values, or where the range comes nearest to them.
     scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
         As in GridSearchCV; ``verbose=1`` also shows the progress of the search.
     outer_loss : None, {"squared", "huber", "logistic", "multinomial"}, Loss or callable
@@ -56,6 +71,9 @@ class HypergradientSearchCV(BaseSearchCV):
         A search stops when two steps running lower the criterion by at most this fraction.
     n_restarts : int, default 0
         Further searches from points drawn from the whole space (with ``random_state``).
+    max_time : float or None
+        Seconds after which the searches evaluate L no more; the first evaluation is always made,
+        and the iterates so far are then fitted and scored.
     random_state : None, int or RandomState
     callback : callable or None
         Called with a dict (restart, outer_iter, outer_loss, grad_norm, seconds, params) for the
@@ -68,7 +86,8 @@ class HypergradientSearchCV(BaseSearchCV):
     ----------
     cv_results_ : dict
         As GridSearchCV's, one row for each iterate, the start first, and with the columns
-        outer_iter, restart, outer_loss, grad_norm, inner_residual.
+        outer_iter, restart (which search: 0 is the one from the estimator's own values),
+        outer_loss, grad_norm, inner_residual.
     best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_, refit_time_,
     multimetric_, classes_, n_features_in_, feature_names_in_
         As GridSearchCV's.
@@ -82,6 +101,11 @@ class HypergradientSearchCV(BaseSearchCV):
         kbo.standard_errors.
     search_time_ : float
         Seconds that the search took, without the fits for ``cv_results_``.
+
+    References
+    ----------
+    Bachoc (2013), Cross validation and maximum likelihood estimations of hyper-parameters of
+    Gaussian processes with model misspecification.
 
     Examples
     --------
@@ -102,6 +126,7 @@ class HypergradientSearchCV(BaseSearchCV):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "n_restarts": [Interval(Integral, 0, None, closed="left")],
+        "max_time": [None, Interval(Real, 0, None, closed="neither")],
         "random_state": ["random_state"],
         "callback": [None, callable],
         "standard_errors": ["boolean"],
@@ -110,8 +135,8 @@ class HypergradientSearchCV(BaseSearchCV):
     def __init__(
         self, estimator, param_space, *, scoring=None, n_jobs=None, refit=True, cv=None,
         verbose=0, pre_dispatch="2*n_jobs", error_score=np.nan, return_train_score=False,
-        outer_loss=None, max_iter=50, tol=1e-4, n_restarts=0, random_state=None, callback=None,
-        standard_errors=False,
+        outer_loss=None, max_iter=50, tol=1e-4, n_restarts=0, max_time=None, random_state=None,
+        callback=None, standard_errors=False,
     ):
         super().__init__(
             estimator=estimator, scoring=scoring, n_jobs=n_jobs, refit=refit, cv=cv,
@@ -123,6 +148,7 @@ class HypergradientSearchCV(BaseSearchCV):
         self.max_iter = max_iter
         self.tol = tol
         self.n_restarts = n_restarts
+        self.max_time = max_time
         self.random_state = random_state
         self.callback = callback
         self.standard_errors = standard_errors
@@ -150,20 +176,36 @@ class HypergradientSearchCV(BaseSearchCV):
         Raises
         ------
         ValueError
-            For an estimator, parameter or range that cannot be searched by gradient.
+            For an estimator, parameter or range that cannot be searched by gradient, and for a
+            ``scoring`` that compares classes on a regressor or numbers on a classifier.
+
+        Warns
+        -----
+        ConvergenceWarning
+            Where the criterion is flat, the search missed its tolerance or ran out of time, the
+            best value of a parameter is at an end of its range, or a Gaussian process's standard
+            deviations do not fit the samples left out.
         """
-        self._data = X, y, params
+        check_scoring_suits(self.scoring, is_classifier(self.estimator))
+        self._running = running = SimpleNamespace(data=(X, y, params), messages=[])
         self.__dict__.pop("standard_errors_", None)  # of an earlier fit
         try:
-            return super().fit(X, y, **params)
+            super().fit(X, y, **params)
         finally:
-            del self._data
+            del self._running
+        lowest = int(np.argmin(self.cv_results_["outer_loss"]))  # where no one metric tells
+        best = getattr(self, "best_params_", self.cv_results_["params"][lowest])
+        for message in (*running.messages, *running.search.complaints(best)):
+            warnings.warn(message, ConvergenceWarning, stacklevel=2)
+        warn_of_bounds(running.search.bound_texts(best), AT_BOUND, stacklevel=2)
+        return self
 
     def _run_search(self, evaluate_candidates, callback_ctx=None):
-        X, y, params = self._data
+        X, y, params = self._running.data
         started = time.perf_counter()
         with computing(None):
             search, splits = self._problem(X, y, params)
+            self._running.search = search
             self.ranges_ = {search.prefix + d.name: d for d in search.dimensions}
             rows = self._trace(search)
         self.search_time_ = time.perf_counter() - started
@@ -205,13 +247,13 @@ class HypergradientSearchCV(BaseSearchCV):
             )
         if hasattr(y, "toarray") or hasattr(X, "toarray"):
             raise TypeError("sparse X or y is not supported: give dense arrays (X.toarray())")
+        X, y = indexable(X, y)
         routed = self._get_routed_params_for_fit(params)
         splitter = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(splitter.split(X, y, **routed.splitter.split))
-        weight = np.ones(_num_samples(X))
-        for name, value in routed.estimator.fit.items():
-            if name.split("__")[-1] == "sample_weight" and value is not None:
-                weight = check_weights(value, np.empty((len(weight), 1)))
+        weight = check_weights(
+            weight_of(self.estimator, routed.estimator.fit), np.empty((_num_samples(X), 1))
+        )
         search = search_problem(
             self.estimator, self.param_space, X, np.asarray(y), splits, weight, self.outer_loss
         )
@@ -219,29 +261,25 @@ class HypergradientSearchCV(BaseSearchCV):
 
     def _trace(self, search):
         """The iterates of every search, each a dict."""
-        rows, best, self.n_evaluations_, self.n_iter_ = [], None, 0, 0
+        trace = Trace(
+            search, self.max_iter, self.tol, self.max_time, self.callback, self.verbose > 0,
+            self.error_score == "raise",
+        )
+        trace.run(search.start())
+        trace.run_from_elsewhere()
         random = check_random_state(self.random_state)
-        for restart in range(self.n_restarts + 1):
-            record = self._recorder(search, restart, rows)
-            result = minimize(
-                search.problem, search.start(random if restart else None), method=search.method,
-                bounds=search.bounds(), throw=False, progress=self.verbose > 0, callback=record,
-                optimizer=LBFGS(self.max_iter, tol=0.0, ftol=self.tol, log=search.nonnegative),
-            )
-            self.n_evaluations_ += result.n_evaluations
-            self._judge(result, restart)
-            if best is None or result.value < best.value:
-                best, self.n_iter_ = result, max(1, result.n_steps)
-            if result.status is Status.STOPPED:
-                break
-        if not rows:
+        for _ in range(self.n_restarts):
+            trace.run(search.start(random))
+        if not trace.rows:
             raise ValueError(
                 "no start has a finite criterion: set the estimator's parameters to values that "
-                f"can be fitted, or narrow param_space ({result.status})"
+                f"can be fitted, or narrow param_space ({trace.best.status})"
             )
+        self.n_evaluations_, self.n_iter_ = trace.n_evaluations, max(1, trace.best.n_steps)
+        self._running.messages += trace.complaints(self.max_time)
         if self.standard_errors:
-            self._find_errors(search, best)
-        return rows
+            self._find_errors(search, trace.best)
+        return trace.rows
 
     def _find_errors(self, search, best):
         try:
@@ -251,26 +289,7 @@ class HypergradientSearchCV(BaseSearchCV):
         except BilevelError as error:
             if self.error_score == "raise":
                 raise
-            warnings.warn(f"no standard errors: {error}", ConvergenceWarning, stacklevel=4)
+            self._running.messages.append(f"no standard errors: {error}")
             return
         named = {search.prefix + name: np.array(v)[()] for name, v in found.omega.items()}
         self.standard_errors_ = {"outer_loss": found.value, **named}
-
-    def _judge(self, result, restart):
-        failed = result.n_rejected or not result.status.usable
-        if failed and self.error_score == "raise":
-            raise ValueError(f"the search failed: {result.failure or result.status}")
-        if not result.status.ok and result.status is not Status.STOPPED:
-            warnings.warn(f"search {restart}: {result.status}", ConvergenceWarning, stacklevel=4)
-
-    def _recorder(self, search, restart, rows):
-        def record(step):
-            row = {
-                "restart": restart, "outer_iter": step.step, "outer_loss": step.value,
-                "grad_norm": step.grad_norm, "inner_residual": step.residuals.inner,
-                "seconds": step.seconds, "params": search.parameters(step.omega),
-            }
-            rows.append(row)
-            return self.callback is not None and bool(self.callback(dict(row)))
-
-        return record
