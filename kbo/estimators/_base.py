@@ -21,7 +21,14 @@ from ._criterion import make_criterion
 from ._folds import bucket, pad
 from ._model import Model, Tunable, named_numbers
 from ._solver import as_solver, learning_centers
-from ._start import group_columns, input_scale, start_kernel, tuned_names
+from ._start import (
+    ard_labels,
+    group_columns,
+    input_scale,
+    start_kernel,
+    tied_entries,
+    tuned_names,
+)
 from ._tuning import better_start, errors_by_name
 from ._validation import computing
 from ._values import values_at
@@ -86,9 +93,10 @@ class KernelBilevelBase(BaseEstimator):
         kernel = start_kernel(
             self.kernel, self.lengthscale, self.ard, X, sample_weight, self.groups
         )
+        columns = ard_labels(self.ard, X.shape[1])
         with computing(self.device):
             model = Model(
-                kernel=Tunable.of(kernel, tune),
+                kernel=Tunable.of(kernel, tune, tied=tied_entries(kernel, columns)),
                 inner_loss=Tunable.of(inner, tune, fixed=("quantile",)),
                 outer_loss=Tunable.of(outer, tune if calibrate else ()),
                 alpha=np.array(self.alpha, float),

@@ -59,13 +59,17 @@ class Tunable(eqx.Module):
         The values at log = 0, NumPy arrays.
     tuned : tuple of bool
         Which leaves, in flattening order.
+    tied : list of ndarray of int, or None
+        For each leaf, which entry of its log each of its entries is multiplied by; None where
+        there is one for each.
     """
 
     base: Any
     tuned: tuple[bool, ...] = eqx.field(static=True)
+    tied: Any
 
     @classmethod
-    def of(cls, base, tune, fixed=()):
+    def of(cls, base, tune, fixed=(), tied=None):
         """Tune every positive number whose name ``tune`` admits.
 
         Parameters
@@ -74,6 +78,8 @@ class Tunable(eqx.Module):
             None admits all.
         fixed : container of str
             Names never tuned.
+        tied : list, optional
+            See the class; by default no two entries share a log.
         """
         base = jax.tree.map(lambda v: np.array(v, float) if _is_number(v) else v, base)
         admits = lambda name: name not in fixed and (tune is None or name in tune)  # noqa: E731
@@ -81,15 +87,15 @@ class Tunable(eqx.Module):
             _is_number(leaf) and admits(name) and bool((leaf > 0).all())
             for name, leaf in _named_leaves(base)
         )
-        return cls(base, tuned)
+        return cls(base, tuned, [None] * len(tuned) if tied is None else tied)
 
     def start(self):
         """Zero logs, one array per tuned leaf."""
-        return [np.zeros(np.shape(leaf)) for leaf in self._tuned_leaves()]
-
-    def _tuned_leaves(self):
-        leaves = jax.tree.leaves(self.base)
-        return [leaf for leaf, tuned in zip(leaves, self.tuned, strict=True) if tuned]
+        leaves = zip(jax.tree.leaves(self.base), self.tuned, self.tied, strict=True)
+        return [
+            np.zeros(np.shape(leaf) if tied is None else tied.max() + 1)
+            for leaf, tuned, tied in leaves if tuned
+        ]
 
     def names(self):
         """The tuned leaves' names."""
@@ -100,9 +106,10 @@ class Tunable(eqx.Module):
         """The kernel or loss at these logs."""
         leaves, structure = jax.tree.flatten(self.base)
         logs = iter(logs)
+        factor = lambda tied: exp(next(logs))[... if tied is None else tied]  # noqa: E731
         scaled = [
-            leaf * exp(next(logs)) if tuned else leaf
-            for leaf, tuned in zip(leaves, self.tuned, strict=True)
+            leaf * factor(tied) if tuned else leaf
+            for leaf, tuned, tied in zip(leaves, self.tuned, self.tied, strict=True)
         ]
         return jax.tree.unflatten(structure, scaled)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 
 from .. import kernels
@@ -31,21 +32,78 @@ def input_scale(X, weight, ard):
     return np.float64(total if total > 0 else 1.0)
 
 
+def ard_labels(ard, d):
+    """``ard`` as labels: columns of X with the same one share a lengthscale.
+
+    Returns
+    -------
+    ndarray (d,) of int, or None
+        0…g−1 in the order of the labels given; None where one number serves all columns.
+
+    Raises
+    ------
+    ValueError
+        For anything but True, False or one integer for each of the d columns.
+    """
+    if isinstance(ard, bool | np.bool_):
+        return np.arange(d) if ard else None
+    labels = np.asarray(ard)
+    if labels.shape != (d,) or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"ard={ard!r} must be True (a lengthscale for each column of X), False (one for all), "
+            f"or {d} integers, one for each column: columns of the same label share a lengthscale"
+        )
+    return np.unique(labels, return_inverse=True)[1]
+
+
+def tied_entries(kernel, labels):
+    """For each leaf of the kernel, which of its entries are tuned as one.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        From ``start_kernel``.
+    labels : ndarray (d,) of int, or None
+        From ``ard_labels``.
+
+    Returns
+    -------
+    list of ndarray (k,) of int, or None
+        An entry's place in the vector that is tuned; None for leaves tuned entry by entry. Parts
+        of a kernel that see some columns only are tied among these.
+    """
+    sees_some = lambda part: isinstance(part, kernels.OnFeatures)  # noqa: E731
+    found = []
+    for path, part in jax.tree_util.tree_flatten_with_path(kernel, is_leaf=sees_some)[0]:
+        columns = list(part.columns) if sees_some(part) else slice(None)
+        leaves = jax.tree_util.tree_flatten_with_path(part)[0]
+        for own_path, leaf in leaves:
+            name = getattr((*path, *own_path)[-1], "name", "")
+            if labels is None or name != "lengthscale" or np.ndim(leaf) == 0:
+                found.append(None)
+            else:
+                found.append(np.unique(labels[columns], return_inverse=True)[1])
+    return found
+
+
 def start_kernel(kernel, lengthscale, ard, X, weight, groups=None) -> kernels.Kernel:
     """The kernel with its start values, from the estimators' parameters of these names.
 
     Raises
     ------
     ValueError
-        For an unknown kernel, a lengthscale that is not positive, or groups that are not one label
-        for each feature.
+        For an unknown kernel, a lengthscale that is not positive, or labels of ``ard`` or groups
+        that are not one for each feature.
     """
     if groups is not None:
         return _sum_over_groups(kernel, lengthscale, ard, X, weight, groups)
-    if isinstance(kernel, kernels.Kernel):
-        return kernel
     names = [kernel] if isinstance(kernel, str) else kernel
-    if callable(names):
+    if callable(names) or isinstance(names, kernels.Kernel):
+        if np.ndim(ard):
+            raise ValueError(
+                f"ard={ard!r} groups the columns of kernels given by name: give one of "
+                f"{sorted(KERNELS)}, not kernel={kernel!r}"
+            )
         return kernels.as_kernel(names)
     known = isinstance(names, list | tuple) and all(name in KERNELS for name in names)
     if not known or not names:
@@ -53,13 +111,14 @@ def start_kernel(kernel, lengthscale, ard, X, weight, groups=None) -> kernels.Ke
             f"kernel={kernel!r} must be one of {sorted(KERNELS)}, a list of them (a "
             "mixture), a kbo.kernels.Kernel, or a callable k(x, z)"
         )
-    scale = input_scale(X, weight, ard)
+    labels = ard_labels(ard, X.shape[1])
+    scale = input_scale(X, weight, labels is not None)
     if lengthscale is not None:
         given = np.asarray(lengthscale, float)
         if given.shape not in ((), np.shape(scale)):
             raise ValueError(
                 f"lengthscale has shape {given.shape}: with ard={ard} it must be a number"
-                + (f" or one for each of {X.shape[1]} features" if ard else "")
+                + (f" or one for each of {X.shape[1]} features" if np.ndim(scale) else "")
             )
         scale = np.broadcast_to(given, np.shape(scale))
         if not (np.isfinite(scale).all() and (scale > 0).all()):
@@ -91,10 +150,12 @@ def _sum_over_groups(kernel, lengthscale, ard, X, weight, groups):
             f"lengthscale has shape {np.shape(lengthscale)}: give a number, or one for each of "
             f"{X.shape[1]} features"
         )
+    ard_labels(ard, X.shape[1])
     total = None
     for columns in members:
         given = lengthscale if np.ndim(lengthscale) == 0 else np.asarray(lengthscale)[columns]
-        own = start_kernel(kernel, given, ard, X[:, columns], weight)
+        within = np.asarray(ard)[columns] if np.ndim(ard) else ard
+        own = start_kernel(kernel, given, within, X[:, columns], weight)
         part = kernels.OnFeatures(own, columns) * (1.0 / len(members))
         total = part if total is None else total + part
     return total

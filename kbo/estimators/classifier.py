@@ -53,10 +53,10 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
     tol : float, default 5e-3
         The search stops when two steps running lower the criterion by at most this fraction of its
         value at the start.
-    ard : bool, default False
-        One lengthscale per feature. Worth it with thousands of samples; with a few hundred, so many
-        hyperparameters overfit the criterion (breast_cancer, wine, iris and digits are all
-        classified better without).
+    ard : bool or array of int (d,), default False
+        As in KernelBilevelRegressor. One lengthscale per feature is worth it with thousands of
+        samples; with a few hundred, so many hyperparameters overfit the criterion (breast_cancer,
+        wine, iris and digits are all classified better without).
     lengthscale, groups, tune, cv, criterion, max_iter, max_time, n_restarts, solver, n_centers,
     random_state, device, callback, checkpoint, error_score, standard_errors, verbose
         As in KernelBilevelRegressor; ``cv`` stratifies, the criteria are "cv" and, with

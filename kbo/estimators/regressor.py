@@ -106,9 +106,12 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         Start value, in the units of X, for kernels given by name; None takes √d standard
         deviations of each feature (with ard) or the root mean square distance to the mean
         (without).
-    ard : bool, default True
-        One lengthscale per feature, so that irrelevant features are switched off (kernels given by
-        name).
+    ard : bool or array of int (d,), default True
+        For kernels given by name. True: one lengthscale per feature, so that irrelevant features
+        are switched off. False: one for all. Integers, one for each feature: features with the
+        same integer share one tuned factor, by which their start values are multiplied (within
+        each of ``groups``, where there are any). The columns into which one categorical variable
+        is encoded, for example, are relevant together or not at all.
     groups : None or array-like (d,)
         A label for each feature. h is then a sum of functions of one group of features each, with
         kernels of the given name and tuned weights: each group has its own ridge. For
