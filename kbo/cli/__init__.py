@@ -12,6 +12,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .. import tabular
 from ._predict import predict
+from ._text import say
 from ._tune import tune
 
 
@@ -58,6 +59,9 @@ def _add_tune(parser):
     add("--seed", type=int, default=0, help="of the split and of the folds")
     add("--missing", choices=("impute", "refuse"), default="impute")
     add("--device", choices=("cpu", "gpu"))
+    add("--check", action=argparse.BooleanOptionalAction,
+        help="see on rows left out whether tuning gained anything, and keep what did better "
+        "(default: where it takes a minute at most)")
     add("--compare", action="store_true", help="also run scikit-learn's GridSearchCV")
     add("--output", type=Path, default=Path("kbo-report"), help="folder to write to")
     add("--quiet", action="store_true", help="no progress bar")
@@ -65,8 +69,8 @@ def _add_tune(parser):
 
 
 def _add_predict(parser):
-    parser.add_argument("model", type=Path, help="model.joblib from kbo tune: loading it runs code, "
-                        "so that it must come from someone you trust")
+    parser.add_argument("model", type=Path, help="model.joblib from kbo tune; loading it runs "
+                        "code, so that it must come from someone you trust")
     parser.add_argument("file", help="a table with the columns that the model was trained on")
     _add_reading(parser)
     parser.add_argument("--output", type=Path, help="a CSV file (default: standard output)")
@@ -85,13 +89,22 @@ def _type(text):
 def main(argv=None) -> int:
     """Run the command; 2 is returned for bad input, with one line that says why."""
     args = build_parser().parse_args(argv)
-    warnings.simplefilter("always", ConvergenceWarning)
-    try:
-        args.run(args)
-    except BrokenPipeError:  # whoever read the output (head, less) has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except (ValueError, OSError) as error:
-        print(f"kbo: {error}", file=sys.stderr)
-        return 2
+    said = set()
+
+    def show(message, *_where, **_more):
+        if str(message) not in said:
+            said.add(str(message))
+            say(f"warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ConvergenceWarning)
+        warnings.showwarning = show
+        try:
+            args.run(args)
+        except BrokenPipeError:  # whoever read the output (head, less) has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        except (ValueError, OSError) as error:
+            say(f"kbo: {error}")
+            return 2
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import NamedTuple
 
 import joblib
@@ -20,6 +21,7 @@ from ..checkpoint import write_atomically
 from ..estimators import KernelBilevelClassifier, KernelBilevelRegressor
 from ..inspection import TuningDisplay
 from ..inspection import report as what_matters
+from ._check import SECONDS, SHARED, SPLITS, START, TUNED, compare
 from ._text import say, table
 
 MANY_SCORES = 8000  # samples times classes, from which softmax likelihoods take minutes
@@ -55,6 +57,7 @@ def load(args) -> Data:
         frame, y, classification = tabular.load_bundled(args.dataset)
         if args.task != "auto":
             classification = args.task == "classification"
+        print(f"task: {'classification' if classification else 'regression'}")
         columns = tabular.Columns().fit(frame)
         return Data(columns, columns.transform(frame), y, classification, {})
     if args.target is None:
@@ -76,7 +79,7 @@ def _load_file(args):
         say(note)
     X = columns.transform(frame)
     y = X.pop(args.target)
-    classification, why = tabular.is_classification(y, args.task)
+    classification, why = tabular.is_classification(y, args.task, frame[args.target])
     left_out = {name: reason for name, reason in
                 tabular.suspects(X, y, found.repeated).items() if name not in args.keep}
     for name, reason in left_out.items():
@@ -85,6 +88,9 @@ def _load_file(args):
     if not X.shape[1]:
         raise ValueError(f"{args.file} has no column to learn from besides the target" + (
             f": left out are {list(left_out)}" if left_out else ""))
+    for name in tabular.made_from_target(X, y):
+        say(f"{name!r} divides the target's range without overlap: if it is made from the target, "
+            f"--drop '{name}'")
     print(f"task: {'classification' if classification else 'regression'} ({why})")
     return Data(columns.only(list(X.columns)), X, _values(y), classification, left_out)
 
@@ -103,7 +109,7 @@ def _estimator(args, classification, n_scores, labels):
         "random_state": args.seed, "device": args.device, "verbose": 0 if args.quiet else 1,
     }
     if args.ard or (args.ard is None and not classification):
-        chosen["ard"] = True
+        chosen["ard"] = labels
     else:
         chosen["ard"] = False
     if args.kernel:
@@ -144,60 +150,98 @@ def _count_gaps(args, X):
 
 
 def tune(args) -> dict:
-    """Split, tune, write model, report and figure, print one table; returns the report."""
+    """Split, tune, write model, report and figure, check and compare; returns the report."""
     data = load(args)
-    classification = data.classification
     gaps = _count_gaps(args, data.X)
     X_train, X_test, y_train, y_test, note = tabular.split(
-        data.X, data.y, args.test_size, args.seed, classification
+        data.X, data.y, args.test_size, args.seed, data.classification
     )
     if note:
         say(note)
-    kind = "classification" if classification else "regression"
-    print(f"{kind}: {len(X_train)} training and {len(X_test)} test samples, "
-          f"{data.X.shape[1]} columns")
+    print(f"{len(X_train)} training and {len(X_test)} test samples, {data.X.shape[1]} columns")
     encode = tabular.encoder(data.columns).fit(X_train)
-    train, test = encode.transform(X_train), encode.transform(X_test)
+    train, test = (encode.transform(X_train), y_train), (encode.transform(X_test), y_test)
     names, labels = tabular.features(encode)
-    n_scores = len(X_train) * (len(np.unique(data.y)) if classification else 1)
-    tuned = _estimator(args, classification, n_scores, labels)
-    start = clone(tuned).set_params(tune=(), verbose=0)
-    start_seconds = _timed_fit(start, train, y_train)
-    seconds = _timed_fit(tuned, train, y_train)
-    args.output.mkdir(parents=True, exist_ok=True)
-    pipeline = Pipeline([("columns", data.columns), ("encode", encode), ("model", tuned)])
-    write_atomically(args.output / "model.joblib", lambda f: joblib.dump(pipeline, f))
-
-    metric = "accuracy" if classification else "R2"
-    found = what_matters(tuned, names)
+    n_scores = len(X_train) * (len(np.unique(data.y)) if data.classification else 1)
+    tuned = _estimator(args, data.classification, n_scores, labels)
+    models = {START: clone(tuned).set_params(tune=(), verbose=0), TUNED: tuned}
+    seconds = {name: _timed_fit(model, *train) for name, model in models.items()}
     report = {
-        "task": kind, "n_train": len(X_train), "n_test": len(X_test), "metric": metric,
-        "criterion_start": tuned.criterion_start_, "criterion": tuned.criterion_,
-        "score_start": start.score(test, y_test), "score": tuned.score(test, y_test),
-        "seconds_start": start_seconds,
-        "seconds": seconds, "status": tuned.status_, "n_iter": tuned.n_iter_,
-        "n_evaluations": tuned.n_evaluations_, "solver": tuned.solver_, "alpha": tuned.alpha_,
-        "alpha_start": start.alpha_,
-        "kernel": repr(tuned.kernel_), "missing": gaps, "left_out": data.left_out,
-        "seed": args.seed, "features": found.features, "samples": found.samples,
+        "task": "classification" if data.classification else "regression",
+        "metric": "accuracy" if data.classification else "R2",
+        "n_train": len(X_train), "n_test": len(X_test), "seed": args.seed, "missing": gaps,
+        "left_out": data.left_out, "criterion_start": tuned.criterion_start_,
+        "criterion": tuned.criterion_, "status": tuned.status_, "n_iter": tuned.n_iter_,
+        "n_evaluations": tuned.n_evaluations_, "solver": tuned.solver_, "errors_left_out": None,
+        "models": {name: _facts(model, seconds[name], test) for name, model in models.items()},
     }
-    _write_report(args, report)
-    display = TuningDisplay.from_estimator(tuned, names=names)
-    write_atomically(args.output / "figure.png", lambda f: display.figure_.savefig(f, format="png"))
-    display.close()
+    report["models"][START]["criterion"] = tuned.criterion_start_
+
+    def keep(name):
+        """Write the model of this name and what it found, at once: what follows may fail."""
+        model, rows = models[name], X_train.index.to_numpy()
+        found = what_matters(model, names)
+        samples = [{**s, "index": int(rows[s["index"]]) + 1} for s in found.samples]
+        if name != TUNED:  # whose lengthscales say nothing about single columns
+            found = replace(found, features=[])
+        pipeline = Pipeline([("columns", data.columns), ("encode", encode), ("model", model)])
+        write_atomically(args.output / "model.joblib", lambda f: joblib.dump(pipeline, f))
+        report.update(
+            kept=name, score_start=report["models"][START]["score"],
+            score=report["models"][name]["score"], kernel=repr(model.kernel_),
+            features=found.features, samples=samples,
+        )
+        _write_report(args, report)
+        return replace(found, samples=samples)
+
+    args.output.mkdir(parents=True, exist_ok=True)
+    found = keep(TUNED)
+    _draw(args, tuned, names)
+    checked, others = _check(args, models, seconds[TUNED], train, labels)
+    if checked:
+        report["errors_left_out"] = checked.errors
+        if checked.kept in others:
+            models[checked.kept] = others[checked.kept]
+            took = _timed_fit(models[checked.kept], *train)
+            report["models"][checked.kept] = _facts(models[checked.kept], took, test)
+        found = keep(checked.kept)
     if args.compare:
-        report["grid"] = _compare(args, classification, train, y_train, test, y_test)
+        report["models"]["GridSearchCV 7x9"] = _compare(args, data.classification, train, test)
         _write_report(args, report)
     _print(args, report, found)
     return report
 
 
-def _compare(args, classification, train, y_train, test, y_test):
-    grid = _grid(args, classification, train.shape[1])
-    seconds = _timed_fit(grid, train, y_train)
-    score = grid.best_estimator_.score(test, y_test)
+def _draw(args, tuned, names):
+    display = TuningDisplay.from_estimator(tuned, names=names)
+    write_atomically(args.output / "figure.png", lambda f: display.figure_.savefig(f, format="png"))
+    display.close()
+
+
+def _check(args, models, seconds, train, labels):
+    """The comparison on rows left out, or None; and the further models that took part in it."""
+    if args.check is False or (args.check is None and SPLITS * seconds > SECONDS):
+        say("whether tuning gained anything was not checked on rows left out" + (
+            "" if args.check is False else
+            f": it takes about {2 * SPLITS * seconds:.0f} s (--check does it all the same)"))
+        return None, {}
+    others = {}
+    if not isinstance(models[TUNED].ard, bool) and len(np.unique(labels)) > 1:
+        others[SHARED] = clone(models[TUNED]).set_params(ard=np.zeros_like(labels), verbose=0)
+    return compare(models | others, *train, args.seed), others
+
+
+def _facts(model, seconds, test):
+    """A row of the table."""
+    return {"criterion": getattr(model, "criterion_", None), "score": model.score(*test),
+            "seconds": seconds, "alpha": model.alpha_}
+
+
+def _compare(args, classification, train, test):
+    grid = _grid(args, classification, train[0].shape[1])
+    seconds = _timed_fit(grid, *train)
     best = {name: float(value) for name, value in grid.best_params_.items()}
-    return {"score": score, "seconds": seconds, "best_params": best}
+    return {"score": grid.best_estimator_.score(*test), "seconds": seconds, "best_params": best}
 
 
 def _write_report(args, report):
@@ -210,21 +254,21 @@ def _plain(value):
 
 
 def _print(args, report, found):
-    test = f"test {report['metric']}"
+    test, errors = f"test {report['metric']}", report["errors_left_out"] or {}
+    shown = lambda value, form: "" if value is None else format(value, form)  # noqa: E731
     rows = [
-        {"model": "start", "criterion": f"{report['criterion_start']:.5g}",
-         test: f"{report['score_start']:.4f}", "seconds": f"{report['seconds_start']:.2f}",
-         "alpha": f"{report['alpha_start']:.3g}"},
-        {"model": "tuned by kbo", "criterion": f"{report['criterion']:.5g}",
-         test: f"{report['score']:.4f}", "seconds": f"{report['seconds']:.2f}",
-         "alpha": f"{report['alpha']:.3g}"},
+        {"model": name + " (kept)" * (name == report["kept"] != TUNED),
+         "criterion": shown(facts.get("criterion"), ".5g"),
+         "error left out": shown(errors.get(name), ".4g"), test: f"{facts['score']:.4f}",
+         "seconds": f"{facts['seconds']:.2f}", "alpha": shown(facts.get("alpha"), ".3g")}
+        for name, facts in report["models"].items()
     ]
-    if "grid" in report:
-        rows.append({"model": "GridSearchCV 7x9", test: f"{report['grid']['score']:.4f}",
-                     "seconds": f"{report['grid']['seconds']:.2f}"})
-    print(table(rows, ["model", "criterion", test, "seconds", "alpha"]))
+    print(table(rows, ["model", "criterion", "error left out", test, "seconds", "alpha"]))
+    if report["kept"] != TUNED:
+        print(f"tuning a lengthscale for each column lost on the training rows that were left out: "
+              f"kept is {report['kept']!r}")
     if report["score"] < report["score_start"]:
-        say(f"warning: on the test rows the tuned model scores below its start: {report['metric']} "
+        say(f"warning: on the test rows the model kept scores below its start: {report['metric']} "
             f"{report['score']:.4f} after {report['score_start']:.4f}")
     print(f"\n{found}")
     print(

@@ -99,7 +99,7 @@ class RelevanceDisplay:
         self.figure_, self.ax_ = axes(ax)
         height = np.arange(len(self.names))
         self.ax_.barh(height, self.strengths[::-1])
-        self.ax_.set_yticks(height, self.names[::-1], fontsize=8)
+        self.ax_.set_yticks(height, self.names[::-1], fontsize=8, parse_math=False)
         self.ax_.set(xlabel="relevance (scaled 1/lengthscale)")
         return self
 

@@ -38,7 +38,8 @@ class Report:
         for row in self.features:
             bar = "#" * max(1, round(24 * row["relevance"]))
             mark = bar if row["relevance"] >= IRRELEVANT else "(irrelevant)"
-            lines.append(f"  {row['name']:24.24s} {row['lengthscale']:10.3g}  {mark}")
+            name = " ".join(row["name"].split())  # a name may hold line breaks
+            lines.append(f"  {name:24.24s} {row['lengthscale']:10.3g}  {mark}")
         if self.samples:
             lines += ["", "samples by influence (relative to the mean):"]
             lines += [f"  {row['index']:>8d} {row['influence']:8.2f}" for row in self.samples]

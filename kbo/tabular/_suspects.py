@@ -1,6 +1,6 @@
 """Columns that a model should not see: identifiers, the order of the rows, copies, constants.
 
-Each rule returns why, in words, or None. The rules look at no more than the column and the target.
+Each rule returns why, in words, or None, and looks at no more than the column and the target.
 """
 
 from __future__ import annotations
@@ -30,12 +30,38 @@ def suspects(frame, y, repeated):
     found = {}
     for name in frame.columns:
         column = frame[name]
-        reason = _constant(column) or _copy(column, y)
-        if name in repeated:
-            reason = reason or f"the header has {repeated[name]!r} more than once"
-        reason = reason or _identifier(name, column)
-        if reason:
-            found[name] = reason
+        reasons = [_constant(column)]
+        if reasons == [None]:
+            again = f"the header has {repeated.get(name)!r} more than once"
+            reasons = [
+                again if name in repeated else None, _identifier(name, column), _copy(column, y)
+            ]
+        if any(reasons):
+            found[name] = "; ".join(filter(None, reasons))
+    return found
+
+
+def made_from_target(frame, y):
+    """Names of columns that the target determines, and that divide its range: "over 2,500", say.
+
+    In the order of the target each value of such a column stands in one stretch. This may be so in
+    truth, and where the model is to be used it may not: a user should know.
+
+    Parameters
+    ----------
+    frame : DataFrame
+    y : Series
+        Numbers; classes are divided by any column that is good at telling them apart.
+    """
+    if not pd.api.types.is_numeric_dtype(y) or y.nunique() < ENOUGH:
+        return []
+    order = np.argsort(y.to_numpy(float), kind="stable")
+    found = []
+    for name in frame.columns:
+        codes = pd.factorize(frame[name].iloc[order])[0]
+        values = len(np.unique(codes))
+        if 1 < values <= len(y) / 2 and (np.diff(codes) != 0).sum() == values - 1:
+            found.append(name)
     return found
 
 
@@ -61,11 +87,11 @@ def _identifier(name, column):
         if alike or len(held) < ENOUGH or (held != held.round()).any():
             return None
         if held.max() - held.min() < 2 * len(held):
-            return "its whole numbers count the rows, no two are alike"
-        return "by its name, and no two rows are alike" if _named_so(name) else None
-    if isinstance(column.dtype, pd.CategoricalDtype) and len(held) >= ENOUGH:
-        if alike < 0.1 * len(held):
-            return f"text with {held.nunique()} values in {len(held)} rows, an identifier"
+            return "it numbers the rows"
+        return "it is an identifier by its name, and no two rows are alike" if _named_so(name) else None
+    text = isinstance(column.dtype, pd.CategoricalDtype)
+    if text and len(held) >= ENOUGH and alike < 0.1 * len(held):
+        return f"it tells the rows apart, by {held.nunique()} different texts"
     return None
 
 
@@ -93,10 +119,10 @@ def _copy(column, y):
     if len(np.unique(x.astype(np.int64) * different + codes)) != different:
         return None
     if different <= len(y) / 2:
-        return "each of its values goes with one of the target's, a copy of it"
+        return "it is a copy of the target, each value goes with one of the target's"
     if different < ENOUGH or not all(map(pd.api.types.is_numeric_dtype, (column, y))):
         return None
     order = np.diff(y.to_numpy(float)[np.argsort(column[both].to_numpy(float), kind="stable")])
     if (order >= 0).all() or (order <= 0).all():
-        return "it rises (or falls) with the target in all rows, a copy of it"
+        return "it is a copy of the target, with which it rises (or falls) in all rows"
     return None

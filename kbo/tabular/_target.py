@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.model_selection import train_test_split
 
 
-def is_classification(y, task):
+def is_classification(y, task, written):
     """Whether the target's values are classes; (bool, words that say why and how to change it).
 
     Text and flags are classes, and so are numbers of two values. Whole numbers of more values are
@@ -18,6 +18,8 @@ def is_classification(y, task):
     y : Series
         As ``Columns`` reads it.
     task : {"auto", "regression", "classification"}
+    written : Series
+        The same column as it stands in the file.
 
     Raises
     ------
@@ -28,13 +30,15 @@ def is_classification(y, task):
     values, name = y.nunique(), y.name
     missing = np.flatnonzero(y.isna())
     if len(missing):
-        raise ValueError(f"--target {name} has {len(missing)} missing values, the first in row "
-                         f"{missing[0] + 1}: drop those rows")
+        raise ValueError(
+            f"--target {name} has {len(missing)} missing values, the first in row {missing[0] + 1} "
+            f"({str(written.iloc[missing[0]])!r}): drop those rows"
+        )
     if pd.api.types.is_datetime64_any_dtype(y):
         raise ValueError(f"--target {name} holds dates: give numbers, such as days since the first")
     numeric = pd.api.types.is_numeric_dtype(y)
     if values < 2:
-        raise ValueError(f"--target {name}: every row has the same value, there is nothing to learn")
+        raise ValueError(f"--target {name}: all rows have the same value, nothing can be learnt")
     if task == "regression" and not numeric:
         raise ValueError(
             f"--task regression: --target {name} holds text, such as {str(y.iloc[0])!r}; "
@@ -67,7 +71,8 @@ def split(X, y, test_size, seed, classification):
         values, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
         alone = (counts == 1)[codes]
         if alone.any():
-            note = f"classes of one row, trained on and never tested: {values[counts == 1].tolist()}"
+            single = values[counts == 1].tolist()
+            note = f"classes of one row, trained on and never tested: {single}"
         rest = codes[~alone]
         tested = int(np.ceil(test_size * len(rest)))
         if min(tested, len(rest) - tested) >= len(np.unique(rest)):
