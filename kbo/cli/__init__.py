@@ -61,7 +61,7 @@ def _add_tune(parser):
     add("--device", choices=("cpu", "gpu"))
     add("--check", action=argparse.BooleanOptionalAction,
         help="see on rows left out whether tuning gained anything, and keep what did better "
-        "(default: where it takes a minute at most)")
+        "(default: where it takes a minute, or --max-time, at most)")
     add("--compare", action="store_true", help="also run scikit-learn's GridSearchCV")
     add("--output", type=Path, default=Path("kbo-report"), help="folder to write to")
     add("--quiet", action="store_true", help="no progress bar")
@@ -73,6 +73,8 @@ def _add_predict(parser):
                         "code, so that it must come from someone you trust")
     parser.add_argument("file", help="a table with the columns that the model was trained on")
     _add_reading(parser)
+    parser.add_argument("--decimal", choices=(".", ","), help="sign in numbers (default: of each "
+                        "column as in training)")
     parser.add_argument("--output", type=Path, help="a CSV file (default: standard output)")
     parser.set_defaults(run=predict)
 

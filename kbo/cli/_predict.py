@@ -24,6 +24,8 @@ def predict(args):
         raise ValueError(f"{args.file} has no rows")
     for note in table.notes:
         say(note)
+    if args.decimal:
+        columns.set_decimal(args.decimal)
     try:
         typed = columns.transform(frame)
     except ValueError as error:

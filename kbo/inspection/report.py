@@ -10,6 +10,7 @@ from .features import feature_names, relative_relevance
 from .samples import influence
 
 IRRELEVANT = 0.02  # relative relevance below which a feature is shown as switched off
+SHOWN = 20  # features that are printed
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,13 @@ class Report:
         lines = [f"{name}: {value}" for name, value in self.numbers.items()]
         if self.features:
             lines += ["", "features by relevance (lengthscale):"]
-        for row in self.features:
+        for row in self.features[:SHOWN]:
             bar = "#" * max(1, round(24 * row["relevance"]))
             mark = bar if row["relevance"] >= IRRELEVANT else "(irrelevant)"
             name = " ".join(row["name"].split())  # a name may hold line breaks
             lines.append(f"  {name:24.24s} {row['lengthscale']:10.3g}  {mark}")
+        if len(self.features) > SHOWN:
+            lines.append(f"  … and {len(self.features) - SHOWN} more")
         if self.samples:
             lines += ["", "samples by influence (relative to the mean):"]
             lines += [f"  {row['index']:>8d} {row['influence']:8.2f}" for row in self.samples]

@@ -191,6 +191,11 @@ class Columns(TransformerMixin, BaseEstimator):
         chosen.notes_ = list(self.notes_)
         return chosen
 
+    def set_decimal(self, decimal):
+        """Read all numbers with this decimal sign from now on."""
+        for name in self.of_kind("number"):
+            self.readers_[name].decimal = decimal
+
     def unseen(self, typed):
         """The levels of each category that were not there in ``fit``: dict of name to list."""
         found = {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -25,42 +27,57 @@ def encoder(columns):
     """
     from skrub import DatetimeEncoder, StringEncoder, TableVectorizer
 
-    scaled = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
-    parts = [("numbers", scaled, columns.of_kind("number"))]
+    parts = [("numbers", make_pipeline(*_filled_and_scaled()), columns.of_kind("number"))]
     rest = columns.of_kind("category") + columns.of_kind("date")
     if rest:
         vectorizer = TableVectorizer(
             cardinality_threshold=MANY_LEVELS,
             low_cardinality=OneHotEncoder(handle_unknown="ignore", sparse_output=False),
             high_cardinality=StringEncoder(random_state=0),
-            datetime=make_pipeline(
-                DatetimeEncoder(), SimpleImputer(strategy="median"), StandardScaler()
-            ),
+            datetime=make_pipeline(DatetimeEncoder(), *_filled_and_scaled()),
         )
         parts.append(("others", vectorizer, rest))
     return ColumnTransformer(parts, verbose_feature_names_out=False)
 
 
-def features(encode):
-    """Names of a fitted encoder's outputs, no two alike, and the labels of those that are one.
+def _filled_and_scaled():
+    return SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
 
-    Returns
-    -------
+
+class Features(NamedTuple):
+    """What a fitted encoder's outputs are.
+
+    Attributes
+    ----------
     names : list of str
+        No two alike.
     labels : ndarray of int
         All levels of a category, and all numbers made of a text, have the same label; numbers and
         the parts of a date have one each.
+    variables : list of str
+        The name of what each label stands for.
     """
-    names, sources = list(encode.transformers_[0][2]), list(encode.transformers_[0][2])
+
+    names: list
+    labels: np.ndarray
+    variables: list
+
+
+def features(encode) -> Features:
+    """The outputs of a fitted encoder."""
+    names = list(encode.transformers_[0][2])
+    sources = list(names)
     if "others" in encode.named_transformers_:
         vectorizer = encode.named_transformers_["others"]
         dates = set(vectorizer.kind_to_columns_["datetime"])
-        for name in vectorizer.all_outputs_:
-            source = vectorizer.output_to_input_[name]
-            sources.append((source, name) if source in dates else (source,))
-            names.append(name.partition("__skrub_")[0])
+        for output in vectorizer.all_outputs_:
+            source = vectorizer.output_to_input_[output]
+            name = output.partition("__skrub_")[0]  # added to a name that is there already
+            names.append(name)
+            sources.append((name, source) if source in dates else (source,))
     label = {source: k for k, source in enumerate(dict.fromkeys(sources))}
-    return _unique(names), np.array([label[source] for source in sources])
+    variables = [source if isinstance(source, str) else source[0] for source in label]
+    return Features(_unique(names), np.array([label[s] for s in sources]), _unique(variables))
 
 
 def _unique(names):

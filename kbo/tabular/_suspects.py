@@ -88,7 +88,7 @@ def _identifier(name, column):
             return None
         if held.max() - held.min() < 2 * len(held):
             return "it numbers the rows"
-        return "it is an identifier by its name, and no two rows are alike" if _named_so(name) else None
+        return "it is an identifier by its name, no two alike" if _named_so(name) else None
     text = isinstance(column.dtype, pd.CategoricalDtype)
     if text and len(held) >= ENOUGH and alike < 0.1 * len(held):
         return f"it tells the rows apart, by {held.nunique()} different texts"
