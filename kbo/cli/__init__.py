@@ -60,8 +60,8 @@ def _add_tune(parser):
     add("--missing", choices=("impute", "refuse"), default="impute")
     add("--device", choices=("cpu", "gpu"))
     add("--check", action=argparse.BooleanOptionalAction,
-        help="see on rows left out whether tuning gained anything, and keep what did better "
-        "(default: where it takes a minute, or --max-time, at most)")
+        help="see on rows left out whether tuning lost, and keep the start where it did "
+        "(default: where it takes half a minute, or --max-time, at most)")
     add("--compare", action="store_true", help="also run scikit-learn's GridSearchCV")
     add("--output", type=Path, default=Path("kbo-report"), help="folder to write to")
     add("--quiet", action="store_true", help="no progress bar")

@@ -21,7 +21,7 @@ from ..checkpoint import write_atomically
 from ..estimators import KernelBilevelClassifier, KernelBilevelRegressor
 from ..inspection import TuningDisplay
 from ..inspection import report as what_matters
-from ._check import SECONDS, SPLITS, START, TUNED, compare
+from ._check import SECONDS, SPLITS, START, TUNED, errors_left_out, has_lost
 from ._text import say, table
 
 MANY_SCORES = 8000  # samples times classes, from which softmax likelihoods take minutes
@@ -179,14 +179,16 @@ def tune(args) -> dict:
     }
     report["models"][START]["criterion"] = tuned.criterion_start_
 
-    report["kept"], found = TUNED, _found(report, tuned, features, X_train.index)
+    found = _keep(report, TUNED, tuned, features, X_train.index)
     _write_report(args, report)
     _draw(args, tuned, features.names)
-    if _affordable(args, seconds[TUNED]):
-        report["errors_left_out"] = errors = compare(models, *train, args.seed)
-        if errors[TUNED] > errors[START]:
+    allowed = SECONDS if args.max_time is None else args.max_time
+    if _affordable(args, seconds[TUNED], allowed):
+        errors = errors_left_out(models, *train, args.seed, allowed)
+        report["errors_left_out"] = {name: float(each.mean()) for name, each in errors.items()}
+        if has_lost(errors):
             _write_model(args, data, encode, models[START])
-            report["kept"], found = START, _found(report, models[START], None, X_train.index)
+            found = _keep(report, START, models[START], None, X_train.index)
         _write_report(args, report)
     if args.compare:
         report["models"]["GridSearchCV 7x9"] = _compare(args, data.classification, train, test)
@@ -195,8 +197,8 @@ def tune(args) -> dict:
     return report
 
 
-def _found(report, model, features, rows):
-    """What matters to the model, by variables and rows of the table; into the report as well."""
+def _keep(report, name, model, features, rows):
+    """What matters to the model kept, by variables and rows of the table; into the report too."""
     found = what_matters(model)
     by_variable = {}
     if features is not None:
@@ -204,7 +206,9 @@ def _found(report, model, features, rows):
             label = features.labels[int(row["name"][1:])]
             by_variable.setdefault(label, row | {"name": features.variables[label]})
     samples = [{**s, "index": int(rows[s["index"]]) + 1} for s in found.samples]
-    report.update(kernel=repr(model.kernel_), features=list(by_variable.values()), samples=samples)
+    score = report["models"][name]["score"]
+    report.update(kept=name, score=score, score_start=report["models"][START]["score"],
+                  kernel=repr(model.kernel_), features=list(by_variable.values()), samples=samples)
     return replace(found, features=report["features"], samples=samples)
 
 
@@ -214,15 +218,14 @@ def _draw(args, tuned, names):
     display.close()
 
 
-def _affordable(args, seconds):
+def _affordable(args, seconds, allowed):
     """Whether to compare the tuned model with its start, which takes so many searches more."""
-    takes = SPLITS * seconds
     if args.check is not None:
         return args.check
-    wanted = takes <= (SECONDS if args.max_time is None else args.max_time)
-    if not wanted:
-        say(f"whether tuning gained anything was not checked: --check does, in about {takes:.0f} s")
-    return wanted
+    takes = SPLITS * seconds
+    if takes > allowed:
+        say(f"whether tuning lost was not checked: --check does, in about {takes:.0f} s")
+    return takes <= allowed
 
 
 def _facts(model, seconds, test):
@@ -264,8 +267,8 @@ def _print(args, report, found):
     ]
     print(table(rows, ["model", "criterion", "error left out", test, "seconds", "alpha"]))
     if report["kept"] == START:
-        print("kept is the start: with a fifth of the training rows left out, it predicts them "
-              "better than the tuned model")
+        print("kept is the start: it predicts training rows that are left out better than the tuned "
+              "model does")
     elif report["models"][TUNED]["score"] < report["models"][START]["score"]:
         say(f"warning: on the test rows the tuned model has a lower {report['metric']} than its "
             "start")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import re
 from decimal import Decimal
 
 import numpy as np
@@ -53,7 +54,8 @@ class NumberColumn:
             if found.odd.any() and not self.lenient:
                 row = int(np.flatnonzero(found.odd)[0])
                 raise ValueError(
-                    f"column {column.name!r} holds numbers, but {text.iloc[row]!r} in row {row + 1}"
+                    f"column {column.name!r} holds numbers, but {text.iloc[row]!r} in row "
+                    f"{row + 1} is none (with the decimal sign {self.decimal!r})"
                 )
         endless = np.flatnonzero(np.isinf(values))
         if len(endless):
@@ -84,6 +86,19 @@ class DateColumn:
         except RejectColumn:
             return None
         return cls(reader)
+
+    def doubt(self, text):
+        """Words where days and months could change places in all dates; None otherwise."""
+        written = self.reader.format_ or ""
+        swap = {"%d": "%m", "%m": "%d"}
+        swapped = re.sub("%[dm]", lambda found: swap[found.group()], written)
+        held = text.dropna()
+        if not written.startswith(("%d", "%m")) or pd.to_datetime(
+            held, format=swapped, errors="coerce"
+        ).isna().any():
+            return None
+        order = "day first" if written.startswith("%d") else "month first"
+        return f"{held.iloc[0]!r} is read {order}: 2020-12-31 is the form that is certain"
 
     def read(self, column):
         """The column as datetime64; cells that are no date count as missing."""
@@ -166,7 +181,10 @@ class Columns(TransformerMixin, BaseEstimator):
                 )
             if reading.note and forced is None:
                 self.notes_.append(f"{name}: {reading.note}")
-            self.readers_[name] = _reader(name, text, reading, self.decimal, forced)
+            self.readers_[name] = reader = _reader(name, text, reading, self.decimal, forced)
+            doubt = reader.doubt(text) if reader.kind == "date" else None
+            if doubt:
+                self.notes_.append(f"{name}: {doubt}")
         return self
 
     def transform(self, X):
