@@ -22,7 +22,7 @@ TUNED, START = "tuned by kbo", "start"
 
 
 def errors_left_out(candidates, X, y, seed, seconds=SECONDS) -> dict:
-    """The error of each candidate on each row, fitted without that row's fifth.
+    """The mean error of each candidate on rows that it was fitted without.
 
     Parameters
     ----------
@@ -37,16 +37,16 @@ def errors_left_out(candidates, X, y, seed, seconds=SECONDS) -> dict:
 
     Returns
     -------
-    dict of str to ndarray (n,)
-        By candidate, means over the divisions: log-losses of classes; squared errors of numbers, or
-        absolute ones where the model's loss is Huber's or the quantile one.
+    dict of str to float
+        By candidate, means over rows and divisions: log-losses of classes; squared errors of
+        numbers, or absolute ones where the model's loss is Huber's or the quantile one.
     """
     first = next(iter(candidates.values()))
     classes = is_classifier(first)
     error = _log_loss if classes else _error_of(first)
     most = np.unique(y, return_counts=True)[1].max() if classes else len(y)
     kind = StratifiedKFold if classes else KFold
-    total, started = {name: np.zeros(len(y)) for name in candidates}, time.perf_counter()
+    total, started = dict.fromkeys(candidates, 0.0), time.perf_counter()
     for repeat in range(1, REPEATS + 1):
         splitter = kind(min(SPLITS, most), shuffle=True, random_state=seed + repeat)
         with warnings.catch_warnings():  # those of the models on all rows have been shown
@@ -55,16 +55,10 @@ def errors_left_out(candidates, X, y, seed, seconds=SECONDS) -> dict:
             for train, test in splitter.split(X, y):
                 for name, model in candidates.items():
                     fitted = clone(model).set_params(verbose=0).fit(X[train], y[train])
-                    total[name][test] += error(fitted, X[test], y[test])
+                    total[name] += float(error(fitted, X[test], y[test]).sum())
         if (time.perf_counter() - started) * (repeat + 1) / repeat > seconds:
             break
-    return {name: errors / repeat for name, errors in total.items()}
-
-
-def has_lost(errors) -> bool:
-    """Whether the tuned model's error is above its start's by more than the standard error."""
-    difference = errors[TUNED] - errors[START]
-    return bool(difference.mean() > difference.std() / np.sqrt(len(difference)))
+    return {name: errors / (repeat * len(y)) for name, errors in total.items()}
 
 
 def _log_loss(model, X, y):

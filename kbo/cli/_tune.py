@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
-from typing import NamedTuple
 
 import joblib
 import numpy as np
-import pandas as pd
 from sklearn.base import clone
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import GridSearchCV
@@ -21,85 +19,11 @@ from ..checkpoint import write_atomically
 from ..estimators import KernelBilevelClassifier, KernelBilevelRegressor
 from ..inspection import TuningDisplay
 from ..inspection import report as what_matters
-from ._check import SECONDS, SPLITS, START, TUNED, errors_left_out, has_lost
+from ._check import SECONDS, SPLITS, START, TUNED, errors_left_out
+from ._data import load
 from ._text import say, table
 
 MANY_SCORES = 8000  # samples times classes, from which softmax likelihoods take minutes
-
-
-class Data(NamedTuple):
-    """A table ready to be split.
-
-    Attributes
-    ----------
-    columns : fitted Columns
-        Of the features.
-    X : DataFrame
-        As they read it.
-    y : ndarray
-    classification : bool
-    left_out : dict of str to str
-        Columns that are not used, and why.
-    """
-
-    columns: tabular.Columns
-    X: pd.DataFrame
-    y: np.ndarray
-    classification: bool
-    left_out: dict
-
-
-def load(args) -> Data:
-    """The data that the arguments name; what a user should know about them is said."""
-    if (args.dataset is None) == (args.file is None):
-        raise ValueError("give either --dataset NAME or a file with --target COLUMN")
-    if args.dataset:
-        frame, y, classification = tabular.load_bundled(args.dataset)
-        if args.task != "auto":
-            classification = args.task == "classification"
-        print(f"task: {'classification' if classification else 'regression'}")
-        columns = tabular.Columns().fit(frame)
-        return Data(columns, columns.transform(frame), y, classification, {})
-    if args.target is None:
-        raise ValueError("--target COLUMN is needed with a file")
-    return _load_file(args)
-
-
-def _load_file(args):
-    found = tabular.read_table(args.file, args.sep, args.encoding)
-    frame = found.frame
-    for option, names in (("target", [args.target]), ("drop", args.drop), ("keep", args.keep)):
-        unknown = [name for name in names if name not in frame.columns]
-        if unknown:
-            raise ValueError(f"--{option} {unknown[0]}: no such column; {args.file} has "
-                             f"{list(frame.columns)}")
-    frame = frame.drop(columns=[name for name in args.drop if name != args.target])
-    columns = tabular.Columns(args.decimal, dict(args.types), found.sep).fit(frame)
-    for note in (*found.notes, *columns.notes_):
-        say(note)
-    X = columns.transform(frame)
-    y = X.pop(args.target)
-    classification, why = tabular.is_classification(y, args.task, frame[args.target])
-    left_out = {name: reason for name, reason in
-                tabular.suspects(X, y, found.repeated).items() if name not in args.keep}
-    for name, reason in left_out.items():
-        say(f"left out: {name!r}, {reason} (--keep '{name}' uses it)")
-    X = X.drop(columns=list(left_out))
-    if not X.shape[1]:
-        raise ValueError(f"{args.file} has no column to learn from besides the target" + (
-            f": left out are {list(left_out)}" if left_out else ""))
-    for name in tabular.made_from_target(X, y):
-        say(f"{name!r} divides the target's range without overlap: if it is made from the target, "
-            f"--drop '{name}'")
-    print(f"task: {'classification' if classification else 'regression'} ({why})")
-    return Data(columns.only(list(X.columns)), X, _values(y), classification, left_out)
-
-
-def _values(y):
-    """The target as an array: text, whole numbers where all are, or numbers."""
-    if not pd.api.types.is_numeric_dtype(y):
-        return y.astype(str).to_numpy(object)
-    return y.to_numpy(np.int64 if (y == y.round()).all() else float)
 
 
 def _estimator(args, classification, n_scores, labels):
@@ -184,9 +108,8 @@ def tune(args) -> dict:
     _draw(args, tuned, features.names)
     allowed = SECONDS if args.max_time is None else args.max_time
     if _affordable(args, tuned.history_, allowed):
-        errors = errors_left_out(models, *train, args.seed, allowed)
-        report["errors_left_out"] = {name: float(each.mean()) for name, each in errors.items()}
-        if has_lost(errors):
+        report["errors_left_out"] = errors = errors_left_out(models, *train, args.seed, allowed)
+        if errors[TUNED] > errors[START]:
             _write_model(args, data, encode, models[START])
             found = _keep(report, START, models[START], None, X_train.index)
         _write_report(args, report)
@@ -205,10 +128,11 @@ def _keep(report, name, model, features, rows):
         for row in found.features:  # the most relevant level of a category stands for it
             label = features.labels[int(row["name"][1:])]
             by_variable.setdefault(label, row | {"name": features.variables[label]})
-    samples = [{**s, "index": int(rows[s["index"]]) + 1} for s in found.samples]
+    samples = [{**s, "index": int(rows[s["index"]]) + 1} for s in found.samples]  # from 1
     score = report["models"][name]["score"]
     report.update(kept=name, score=score, score_start=report["models"][START]["score"],
-                  kernel=repr(model.kernel_), features=list(by_variable.values()), samples=samples)
+                  kernel=repr(model.kernel_), features=list(by_variable.values()),
+                  samples=[{"row": s["index"], "influence": s["influence"]} for s in samples])
     return replace(found, features=report["features"], samples=samples)
 
 

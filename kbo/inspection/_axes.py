@@ -19,3 +19,8 @@ def legend(ax):
     """A legend whose "$" are dollars, not mathematics."""
     for text in ax.legend().get_texts():
         text.set_parse_math(False)
+
+
+def one_line(name):
+    """A name without the line breaks and tabs that it may hold."""
+    return " ".join(str(name).split())

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ._axes import one_line
 from .features import feature_names, relative_relevance
 from .samples import influence
 
@@ -39,7 +40,7 @@ class Report:
         for row in self.features[:SHOWN]:
             bar = "#" * max(1, round(24 * row["relevance"]))
             mark = bar if row["relevance"] >= IRRELEVANT else "(irrelevant)"
-            name = " ".join(row["name"].split())  # a name may hold line breaks
+            name = one_line(row["name"])
             lines.append(f"  {name:24.24s} {row['lengthscale']:10.3g}  {mark}")
         if len(self.features) > SHOWN:
             lines.append(f"  … and {len(self.features) - SHOWN} more")

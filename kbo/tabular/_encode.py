@@ -25,11 +25,11 @@ def encoder(columns):
     ----------
     columns : fitted Columns
     """
-    from skrub import DatetimeEncoder, StringEncoder, TableVectorizer
-
     parts = [("numbers", make_pipeline(*_filled_and_scaled()), columns.of_kind("number"))]
     rest = columns.of_kind("category") + columns.of_kind("date")
     if rest:
+        from skrub import DatetimeEncoder, StringEncoder, TableVectorizer  # a second to import
+
         vectorizer = TableVectorizer(
             cardinality_threshold=MANY_LEVELS,
             low_cardinality=OneHotEncoder(handle_unknown="ignore", sparse_output=False),

@@ -88,7 +88,8 @@ def read_table(path, sep=None, encoding=None) -> Table:
             engine="python" if len(sep) > 1 else "c",
         )
     except (ValueError, pd.errors.ParserError) as error:
-        raise ValueError(f"{path} could not be read as CSV with delimiter {sep!r}: {error}; "
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} could not be read as CSV with delimiter {sep!r}: {reason}; "
                          "--sep gives another") from error
     table = _named(frame.astype(object), names, sep)
     return table._replace(notes=[note] if note else [])
