@@ -87,7 +87,7 @@ def messy(n=80):
     """Numbers with signs, odd names, an index, an identifier, a copy and a colliding name."""
     rng = np.random.default_rng(1)
     frame = pd.DataFrame({
-        "": np.arange(1, n + 1), "cost ($_$)": rng.normal(size=n), "colour": rng.choice(["red", "blue"], n),
+        "": np.arange(1, n + 1), "cost ($_$)": rng.normal(size=n), "colour": rng.choice(["red", "blue", "green"], n),
         "colour_red": rng.normal(size=n), "two\nlines": rng.normal(size=n),
         "key": [f"k{k:03d}" for k in rng.permutation(n)],
     })
