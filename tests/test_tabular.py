@@ -141,12 +141,13 @@ PLAIN = "a,b,y\n1.5,x,2\n2.5,z,3\n-1,x,4\n"
         ("\ufeff" + PLAIN, {}, ","), (PLAIN.replace("\n", ",\n").replace("y,", "y"), {}, ","),
         (PLAIN.replace(",", ":"), {"sep": ":"}, ":"), (PLAIN.replace(",", "   "), {"sep": r"\s+"}, r"\s+"),
         (PLAIN.replace(",", "\t"), {"sep": "tab"}, "\t"),
-        ("\n\n" + PLAIN, {}, ","),
+        ("\n\n" + PLAIN, {}, ","), (PLAIN.replace("\n", "\r\n"), {}, ","),
+        (PLAIN.replace("\n", "\r").replace(",", ";"), {}, ";"),
     ],
 )
 def test_delimiters_are_found(tmp_path, content, settings, sep):
     path = tmp_path / "t.csv"
-    path.write_text(content)
+    path.write_text(content, newline="")
     table = tabular.read_table(path, **settings)
     assert table.sep == sep
     read = tabular.Columns(sep=table.sep).fit_transform(table.frame)
@@ -184,7 +185,9 @@ def test_headers_that_are_no_names(tmp_path):
     [
         (b"", {}, "empty"), (b"a,b\n1,2\n1,2,3,4\n", {}, "could not be read"),
         (b"a\0b,c\n", {}, "not a text file"), ("größe\n1\n".encode("latin-1"), {"encoding": "utf-8"}, "encoding"),
-        (b"a,b\n", {"encoding": "utf-9"}, "utf-9"),
+        (b"a,b\n", {"encoding": "utf-9"}, "utf-9"), (b"a,b\n1,2\n", {"sep": ""}, "--sep is empty"),
+        (b"a,b\n1,2\n", {"sep": "(("}, "no regular expression"),
+        (b"a,b\n1,2,3,4\n5,6,7,8\n", {}, "rows have 4 cells"),
     ],
 )
 def test_files_that_are_no_tables(tmp_path, content, settings, message):

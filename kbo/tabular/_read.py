@@ -73,9 +73,8 @@ def read_table(path, sep=None, encoding=None) -> Table:
         raise ValueError(f"{path} is empty")
     if "\0" in sample:
         raise ValueError(f"{path} is not a text file: give CSV or Parquet")
-    lines = io.StringIO(sample)
-    sep = sniff(sample) if sep is None else {"tab": "\t", "\\t": "\t"}.get(sep, sep)
-    rows = [row for row in _split(lines, sep) if any(row)]
+    sep = sniff(sample) if sep is None else _delimiter(sep)
+    rows = [row for row in _split(sample, sep) if any(row)]
     if len(sample) == SAMPLE and len(rows) > 2:
         rows.pop()  # cut off in its middle
     header, widths = rows[0], Counter(map(len, rows[1:]))
@@ -129,8 +128,21 @@ def _encoding(path, encoding):
     raise ValueError(f"{path} is not text that can be read: give its --encoding")
 
 
-def _split(lines, sep):
+def _delimiter(sep):
+    """What --sep says, in words or as a regular expression."""
+    try:
+        re.compile(sep)
+    except re.error as error:
+        if len(sep) > 1:
+            raise ValueError(f"--sep {sep!r} is no regular expression: {error}") from error
+    if not sep:
+        raise ValueError("--sep is empty: give the delimiter, or leave --sep out")
+    return {"tab": "\t", "\\t": "\t"}.get(sep, sep)
+
+
+def _split(sample, sep):
     """The cells of each line."""
+    lines = io.StringIO(sample, newline=None)  # lines end in any of the three ways
     if len(sep) > 1:
         return [re.split(sep, line.strip()) for line in lines]
     return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=sep,
@@ -140,7 +152,7 @@ def _split(lines, sep):
 def sniff(sample) -> str:
     """The delimiter under which most rows have as many cells as the header, and the most cells."""
     def fit(sep):
-        widths = [len(row) for row in _split(io.StringIO(sample), sep) if any(row)]
+        widths = [len(row) for row in _split(sample, sep) if any(row)]
         agree = sum(width in (widths[0], widths[0] + 1) for width in widths)
         return (widths[0] > 1, agree / len(widths), widths[0])
 
