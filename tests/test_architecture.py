@@ -18,7 +18,8 @@ ALLOWED = {
     "sklearn": {"estimators", "metrics", "datasets", "inspection", "cli", "tabular"},
     "optax": {"optimizers", "solvers", "hypergradients", "estimators"},
     "matplotlib": {"inspection"},
-    "pandas": {"tabular"},
+    "pandas": {"tabular", "cli"},
+    "skrub": {"tabular"},
 }
 
 

@@ -185,3 +185,13 @@ def test_scikit_learns_own_displays_take_our_estimators(tuned, diabetes):
     X, y = load_breast_cancer(return_X_y=True)
     model = make_pipeline(StandardScaler(), kbo.KernelBilevelClassifier(loss="squared", max_iter=3))
     has_drawn(CalibrationDisplay.from_estimator(model.fit(X[:200], y[:200]), X[200:], y[200:]))
+
+
+def test_names_are_text_and_no_mathematics(tmp_path):
+    names = ["Ba$$in", "price $_$", "cost ($/m^2), tax ($/a)", "two\nlines\tand a tab"]
+    shown = inspection.RelevanceDisplay(names, [1.0, 0.5, 0.2, 0.1])
+    assert shown.plot().ax_.get_yticklabels()[0].get_text() == "two lines and a tab"
+    curves = inspection.ConvergenceDisplay({name: ([0.0, 1.0], [2.0, 1.0]) for name in names[:3]})
+    weights = inspection.SampleWeightDisplay([0.1, 0.9], [True, False], labels=names[:2])
+    for k, display in enumerate((shown, curves.plot(), weights.plot())):
+        display.figure_.savefig(tmp_path / f"{k}.png")

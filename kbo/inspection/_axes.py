@@ -13,3 +13,14 @@ def axes(ax, panels=1):
 
     figure, ax = plt.subplots(1, panels, figsize=(5 * panels, 3.6), layout="constrained")
     return figure, ax
+
+
+def legend(ax):
+    """A legend whose "$" are dollars, not mathematics."""
+    for text in ax.legend().get_texts():
+        text.set_parse_math(False)
+
+
+def one_line(name):
+    """A name without the line breaks and tabs that it may hold."""
+    return " ".join(str(name).split())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._axes import axes
+from ._axes import axes, legend
 
 
 class ConvergenceDisplay:
@@ -102,5 +102,5 @@ class ConvergenceDisplay:
         }
         self.ax_.set(xlabel="seconds", ylabel=self.ylabel)
         if len(self.curves) > 1:
-            self.ax_.legend()
+            legend(self.ax_)
         return self

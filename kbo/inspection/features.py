@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._axes import axes
+from ._axes import axes, one_line
 from .convergence import ConvergenceDisplay
 
 
@@ -100,7 +100,8 @@ class RelevanceDisplay:
         self.figure_, self.ax_ = axes(ax)
         height = np.arange(len(self.names))
         self.ax_.barh(height, self.strengths[::-1])
-        self.ax_.set_yticks(height, self.names[::-1], fontsize=8)
+        shown = [one_line(name) for name in self.names[::-1]]
+        self.ax_.set_yticks(height, shown, fontsize=8, parse_math=False)
         self.ax_.set(xlabel="relevance (scaled 1/lengthscale)")
         return self
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ._axes import one_line
 from .features import feature_names, relative_relevance
 from .samples import influence
 
 IRRELEVANT = 0.02  # relative relevance below which a feature is shown as switched off
+SHOWN = 20  # features that are printed
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,13 @@ class Report:
         lines = [f"{name}: {value}" for name, value in self.numbers.items()]
         if self.features:
             lines += ["", "features by relevance (lengthscale):"]
-        for row in self.features:
+        for row in self.features[:SHOWN]:
             bar = "#" * max(1, round(24 * row["relevance"]))
             mark = bar if row["relevance"] >= IRRELEVANT else "(irrelevant)"
-            lines.append(f"  {row['name']:24.24s} {row['lengthscale']:10.3g}  {mark}")
+            name = one_line(row["name"])
+            lines.append(f"  {name:24.24s} {row['lengthscale']:10.3g}  {mark}")
+        if len(self.features) > SHOWN:
+            lines.append(f"  … and {len(self.features) - SHOWN} more")
         if self.samples:
             lines += ["", "samples by influence (relative to the mean):"]
             lines += [f"  {row['index']:>8d} {row['influence']:8.2f}" for row in self.samples]

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..estimators._model import kernel_diagonal
 from ..estimators._validation import computing
-from ._axes import axes
+from ._axes import axes, legend
 
 
 def influence(estimator):
@@ -92,6 +92,6 @@ class SampleWeightDisplay:
         else:
             parts = [self.weights[~self.groups], self.weights[self.groups]]
             self.ax_.hist(parts, bins, label=self.labels, stacked=True)
-            self.ax_.legend()
+            legend(self.ax_)
         self.ax_.set(xlabel="learned weight", ylabel="samples")
         return self

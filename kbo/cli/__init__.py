@@ -1,0 +1,112 @@
+"""The ``kbo`` command: tune a kernel model on a table, say what was gained, and predict with it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from pathlib import Path
+
+from sklearn.exceptions import ConvergenceWarning
+
+from .. import tabular
+from ._predict import predict
+from ._text import say
+from ._tune import tune
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    parser = argparse.ArgumentParser(prog="kbo", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_tune(commands.add_parser("tune", help="tune a kernel model on a table by hypergradient"))
+    _add_predict(commands.add_parser("predict", help="predict with a model that kbo tune wrote"))
+    return parser
+
+
+def _add_reading(parser):
+    parser.add_argument("--sep", help="the delimiter of a text file, 'tab' or \\t for tabs "
+                        "(default: found among , ; tab and |)")
+    parser.add_argument("--encoding", help="of a text file (default: UTF-8, or else cp1252)")
+
+
+def _add_tune(parser):
+    add = parser.add_argument
+    add("file", nargs="?", help="a file of delimited text (.csv, .tsv, .csv.gz) or Parquet")
+    add("--dataset", choices=sorted(tabular.BUNDLED), help="a bundled data set")
+    add("--target", help="the target column of the file")
+    _add_reading(parser)
+    add("--decimal", choices=(".", ","), help="sign in numbers (default: found, for each column)")
+    add("--drop", nargs="+", default=[], metavar="NAME", help="columns to leave out")
+    add("--keep", nargs="+", default=[], metavar="NAME",
+        help="columns to use although they look like identifiers or copies of the target")
+    add("--types", nargs="+", default=[], type=_type, metavar="NAME=TYPE",
+        help="what columns hold: number (anything else is missing), category or date")
+    add("--task", choices=("auto", "regression", "classification"), default="auto",
+        help="auto: classification for text and for two values")
+    add("--kernel", nargs="+", help="one, or a mixture (default: the estimator's)")
+    add("--loss", help="inner loss (regression: squared, huber, quantile, poisson; "
+        "classification: logistic, squared)")
+    add("--ard", action=argparse.BooleanOptionalAction,
+        help="one lengthscale per column of the table (default: for regression)")
+    add("--cv", type=int, default=5, help="folds")
+    add("--max-iter", type=int, default=100, help="outer steps")
+    add("--max-time", type=float, help="seconds for the search")
+    add("--solver", default="auto", help="auto, exact, nystrom, falkon or full_cg")
+    add("--n-centers", type=int, help="points that span the model (large data)")
+    add("--test-size", type=float, default=0.25, help="fraction held out")
+    add("--seed", type=int, default=0, help="of the split and of the folds")
+    add("--missing", choices=("impute", "refuse"), default="impute")
+    add("--device", choices=("cpu", "gpu"))
+    add("--check", action=argparse.BooleanOptionalAction,
+        help="see on rows left out whether tuning lost, and keep the start where it did "
+        "(default: where it takes half a minute, or --max-time, at most)")
+    add("--compare", action="store_true", help="also run scikit-learn's GridSearchCV")
+    add("--output", type=Path, default=Path("kbo-report"), help="folder to write to")
+    add("--quiet", action="store_true", help="no progress bar")
+    parser.set_defaults(run=tune)
+
+
+def _add_predict(parser):
+    parser.add_argument("model", type=Path, help="model.joblib from kbo tune; loading it runs "
+                        "code, so that it must come from someone you trust")
+    parser.add_argument("file", help="a table with the columns that the model was trained on")
+    _add_reading(parser)
+    parser.add_argument("--decimal", choices=(".", ","), help="sign in numbers (default: of each "
+                        "column as in training)")
+    parser.add_argument("--output", type=Path, help="a CSV file (default: standard output)")
+    parser.set_defaults(run=predict)
+
+
+def _type(text):
+    name, separator, kind = text.rpartition("=")
+    if not separator or kind not in tabular.KINDS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not of the form NAME=TYPE with a TYPE among {', '.join(tabular.KINDS)}"
+        )
+    return name, kind
+
+
+def main(argv=None) -> int:
+    """Run the command; 2 is returned for bad input, with one line that says why."""
+    args = build_parser().parse_args(argv)
+    said = set()
+
+    def show(message, *_where, **_more):
+        if str(message) not in said:
+            said.add(str(message))
+            say(f"warning: {message}")
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ConvergenceWarning)
+        warnings.showwarning = show
+        try:
+            args.run(args)
+        except BrokenPipeError:  # whoever read the output (head, less) has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 141
+        except (ValueError, OSError) as error:
+            say(f"kbo: {error}")
+            return 2
+    return 0

@@ -1,0 +1,92 @@
+"""The table that ``kbo tune`` is given, and what is wrong with it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from .. import tabular
+from ._text import say
+
+
+class Data(NamedTuple):
+    """A table ready to be split.
+
+    Attributes
+    ----------
+    columns : fitted Columns
+        Of the features.
+    X : DataFrame
+        As they read it.
+    y : ndarray
+    classification : bool
+    left_out : dict of str to str
+        Columns that are not used, and why.
+    """
+
+    columns: tabular.Columns
+    X: pd.DataFrame
+    y: np.ndarray
+    classification: bool
+    left_out: dict
+
+
+def load(args) -> Data:
+    """The data that the arguments name; what a user should know about them is said."""
+    if (args.dataset is None) == (args.file is None):
+        raise ValueError("give either --dataset NAME or a file with --target COLUMN")
+    if args.dataset:
+        for option in ("target", "sep", "encoding", "decimal", "drop", "keep", "types"):
+            if getattr(args, option):
+                raise ValueError(f"--{option} is for a file: --dataset {args.dataset} has no use "
+                                 "for it")
+        frame, y, classification = tabular.load_bundled(args.dataset)
+        if args.task != "auto":
+            classification = args.task == "classification"
+        print(f"task: {'classification' if classification else 'regression'}")
+        columns = tabular.Columns().fit(frame)
+        return Data(columns, columns.transform(frame), y, classification, {})
+    if args.target is None:
+        raise ValueError("--target COLUMN is needed with a file")
+    return _load_file(args)
+
+
+def _load_file(args):
+    found = tabular.read_table(args.file, args.sep, args.encoding)
+    frame = found.frame
+    for option, names in (("target", [args.target]), ("drop", args.drop), ("keep", args.keep)):
+        unknown = [name for name in names if name not in frame.columns]
+        if unknown:
+            raise ValueError(f"--{option} {unknown[0]}: no such column; {args.file} has "
+                             f"{list(frame.columns)}")
+    if not len(frame):
+        raise ValueError(f"{args.file} has no rows")
+    frame = frame.drop(columns=[name for name in args.drop if name != args.target])
+    columns = tabular.Columns(args.decimal, dict(args.types), found.sep).fit(frame)
+    for note in (*found.notes, *columns.notes_):
+        say(note)
+    X = columns.transform(frame)
+    y = X.pop(args.target)
+    classification, why = tabular.is_classification(y, args.task, frame[args.target])
+    left_out = {name: reason for name, reason in
+                tabular.suspects(X, y, found.repeated).items() if name not in args.keep}
+    for name, reason in left_out.items():
+        say(f"left out: {name!r}, {reason} (--keep '{name}' uses it)")
+    X = X.drop(columns=list(left_out))
+    if not X.shape[1]:
+        raise ValueError(f"{args.file} has no column to learn from besides the target" + (
+            f": left out are {list(left_out)}" if left_out else ""))
+    for name in tabular.made_from_target(X, y):
+        say(f"{name!r} divides the target's range without overlap: if it is made from the target, "
+            f"--drop '{name}'")
+    print(f"task: {'classification' if classification else 'regression'} ({why})")
+    return Data(columns.only(list(X.columns)), X, _values(y), classification, left_out)
+
+
+def _values(y):
+    """The target as an array: text, whole numbers where all are, or numbers."""
+    if not pd.api.types.is_numeric_dtype(y):
+        return y.astype(str).to_numpy(object)
+    return y.to_numpy(np.int64 if (y == y.round()).all() else float)

@@ -1,0 +1,72 @@
+"""``kbo predict``: a model that ``kbo tune`` wrote, on another table."""
+
+from __future__ import annotations
+
+import csv
+import sys
+
+import joblib
+import numpy as np
+from sklearn.pipeline import Pipeline
+
+from .. import tabular
+from ..checkpoint import write_atomically
+from ._text import say
+
+
+def predict(args):
+    """Write one line of predictions for each row of the table, in its order."""
+    model = _load(args.model)
+    columns = model["columns"]
+    table = tabular.read_table(args.file, args.sep, args.encoding)
+    frame = table.frame
+    if not len(frame):
+        raise ValueError(f"{args.file} has no rows")
+    for note in table.notes:
+        say(note)
+    if args.decimal:
+        columns.set_decimal(args.decimal)
+    try:
+        typed = columns.transform(frame)
+    except ValueError as error:
+        raise ValueError(f"{args.file}: {error}") from error
+    extra = [name for name in frame.columns if name not in columns.readers_]
+    if extra:
+        say(f"columns that the model does not use: {extra}")
+    for name, new in columns.unseen(typed).items():
+        say(f"{name}: values that the model has not seen, taken for none of those it has: {new}")
+    gaps = {name: int(k) for name, k in typed.isna().sum().items() if k}
+    if gaps:
+        say(f"missing values (count per column): {gaps}, filled as in training")
+    encoded = model["encode"].transform(typed)
+    found = {"prediction": model["model"].predict(encoded)}
+    if hasattr(model["model"], "predict_proba"):
+        shares = model["model"].predict_proba(encoded)
+        for label, share in zip(model["model"].classes_, shares.T, strict=True):
+            found[f"probability of {label}"] = share
+    _write(found, args.output)
+
+
+def _load(path):
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist")
+    try:
+        model = joblib.load(path)
+    except Exception as error:
+        raise ValueError(f"{path} is not a model that this kbo can load: {error}") from error
+    if not isinstance(model, Pipeline) or list(model.named_steps) != ["columns", "encode", "model"]:
+        raise ValueError(f"{path} holds no model that kbo tune wrote")
+    return model
+
+
+def _write(found, path):
+    def lines(file):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(found)
+        writer.writerows(zip(*(np.asarray(v).tolist() for v in found.values()), strict=True))
+
+    if path is None:
+        lines(sys.stdout)
+    else:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, lines, "w")

@@ -1,0 +1,206 @@
+"""``kbo tune``: split, tune, compare, write the report, print one table."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+
+import joblib
+import numpy as np
+from sklearn.base import clone
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.svm import SVC
+
+from .. import tabular
+from ..checkpoint import write_atomically
+from ..estimators import KernelBilevelClassifier, KernelBilevelRegressor
+from ..inspection import TuningDisplay
+from ..inspection import report as what_matters
+from ._check import SECONDS, SPLITS, START, TUNED, errors_left_out
+from ._data import load
+from ._text import say, table
+
+MANY_SCORES = 8000  # samples times classes, from which softmax likelihoods take minutes
+
+
+def _estimator(args, classification, n_scores, labels):
+    chosen = {
+        "cv": args.cv, "max_iter": args.max_iter,
+        "max_time": args.max_time, "solver": args.solver, "n_centers": args.n_centers,
+        "random_state": args.seed, "device": args.device, "verbose": 0 if args.quiet else 1,
+    }
+    if args.ard or (args.ard is None and not classification):
+        chosen["ard"] = labels
+    else:
+        chosen["ard"] = False
+    if args.kernel:
+        chosen["kernel"] = args.kernel[0] if len(args.kernel) == 1 else args.kernel
+    if args.loss:
+        chosen["loss"] = args.loss
+    elif classification and n_scores > MANY_SCORES:
+        chosen["loss"] = "squared"
+        print("loss: squared, much faster for so many classes (--loss logistic for the other)")
+    return (KernelBilevelClassifier if classification else KernelBilevelRegressor)(**chosen)
+
+
+def _grid(args, classification, n_features):
+    """What most people would run instead: a 7 × 9 grid."""
+    gamma = np.logspace(-3, 1, 9) / n_features
+    if classification:
+        return GridSearchCV(SVC(), {"C": np.logspace(-2, 4, 7), "gamma": gamma}, cv=args.cv)
+    return GridSearchCV(
+        KernelRidge(kernel="rbf"), {"alpha": np.logspace(-5, 1, 7), "gamma": gamma}, cv=args.cv,
+        scoring="neg_mean_squared_error",
+    )
+
+
+def _timed_fit(model, X, y):
+    started = time.perf_counter()
+    model.fit(X, y)
+    return time.perf_counter() - started
+
+
+def _count_gaps(args, X):
+    """Missing values by column; refused, or said, as the arguments want."""
+    gaps = {name: int(k) for name, k in X.isna().sum().items() if k}
+    if gaps and args.missing == "refuse":
+        raise ValueError(f"missing values per column: {gaps}; fill them, or use --missing impute")
+    if gaps:
+        print(f"missing values imputed (count per column): {gaps}")
+    return gaps
+
+
+def tune(args) -> dict:
+    """Split, tune, write model, report and figure, check and compare; returns the report."""
+    data = load(args)
+    gaps = _count_gaps(args, data.X)
+    X_train, X_test, y_train, y_test, note = tabular.split(
+        data.X, data.y, args.test_size, args.seed, data.classification
+    )
+    if note:
+        say(note)
+    print(f"{len(X_train)} training and {len(X_test)} test samples, {data.X.shape[1]} columns")
+    encode = tabular.encoder(data.columns).fit(X_train)
+    train, test = (encode.transform(X_train), y_train), (encode.transform(X_test), y_test)
+    features = tabular.features(encode)
+    n_scores = len(X_train) * (len(np.unique(data.y)) if data.classification else 1)
+    tuned = _estimator(args, data.classification, n_scores, features.labels)
+    models = {START: clone(tuned).set_params(tune=(), verbose=0), TUNED: tuned}
+    seconds = {name: _timed_fit(model, *train) for name, model in models.items()}
+    args.output.mkdir(parents=True, exist_ok=True)
+    _write_model(args, data, encode, tuned)
+    report = {
+        "task": "classification" if data.classification else "regression",
+        "metric": "accuracy" if data.classification else "R2",
+        "n_train": len(X_train), "n_test": len(X_test), "seed": args.seed, "missing": gaps,
+        "left_out": data.left_out, "criterion_start": tuned.criterion_start_,
+        "criterion": tuned.criterion_, "status": tuned.status_, "n_iter": tuned.n_iter_,
+        "n_evaluations": tuned.n_evaluations_, "solver": tuned.solver_, "errors_left_out": None,
+        "models": {name: _facts(model, seconds[name], test) for name, model in models.items()},
+    }
+    report["models"][START]["criterion"] = tuned.criterion_start_
+
+    found = _keep(report, TUNED, tuned, features, X_train.index)
+    _write_report(args, report)
+    _draw(args, tuned, features.names)
+    allowed = SECONDS if args.max_time is None else args.max_time
+    if _affordable(args, tuned.history_, allowed):
+        report["errors_left_out"] = errors = errors_left_out(models, *train, args.seed, allowed)
+        if errors[TUNED] > errors[START]:
+            _write_model(args, data, encode, models[START])
+            found = _keep(report, START, models[START], None, X_train.index)
+        _write_report(args, report)
+    if args.compare:
+        report["models"]["GridSearchCV 7x9"] = _compare(args, data.classification, train, test)
+        _write_report(args, report)
+    _print(args, report, found)
+    return report
+
+
+def _keep(report, name, model, features, rows):
+    """What matters to the model kept, by variables and rows of the table; into the report too."""
+    found = what_matters(model)
+    by_variable = {}
+    if features is not None:
+        for row in found.features:  # the most relevant level of a category stands for it
+            label = features.labels[int(row["name"][1:])]
+            by_variable.setdefault(label, row | {"name": features.variables[label]})
+    samples = [{**s, "index": int(rows[s["index"]]) + 1} for s in found.samples]  # from 1
+    score = report["models"][name]["score"]
+    report.update(kept=name, score=score, score_start=report["models"][START]["score"],
+                  kernel=repr(model.kernel_), features=list(by_variable.values()),
+                  samples=[{"row": s["index"], "influence": s["influence"]} for s in samples])
+    return replace(found, features=report["features"], samples=samples)
+
+
+def _draw(args, tuned, names):
+    display = TuningDisplay.from_estimator(tuned, names=names)
+    write_atomically(args.output / "figure.png", lambda f: display.figure_.savefig(f, format="png"))
+    display.close()
+
+
+def _affordable(args, history, allowed):
+    """Whether to compare the tuned model with its start, which takes so many searches more.
+
+    The first evaluation is not counted: most of it is compilation, which is done but once.
+    """
+    if args.check is not None:
+        return args.check
+    takes = SPLITS * (history[-1]["seconds"] - history[0]["seconds"])
+    if takes > allowed:
+        say(f"whether tuning lost was not checked: --check does, in about {takes:.0f} s")
+    return takes <= allowed
+
+
+def _facts(model, seconds, test):
+    """A row of the table."""
+    return {"criterion": getattr(model, "criterion_", None), "score": model.score(*test),
+            "seconds": seconds, "alpha": model.alpha_}
+
+
+def _compare(args, classification, train, test):
+    grid = _grid(args, classification, train[0].shape[1])
+    seconds = _timed_fit(grid, *train)
+    best = {name: float(value) for name, value in grid.best_params_.items()}
+    return {"score": grid.best_estimator_.score(*test), "seconds": seconds, "best_params": best}
+
+
+def _write_model(args, data, encode, model):
+    pipeline = Pipeline([("columns", data.columns), ("encode", encode), ("model", model)])
+    write_atomically(args.output / "model.joblib", lambda f: joblib.dump(pipeline, f))
+
+
+def _write_report(args, report):
+    text = json.dumps(report, indent=2, default=_plain)
+    write_atomically(args.output / "report.json", lambda f: f.write(text), "w")
+
+
+def _plain(value):
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else float(value)
+
+
+def _print(args, report, found):
+    test, errors = f"test {report['metric']}", report["errors_left_out"] or {}
+    shown = lambda value, form: "" if value is None else format(value, form)  # noqa: E731
+    rows = [
+        {"model": name + " (kept)" * (name == report["kept"]),
+         "criterion": shown(facts.get("criterion"), ".5g"),
+         "error left out": shown(errors.get(name), ".4g"), test: f"{facts['score']:.4f}",
+         "seconds": f"{facts['seconds']:.2f}", "alpha": shown(facts.get("alpha"), ".3g")}
+        for name, facts in report["models"].items()
+    ]
+    print(table(rows, ["model", "criterion", "error left out", test, "seconds", "alpha"]))
+    if report["kept"] == START:
+        print("kept is the start: it predicts training rows that are left out better than the "
+              "tuned model does")
+    elif report["models"][TUNED]["score"] < report["models"][START]["score"]:
+        say(f"warning: on the test rows the tuned model has a lower {report['metric']} than its "
+            "start")
+    print(f"\n{found}")
+    print(
+        f"\nwrote {args.output}/report.json, figure.png and model.joblib (for kbo predict; a "
+        "joblib pickle of the whole pipeline: load it only where you trust the file)"
+    )

@@ -1,0 +1,13 @@
+"""Tables as people have them: bundled data sets, files, and what their columns hold."""
+
+from ._bundled import BUNDLED, load_bundled
+from ._columns import KINDS, Columns
+from ._encode import encoder, features
+from ._read import Table, read_table
+from ._suspects import made_from_target, suspects
+from ._target import is_classification, split
+
+__all__ = [
+    "BUNDLED", "KINDS", "Columns", "Table", "encoder", "features", "is_classification",
+    "load_bundled", "made_from_target", "read_table", "split", "suspects",
+]
