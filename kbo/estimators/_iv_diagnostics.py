@@ -18,8 +18,8 @@ def out_of_fold_errors(smoother, alpha, targets, folds):
 
     Ridge regression on the smoother's features, which span what the samples can say.
     """
-    features = smoother.points[:, 1:]
-    features = features[:, np.any(features, axis=0)]
+    k = len(smoother.levels)
+    features = smoother.rows[1:1+k].T*np.sqrt(smoother.levels+smoother.alpha)
     total = 0.0
     for train, test in zip(folds.train, folds.test, strict=True):
         share = train / train.sum()

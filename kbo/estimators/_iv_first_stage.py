@@ -84,29 +84,23 @@ def first_stage_problem(kernel, Z, targets, folds):
 
 
 class Smoother(NamedTuple):
-    """Kernel ridge regression on Z, linear in what it smooths: Ê[g(X) | z_i] = s_iᵀ B g(X).
+    """Kernel ridge regression on Z, as a quadratic form: WS = TᵀT for S = 1w̄ᵀ + Φ(ΦᵀWΦ + aI)⁻¹ΦᵀW.
 
-        s(z) = (1, φ(z))    B = (w̄; (ΦᵀWΦ + alpha I)⁻¹ ΦᵀW (I − 1w̄ᵀ)),  w̄ = w/Σw
+    Φ (n, k) are the centred features of k_Z, a is alpha, w̄ = w/Σw; the constant is not penalised.
+    For values g of a function, ‖Tg‖² = Σ_i w_i g_i Ê[g | z_i] says how far g can be told from Z.
 
     Attributes
     ----------
-    points : ndarray (n, S)
-        s_i.
-    maps : ndarray (S, n)
-        B; it does not depend on the kernel of X.
-    levels : ndarray (S − 1,)
+    rows : ndarray (S, n)
+        T; the first of them is that of the constant, the last ones are padding.
+    levels : ndarray (k,)
         The diagonal of ΦᵀWΦ.
     alpha : float
     """
 
-    points: np.ndarray
-    maps: np.ndarray
+    rows: np.ndarray
     levels: np.ndarray
     alpha: float
-
-    def __call__(self, values):
-        """Ê[g | z_i] for values (n,) or (n, k) of g."""
-        return self.points @ (self.maps @ values)
 
     def freedom(self, alpha=None):
         """The trace of the smoother, the constant not counted; at another alpha if given."""
@@ -116,19 +110,18 @@ class Smoother(NamedTuple):
 def make_smoother(kernel, alpha, Z, centers, weight) -> Smoother:
     """The first stage on all samples, in the span of the centres.
 
-    φ is rotated so that ΦᵀWΦ is diagonal; directions in which it is below NEGLIGIBLE·alpha change
+    Φ is rotated so that ΦᵀWΦ is diagonal; directions in which it is below NEGLIGIBLE·alpha change
     no smoothed value by more than that fraction, and are left out.
     """
     features = nystrom_features(kernel, centers, Z)
+    share = weight / weight.sum()
+    features -= share @ features
     weighted = weight[:, None] * features
     levels, directions = np.linalg.eigh(features.T @ weighted)
     kept = levels > NEGLIGIBLE * alpha
     levels = levels[kept]
-    share = weight / weight.sum()
-    solved = (weighted @ (directions[:, kept] / (levels + alpha))).T
-    solved -= solved.sum(1, keepdims=True) * share
     S = 1 + len(levels)
-    points, maps = np.zeros((len(Z), width(S))), np.zeros((width(S), len(Z)))
-    points[:, 0], maps[0] = 1.0, share
-    points[:, 1:S], maps[1:S] = features @ directions[:, kept], solved
-    return Smoother(points, maps, levels, alpha)
+    rows = np.zeros((width(S + 1), len(Z)))  # and one row of zeros at least
+    rows[0] = weight / np.sqrt(weight.sum())
+    rows[1:S] = (weighted @ (directions[:, kept] / np.sqrt(levels + alpha))).T
+    return Smoother(rows, levels, alpha)

@@ -43,7 +43,7 @@ class TreatmentKernel(Kernel):
 
 
 class EmbeddingSpace(eqx.Module):
-    """ω ↦ the features of μ at the kernel of ω.
+    """ω ↦ the features of what is seen of h, at the kernel of ω.
 
     Parameters
     ----------
@@ -51,16 +51,14 @@ class EmbeddingSpace(eqx.Module):
         Of a TreatmentKernel.
     centers : array (M, d)
         C; where ``valid`` (M,) is zero they are padding, whose features are zero.
-    X : array (n, d)
-    maps : array (S, n) or None
-        B; None where no column is endogenous.
+    X : array (n, d) or None
+        None where h is seen at points x itself, else Σ_i t_i h(X_i) for rows t (n,).
     """
 
     kernel: Tunable
     centers: Any
     valid: Any
     X: Any
-    maps: Any
 
     def __call__(self, omega):
         return FeatureSpace(Embedding(self, omega))
@@ -73,9 +71,9 @@ class EmbeddingSpace(eqx.Module):
 
 
 class Embedding(eqx.Module):
-    """(s, x) ↦ L⁻¹[(sᵀ B k_E(X, C)) ∘ k_O(x, C)], LLᵀ = k(C, C) + δI: the features of μ(z).
+    """t ↦ L⁻¹ k(C, X)t, or x ↦ L⁻¹ k(C, x), LLᵀ = k(C, C) + δI.
 
-    Nothing but the last three products depends on the point: under ``vmap`` the rest is done once.
+    Nothing but the last two products depends on the point: under ``vmap`` the rest is done once.
     """
 
     space: EmbeddingSpace
@@ -83,14 +81,12 @@ class Embedding(eqx.Module):
 
     def __call__(self, point):
         space, kernel = self.space, self.space.kernel.at(self.omega["kernel"])
-        d = space.centers.shape[1]
-        value = space.valid
-        if space.maps is not None:
-            means = space.maps @ kernel.endogenous.matrix(space.X, space.centers)
-            value = value * (point[:-d] @ means)
-        if kernel.exogenous is not None:
-            value = value * kernel.exogenous.matrix(point[None, -d:], space.centers)[0]
-        return jax.scipy.linalg.solve_triangular(space.root(kernel), value, lower=True)
+        if space.X is None:
+            value = kernel.matrix(point[None], space.centers)[0]
+        else:
+            value = point @ kernel.matrix(space.X, space.centers)
+        root = space.root(kernel)
+        return jax.scipy.linalg.solve_triangular(root, space.valid * value, lower=True)
 
 
 @eqx.filter_jit
@@ -101,10 +97,10 @@ def feature_root(problem, omega):
 
 
 class Posterior(eqx.Module):
-    """ℓ(ω, v, y) = ½ c(ω) y (y − v),  c(ω) = det(I + RᵀWR/alpha)^{1/Σw} e^{‖log ℓ − m‖²/Σw}.
+    """ℓ(ω, v, y) = ½ c(ω) y (y − v),  c(ω) = det(I + RᵀWR/alpha)^{1/n} e^{‖log ℓ − m‖²/n}·Σw/n.
 
-    R holds the features of the embeddings. At the ridge regression h, Σ w y (y − h) is
-    yᵀ(W⁻¹ + RRᵀ/alpha)⁻¹y, so that the logarithm of the mean loss is −2/Σw times the log posterior
+    R holds the features of the second stage. At the ridge regression h, Σ w y (y − h) is
+    yᵀ(W⁻¹ + RRᵀ/alpha)⁻¹y, so that the logarithm of the mean loss is −2/n times the log posterior
     density of (alpha, ℓ), but for a constant: the marginal likelihood of y ~ N(0, s(RRᵀ/alpha +
     W⁻¹)) with the likeliest s, times the prior log ℓ ~ N(m, 1) of each lengthscale.
 
@@ -117,11 +113,14 @@ class Posterior(eqx.Module):
     space : EmbeddingSpace
     sample : Sample
     alpha : TunedAlpha
+    count : array ()
+        n, how many samples the quadratic form Σ w y (y − h) is of.
     """
 
     space: EmbeddingSpace
     sample: Sample
     alpha: TunedAlpha
+    count: Any
 
     def __call__(self, omega, prediction, target):
         features = self.space(omega).features(self.sample.x)
@@ -130,13 +129,17 @@ class Posterior(eqx.Module):
         root = jnp.linalg.cholesky(moment + jnp.eye(len(moment)))
         exponent = 2 * jnp.sum(jnp.log(jnp.diagonal(root)))
         exponent += sum(jnp.sum((log - PRIOR_MODE) ** 2) for log in omega["kernel"])
-        return 0.5 * jnp.exp(exponent / jnp.sum(weight)) * target * (target - prediction)
+        factor = jnp.exp(exponent / self.count) * jnp.sum(weight) / self.count
+        return 0.5 * factor * target * (target - prediction)
 
 
-def second_stage_problem(kernel, X, y, centers, smoother, train, test=None):
-    """Ridge regression of y on μ(z), judged by folds or, without ``test``, by its posterior.
+def second_stage_problem(kernel, X, y, centers, smoother, weight):
+    """What h should be, judged by its posterior.
 
-        h_f = argmin_h Σ_i w_i ½(⟨h, μ(z_i)⟩ − y_i)² + (alpha/2)‖h‖²    tuned: alpha and k
+        h = argmin_h ½ (y − h(X))ᵀ WS (y − h(X)) + (alpha/2)‖h‖²    tuned: alpha and k
+
+    S is the first stage, and the identity where no column is endogenous. The rest of y, which Z
+    says nothing of, has a row of its own in which h is zero: Σ w y² is the whole.
 
     Parameters
     ----------
@@ -149,25 +152,24 @@ def second_stage_problem(kernel, X, y, centers, smoother, train, test=None):
         Distinct rows of X.
     smoother : Smoother or None
         None where no column of X is endogenous.
-    train, test : ndarray (F, n)
-        With ``test=None`` F is 1.
+    weight : ndarray (n,)
     """
-    size = bucket(len(X))
-    extra = ((0, 0), (0, size - len(X)))
-    train = np.pad(train, extra)
-    points, maps = X, None
-    if smoother is not None:
-        points, maps = np.concatenate([smoother.points, X], 1), np.pad(smoother.maps, extra)
-    M = width(len(centers))
+    size, M = bucket(len(X)), width(len(centers))
+    padded = np.pad(weight, (0, size - len(X)))
+    if smoother is None:
+        sample = Sample(pad(X, size), pad(y, size), padded[None])
+    else:
+        target = smoother.rows @ y
+        target[-1] = np.sqrt(max(weight @ y**2 - target @ target, 0.0))
+        rows = np.pad(smoother.rows, ((0, 0), (0, size - len(X))))
+        sample = Sample(rows, target, np.ones((1, len(target))))
     space = EmbeddingSpace(
-        kernel, pad(centers, M), (np.arange(M) < len(centers)).astype(float), pad(X, size), maps
+        kernel, pad(centers, M), (np.arange(M) < len(centers)).astype(float),
+        None if smoother is None else pad(X, size),
     )
     alpha = TunedAlpha(np.ones(()))
-    sample = Sample(pad(points, size), pad(y, size), train)
-    judge, loss = sample, Posterior(space, sample, alpha)
-    if test is not None:
-        judge, loss = Sample(sample.x, sample.target, np.pad(test, extra)), Squared()
     return BilevelProblem(
-        inner_loss=Squared(), outer_loss=loss, inner_data=sample, outer_data=judge,
-        space=space, ridge=TunedRidge(alpha, train.sum(1)),
+        inner_loss=Squared(), outer_loss=Posterior(space, sample, alpha, weight.sum()),
+        inner_data=sample, outer_data=sample,
+        space=space, ridge=TunedRidge(alpha, sample.weights.sum(1)),
     )

@@ -138,14 +138,14 @@ class Tuner(NamedTuple):
 
     def treatment_components(self, kernel):
         """ψ_E(x) at the samples, by its principal components (n, N_OUTPUTS)."""
-        ends = self.centers[:, list(kernel.columns)]
+        ends = self.centers[:, list(kernel.columns)] if hasattr(kernel,"columns") else self.centers
         apart = distinct_rows(ends, np.ones(len(ends)))
         features = nystrom_features(kernel, self.centers[apart], self.X)
         return principal_components(features, self.folds.weight)
 
     def _first(self, logs, earlier):
         """The first stage tuned for the features of k_E at these logs, and its solver."""
-        targets = self.treatment_components(self.kernel.at(logs, np.exp).endogenous)
+        targets = self.treatment_components(self.kernel.at(logs, np.exp))
         problem = first_stage_problem(self.instrument_kernel, self.Z, targets, self.folds)
         starts = [
             {"alpha": np.array(np.log(a)), "kernel": self.instrument_kernel.start()}
@@ -164,21 +164,18 @@ class Tuner(NamedTuple):
             centers = self.Z[distinct_rows(self.Z, weight)]
         return make_smoother(kernel, alpha, self.Z, centers, weight)
 
-    def _problem(self, smoother, *weights):
+    def _problem(self, smoother):
         return second_stage_problem(
-            self.kernel, self.X, self.y, self.centers, smoother, *weights
+            self.kernel, self.X, self.y, self.centers, smoother, self.folds.weight
         )
 
     def _second(self, smoother, earlier):
-        weights = (self.folds.weight[None],)
-        if self.judged_by_folds:
-            weights = self.folds.train, self.folds.test
         starts = [
             {"alpha": np.array(np.log(a)), "kernel": [log + shift for log in self.kernel.start()]}
             for a in START_ALPHAS for shift in START_SHIFTS
         ]
         starts = starts if earlier is None else [earlier.omega]
-        return self._search(self._problem(smoother, *weights), starts, Exact(), self.tol)
+        return self._search(self._problem(smoother), starts, Exact(), self.tol)
 
     def _search(self, problem, starts, solver, tol):
         """From the best of the starts, which is kept if nothing is better."""
@@ -201,7 +198,7 @@ class Tuner(NamedTuple):
 
     def _dual(self, smoother, omega):
         """h on all samples, as Σ_m dual_m k(c_m, ·)."""
-        problem = self._problem(smoother, self.folds.weight[None])
+        problem = self._problem(smoother)
         with settled(problem, omega, Exact()) as (ready, at, solver):
             theta = np.asarray(solver.solve(ready, at).coefficients)[0, :, 0]
             root = np.asarray(feature_root(ready, at))
