@@ -1,8 +1,8 @@
-"""The second stage: ridge regression of y on the embedding, E[h(X) | Z] = ⟨h, μ(Z)⟩."""
+"""The second stage: the h whose errors y − h(X) the first stage finds nothing in."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,11 +22,7 @@ PRIOR_MODE = 0.4  # of log(lengthscale/start): one and a half times √d standar
 
 
 class TreatmentKernel(Kernel):
-    """k(x, z) = k_E(x_E, z_E)·k_O(x_O, z_O): endogenous columns E, exogenous columns O.
-
-    What is known of a product is used: E[k(x, X) | z] = E[k_E(x_E, X_E) | z]·k_O(x_O, o), where
-    o are the exogenous columns of z.
-    """
+    """k(x, z) = k_E(x_E, z_E)·k_O(x_O, z_O): endogenous columns E, exogenous columns O."""
 
     endogenous: OnFeatures | None
     exogenous: OnFeatures | None
@@ -104,8 +100,8 @@ class Posterior(eqx.Module):
     density of (alpha, ℓ), but for a constant: the marginal likelihood of y ~ N(0, s(RRᵀ/alpha +
     W⁻¹)) with the likeliest s, times the prior log ℓ ~ N(m, 1) of each lengthscale.
 
-    The prior matters where samples are few. With lengthscales that tend to nothing the embeddings
-    can fit any function of Z, and a likelihood that is indifferent to h between the samples does
+    The prior matters where samples are few. With lengthscales that tend to nothing h can fit
+    anything that is seen of y, and a likelihood that is indifferent to h between the samples does
     not forbid it.
 
     Parameters
@@ -133,43 +129,87 @@ class Posterior(eqx.Module):
         return 0.5 * factor * target * (target - prediction)
 
 
-def second_stage_problem(kernel, X, y, centers, smoother, weight):
-    """What h should be, judged by its posterior.
+class Seen(NamedTuple):
+    """What the second stage sees of h: rows of T in ‖T(y − h(X))‖², and which count.
 
-        h = argmin_h ½ (y − h(X))ᵀ WS (y − h(X)) + (alpha/2)‖h‖²    tuned: alpha and k
+    Attributes
+    ----------
+    points : ndarray (R, n) or (n, d)
+        T; or, where no column is endogenous and T is diagonal, the samples of X.
+    target : ndarray (R,)
+        Ty, or y.
+    train : ndarray (F, R)
+    test : ndarray (F, R) or None
+        None where h is judged by its posterior.
+    """
 
-    S is the first stage, and the identity where no column is endogenous. The rest of y, which Z
-    says nothing of, has a row of its own in which h is zero: Σ w y² is the whole.
+    points: np.ndarray
+    target: np.ndarray
+    train: np.ndarray
+    test: np.ndarray | None = None
+
+
+def seen_whole(rows, y, weight) -> Seen:
+    """T, and the rest of y in its last row, which is zero: ‖target‖² = Σ w y²."""
+    target = rows @ y
+    target[-1] = np.sqrt(max(weight @ y**2 - target @ target, 0.0))
+    return Seen(rows, target, np.ones((1, len(target))))
+
+
+def seen_in_folds(train, test, y) -> Seen:
+    """T of each fold's training samples, and of its test samples, whose weights sum to one.
+
+    Parameters
+    ----------
+    train, test : list of F ndarray (S_f, n)
+    """
+    every = train + test
+    sizes = [len(rows) for rows in every]
+    member = np.repeat(np.arange(len(every)), sizes)
+    chosen = (member == np.arange(len(every))[:, None]).astype(float)
+    judged = chosen[len(train) :] / chosen[len(train) :].sum(1, keepdims=True)
+    rows = np.concatenate(every)
+    # A mean over the rows of a test form is then that form.
+    rows *= np.where(member < len(train), 1.0, np.sqrt(np.repeat(sizes, sizes)))[:, None]
+    return Seen(rows, rows @ y, chosen[: len(train)], judged)
+
+
+def second_stage_problem(kernel, centers, count, seen, X=None):
+    """What h should be, judged by its posterior or by folds.
+
+        h = argmin_h ½ ‖T(y − h(X))‖² + (alpha/2)‖h‖²    tuned: alpha and k
 
     Parameters
     ----------
     kernel : Tunable
         Of a TreatmentKernel, at ω = 0; alpha is 1 there.
-    X : ndarray (n, d)
-    y : ndarray (n,)
-        Centred.
     centers : ndarray (M, d)
         Distinct rows of X.
-    smoother : Smoother or None
-        None where no column of X is endogenous.
-    weight : ndarray (n,)
+    count : float
+        Σw = n.
+    seen : Seen
+    X : ndarray (n, d)
+        Of which the columns of T are; None where ``seen.points`` are the samples themselves.
     """
-    size, M = bucket(len(X)), width(len(centers))
-    padded = np.pad(weight, (0, size - len(X)))
-    if smoother is None:
-        sample = Sample(pad(X, size), pad(y, size), padded[None])
+    points, target, (train, test) = seen.points, seen.target, seen[2:]
+    if X is None:
+        size = bucket(len(points))
+        extra = ((0, 0), (0, size - len(points)))
+        points, target, train = pad(points, size), pad(target, size), np.pad(train, extra)
+        test = None if test is None else np.pad(test, extra)
     else:
-        target = smoother.rows @ y
-        target[-1] = np.sqrt(max(weight @ y**2 - target @ target, 0.0))
-        rows = np.pad(smoother.rows, ((0, 0), (0, size - len(X))))
-        sample = Sample(rows, target, np.ones((1, len(target))))
+        points = np.pad(points, ((0, 0), (0, bucket(len(X)) - len(X))))
+        X = pad(X, bucket(len(X)))
+    M = width(len(centers))
     space = EmbeddingSpace(
-        kernel, pad(centers, M), (np.arange(M) < len(centers)).astype(float),
-        None if smoother is None else pad(X, size),
+        kernel, pad(centers, M), (np.arange(M) < len(centers)).astype(float), X
     )
     alpha = TunedAlpha(np.ones(()))
+    sample = Sample(points, target, train)
+    judge, loss = sample, Posterior(space, sample, alpha, np.float64(count))
+    if test is not None:
+        judge, loss = Sample(points, target, test), Squared()
     return BilevelProblem(
-        inner_loss=Squared(), outer_loss=Posterior(space, sample, alpha, weight.sum()),
-        inner_data=sample, outer_data=sample,
-        space=space, ridge=TunedRidge(alpha, sample.weights.sum(1)),
+        inner_loss=Squared(), outer_loss=loss, inner_data=sample, outer_data=judge,
+        space=space, ridge=TunedRidge(alpha, train.sum(1)),
     )
