@@ -116,11 +116,13 @@ def fit_rate(
     * "consistent" and "faster than the bound" say that p ≥ α, that the upper limit of ‖b₀‖ (at
       level α/2) is at most ``tolerance`` times the truth, and that the total slope is known to
       ±0.1 and its intervals, over all sizes and over the larger half, are not slower than the
-      bound. An estimator whose mean error tends to
-      ``tolerance`` times the truth or more gets one of them with probability α/2 at most. It is
-      "faster" if the interval of the total slope lies below ``predicted``, and the slope over the
-      larger half of the sizes does too. A fluctuation that does not fall is seen by slopes alone.
+      bound. An estimator whose mean error tends to ``tolerance`` times the truth or more gets one
+      of them with probability α/2 at most. It is "faster" if the interval of the total slope lies
+      below ``predicted``, and the slope over the larger half of the sizes does too.
     * "inconclusive" says anything else, and what would decide.
+
+    Both probabilities hold where the mean error has the shape above, which is tested, but with
+    little power at few sizes. A fluctuation that does not fall is seen by slopes alone.
 
     Where n and m vary apart, mean squares are fitted by v₀ + C₁²/m + C₂²/n (``terms.fit_parts``)
     and v₀ = 0 is tested; b(n) is as above, since value and gradient are means over the outer
