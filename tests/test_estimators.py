@@ -241,11 +241,11 @@ def test_types_of_hyperparameters_add_no_compilation():
 
 
 def test_padding_changes_nothing(monkeypatch):
-    from kbo.estimators import _base, _folds
+    from kbo.estimators import _folds, _task
 
     X, y = SMALL
     padded = KernelBilevelRegressor(max_iter=5).fit(X, y)
-    monkeypatch.setattr(_base, "bucket", lambda n: n)
+    monkeypatch.setattr(_task, "bucket", lambda n: n)
     exact = KernelBilevelRegressor(max_iter=5).fit(X, y)
     np.testing.assert_allclose(padded.predict(X), exact.predict(X), rtol=1e-10)
     assert _folds.bucket(1300) == 1536

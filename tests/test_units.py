@@ -103,13 +103,13 @@ def rescaled(points, rng):
 @pytest.mark.parametrize(("estimator", "target"), [
     (KernelBilevelRegressor(max_iter=6), T),
     (KernelBilevelRegressor("linear", max_iter=6), T),
-    (KernelBilevelRegressor("polynomial", max_iter=6), T),
-    (KernelBilevelRegressor(["gaussian", "linear"], max_iter=6), T),
-    (KernelBilevelRegressor("laplacian", max_iter=3, n_centers=20, random_state=0), T),
-    (KernelBilevelRegressor(max_iter=6, groups=[0, 0, 1, 1, 1, 2]), T),
-    (KernelBilevelRegressor(loss="huber", max_iter=3), T),
+    pytest.param(KernelBilevelRegressor("polynomial", max_iter=6), T, marks=pytest.mark.slow),
+    pytest.param(KernelBilevelRegressor(["gaussian", "linear"], max_iter=6), T, marks=pytest.mark.slow),
+    pytest.param(KernelBilevelRegressor("laplacian", max_iter=3, n_centers=20, random_state=0), T, marks=pytest.mark.slow),
+    pytest.param(KernelBilevelRegressor(max_iter=6, groups=[0, 0, 1, 1, 1, 2]), T, marks=pytest.mark.slow),
+    pytest.param(KernelBilevelRegressor(loss="huber", max_iter=3), T, marks=pytest.mark.slow),
     (KernelBilevelClassifier(max_iter=4), np.median(T) < T),
-    (KernelBilevelClassifier(loss="squared", max_iter=4), np.digitize(T, [0.0, 1.0])),
+    pytest.param(KernelBilevelClassifier(loss="squared", max_iter=4), np.digitize(T, [0.0, 1.0]), marks=pytest.mark.slow),
 ])
 def test_no_prediction_depends_on_units(estimator, target, ard):
     model = clone(estimator).set_params(ard=ard)
@@ -127,9 +127,9 @@ def test_no_prediction_depends_on_units(estimator, target, ard):
 
 
 @pytest.mark.parametrize("options", [
-    {}, {"loss": "huber"}, {"loss": "quantile", "quantile": 0.7}, {"criterion": "loo"},
-    {"criterion": "gcv"}, {"criterion": "marginal_likelihood"},
-    {"criterion": "complexity", "solver": "nystrom", "n_centers": 20, "random_state": 0},
+    {}, {"loss": "huber"}, pytest.param({"loss": "quantile", "quantile": 0.7}, marks=pytest.mark.slow), {"criterion": "loo"},
+    pytest.param({"criterion": "gcv"}, marks=pytest.mark.slow), {"criterion": "marginal_likelihood"},
+    pytest.param({"criterion": "complexity", "solver": "nystrom", "n_centers": 20, "random_state": 0}, marks=pytest.mark.slow),
 ])
 def test_predictions_come_in_the_units_of_y(options):
     model = KernelBilevelRegressor(max_iter=4, **options)
