@@ -66,6 +66,7 @@ def value_and_hypergradient(
         With ``throw=True``, where ``.status`` is ADJOINT_NOT_CONVERGED.
     """
     method = _method(method)
+    _expect_numbers(omega)
     with settled(problem, omega, solver, key) as settings:
         _warn_if_single_precision(*settings[:2])
         result = evaluate(*settings, identified(method), state)
@@ -78,6 +79,12 @@ def value_and_hypergradient(
     elif throw and not status.completed:
         raise BilevelError(status, result, result.hint)
     return result
+
+
+def _expect_numbers(omega):
+    """Refuse an ω in which there is nothing to tune."""
+    if all(callable(leaf) for leaf in jax.tree.leaves(omega)):
+        raise ValueError(f"omega={omega!r} holds no number to tune")
 
 
 def _method(method) -> Method:
@@ -148,6 +155,7 @@ def minimize(
         For bounds that cross or exclude the start, or a checkpoint of another run.
     """
     method = _method(method)
+    _expect_numbers(omega0)
     expect_instance("optimizer", optimizer, Optimizer, "kbo.optimizers.LBFGS()")
     with settled(problem, omega0, solver, key) as settings:
         if optimizer is None:

@@ -115,8 +115,6 @@ def canonical(problem: BilevelProblem, omega):
         If ω is being traced.
     """
     floating, constants = split(omega)
-    if not jax.tree.leaves(floating):
-        raise ValueError(f"omega={omega!r} holds no number to tune")
     if jax.tree.leaves(constants):
         problem = problem.with_constants(identified(constants))
     dtype = sample_at(problem, floating, "inner_data").x.dtype
