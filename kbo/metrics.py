@@ -27,6 +27,7 @@ def projected_mse(y_true, y_pred, *, Z=None, sample_weight=None, alpha=None):
     Z : array-like (n, q)
         Instruments and exogenous covariates; needed.
     sample_weight : array-like (n,), optional
+        Relative to their mean.
     alpha : float, optional
         Ridge of g, whose kernel is Gaussian (of the median distance of standardised rows of Z) in
         the span of at most 500 of them; None takes that of 1e-3, 1e-2, …, 1e3 with the least
@@ -65,6 +66,7 @@ def projected_mse(y_true, y_pred, *, Z=None, sample_weight=None, alpha=None):
     if used.sum() < 2:
         raise ValueError("projected_mse needs at least two samples of positive weight")
     residual, Z, weight = (y_true - y_pred)[used], Z[used], weight[used]
+    weight = weight / weight.mean()  # alpha is one of unit weights
     guesses = _left_out(Z, residual, weight, ALPHAS if alpha is None else (alpha,))
     errors = [weight @ (residual - guess) ** 2 for guess in guesses]
     return float(np.average(residual * guesses[int(np.argmin(errors))], weights=weight))

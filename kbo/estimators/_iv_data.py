@@ -9,6 +9,9 @@ from sklearn.utils.validation import check_array, check_consistent_length, valid
 
 from ._validation import check_weights
 
+SAME = 1e-4  # of a standard deviation: what rounding to single precision may change
+RANK = 1e-10  # relative singular values below which columns count as dependent
+
 
 class Standard(NamedTuple):
     """x ↦ (x − mean)/scale, of weighted samples; constant columns keep their unit."""
@@ -43,6 +46,8 @@ def is_constant(spread, mean):
 def check_iv_data(estimator, X, y, Z, sample_weight):
     """X (n, d), y (n,), Z (n, q) or None and weights (n,), as finite float64.
 
+    Weights are relative to their mean over the samples that have any: their scale says nothing.
+
     Raises
     ------
     ValueError
@@ -60,11 +65,12 @@ def check_iv_data(estimator, X, y, Z, sample_weight):
             )
         Z = check_array(Z, dtype=np.float64, input_name="Z", estimator=estimator)
         check_consistent_length(X, Z)
-    return X, y.astype(np.float64), Z, check_weights(sample_weight, X)
+    weight = check_weights(sample_weight, X)
+    return X, y.astype(np.float64), Z, weight / weight[weight > 0].mean()
 
 
 def exogenous_columns(X, Z, weight):
-    """Which columns of X are exogenous, (d,) bool: those that Z repeats, and constants.
+    """Which columns of X are exogenous, (d,) bool: those in the span of Z's columns and a constant.
 
     Only samples with weight count. ``Z=None`` makes all of them so.
 
@@ -77,17 +83,8 @@ def exogenous_columns(X, Z, weight):
         return np.ones(X.shape[1], bool)
     used = weight > 0
     X, Z = X[used], Z[used]
-    exogenous = np.array([
-        (column == column[0]).all() or (column[:, None] == Z).all(0).any() for column in X.T
-    ])
-    if exogenous.all():
-        return exogenous
-    known = X[:, exogenous]
-    excluded = [
-        column for column in Z.T
-        if not (column == column[0]).all() and not (known == column[:, None]).all(0).any()
-    ]
-    if not excluded:
+    exogenous = in_span(X, Z)
+    if not exogenous.all() and in_span(Z, X[:, exogenous]).all():
         raise ValueError(
             "Z is constant, or holds nothing but columns of X: there is no first stage. Give an "
             "instrument that varies, or Z=None if all of X is exogenous"
@@ -95,9 +92,32 @@ def exogenous_columns(X, Z, weight):
     return exogenous
 
 
-def repeated_columns(Z, known):
-    """Indices of the columns of Z (n, q) that ``known`` (n, k) has too."""
-    return np.flatnonzero([(known == column[:, None]).all(0).any() for column in Z.T])
+def in_span(values, columns):
+    """Which columns of values (n, d) are combinations of a constant and of columns (n, q), (d,).
+
+    Up to SAME of a column's own standard deviation: copies in other units, in single precision, or
+    with another reference category are found. Where there are as many independent columns as
+    samples every vector is a combination; a copy of a single column is then asked for.
+    """
+    values, columns = (_centred(v) for v in (values, columns))
+    moving = values.any(0)
+    left, levels, _ = np.linalg.svd(columns[:, columns.any(0)], full_matrices=False)
+    basis = left[:, levels > RANK * levels.max(initial=0.0)]
+    if basis.shape[1] + 1 < len(values):
+        missed = np.linalg.norm(values - basis @ (basis.T @ values), axis=0)
+    else:
+        alike = np.abs(columns.T @ values).max(0, initial=0.0)
+        missed = np.sqrt(np.maximum(1.0 - alike**2, 0.0))
+    return ~moving | (missed <= SAME)
+
+
+def _centred(values):
+    """Columns less their means, of norm one, or zero where that is a rounding error."""
+    mean = values.mean(0)
+    centred = values - mean
+    norms = np.linalg.norm(centred, axis=0)
+    constant = is_constant(norms / np.sqrt(len(values)), mean)
+    return np.where(constant, 0.0, centred / np.where(constant, 1.0, norms))
 
 
 def distinct_rows(values, weight):

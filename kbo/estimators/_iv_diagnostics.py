@@ -5,38 +5,76 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import scipy.linalg
 
-from ..kernels import OnFeatures
+from ._folds import Folds
+from ._iv_data import RANK
+from ._iv_first_stage import nystrom_features, principal_components
 from ._iv_strength import WeakInstrumentWarning
+from ._iv_tuning import UNDERSMOOTHING
 
 STRONG = 10.0  # Staiger and Stock's (1997) rule of thumb for the first-stage F
 BASELINE_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+BASELINE_SHIFTS = (-0.7, 0.0, 0.7)  # of log lengthscales
+QUANTILES = 64  # that span the features of a combination of columns
 
 
-def out_of_fold_errors(smoother, alpha, targets, folds):
-    """Σ_f Σ_{test_f} ‖target − its prediction from train_f‖², as shares of the test weights.
+def out_of_fold_errors(features, alphas, targets, folds: Folds):
+    """mean_f Σ_{test_f} e eᵀ, (p, p) for each alpha, e the errors of ridge regression on train_f.
 
-    Ridge regression on the smoother's features, which span what the samples can say.
+    Parameters
+    ----------
+    features : ndarray (n, M)
+    alphas : sequence of float
+    targets : ndarray (n, p)
     """
-    features = smoother.points[:, 1:]
-    features = features[:, np.any(features, axis=0)]
-    total = 0.0
+    totals = [0.0] * len(alphas)
     for train, test in zip(folds.train, folds.test, strict=True):
         share = train / train.sum()
-        centre, mean = share @ features, share @ targets
-        centred = features - centre
+        centred, errors = features - share @ features, targets - share @ targets
         weighted = (train[:, None] * centred).T
-        slopes = np.linalg.solve(
-            weighted @ centred + alpha * np.eye(features.shape[1]), weighted @ (targets - mean)
+        gram, moments = weighted @ centred, weighted @ errors
+        for k, alpha in enumerate(alphas):
+            missed = errors - centred @ np.linalg.solve(gram + alpha * np.eye(len(gram)), moments)
+            totals[k] += missed.T @ (test[:, None] * missed)
+    return [total / len(folds.train) for total in totals]
+
+
+def _freedom(features, alpha, weight):
+    """The trace of ridge regression, the constant not counted."""
+    centred = features - (weight / weight.sum()) @ features
+    levels = np.linalg.eigvalsh(centred.T @ (weight[:, None] * centred))
+    return float(np.sum(levels / (levels + alpha)))
+
+
+def _best(candidates, targets, folds):
+    """The least of the errors of candidates (features, alphas), and its degrees of freedom."""
+    tried = [
+        (error, features, alpha) for features, alphas in candidates
+        for alpha, error in zip(
+            alphas, out_of_fold_errors(features, alphas, targets, folds), strict=True
         )
-        total += test @ np.sum((targets - mean - centred @ slopes) ** 2, 1)
-    return total / len(folds.train)
+    ]
+    error, features, alpha = min(tried, key=lambda found: np.trace(found[0]))
+    return error, _freedom(features, alpha, folds.weight)
 
 
-def first_stage_strength(found, tuner, shared):
+def _exogenous_candidates(family, tuner, exogenous):
+    """A constant, and kernel ridge regressions on the exogenous columns (n, k) alone."""
+    out = [(np.zeros((len(tuner.X), 0)), (1.0,))]
+    if exogenous.any():
+        known, centers = tuner.X[:, exogenous], np.unique(tuner.centers[:, exogenous], axis=0)
+        for shift in BASELINE_SHIFTS:
+            kernel = family(lengthscale=np.array(np.sqrt(known.shape[1]) * np.exp(shift)))
+            out.append((nystrom_features(kernel, centers, known), BASELINE_ALPHAS))
+    return out
+
+
+def first_stage_strength(found, tuner, exogenous):
     """R² = 1 − SSE(Z)/SSE(exogenous columns) out of fold, and the F ratio it amounts to.
 
-    of the features ψ_E at the lengthscales where tuning starts, which move with the data alone.
+    Of the features of one combination of the endogenous columns, that which Z explains least: in
+    no direction can h be told better than the treatment is moved in it.
 
         F = (R²/k) / ((1 − R²)/(n − f)),  f = degrees of freedom of the first stage, k = those
         that it has beyond the exogenous columns
@@ -45,36 +83,28 @@ def first_stage_strength(found, tuner, shared):
     ----------
     found : Stages
     tuner : Tuner
-    shared : ndarray of int
-        Columns of Z that X has too.
+    exogenous : ndarray (d,) of bool
     """
-    folds, smoother = tuner.folds, found.smoother
-    start = tuner.kernel.at(tuner.kernel.start(), np.exp)
-    targets = tuner.treatment_components(start.endogenous)
-    explained = out_of_fold_errors(smoother, smoother.alpha, targets, folds)
-    means = [
-        test @ np.sum((targets - train @ targets / train.sum()) ** 2, 1)
-        for train, test in zip(folds.train, folds.test, strict=True)
-    ]
-    baseline, freedom = float(np.mean(means)), 0.0
-    if len(shared):
-        part = OnFeatures(_restricted(found.instrument_kernel, shared), shared)
-        known = tuner.smoother(part, min(BASELINE_ALPHAS), found.solver)
-        for level in BASELINE_ALPHAS:
-            error = out_of_fold_errors(known, level, targets, folds)
-            if error < baseline:
-                baseline, freedom = error, known.freedom(level)
-    strength = 1.0 - explained / baseline if baseline > 0 else 0.0
-    n, spent = folds.weight.sum(), smoother.freedom()
-    extra = max(spent - freedom, 1.0)
-    ratio = strength / extra * max(n - spent, 1.0) / max(1.0 - strength, np.finfo(float).tiny)
-    return float(strength), float(ratio)
+    folds, weight, family = tuner.folds, tuner.folds.weight, type(found.instrument_kernel)
+    features = tuner.instrument_features(found.instrument_kernel, found.solver)
+    stage = [(features, (found.instrument_alpha / UNDERSMOOTHING,))]  # that predicts best
+    without = _exogenous_candidates(family, tuner, exogenous)
 
+    columns = principal_components(tuner.X[:, ~exogenous], weight)
+    spread = np.sqrt(weight @ columns**2 / weight.sum())
+    apart = spread > RANK * spread.max()
+    columns = columns[:, apart] / spread[apart]
+    (explained, _), (baseline, _) = (_best(c, columns, folds) for c in (stage, without))
+    worst = columns @ scipy.linalg.eigh(explained, baseline)[1][:, -1]
+    worst /= np.sqrt(weight @ worst**2 / weight.sum())
 
-def _restricted(kernel, columns):
-    """The kernel of some columns, with their lengthscales."""
-    lengthscale = np.asarray(kernel.lengthscale)
-    return type(kernel)(lengthscale=lengthscale[columns] if lengthscale.ndim else lengthscale)
+    ends = np.unique(np.quantile(worst, np.linspace(0, 1, QUANTILES)))[:, None]
+    features = nystrom_features(family(lengthscale=np.array(1.0)), ends, worst[:, None])
+    targets = principal_components(features, weight)
+    (explained, spent), (baseline, freedom) = (_best(c, targets, folds) for c in (stage, without))
+    strength = float(1.0 - np.trace(explained) / np.trace(baseline))
+    extra, left = max(spent - freedom, 1.0), max(weight.sum() - spent, 1.0)
+    return strength, strength / extra * left / max(1.0 - strength, np.finfo(float).tiny)
 
 
 def warn_if_weak(statistic, stacklevel):

@@ -1,8 +1,6 @@
-"""The first stage: the conditional mean embedding E[ψ(X_E) | Z], and its smoother."""
+"""The first stage: the conditional mean embedding E[ψ(X) | Z], and its smoother."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import equinox as eqx
 import numpy as np
@@ -14,7 +12,7 @@ from ..problem import BilevelProblem, Sample
 from ._folds import bucket, pad
 from ._model import TunedAlpha, TunedRidge, TunedSpace
 
-N_OUTPUTS = 8  # principal components of the features that the first stage is judged on
+COMPONENTS = 8  # principal components of the features that the first stage is judged on
 NUGGET = 1e-9
 NEGLIGIBLE = 1e-5  # of the ridge: directions in which the first stage's data say nothing
 
@@ -46,7 +44,7 @@ def nystrom_features(kernel, centers, points):
 
 
 def principal_components(features, weight):
-    """The first N_OUTPUTS principal components (n, N_OUTPUTS) of features (n, M), zeros after.
+    """The first COMPONENTS principal components (n, COMPONENTS) of features (n, M), zeros after.
 
     A squared loss does not change when its targets are rotated, and what is left out has little
     variance to be explained.
@@ -54,8 +52,8 @@ def principal_components(features, weight):
     share = weight / weight.sum()
     centred = features - share @ features
     _, directions = np.linalg.eigh(centred.T @ (share[:, None] * centred))
-    kept = directions[:, ::-1][:, :N_OUTPUTS]
-    return np.pad(centred @ kept, ((0, 0), (0, N_OUTPUTS - kept.shape[1])))
+    kept = directions[:, ::-1][:, :COMPONENTS]
+    return np.pad(centred @ kept, ((0, 0), (0, COMPONENTS - kept.shape[1])))
 
 
 def first_stage_problem(kernel, Z, targets, folds):
@@ -66,7 +64,7 @@ def first_stage_problem(kernel, Z, targets, folds):
     kernel : Tunable
         k_Z at ω = 0; alpha is 1 there.
     Z : ndarray (n, q)
-    targets : ndarray (n, N_OUTPUTS)
+    targets : ndarray (n, p)
         ψ(x), centred.
     folds : Folds
         In whose order the samples are.
@@ -79,56 +77,34 @@ def first_stage_problem(kernel, Z, targets, folds):
         inner_loss=Squared(), outer_loss=Squared(),
         inner_data=sample, outer_data=Sample(sample.x, sample.target, test),
         space=TunedSpace(kernel), ridge=TunedRidge(TunedAlpha(np.ones(())), train.sum(1)),
-        n_outputs=N_OUTPUTS,
+        n_outputs=targets.shape[1],
     )
 
 
-class Smoother(NamedTuple):
-    """Kernel ridge regression on Z, linear in what it smooths: Ê[g(X) | z_i] = s_iᵀ B g(X).
+def smoother_rows(features, alpha, weight):
+    """T (S, n) with TᵀT = WS, S = 1w̄ᵀ + Φ(ΦᵀWΦ + alpha·I)⁻¹ΦᵀW: kernel ridge regression on Z.
 
-        s(z) = (1, φ(z))    B = (w̄; (ΦᵀWΦ + alpha I)⁻¹ ΦᵀW (I − 1w̄ᵀ)),  w̄ = w/Σw
+    Φ are the centred features of k_Z and w̄ = w/Σw; the constant is not penalised. For values g of
+    a function at the samples ‖Tg‖² = Σ_i w_i g_i Ê[g | z_i]: what of g is seen through Z.
 
-    Attributes
+    Directions of ΦᵀWΦ below NEGLIGIBLE·alpha change no smoothed value by more than that fraction,
+    and are left out. The last rows are zero, one of them at least.
+
+    Parameters
     ----------
-    points : ndarray (n, S)
-        s_i.
-    maps : ndarray (S, n)
-        B; it does not depend on the kernel of X.
-    levels : ndarray (S − 1,)
-        The diagonal of ΦᵀWΦ.
+    features : ndarray (n, M)
     alpha : float
+    weight : ndarray (n,)
+        Samples without weight are not looked at.
     """
-
-    points: np.ndarray
-    maps: np.ndarray
-    levels: np.ndarray
-    alpha: float
-
-    def __call__(self, values):
-        """Ê[g | z_i] for values (n,) or (n, k) of g."""
-        return self.points @ (self.maps @ values)
-
-    def freedom(self, alpha=None):
-        """The trace of the smoother, the constant not counted; at another alpha if given."""
-        return float(np.sum(self.levels / (self.levels + (self.alpha if alpha is None else alpha))))
-
-
-def make_smoother(kernel, alpha, Z, centers, weight) -> Smoother:
-    """The first stage on all samples, in the span of the centres.
-
-    φ is rotated so that ΦᵀWΦ is diagonal; directions in which it is below NEGLIGIBLE·alpha change
-    no smoothed value by more than that fraction, and are left out.
-    """
-    features = nystrom_features(kernel, centers, Z)
+    total = weight.sum()
+    features = features - (weight / total) @ features
     weighted = weight[:, None] * features
     levels, directions = np.linalg.eigh(features.T @ weighted)
     kept = levels > NEGLIGIBLE * alpha
     levels = levels[kept]
-    share = weight / weight.sum()
-    solved = (weighted @ (directions[:, kept] / (levels + alpha))).T
-    solved -= solved.sum(1, keepdims=True) * share
     S = 1 + len(levels)
-    points, maps = np.zeros((len(Z), width(S))), np.zeros((width(S), len(Z)))
-    points[:, 0], maps[0] = 1.0, share
-    points[:, 1:S], maps[1:S] = features @ directions[:, kept], solved
-    return Smoother(points, maps, levels, alpha)
+    rows = np.zeros((width(S + 1), len(features)))
+    rows[0] = weight / np.sqrt(total)
+    rows[1:S] = (weighted @ (directions[:, kept] / np.sqrt(levels + alpha))).T
+    return rows

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy.linalg
 
-RANK = 1e-10  # relative singular values below which columns count as dependent
+from ._iv_data import RANK, SAME
 
 
 class Projection(NamedTuple):
@@ -30,6 +30,43 @@ class Projection(NamedTuple):
     def coordinates(self, values):
         """c (rank, k) with Qc = √w times the fitted values of values (n, k)."""
         return self.basis.T @ (self.root[:, None] * values)
+
+
+def least_explained(columns, projection):
+    """Strength of the instruments for the combination of columns that they explain least.
+
+        F = ρ²/(1 − ρ²) · (n − r)/k
+
+    ρ is the least canonical correlation of columns and instruments but for those that are one, whose
+    combinations, the constant among them, are exogenous and partialled out thereby; r is the
+    rank of the instruments and k what they have beyond the exogenous combinations. For one
+    endogenous column F is the partial F of the excluded instruments, for several the statistic of
+    Cragg and Donald: the least eigenvalue of Σ^{-1/2} XᵀPX Σ^{-1/2}/k with Σ = XᵀMX/(n − r).
+
+    Parameters
+    ----------
+    columns : ndarray (n, p)
+        With a constant among them; n samples of positive weight.
+    projection : Projection
+
+    Returns
+    -------
+    F, ρ² : float
+        Infinity and 1 where all are exogenous; zeros where nothing is left to explain the others
+        or to judge by.
+    """
+    own = Projection.on(columns, projection.root).basis
+    errors = own - projection.basis @ (projection.basis.T @ own)
+    unexplained = np.linalg.eigvalsh(errors.T @ errors)
+    endogenous = unexplained > SAME**2
+    if not endogenous.any():
+        return np.inf, 1.0
+    excluded = projection.rank - np.sum(~endogenous)
+    free = len(columns) - projection.rank
+    if excluded <= 0 or free <= 0:
+        return 0.0, 0.0
+    worst = min(unexplained[-1], 1.0)
+    return float((1.0 - worst) / worst * free / excluded), float(1.0 - worst)
 
 
 def scaled(features, root):

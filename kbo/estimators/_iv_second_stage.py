@@ -1,8 +1,8 @@
-"""The second stage: ridge regression of y on the embedding, E[h(X) | Z] = ⟨h, μ(Z)⟩."""
+"""The second stage: the h whose errors y − h(X) the first stage finds nothing in."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,11 +22,7 @@ PRIOR_MODE = 0.4  # of log(lengthscale/start): one and a half times √d standar
 
 
 class TreatmentKernel(Kernel):
-    """k(x, z) = k_E(x_E, z_E)·k_O(x_O, z_O): endogenous columns E, exogenous columns O.
-
-    What is known of a product is used: E[k(x, X) | z] = E[k_E(x_E, X_E) | z]·k_O(x_O, o), where
-    o are the exogenous columns of z.
-    """
+    """k(x, z) = k_E(x_E, z_E)·k_O(x_O, z_O): endogenous columns E, exogenous columns O."""
 
     endogenous: OnFeatures | None
     exogenous: OnFeatures | None
@@ -43,7 +39,7 @@ class TreatmentKernel(Kernel):
 
 
 class EmbeddingSpace(eqx.Module):
-    """ω ↦ the features of μ at the kernel of ω.
+    """ω ↦ the features of what is seen of h, at the kernel of ω.
 
     Parameters
     ----------
@@ -51,16 +47,14 @@ class EmbeddingSpace(eqx.Module):
         Of a TreatmentKernel.
     centers : array (M, d)
         C; where ``valid`` (M,) is zero they are padding, whose features are zero.
-    X : array (n, d)
-    maps : array (S, n) or None
-        B; None where no column is endogenous.
+    X : array (n, d) or None
+        None where h is seen at points x itself, else Σ_i t_i h(X_i) for rows t (n,).
     """
 
     kernel: Tunable
     centers: Any
     valid: Any
     X: Any
-    maps: Any
 
     def __call__(self, omega):
         return FeatureSpace(Embedding(self, omega))
@@ -73,9 +67,9 @@ class EmbeddingSpace(eqx.Module):
 
 
 class Embedding(eqx.Module):
-    """(s, x) ↦ L⁻¹[(sᵀ B k_E(X, C)) ∘ k_O(x, C)], LLᵀ = k(C, C) + δI: the features of μ(z).
+    """t ↦ L⁻¹ k(C, X)t, or x ↦ L⁻¹ k(C, x), LLᵀ = k(C, C) + δI.
 
-    Nothing but the last three products depends on the point: under ``vmap`` the rest is done once.
+    Nothing but the last two products depends on the point: under ``vmap`` the rest is done once.
     """
 
     space: EmbeddingSpace
@@ -83,14 +77,12 @@ class Embedding(eqx.Module):
 
     def __call__(self, point):
         space, kernel = self.space, self.space.kernel.at(self.omega["kernel"])
-        d = space.centers.shape[1]
-        value = space.valid
-        if space.maps is not None:
-            means = space.maps @ kernel.endogenous.matrix(space.X, space.centers)
-            value = value * (point[:-d] @ means)
-        if kernel.exogenous is not None:
-            value = value * kernel.exogenous.matrix(point[None, -d:], space.centers)[0]
-        return jax.scipy.linalg.solve_triangular(space.root(kernel), value, lower=True)
+        if space.X is None:
+            value = kernel.matrix(point[None], space.centers)[0]
+        else:
+            value = point @ kernel.matrix(space.X, space.centers)
+        root = space.root(kernel)
+        return jax.scipy.linalg.solve_triangular(root, space.valid * value, lower=True)
 
 
 @eqx.filter_jit
@@ -101,15 +93,15 @@ def feature_root(problem, omega):
 
 
 class Posterior(eqx.Module):
-    """ℓ(ω, v, y) = ½ c(ω) y (y − v),  c(ω) = det(I + RᵀWR/alpha)^{1/Σw} e^{‖log ℓ − m‖²/Σw}.
+    """ℓ(ω, v, y) = ½ c(ω) y (y − v),  c(ω) = det(I + RᵀWR/alpha)^{1/n} e^{‖log ℓ − m‖²/n}·Σw/n.
 
-    R holds the features of the embeddings. At the ridge regression h, Σ w y (y − h) is
-    yᵀ(W⁻¹ + RRᵀ/alpha)⁻¹y, so that the logarithm of the mean loss is −2/Σw times the log posterior
+    R holds the features of the second stage. At the ridge regression h, Σ w y (y − h) is
+    yᵀ(W⁻¹ + RRᵀ/alpha)⁻¹y, so that the logarithm of the mean loss is −2/n times the log posterior
     density of (alpha, ℓ), but for a constant: the marginal likelihood of y ~ N(0, s(RRᵀ/alpha +
     W⁻¹)) with the likeliest s, times the prior log ℓ ~ N(m, 1) of each lengthscale.
 
-    The prior matters where samples are few. With lengthscales that tend to nothing the embeddings
-    can fit any function of Z, and a likelihood that is indifferent to h between the samples does
+    The prior matters where samples are few. With lengthscales that tend to nothing h can fit
+    anything that is seen of y, and a likelihood that is indifferent to h between the samples does
     not forbid it.
 
     Parameters
@@ -117,11 +109,14 @@ class Posterior(eqx.Module):
     space : EmbeddingSpace
     sample : Sample
     alpha : TunedAlpha
+    count : array ()
+        n, how many samples the quadratic form Σ w y (y − h) is of.
     """
 
     space: EmbeddingSpace
     sample: Sample
     alpha: TunedAlpha
+    count: Any
 
     def __call__(self, omega, prediction, target):
         features = self.space(omega).features(self.sample.x)
@@ -130,43 +125,90 @@ class Posterior(eqx.Module):
         root = jnp.linalg.cholesky(moment + jnp.eye(len(moment)))
         exponent = 2 * jnp.sum(jnp.log(jnp.diagonal(root)))
         exponent += sum(jnp.sum((log - PRIOR_MODE) ** 2) for log in omega["kernel"])
-        return 0.5 * jnp.exp(exponent / jnp.sum(weight)) * target * (target - prediction)
+        factor = jnp.exp(exponent / self.count) * jnp.sum(weight) / self.count
+        return 0.5 * factor * target * (target - prediction)
 
 
-def second_stage_problem(kernel, X, y, centers, smoother, train, test=None):
-    """Ridge regression of y on μ(z), judged by folds or, without ``test``, by its posterior.
+class Seen(NamedTuple):
+    """What the second stage sees of h: rows of T in ‖T(y − h(X))‖², and which count.
 
-        h_f = argmin_h Σ_i w_i ½(⟨h, μ(z_i)⟩ − y_i)² + (alpha/2)‖h‖²    tuned: alpha and k
+    Attributes
+    ----------
+    points : ndarray (R, n) or (n, d)
+        T; or, where no column is endogenous and T is diagonal, the samples of X.
+    target : ndarray (R,)
+        Ty, or y.
+    train : ndarray (F, R)
+    test : ndarray (F, R) or None
+        None where h is judged by its posterior.
+    """
+
+    points: np.ndarray
+    target: np.ndarray
+    train: np.ndarray
+    test: np.ndarray | None = None
+
+
+def seen_whole(rows, y, weight) -> Seen:
+    """T, and the rest of y in its last row, which is zero: ‖target‖² = Σ w y²."""
+    target = rows @ y
+    target[-1] = np.sqrt(max(weight @ y**2 - target @ target, 0.0))
+    return Seen(rows, target, np.ones((1, len(target))))
+
+
+def seen_in_folds(train, test, y) -> Seen:
+    """T of each fold's training samples, and of its test samples, whose weights sum to one.
+
+    Parameters
+    ----------
+    train, test : list of F ndarray (S_f, n)
+    """
+    every = train + test
+    sizes = [len(rows) for rows in every]
+    member = np.repeat(np.arange(len(every)), sizes)
+    chosen = (member == np.arange(len(every))[:, None]).astype(float)
+    judged = chosen[len(train) :] / chosen[len(train) :].sum(1, keepdims=True)
+    rows = np.concatenate(every)
+    # A mean over the rows of a test form is then that form.
+    rows *= np.where(member < len(train), 1.0, np.sqrt(np.repeat(sizes, sizes)))[:, None]
+    return Seen(rows, rows @ y, chosen[: len(train)], judged)
+
+
+def second_stage_problem(kernel, centers, count, seen, X=None):
+    """What h should be, judged by its posterior or by folds.
+
+        h = argmin_h ½ ‖T(y − h(X))‖² + (alpha/2)‖h‖²    tuned: alpha and k
 
     Parameters
     ----------
     kernel : Tunable
         Of a TreatmentKernel, at ω = 0; alpha is 1 there.
-    X : ndarray (n, d)
-    y : ndarray (n,)
-        Centred.
     centers : ndarray (M, d)
         Distinct rows of X.
-    smoother : Smoother or None
-        None where no column of X is endogenous.
-    train, test : ndarray (F, n)
-        With ``test=None`` F is 1.
+    count : float
+        Σw = n.
+    seen : Seen
+    X : ndarray (n, d)
+        Of which the columns of T are; None where ``seen.points`` are the samples themselves.
     """
-    size = bucket(len(X))
-    extra = ((0, 0), (0, size - len(X)))
-    train = np.pad(train, extra)
-    points, maps = X, None
-    if smoother is not None:
-        points, maps = np.concatenate([smoother.points, X], 1), np.pad(smoother.maps, extra)
+    points, target, (train, test) = seen.points, seen.target, seen[2:]
+    if X is None:
+        size = bucket(len(points))
+        extra = ((0, 0), (0, size - len(points)))
+        points, target, train = pad(points, size), pad(target, size), np.pad(train, extra)
+        test = None if test is None else np.pad(test, extra)
+    else:
+        points = np.pad(points, ((0, 0), (0, bucket(len(X)) - len(X))))
+        X = pad(X, bucket(len(X)))
     M = width(len(centers))
     space = EmbeddingSpace(
-        kernel, pad(centers, M), (np.arange(M) < len(centers)).astype(float), pad(X, size), maps
+        kernel, pad(centers, M), (np.arange(M) < len(centers)).astype(float), X
     )
     alpha = TunedAlpha(np.ones(()))
-    sample = Sample(pad(points, size), pad(y, size), train)
-    judge, loss = sample, Posterior(space, sample, alpha)
+    sample = Sample(points, target, train)
+    judge, loss = sample, Posterior(space, sample, alpha, np.float64(count))
     if test is not None:
-        judge, loss = Sample(sample.x, sample.target, np.pad(test, extra)), Squared()
+        judge, loss = Sample(points, target, test), Squared()
     return BilevelProblem(
         inner_loss=Squared(), outer_loss=loss, inner_data=sample, outer_data=judge,
         space=space, ridge=TunedRidge(alpha, train.sum(1)),

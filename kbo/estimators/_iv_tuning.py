@@ -19,14 +19,23 @@ from ..solvers.centers import Uniform
 from ._iv_data import distinct_rows
 from ._iv_first_stage import (
     first_stage_problem,
-    make_smoother,
     nystrom_features,
     principal_components,
+    smoother_rows,
 )
-from ._iv_second_stage import feature_root, second_stage_problem
+from ._iv_second_stage import (
+    Seen,
+    feature_root,
+    second_stage_problem,
+    seen_in_folds,
+    seen_whole,
+)
 from ._model import Tunable
 from ._solver import as_solver
 
+# The second stage solves for h in Ê[y − h(X) | Z] = 0, in which the ridge of Ê biases nothing but
+# hides what it smooths away. The ridge that predicts best hides too much: benchmarks/first_stage.py.
+UNDERSMOOTHING = 0.1
 ROUNDS = 2
 LOOSER = 100.0  # the first stage's tolerance: errors of folds vary by more than that
 STILL = 0.1  # change of logarithms below which another round would find the same
@@ -47,7 +56,6 @@ class Stages(NamedTuple):
         NumPy parameters.
     alpha, instrument_alpha : float
     first, second : BilevelResult or None
-    smoother : Smoother or None
     dual : ndarray (M,)
         h = Σ_m dual_m k(c_m, ·).
     solver : Solver or None
@@ -61,7 +69,6 @@ class Stages(NamedTuple):
     instrument_kernel: Any = None
     instrument_alpha: float | None = None
     first: Any = None
-    smoother: Any = None
     solver: Any = None
 
 
@@ -111,41 +118,41 @@ class Tuner(NamedTuple):
 
     def run(self) -> Stages:
         """Tune one stage after the other until the second changes no more."""
-        first = second = smoother = solver = None
+        first = second = solver = None
         for _ in range(ROUNDS if self.Z is not None else 1):
             previous = second
             if self.Z is not None:
                 start = self.kernel.start() if second is None else second.omega["kernel"]
                 first, solver = self._first(start, first)
-                smoother = self.smoother(
-                    self.instrument_kernel.at(first.omega["kernel"], np.exp),
-                    float(np.exp(first.omega["alpha"])), solver,
-                )
-            second = self._second(smoother, second)
+            second = self._second(first, solver, second)
             if previous is not None and _distance(previous.omega, second.omega) < STILL:
                 break
         found = Stages(
             self.kernel.at(second.omega["kernel"], np.exp), float(np.exp(second.omega["alpha"])),
-            self._dual(smoother, second.omega), second,
+            self._dual(first, solver, second.omega), second,
         )
         if self.Z is None:
             return found
+        kernel, alpha = self._smoothing(first)
         return found._replace(
-            instrument_kernel=self.instrument_kernel.at(first.omega["kernel"], np.exp),
-            instrument_alpha=float(np.exp(first.omega["alpha"])),
-            first=first, smoother=smoother, solver=solver,
+            instrument_kernel=kernel, instrument_alpha=alpha, first=first, solver=solver,
         )
 
-    def treatment_components(self, kernel):
-        """ψ_E(x) at the samples, by its principal components (n, N_OUTPUTS)."""
-        ends = self.centers[:, list(kernel.columns)]
-        apart = distinct_rows(ends, np.ones(len(ends)))
+    def treatment_components(self, logs):
+        """ψ(x) and ψ_E(x) at the samples, by their principal components (n, outputs)."""
+        kernel = self.kernel.at(logs, np.exp)
+        parts = [kernel] if kernel.exogenous is None else [kernel, kernel.endogenous]
+        return np.column_stack([self._components(part) for part in parts])
+
+    def _components(self, kernel):
+        columns = list(getattr(kernel, "columns", range(self.X.shape[1])))
+        apart = distinct_rows(self.centers[:, columns], np.ones(len(self.centers)))
         features = nystrom_features(kernel, self.centers[apart], self.X)
         return principal_components(features, self.folds.weight)
 
     def _first(self, logs, earlier):
-        """The first stage tuned for the features of k_E at these logs, and its solver."""
-        targets = self.treatment_components(self.kernel.at(logs, np.exp).endogenous)
+        """The first stage tuned for the features of k at these logs, and its solver."""
+        targets = self.treatment_components(logs)
         problem = first_stage_problem(self.instrument_kernel, self.Z, targets, self.folds)
         starts = [
             {"alpha": np.array(np.log(a)), "kernel": self.instrument_kernel.start()}
@@ -155,30 +162,47 @@ class Tuner(NamedTuple):
         solver = self.solver.fixed(problem, starts[0])
         return self._search(problem, starts, solver, LOOSER * self.tol), solver
 
-    def smoother(self, kernel, alpha, solver):
-        """The first stage on all samples, in the span of the solver's centres if it has any."""
-        weight = self.folds.weight
+    def _smoothing(self, first):
+        """k_Z and alpha of the smoother."""
+        kernel = self.instrument_kernel.at(first.omega["kernel"], np.exp)
+        return kernel, UNDERSMOOTHING * float(np.exp(first.omega["alpha"]))
+
+    def instrument_features(self, kernel, solver):
+        """Features (n, M) of k_Z, in the span of the solver's centres if it has any."""
         if hasattr(solver, "centers"):
             centers = np.unique(np.asarray(solver.centers), axis=0)
         else:
-            centers = self.Z[distinct_rows(self.Z, weight)]
-        return make_smoother(kernel, alpha, self.Z, centers, weight)
+            centers = self.Z[distinct_rows(self.Z, self.folds.weight)]
+        return nystrom_features(kernel, centers, self.Z)
 
-    def _problem(self, smoother, *weights):
-        return second_stage_problem(
-            self.kernel, self.X, self.y, self.centers, smoother, *weights
-        )
+    def _problem(self, first, solver, in_folds=False):
+        weight, folds = self.folds.weight, self.folds
+        if first is None:
+            parts = (folds.train, folds.test) if in_folds else (weight[None],)
+            return second_stage_problem(
+                self.kernel, self.centers, weight.sum(), Seen(self.X, self.y, *parts)
+            )
+        kernel, alpha = self._smoothing(first)
+        features = self.instrument_features(kernel, solver)
+        if in_folds:
+            ridge = alpha / weight.sum()
+            train, test = (
+                [smoother_rows(features, ridge * part.sum(), part) for part in parts]
+                for parts in (folds.train, folds.test)
+            )
+            seen = seen_in_folds(train, test, self.y)
+        else:
+            seen = seen_whole(smoother_rows(features, alpha, weight), self.y, weight)
+        return second_stage_problem(self.kernel, self.centers, weight.sum(), seen, self.X)
 
-    def _second(self, smoother, earlier):
-        weights = (self.folds.weight[None],)
-        if self.judged_by_folds:
-            weights = self.folds.train, self.folds.test
+    def _second(self, first, solver, earlier):
         starts = [
             {"alpha": np.array(np.log(a)), "kernel": [log + shift for log in self.kernel.start()]}
             for a in START_ALPHAS for shift in START_SHIFTS
         ]
         starts = starts if earlier is None else [earlier.omega]
-        return self._search(self._problem(smoother, *weights), starts, Exact(), self.tol)
+        problem = self._problem(first, solver, self.judged_by_folds)
+        return self._search(problem, starts, Exact(), self.tol)
 
     def _search(self, problem, starts, solver, tol):
         """From the best of the starts, which is kept if nothing is better."""
@@ -199,11 +223,11 @@ class Tuner(NamedTuple):
             optimizer=LBFGS(self.max_iter, tol=0.0, ftol=tol, log=True),
         )
 
-    def _dual(self, smoother, omega):
+    def _dual(self, first, solver, omega):
         """h on all samples, as Σ_m dual_m k(c_m, ·)."""
-        problem = self._problem(smoother, self.folds.weight[None])
-        with settled(problem, omega, Exact()) as (ready, at, solver):
-            theta = np.asarray(solver.solve(ready, at).coefficients)[0, :, 0]
+        problem = self._problem(first, solver)
+        with settled(problem, omega, Exact()) as (ready, at, exact):
+            theta = np.asarray(exact.solve(ready, at).coefficients)[0, :, 0]
             root = np.asarray(feature_root(ready, at))
         dual = scipy.linalg.solve_triangular(root, theta, lower=True, trans="T")
         return dual[: len(self.centers)]

@@ -15,14 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ..solvers import Solver
 from ._folds import make_folds
-from ._iv_data import (
-    Standard,
-    check_iv_data,
-    distinct_rows,
-    drawn,
-    exogenous_columns,
-    repeated_columns,
-)
+from ._iv_data import Standard, check_iv_data, distinct_rows, drawn, exogenous_columns
 from ._iv_diagnostics import first_stage_strength, warn_if_weak
 from ._iv_tuning import Tuner, first_stage_solver
 from ._iv_units import in_units, mean_derivative, named_kernel, treatment_in_units, treatment_kernel
@@ -230,11 +223,11 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         with computing(self.device):
             found = tuner.run()
             if Z is not None:
-                self._keep_first_stage(tuner, found, z_units, repeated_columns(Z, X[:, exogenous]))
+                self._keep_first_stage(tuner, found, z_units)
         self._keep(tuner, found, units, y_units)
         return self
 
-    def _keep_first_stage(self, tuner, found, units, shared):
+    def _keep_first_stage(self, tuner, found, units):
         total = tuner.folds.weight.sum()
         self.first_stage_ridge_ = found.instrument_alpha / total
         self.first_stage_result_ = _summary(found.first)
@@ -243,7 +236,7 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         length = self.instrument_kernel_.lengthscale
         self.instrument_lengthscale_ = np.array(np.broadcast_to(length, units.scale.shape))
         self.first_stage_strength_, self.first_stage_statistic_ = first_stage_strength(
-            found, tuner, shared
+            found, tuner, ~self.endogenous_
         )
         warn_if_weak(self.first_stage_statistic_, stacklevel=3)
 

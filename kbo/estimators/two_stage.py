@@ -11,9 +11,9 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ._iv_data import Standard, check_iv_data, exogenous_columns, is_constant, repeated_columns
+from ._iv_data import Standard, check_iv_data, exogenous_columns, is_constant
 from ._iv_diagnostics import warn_if_weak
-from ._iv_projection import Projection, rank, ridge_readout, scaled
+from ._iv_projection import Projection, least_explained, rank, ridge_readout, scaled
 
 STEP = 1e-5  # of a standard deviation: the central differences of the derivative
 
@@ -34,7 +34,7 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         …), fitted to the samples of positive weight; None takes the columns as they are. Ψ must
         have at least as many independent columns as Φ.
     alpha : float, default 0
-        Ridge on β in units of standardised columns of Φ, for Σw samples.
+        Ridge on β in units of standardised columns of Φ, for weights of mean one.
 
     Attributes
     ----------
@@ -43,16 +43,20 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
     covariance_ : ndarray (1 + p, 1 + p)
         Of (intercept_, coef_): the sandwich A⁻¹ (Σ_i w_i² e_i² φ̂_i φ̂_iᵀ) A⁻¹ · n/(n − p − 1),
         A = ΦᵀWPΦ + alpha·I, φ̂ = PΦ, e = y − Φβ, robust against heteroskedasticity (HC1), n
-        samples of positive weight. Exact for least squares as n → ∞; with a ridge or a sieve it
-        leaves out the bias.
+        samples of positive weight. Exact for least squares as n → ∞; it leaves out the bias of a
+        ridge, and that of a sieve that is too small.
     first_stage_statistic_ : float
-        The smallest F, over the endogenous columns of X, of the columns of Ψ beyond Φ's exogenous
-        ones: F = ((SSE₀ − SSE)/k)/(SSE/(Σw − rank Ψ)), k the columns beyond. Below 10 a
-        WeakInstrumentWarning is given (Staiger and Stock's rule of thumb). Infinite without
-        endogenous columns.
+        How strong the instruments are, jointly. With one endogenous column it is the partial F of
+        the excluded instruments, the columns of Ψ beyond the exogenous ones: F =
+        ((SSE₀ − SSE)/k)/(SSE/(n − rank Ψ)), n samples of positive weight. With several it is the
+        statistic of Cragg and Donald, that F for the combination of the endogenous columns of Φ
+        which is explained least. Below 10 a WeakInstrumentWarning is given (Staiger and Stock's
+        rule of thumb). Infinite without endogenous columns. Both hold for errors of one variance.
+        A rich sieve has weak combinations, which a ridge is for.
     first_stage_strength_ : float
-        The partial R² = 1 − SSE/SSE₀ of that column, in the sample.
+        The partial R² = 1 − SSE/SSE₀ of that column or combination, in the sample.
     endogenous_ : ndarray (d,) of bool
+        The columns of X that are no combination of Z's columns and a constant.
     treatment_basis_, instrument_basis_
         The fitted transformers.
     n_features_in_, feature_names_in_, n_instruments_in_
@@ -63,6 +67,7 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
     Theorem 5.3).
     Newey, Powell (2003), Instrumental Variable Estimation of Nonparametric Models: sieves.
     Staiger, Stock (1997), Instrumental Variables Regression with Weak Instruments.
+    Cragg, Donald (1993), Testing Identifiability and Specification in Instrumental Variable Models.
 
     Examples
     --------
@@ -99,7 +104,8 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         Z : array-like (n, q), optional
             Instruments, and the exogenous columns of X again. None: all of X is exogenous, Ψ = Φ.
         sample_weight : array-like (n,), optional
-            Of the squares in both stages.
+            Of the squares in both stages, relative to their mean over the samples that have any:
+            w, 1000 w and w/Σw give the same.
 
         Returns
         -------
@@ -137,7 +143,10 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
             instruments = Standard.of(instruments, weight)(instruments)[:, kept]
             instruments = np.column_stack([np.ones(len(X)), instruments])
             projection = Projection.on(instruments, root)
-        self._judge(X, Z, weight, projection)
+        self.first_stage_statistic_, self.first_stage_strength_ = least_explained(
+            columns, projection
+        )
+        warn_if_weak(self.first_stage_statistic_, stacklevel=2)
         self._solve(columns, y, root, projection)
         return self
 
@@ -150,7 +159,7 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
                 "of the treatment's basis (with the constant): give more instruments, a larger "
                 "instrument_basis, a smaller treatment_basis, or alpha > 0"
             )
-        readout = ridge_readout(inside, self.alpha)
+        readout, self._penalty = ridge_readout(inside, self.alpha), self.alpha
         beta = readout @ projection.coordinates(y[:, None])[:, 0]
         n, p = columns.shape
         errors = root * (y - columns @ beta)
@@ -163,29 +172,6 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         back[0, 1:] = -self._units.mean / self._units.scale
         beta, self.covariance_ = back @ beta, back @ spread @ back.T
         self.intercept_, self.coef_ = float(beta[0]), beta[1:]
-
-    def _judge(self, X, Z, weight, projection):
-        """The first-stage F and partial R² of the worst endogenous column."""
-        self.first_stage_statistic_, self.first_stage_strength_ = np.inf, 1.0
-        if not self.endogenous_.any():
-            return
-        root = np.sqrt(weight)
-        shared = Z[:, repeated_columns(Z, X[:, ~self.endogenous_])]
-        baseline = Projection.on(np.column_stack([np.ones(len(X)), shared]), root)
-        target = Standard.of(X, weight)(X)[:, self.endogenous_]
-        target = root[:, None] * target
-        errors = [
-            np.sum((target - part.basis @ (part.basis.T @ target)) ** 2, 0)
-            for part in (baseline, projection)
-        ]
-        free = max(weight.sum() - projection.rank, 0.0)
-        extra = max(projection.rank - baseline.rank, 1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = np.nan_to_num(free / extra * (errors[0] / errors[1] - 1.0), posinf=np.inf)
-        worst = int(np.argmin(ratios))
-        self.first_stage_statistic_ = float(ratios[worst])
-        self.first_stage_strength_ = float(1.0 - errors[1][worst] / errors[0][worst])
-        warn_if_weak(self.first_stage_statistic_, stacklevel=3)
 
     def _columns(self, X):
         check_is_fitted(self)
@@ -210,7 +196,7 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         X : array-like (k, d)
         level : float
             In (0, 1): the probability, for many samples, with which the band covers Φ(x)β at each
-            point.
+            point, for strong instruments.
 
         Returns
         -------
@@ -219,8 +205,15 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For a level outside (0, 1).
+            For a level outside (0, 1), or where ``alpha`` is positive: the band would not cover,
+            as it leaves out the ridge's bias.
         """
+        check_is_fitted(self)
+        if self._penalty > 0:
+            raise ValueError(
+                f"alpha={self._penalty} biases the estimate by an amount that the band would not "
+                "cover: fit with alpha=0, and a smaller treatment_basis if that is not identified"
+            )
         if not (isinstance(level, Real) and 0 < level < 1):
             raise ValueError(f"level={level!r} must lie strictly between 0 and 1")
         columns = self._columns(X)
