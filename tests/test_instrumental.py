@@ -29,9 +29,16 @@ pytestmark = pytest.mark.filterwarnings("ignore::kbo.estimators.WeakInstrumentWa
 BOTH = pytest.mark.parametrize("model", [KernelIVRegressor(**QUICK), TwoStageLeastSquares()])
 
 
+def expected_failures(estimator):
+    """Weights tell samples apart and have no scale: two of each row are not one of weight two."""
+    depends_on_n = isinstance(estimator, KernelIVRegressor) or estimator.alpha > 0
+    reason = "a ridge, or what tunes it, depends on the number of samples"
+    return {"check_sample_weight_equivalence_on_dense_data": reason} if depends_on_n else {}
+
+
 @parametrize_with_checks([
     KernelIVRegressor(max_iter=3, n_components=40), TwoStageLeastSquares(), TwoStageLeastSquares(alpha=0.1),
-])
+], expected_failed_checks=expected_failures)
 def test_scikit_learn_checks(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -96,6 +103,7 @@ def test_two_stage_sieve_is_the_closed_form_of_its_columns():
 def test_the_ridge_is_of_standardised_columns_and_spares_the_constant():
     X, y, Z = linear_design()
     weight = np.random.default_rng(1).uniform(0.5, 2, len(X))
+    weight /= weight.mean()
     model = TwoStageLeastSquares(alpha=30.0).fit(X, y, Z=Z, sample_weight=weight)
     mean = np.average(X, axis=0, weights=weight)
     scale = np.sqrt(np.average((X - mean) ** 2, axis=0, weights=weight))
@@ -107,9 +115,11 @@ def test_the_ridge_is_of_standardised_columns_and_spares_the_constant():
     scores = fitted * (weight * (y - A @ beta))[:, None]
     n, p = A.shape
     covariance = inverse @ scores.T @ scores @ inverse.T * n / (n - p)
-    lower, upper = model.confidence_band(X)
-    spread = np.sqrt(np.einsum("ij,jk,ik->i", A, covariance, A))
-    np.testing.assert_allclose(upper - lower, 2 * 1.959963984540054 * spread, rtol=1e-8)
+    found, columns = model.covariance_, np.column_stack([np.ones(n), X])
+    spread = np.einsum("ij,jk,ik->i", A, covariance, A)
+    np.testing.assert_allclose(
+        np.einsum("ij,jk,ik->i", columns, found, columns), spread, rtol=1e-8
+    )
     tiny = TwoStageLeastSquares(PolynomialFeatures(5), alpha=1e-300)
     with pytest.raises(ValueError, match="lost in rounding"):
         tiny.fit(X[:, :1], y, Z=Z[:, :1])
@@ -178,19 +188,17 @@ def test_bands_refuse_levels_and_the_kernel_estimator_has_none():
 
 
 def direct_kernel_iv(model, X, y, Z, X_test):
-    """The formulas of Singh, Sahani and Gretton on n × n matrices, both stages on all samples."""
+    """h = Kc with S(y − Kc) = nξ c, on n × n matrices: S smooths on Z."""
     K = lambda kernel, a, b: np.asarray(kernel.matrix(jax.numpy.asarray(a), jax.numpy.asarray(b)))
     n = len(X)
     with jax.enable_x64(True):
         Kx, Kz = K(model.kernel_, X, X), K(model.instrument_kernel_, Z, Z)
         Kt = K(model.kernel_, X_test, X)
-    weights = np.linalg.solve(Kz + n * model.first_stage_ridge_ * np.eye(n), Kz)
-    mean = np.full((n, n), 1 / n)
-    smoother = mean + (np.eye(n) - mean) @ weights  # of targets without their mean
-    W = Kx @ smoother
+    off_mean = np.eye(n) - 1 / n
+    Kz = off_mean @ Kz @ off_mean
+    S = 1 / n + np.linalg.solve(Kz + n * model.first_stage_ridge_ * np.eye(n), Kz)
     ridge = n * model.second_stage_ridge_
-    coefficients = np.linalg.solve(W @ W.T + ridge * Kx + 1e-11 * np.eye(n), W @ (y - y.mean()))
-    return y.mean() + Kt @ coefficients
+    return y.mean() + Kt @ np.linalg.solve(S @ Kx + ridge * np.eye(n), S @ (y - y.mean()))
 
 
 def test_it_is_kernel_instrumental_variables_at_its_hyperparameters():
@@ -216,7 +224,7 @@ def test_exogenous_treatments_are_kernel_ridge_regression():
 
 
 def test_the_criterion_is_the_marginal_likelihood():
-    from kbo.estimators._iv_second_stage import second_stage_problem
+    from kbo.estimators._iv_second_stage import Seen, second_stage_problem
     from kbo.estimators._iv_units import treatment_kernel
 
     rng = np.random.default_rng(0)
@@ -226,7 +234,7 @@ def test_the_criterion_is_the_marginal_likelihood():
     y -= np.average(y, weights=weight)
     omega = {"alpha": np.array(-1.0), "kernel": [np.array([0.2, -0.3])]}
     with jax.enable_x64(True):
-        problem = second_stage_problem(kernel, X, y, X, None, weight[None])
+        problem = second_stage_problem(kernel, X, weight.sum(), Seen(X, y, weight[None]))
         found = kbo.value_and_hypergradient(problem, omega)
         kbo.check_hypergradient(problem, omega)
         K = np.asarray(kernel.at(omega["kernel"]).matrix(X, X)) / np.exp(-1.0)
@@ -353,23 +361,6 @@ def test_weak_instruments_warn_and_strong_ones_do_not(model):
     X, y, Z = linear_design(200, strength=0.05)
     with pytest.warns(WeakInstrumentWarning):
         clone(model).fit(X, y, Z=Z)
-
-
-def test_weights_are_repetitions_in_both_stages():
-    X, y, Z = linear_design(60)
-    weight = np.random.default_rng(0).integers(0, 3, 60)
-    rows = np.repeat(np.arange(60), weight)
-    splits = lambda r: [(np.flatnonzero(r % 2 != f), np.flatnonzero(r % 2 == f)) for f in range(2)]
-    fit = lambda cv, *data, **more: KernelIVRegressor(
-        max_iter=3, n_components=60, cv=cv
-    ).fit(*data, **more)
-    weighted = fit(splits(np.arange(60)), X, y, Z, sample_weight=weight)
-    repeated = fit(splits(rows), X[rows], y[rows], Z[rows])
-    np.testing.assert_allclose(weighted.predict(X), repeated.predict(X), rtol=1e-5)
-    np.testing.assert_allclose(weighted.average_derivative(), repeated.average_derivative(), rtol=1e-5)
-    np.testing.assert_allclose(
-        weighted.first_stage_statistic_, repeated.first_stage_statistic_, rtol=1e-5
-    )
 
 
 @pytest.mark.parametrize("change", [

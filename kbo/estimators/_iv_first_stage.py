@@ -12,7 +12,7 @@ from ..problem import BilevelProblem, Sample
 from ._folds import bucket, pad
 from ._model import TunedAlpha, TunedRidge, TunedSpace
 
-COMPONENTS = 8  # principal components of the features that the first stage is judged on
+COMPONENTS = 16  # principal components of the features that the first stage is judged on
 NUGGET = 1e-9
 NEGLIGIBLE = 1e-5  # of the ridge: directions in which the first stage's data say nothing
 

@@ -37,11 +37,11 @@ def least_explained(columns, projection):
 
         F = ρ²/(1 − ρ²) · (n − r)/k
 
-    ρ is the least canonical correlation of columns and instruments but for those that are one, whose
-    combinations, the constant among them, are exogenous and partialled out thereby; r is the
-    rank of the instruments and k what they have beyond the exogenous combinations. For one
-    endogenous column F is the partial F of the excluded instruments, for several the statistic of
-    Cragg and Donald: the least eigenvalue of Σ^{-1/2} XᵀPX Σ^{-1/2}/k with Σ = XᵀMX/(n − r).
+    Combinations whose canonical correlation with the instruments is one are exogenous, the constant
+    among them, and partialled out. ρ is the least of the other correlations, r the rank of the
+    instruments, k what they have beyond the exogenous combinations. For one endogenous column F is
+    the partial F of the excluded instruments, for several the statistic of Cragg and Donald: the
+    least eigenvalue of Σ^{-1/2} XᵀPX Σ^{-1/2}/k with Σ = XᵀMX/(n − r), X partialled out.
 
     Parameters
     ----------
@@ -52,9 +52,12 @@ def least_explained(columns, projection):
     Returns
     -------
     F, ρ² : float
-        Infinity and 1 where all are exogenous; zeros where nothing is left to explain the others
-        or to judge by.
+        Infinity and 1 where all are exogenous; zeros where nothing is left to explain the others,
+        or where there are as many instruments as samples.
     """
+    free = len(columns) - projection.rank
+    if free <= 0:
+        return 0.0, 0.0
     own = Projection.on(columns, projection.root).basis
     errors = own - projection.basis @ (projection.basis.T @ own)
     unexplained = np.linalg.eigvalsh(errors.T @ errors)
@@ -62,8 +65,7 @@ def least_explained(columns, projection):
     if not endogenous.any():
         return np.inf, 1.0
     excluded = projection.rank - np.sum(~endogenous)
-    free = len(columns) - projection.rank
-    if excluded <= 0 or free <= 0:
+    if excluded <= 0:
         return 0.0, 0.0
     worst = min(unexplained[-1], 1.0)
     return float((1.0 - worst) / worst * free / excluded), float(1.0 - worst)

@@ -33,8 +33,8 @@ from ._iv_second_stage import (
 from ._model import Tunable
 from ._solver import as_solver
 
-# The second stage solves for h in Ê[y − h(X) | Z] = 0, in which the ridge of Ê biases nothing but
-# hides what it smooths away. The ridge that predicts best hides too much: benchmarks/first_stage.py.
+# The second stage solves Ê[y − h(X) | Z] = 0 for h, in which the ridge of Ê biases nothing but
+# hides what it smooths away: that which predicts best hides too much (benchmarks/first_stage.py).
 UNDERSMOOTHING = 0.1
 ROUNDS = 2
 LOOSER = 100.0  # the first stage's tolerance: errors of folds vary by more than that
@@ -139,15 +139,8 @@ class Tuner(NamedTuple):
         )
 
     def treatment_components(self, logs):
-        """ψ(x) and ψ_E(x) at the samples, by their principal components (n, outputs)."""
-        kernel = self.kernel.at(logs, np.exp)
-        parts = [kernel] if kernel.exogenous is None else [kernel, kernel.endogenous]
-        return np.column_stack([self._components(part) for part in parts])
-
-    def _components(self, kernel):
-        columns = list(getattr(kernel, "columns", range(self.X.shape[1])))
-        apart = distinct_rows(self.centers[:, columns], np.ones(len(self.centers)))
-        features = nystrom_features(kernel, self.centers[apart], self.X)
+        """ψ(x) at the samples, by its principal components (n, COMPONENTS)."""
+        features = nystrom_features(self.kernel.at(logs, np.exp), self.centers, self.X)
         return principal_components(features, self.folds.weight)
 
     def _first(self, logs, earlier):

@@ -143,8 +143,9 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
             instruments = Standard.of(instruments, weight)(instruments)[:, kept]
             instruments = np.column_stack([np.ones(len(X)), instruments])
             projection = Projection.on(instruments, root)
-        self.first_stage_statistic_, self.first_stage_strength_ = least_explained(
-            columns, projection
+        endogenous = self.endogenous_.any()
+        self.first_stage_statistic_, self.first_stage_strength_ = (
+            least_explained(columns, projection) if endogenous else (np.inf, 1.0)
         )
         warn_if_weak(self.first_stage_statistic_, stacklevel=2)
         self._solve(columns, y, root, projection)
