@@ -34,16 +34,17 @@ OPTIONAL_ATTRIBUTES = (
 class KernelIVRegressor(RegressorMixin, BaseEstimator):
     """Nonparametric instrumental variables: y = h(X) + e with E[e | Z] = 0, h in an RKHS.
 
-        first stage   μ(z) = E[ψ(X) | Z = z], by kernel ridge regression on Z (ridge λ, kernel k_Z)
-        second stage  h = argmin_h (1/Σw) Σ_i w_i (⟨h, μ(z_i)⟩ − y_i)² + ξ ‖h‖²_k
+        first stage   Ê[g(X) | Z], by kernel ridge regression on Z (ridge λ, kernel k_Z)
+        second stage  h = argmin_h (1/Σw) Σ_i w_i e_i Ê[e | z_i] + ξ ‖h‖²_k,  e = y − h(X)
 
-    where ⟨h, ψ(x)⟩ = h(x). Ridges and lengthscales are tuned by hypergradient: (λ, k_Z) by how well
-    μ predicts ψ(X) out of fold, (ξ, k) by ``criterion``. The two stages take turns until neither
-    changes. Everything is standardised within.
+    At the true h nothing of e is found through Z, whatever λ: it is the errors that are smoothed,
+    not h alone, so that λ biases nothing. Ridges and lengthscales are tuned by hypergradient:
+    (λ, k_Z) by how well the features ψ(X) of k are predicted out of fold, (ξ, k) by ``criterion``.
+    λ is then a tenth of that, as what it smooths away is lost to the second stage. The two stages
+    take turns until neither changes. Everything is standardised within.
 
-    Columns of X that Z repeats are exogenous: with k = k_E·k_O of endogenous and exogenous columns,
-    E[ψ(X) | z] = E[ψ_E(X_E) | z] ⊗ ψ_O(x_O) needs a first stage for X_E only. Without endogenous
-    columns the estimator is kernel ridge regression.
+    Columns of X in the span of Z's columns are exogenous, and k = k_E·k_O, of endogenous and
+    exogenous columns. Without endogenous columns the estimator is kernel ridge regression.
 
     There is no confidence band: for an ill-posed inverse problem whose ridges are chosen by the
     data, no theory says that one would cover h. TwoStageLeastSquares has one.
@@ -57,10 +58,10 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         One lengthscale for each column of X and Z; otherwise one for X_E, X_O and Z each.
     criterion : {"marginal_likelihood", "cv"}
         What the second stage is judged by. The marginal likelihood is that of the Gaussian process
-        with the same mean, y ~ N(0, s(G + Σw·ξ·I)), G_ij = ⟨μ(z_i), μ(z_j)⟩, times a weak prior:
-        the log of each lengthscale, in standard deviations, is N(log(1.5√d), 1). The other is the
-        squared error of ⟨h, μ(z)⟩ over the folds of ``cv``; it varies more, as the noise of y
-        hides most of what the error could tell.
+        whose mean is h, Ty ~ N(0, s(TKTᵀ/(nξ) + I)) with TᵀT = WS for the first stage S, where s
+        is the variance of the rest of y too, times a weak prior: the log of each lengthscale, in
+        standard deviations, is N(log(1.5√d), 1). The other is Σ w e Ê[e | z] on the test samples
+        of the folds of ``cv``, with h fitted to the training samples; it varies more.
     cv : None, int, splitter or iterable of splits
         Of the first stage, and of criterion="cv"; None means 5 folds.
     n_components : int, default 192
@@ -92,18 +93,20 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
     treatment_lengthscale_, instrument_lengthscale_ : ndarray (d,), (q,)
         Of k and k_Z, in the units of X and Z.
     first_stage_strength_ : float
-        R² = 1 − SSE(Z)/SSE(exogenous columns), out of fold: the share of the variance of ψ_E(X_E)
-        (at lengthscales of √d standard deviations) that Z explains beyond a constant and the
-        exogenous columns.
+        R² = 1 − SSE(Z)/SSE(exogenous columns), out of fold: the share of the variance that Z
+        explains beyond a constant and the exogenous columns. The variance is that of the features,
+        of lengthscale 1, of one standardised combination of the endogenous columns: the one that Z
+        explains least, among those of their first 16 principal components.
     first_stage_statistic_ : float
-        The F ratio R²/(1 − R²)·(Σw − f)/k, for f effective degrees of freedom of the first stage,
+        The F ratio R²/(1 − R²)·(n − f)/k, for f effective degrees of freedom of the first stage,
         k of them beyond the exogenous columns. Below 10 (Staiger and Stock's rule of thumb for the
         linear case) a WeakInstrumentWarning is given; a flexible first stage on few samples has a
         low F even where R² is not small, and overfits.
     first_stage_result_, second_stage_result_ : dict
-        "value" (of the criterion; the log of a posterior's is −2/Σw times the log density),
+        "value" (of the criterion; the log of a posterior's is −2/n times the log density),
         "status", "n_steps" and "n_evaluations" of the last searches.
     endogenous_ : ndarray (d,) of bool
+        The columns of X that are no combination of Z's columns and a constant.
     kernel_, instrument_kernel_ : Kernel
         With NumPy parameters, in the units of X and Z.
     X_fit_, dual_coef_, intercept_ : ndarray (M, d), ndarray (M,), float
@@ -114,7 +117,10 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
 
     References
     ----------
-    Singh, Sahani, Gretton (2019), Kernel Instrumental Variable Regression, Algorithm 1.
+    Singh, Sahani, Gretton (2019), Kernel Instrumental Variable Regression: the two stages, with y
+    regressed on Ê[h | z] instead.
+    Dikkala, Lewis, Mackey, Syrgkanis (2020), Minimax Estimation of Conditional Moment Models: this
+    second stage, as the value of a game, for a norm of the adversary.
     Wang, Zhou, Ren, Zhu (2021), Scalable Quasi-Bayesian Inference for Instrumental Variable
     Regression: the Gaussian process with this mean.
     Staiger, Stock (1997), Instrumental Variables Regression with Weak Instruments.
@@ -177,7 +183,8 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         Z : array-like (n, q), optional
             Instruments, and the exogenous columns of X again. None: all of X is exogenous.
         sample_weight : array-like (n,), optional
-            Weight k means k repetitions, in both stages.
+            Relative to their mean over the samples that have any, in both stages: w, 1000 w and
+            w/Σw give the same.
 
         Returns
         -------
