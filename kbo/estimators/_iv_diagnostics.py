@@ -90,11 +90,14 @@ def first_stage_strength(found, tuner, exogenous):
     stage = [(features, (found.instrument_alpha / UNDERSMOOTHING,))]  # that predicts best
     without = _exogenous_candidates(family, tuner, exogenous)
 
-    columns = principal_components(tuner.X[:, ~exogenous], weight)
+    # In the span of the centres, as h is: there may be more columns than centres.
+    axes = np.linalg.qr(tuner.centers[:, ~exogenous].T)[0]
+    columns = principal_components(tuner.X[:, ~exogenous] @ axes, weight)
     spread = np.sqrt(weight @ columns**2 / weight.sum())
     apart = spread > RANK * spread.max()
     columns = columns[:, apart] / spread[apart]
     (explained, _), (baseline, _) = (_best(c, columns, folds) for c in (stage, without))
+    baseline += RANK * np.trace(baseline) * np.eye(len(baseline))  # singular for few samples
     worst = columns @ scipy.linalg.eigh(explained, baseline)[1][:, -1]
     worst /= np.sqrt(weight @ worst**2 / weight.sum())
 

@@ -124,12 +124,15 @@ class Tuner(NamedTuple):
             if self.Z is not None:
                 start = self.kernel.start() if second is None else second.omega["kernel"]
                 first, solver = self._first(start, first)
-            second = self._second(first, solver, second)
+            problem = self._problem(first, solver)
+            second = self._second(
+                self._problem(first, solver, True) if self.judged_by_folds else problem, second
+            )
             if previous is not None and _distance(previous.omega, second.omega) < STILL:
                 break
         found = Stages(
             self.kernel.at(second.omega["kernel"], np.exp), float(np.exp(second.omega["alpha"])),
-            self._dual(first, solver, second.omega), second,
+            self._dual(problem, second.omega), second,
         )
         if self.Z is None:
             return found
@@ -169,6 +172,7 @@ class Tuner(NamedTuple):
         return nystrom_features(kernel, centers, self.Z)
 
     def _problem(self, first, solver, in_folds=False):
+        """The second stage, on all samples or in folds."""
         weight, folds = self.folds.weight, self.folds
         if first is None:
             parts = (folds.train, folds.test) if in_folds else (weight[None],)
@@ -188,13 +192,12 @@ class Tuner(NamedTuple):
             seen = seen_whole(smoother_rows(features, alpha, weight), self.y, weight)
         return second_stage_problem(self.kernel, self.centers, weight.sum(), seen, self.X)
 
-    def _second(self, first, solver, earlier):
+    def _second(self, problem, earlier):
         starts = [
             {"alpha": np.array(np.log(a)), "kernel": [log + shift for log in self.kernel.start()]}
             for a in START_ALPHAS for shift in START_SHIFTS
         ]
         starts = starts if earlier is None else [earlier.omega]
-        problem = self._problem(first, solver, self.judged_by_folds)
         return self._search(problem, starts, Exact(), self.tol)
 
     def _search(self, problem, starts, solver, tol):
@@ -216,9 +219,8 @@ class Tuner(NamedTuple):
             optimizer=LBFGS(self.max_iter, tol=0.0, ftol=tol, log=True),
         )
 
-    def _dual(self, first, solver, omega):
-        """h on all samples, as Σ_m dual_m k(c_m, ·)."""
-        problem = self._problem(first, solver)
+    def _dual(self, problem, omega):
+        """h = Σ_m dual_m k(c_m, ·)."""
         with settled(problem, omega, Exact()) as (ready, at, exact):
             theta = np.asarray(exact.solve(ready, at).coefficients)[0, :, 0]
             root = np.asarray(feature_root(ready, at))
