@@ -15,8 +15,8 @@ included where the process had none of that kind). Beside it the published error
 (medians; means for Demand) and, for Demand, of kernel ridge regression without instruments. Every
 finished cell is a file of FOLDER: a run that was stopped goes on from there, and --report tabulates
 what is there without running more. The committed table is of the version whose KIV smoothed h
-alone, not the errors y − h(X): five seeds at n = 1,000 have since had medians of 0.035 (sigmoid),
-0.012 (linear) and 27 (demand).
+alone, not the errors y − h(X): three seeds at n = 1,000 have since had medians of 0.032 (sigmoid),
+0.012 (linear) and 28 (demand).
 Writes results/instrumental.json and instrumental.md.
 """
 

@@ -94,7 +94,8 @@ def _as_numbers(name, value, complex_too=False) -> jax.Array:
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name} has masked entries: drop or impute those rows")
     try:
-        array = value if isinstance(value, jax.Array) else jnp.asarray(_native(value))
+        with jax.transfer_guard("allow"):  # to hand data over is to ask for it
+            array = value if isinstance(value, jax.Array) else jnp.asarray(_native(value))
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{name} cannot be read as an array of numbers ({type(value).__name__}): {error}"

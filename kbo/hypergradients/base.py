@@ -148,7 +148,7 @@ def _outer_leaf(name, leaf):
         )
     if not np.isfinite(np.asarray(leaf, float)).all():
         raise ValueError(f"{name}={leaf!r} must be finite")
-    return jnp.asarray(leaf, float), None
+    return jnp.asarray(np.asarray(leaf), float), None  # on no device in particular
 
 
 def _is_floating(leaf) -> bool:
