@@ -28,7 +28,8 @@ def run(*arguments, out, check=False):
     return main(["tune", *arguments, *FAST, checked, "--output", str(out)])
 
 
-def test_diabetes_end_to_end(tmp_path, capsys):
+def test_diabetes_end_to_end(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("kbo.cli._check.REPEATS", 1)
     assert run("--dataset", "diabetes", "--compare", out=tmp_path, check=True) == 0
     text = capsys.readouterr().out
     for word in ("start", "tuned by kbo (kept)", "error left out", "GridSearchCV", "criterion", "features by relevance", "bmi"):
