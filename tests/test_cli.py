@@ -19,6 +19,7 @@ from kbo.cli import build_parser, main
 from kbo.cli._check import _log_loss, errors_left_out
 from kbo.cli._tune import _affordable
 from kbo.estimators import KernelBilevelRegressor
+from kbo.estimators._start import start_lengthscale
 
 FAST = ["--max-iter", "3", "--quiet"]
 
@@ -125,8 +126,9 @@ def test_a_messy_table_end_to_end(messy_run):
     assert "two lines" in out
     model = joblib.load(folder / "model.joblib")
     _, labels, variables = tabular.features(model["encode"])
+    X = model["model"].X_fit_
     # One factor for all columns of a variable, times what each column starts from.
-    logs = np.log(model["model"].lengthscale_ / start_lengthscale(model["model"].X_fit_, None))
+    logs = np.log(model["model"].lengthscale_ / start_lengthscale(X, np.ones(len(X))))
     for k, variable in enumerate(variables):
         assert np.ptp(logs[labels == k]) < 1e-8, variable
     assert np.ptp(logs) > 0.1
