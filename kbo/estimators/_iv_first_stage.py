@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import equinox as eqx
 import numpy as np
 import scipy.linalg
 
 from ..hypergradients.base import arrays
 from ..losses import Squared
 from ..problem import BilevelProblem, Sample
+from ..programs import program
 from ._folds import bucket, pad
 from ._model import TunedAlpha, TunedRidge, TunedSpace
 
@@ -22,7 +22,7 @@ def width(count):
     return -(-count // 64) * 64
 
 
-@eqx.filter_jit
+@program
 def _kernel_matrix(kernel, x, z):
     return kernel.matrix(x, z)
 

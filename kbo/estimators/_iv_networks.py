@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from ..arithmetic import arithmetic
 from ..losses import Readout
 from ..networks import MLP, Network, initial_weights
+from ..programs import program
 from ._iv_data import Standard, check_iv_data, exogenous_columns
 from ._iv_strength import WEAK_R2, WeakInstrumentWarning
 
@@ -56,12 +57,12 @@ class TreatmentFeatures(eqx.Module):
         return jax.lax.map(lambda point: self(params, point), x, batch_size=min(BLOCK, len(x)))
 
 
-@eqx.filter_jit
+@program
 def _readout_of(features, params, slopes, x):
     return features.rows(params, x) @ slopes
 
 
-@eqx.filter_jit
+@program
 def _mean_derivative(features, params, slopes, x):
     gradient = jax.grad(lambda point: features(params, point) @ slopes)
     return jnp.mean(jax.lax.map(gradient, x, batch_size=min(BLOCK, len(x))), 0)

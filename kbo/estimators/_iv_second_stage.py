@@ -12,6 +12,7 @@ import numpy as np
 from ..kernels import Kernel, OnFeatures
 from ..losses import Squared
 from ..problem import BilevelProblem, Sample
+from ..programs import program
 from ..spaces import FeatureSpace
 from ._folds import bucket, pad
 from ._iv_first_stage import width
@@ -85,7 +86,7 @@ class Embedding(eqx.Module):
         return jax.scipy.linalg.solve_triangular(root, space.valid * value, lower=True)
 
 
-@eqx.filter_jit
+@program
 def feature_root(problem, omega):
     """L of a second-stage problem."""
     space = problem.space

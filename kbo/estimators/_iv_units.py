@@ -8,6 +8,7 @@ import numpy as np
 
 from ..hypergradients.base import arrays
 from ..kernels import OnFeatures
+from ..programs import program
 from ._folds import bucket, pad
 from ._iv_second_stage import TreatmentKernel
 from ._model import Tunable
@@ -52,7 +53,7 @@ def treatment_in_units(kernel, scale):
     return TreatmentKernel(*parts), lengthscale
 
 
-@eqx.filter_jit
+@program
 def _mean_derivative(kernel, anchors, coefficients, X, weight):
     value = lambda x: jax.vmap(lambda c: kernel.evaluate(x, c))(anchors) @ coefficients  # noqa: E731
     return weight @ jax.lax.map(jax.grad(value), X, batch_size=512)

@@ -18,6 +18,7 @@ from ..hypergradients.base import arrays
 from ..kernels import Kernel
 from ..losses import Loss, SquaredPerOutput
 from ..problem import BilevelProblem, Sample
+from ..programs import program
 from ..spaces import RKHS
 from ._folds import bucket, pad
 
@@ -42,7 +43,7 @@ def named_numbers(tree):
     return [(name, leaf) for name, leaf in _named_leaves(tree) if _is_number(leaf)]
 
 
-@eqx.filter_jit
+@program
 def _diagonal(kernel, X):
     return jax.vmap(kernel.evaluate)(X, X)
 

@@ -10,6 +10,7 @@ import optax
 from ..arithmetic import arithmetic
 from ..losses import Readout
 from ..networks import initial_weights
+from ..programs import program
 from ._iv_networks import BODY_FEATURES, NeuralIVBase
 
 
@@ -150,7 +151,7 @@ class TwoStages(eqx.Module):
         return Readout(self.second_ridge)(None, predicted, stages[1].y, stages[1].weight)
 
 
-@eqx.filter_jit
+@program
 def _train(two, params, body, stages, optimizer, steps, inner_steps):
     """Both networks' weights after ``steps`` alternations."""
 
@@ -174,7 +175,7 @@ def _train(two, params, body, stages, optimizer, steps, inner_steps):
     return params, body
 
 
-@eqx.filter_jit
+@program
 def _predicted(two, params, body, first, z):
     """The first stage's prediction of Ψ at ``z``."""
     targets = two.features.rows(params, first.x)
