@@ -123,13 +123,22 @@ def _is_code(leaf) -> bool:
 
 def plain(tree):
     """The tree with the user's functions in the place of their ``Code``."""
-    return jax.tree.map(lambda leaf: leaf.function if isinstance(leaf, Code) else leaf, tree)
+    return _mapped(lambda leaf: leaf.function if isinstance(leaf, Code) else leaf, tree)
 
 
 def identified(tree):
     """The tree with each of its user's functions as ``Code``."""
     as_code = lambda leaf: Code(leaf, digest_of(leaf)) if _is_code(leaf) else leaf  # noqa: E731
-    return jax.tree.map(as_code, plain(tree))
+    return _mapped(as_code, plain(tree))
+
+
+def _mapped(function, tree):
+    """As jax.tree.map; the tree itself where that changes nothing, with the lists that it holds."""
+    leaves, structure = jax.tree.flatten(tree)
+    mapped = [function(leaf) for leaf in leaves]
+    if all(new is old for new, old in zip(mapped, leaves, strict=True)):
+        return tree
+    return jax.tree.unflatten(structure, mapped)
 
 
 def signature(tree):

@@ -32,7 +32,9 @@ def test_outputs_with_their_own_ridges_are_tuned_as_if_alone():
     together = KernelBilevelRegressor(alpha=[1.0, 1.0, 1.0], **settings).fit(X, Y)
     alone = [KernelBilevelRegressor(alpha=1.0, **settings).fit(X, y).alpha_ for y in Y.T]
     assert np.ptp(np.log(alone)) > 0.1
-    np.testing.assert_allclose(together.alpha_, alone, rtol=1e-2)
+    # Beyond 1e8 an output is its mean, and nothing tells its ridges apart.
+    kept = lambda alpha: np.minimum(alpha, 1e8)
+    np.testing.assert_allclose(kept(together.alpha_), kept(alone), rtol=1e-2)
 
 
 @pytest.mark.parametrize("estimator", [

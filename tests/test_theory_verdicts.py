@@ -212,7 +212,7 @@ def test_limits_are_measured_as_they_are_in_closed_form(judged):
 def test_the_estimates_are_those_of_the_toolkit():
     """The benchmark's NumPy against kbo's own hypergradient on the same sample."""
     for case in (theory_verdicts.Paper(), theory_verdicts.Torus()):
-        omega = case.problem.start(1)
+        omega = theory_verdicts.at(case)
         found = theory_verdicts.drawn(case, omega, 60, 3)[0]
         sample = case.problem.sample(60, 60, np.random.default_rng([60, 3]))
         own = theory.estimators.Plain()(sample, True).value_and_grad(omega)[1]

@@ -33,7 +33,10 @@ def relevance(estimator, names=None):
 def relative_relevance(estimator):
     """The values of ``relevance`` in the order of the features."""
     lengthscale = np.atleast_1d(getattr(estimator, "lengthscale_", np.empty(0)))
-    one_for_all = getattr(estimator, "ard", True) is False  # it says nothing of any feature
+    # One factor for all says nothing of any feature, but for the weights of its group.
+    one_for_all = getattr(estimator, "ard", True) is False and (
+        getattr(estimator, "groups", None) is None
+    )
     if lengthscale.size != estimator.n_features_in_ or one_for_all:
         raise ValueError(
             "the estimator has no lengthscale_ of one per feature: fit one kernel by name with "
