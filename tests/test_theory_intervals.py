@@ -252,6 +252,7 @@ def coverage(problem, omega, n, repeats, **settings):
     return np.mean(inside, 0), np.array(errors)
 
 
+@pytest.mark.slow
 def test_extrapolation_takes_most_of_the_bias_away():
     problem = problems.kbo_paper_iv()
     omega = problem.start(1)
