@@ -129,9 +129,9 @@ class _Reader:
             self.read(value, where, code)
 
     def _array(self, array, where, code):
-        self._emit("array", array.dtype, array.shape)
         if not (self._data or code) or isinstance(array, jax.core.Tracer):
-            return
+            return self._emit("array")
+        self._emit("array", array.dtype, array.shape)
         if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
             array = jax.random.key_data(array)
         array = np.asarray(array)
@@ -139,6 +139,7 @@ class _Reader:
             self._each(array.ravel().tolist(), where, code)
         else:
             self._emit(array.tobytes())
+        return None
 
     def _function(self, function, where, code):
         self._each((function.__defaults__, function.__kwdefaults__), where, True)
@@ -201,11 +202,11 @@ class _Reader:
         """An instance: its class, and its fields, attributes or what pickle would keep."""
         self.read(type(value), where, True)
         if isinstance(value, eqx.Module):
+            fields = vars(value)
             for name in value.__dataclass_fields__:
                 self._emit(name)
-                of_field = f"{where}.{name}" if where else name
-                self.read(getattr(value, name, None), of_field, code)
-            return
+                self.read(fields.get(name), f"{where}.{name}" if where else name, code)
+            return None
         node = jax.tree_util.default_registry.flatten_one_level(value)
         if node is not None:
             children, aux = node
