@@ -137,7 +137,9 @@ def test_instruments_fewer_than_endogenous_columns_have_no_strength():
 
 def card():
     """Card (1995), as in linearmodels: log wages, education, proximity to a college."""
-    linearmodels = pytest.importorskip("linearmodels.datasets.card")
+    linearmodels = pytest.importorskip(
+        "linearmodels.datasets.card", reason="linearmodels, which holds the data, is not installed"
+    )
     frame = linearmodels.load()
     controls = ["exper", "expersq", "black", "south", "smsa"]
     frame = frame[["lwage", "educ", "nearc4", "weight", *controls]].dropna()
