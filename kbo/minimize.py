@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
-from numbers import Real
 
 import jax
 import jax.numpy as jnp
@@ -124,7 +124,9 @@ def minimize(
         method it makes all its steps: a small direction may be chance, or that of a beginning.
     solver, method
         As in value_and_hypergradient. Each inner problem starts from the last one's solution.
-    bounds : pair (lower, upper) of pytrees like ω, or of numbers, optional
+    bounds : pair (lower, upper), optional
+        Numbers, pytrees like ω (or like its upper part), or flat arrays in the order of its
+        leaves.
     callback : callable, optional
         Called with the StepRecord of the start and of every accepted step, ``.function`` of which
         is h there; a true result stops.
@@ -257,10 +259,12 @@ def flat_bounds(bounds, omega0):
 
 
 def _like(side, omega0):
-    if isinstance(side, Real):
-        side = jax.tree.map(lambda leaf: side, omega0)
-    fill = lambda bound, leaf: np.broadcast_to(np.asarray(bound, float), leaf.shape)  # noqa: E731
-    filled = jax.tree.map(fill, side, omega0)
+    """One side of the bounds, flat: a number, or an array of its shape, for any part of ω."""
+    if getattr(side, "shape", None) == ravel_pytree(omega0)[0].shape:
+        return np.asarray(side, float)
+    fill = lambda bound, leaf: np.broadcast_to(np.asarray(bound, float), np.shape(leaf))  # noqa: E731
+    spread = lambda bound, part: jax.tree.map(functools.partial(fill, bound), part)  # noqa: E731
+    filled = jax.tree.map(spread, side, omega0)
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(filled)])
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import kbo
 from kbo.checkpoint import EvaluationLog, write_atomically
+from kbo.minimize import flat_bounds
 from tests import helpers
 
 OPTIMIZERS = {
@@ -456,6 +457,18 @@ def test_bounds_for_any_pytree(x64):
     problem, omega = helpers.folds_problem()
     with pytest.raises(ValueError, match="bounds"):
         kbo.minimize(problem, omega, bounds=(None, 1.0))
+    omega = {"a": [0.5, np.zeros(2)], "b": {"c": 0.0, "d": 1.0}}
+    sides = {
+        "number": (-1.0, 2.0), "flat": (-np.ones(5), 2 * np.ones(5)),
+        "upper part": ({"a": -1.0, "b": -1.0}, {"a": [2.0, np.full(2, 2.0)], "b": 2.0}),
+    }
+    for name, bounds in sides.items():
+        lower, upper = flat_bounds(bounds, omega)
+        np.testing.assert_array_equal(lower, -np.ones(5), err_msg=name)
+        np.testing.assert_array_equal(upper, 2 * np.ones(5), err_msg=name)
+    for wrong in ((np.zeros(4), 1.0), ({"a": 0.0}, 1.0), ({"a": np.zeros(3), "b": 0.0}, 1.0)):
+        with pytest.raises(ValueError, match="bounds"):
+            flat_bounds(wrong, omega)
 
 
 def test_files_have_the_usual_permissions(tmp_path):

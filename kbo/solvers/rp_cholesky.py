@@ -28,7 +28,7 @@ def rp_cholesky(kernel, x, rank, rng):
     Raises
     ------
     kbo.linalg.SingularSystem
-        If some k(x, x) is negative.
+        If some k(x, x) is negative, or some k(x, z) not finite.
 
     References
     ----------
@@ -53,9 +53,16 @@ def rp_cholesky(kernel, x, rank, rng):
             continue
         padded = np.resize(accepted, PROPOSALS)  # one shape, so one compilation
         G = np.array(cross(kernel, x, x[padded])[:, : len(accepted)], float)
+        if not np.isfinite(G).all():
+            raise linalg.SingularSystem("the kernel has non-finite values")
         if count:
             G -= linalg.product(F[:, :count], np.ascontiguousarray(F[accepted, :count].T))
-        factor = linalg.Cholesky(G[accepted].copy, BLOCK_JITTERS)
+        try:
+            factor = linalg.Cholesky(G[accepted].copy, BLOCK_JITTERS)
+        except linalg.SingularSystem:
+            if not count:
+                raise
+            break  # thinning keeps blocks well conditioned: what is left is rounding
         new = factor.root_solve(np.asfortranarray(G.T)).T
         F[:, count : count + len(accepted)] = new
         residual = np.maximum(residual - np.sum(new**2, 1), 0.0)
