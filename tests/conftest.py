@@ -1,4 +1,5 @@
 import gc
+import itertools
 import os
 import socket
 from pathlib import Path
@@ -8,13 +9,16 @@ import pytest
 from threadpoolctl import threadpool_limits
 
 
+QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
+
 def pytest_configure(config):
     """Quick tests run their programs once, after seconds of compiling: LLVM need not try hard.
 
     The slow ones, of which some measure time and memory, run as a user's programs do.
     """
     if config.option.markexpr == "not slow":
-        os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+        os.environ.setdefault("XLA_FLAGS", QUICK)
     if "PYTEST_XDIST_WORKER" in os.environ:  # the workers' BLAS threads would spin for one core
         threadpool_limits(1, user_api="blas")
 
@@ -30,13 +34,14 @@ def _compile_once(tmp_path_factory):
 
 
 MAPS = Path("/proc/self/maps")
+_tests = itertools.count()
 
 
 @pytest.fixture(autouse=True)
 def _forget_programs():
     """Each compiled program holds memory maps, of which a process may have 65,530 on Linux."""
     yield
-    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > 20_000:
+    if next(_tests) % 20 == 0 and MAPS.exists() and MAPS.read_bytes().count(b"\n") > 20_000:
         jax.clear_caches()
         gc.collect()
 
