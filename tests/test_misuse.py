@@ -97,7 +97,7 @@ OMEGAS = [
     ([0.1, True], Wrong("omega")), (np.array([None, None]), Wrong("omega")),
 ]
 PENALTIES = [
-    (lambda w: 0.25 * jnp.sum(w**2), 0.25), (None, 0.0), (0.1, Wrong("penalty")),
+    (lambda w: 0.25 * (w[0] ** 2 + w[1] ** 2), 0.25), (None, 0.0), (0.1, Wrong("penalty")),
     (lambda w: w, Wrong("penalty")), (lambda w: w[:1], Wrong("penalty")),
     (lambda w: (w[0], 1), Wrong("penalty")), (lambda w: None, Wrong("penalty")),
     (lambda w: jnp.linalg.norm(w - w), Wrong("penalty")), ("l2", Wrong("penalty")),
@@ -172,6 +172,9 @@ def checked(given, seed=None):
             assert any(word in text for word in (*words, *given)), (seed, given, text)
             assert words, (seed, given, text)
             return "refused"
+    if words and given.get("options", [{}])[0].get("throw") is False:
+        assert not found.status.usable and any(word in found.hint for word in words), (seed, found)
+        return "refused"
     assert not words, (seed, given, found)
     meaning = {name: value for name, (_, value) in given.items()}
     omega = meaning.get("omega", OMEGA)

@@ -12,7 +12,7 @@ from .surrogate import Surrogate, three_errors
 
 LEVELS = (1, 2, 4)  # parts that sample and features are cut into
 ONCE, TWICE = np.array([2, -1, 0]), np.array([8, -6, 1]) / 3  # cancel 1/q; 1/q and 1/q²
-LEAST = 16  # features
+LEAST = 64  # features: with fewer, series in 1/q of the quarters have not begun to converge
 
 
 class RandomFeaturePopulation(Surrogate):
@@ -30,9 +30,9 @@ class RandomFeaturePopulation(Surrogate):
     population : Population
         Where samples come from, with a Gaussian kernel; its own oracle is not used.
     n_features : int
-        q, a multiple of 4.
+        q, a multiple of 4, at least 64.
     size : int, default 8·n_features
-        N, of the inner and of the outer sample, a multiple of 4.
+        N, of the inner and of the outer sample, a multiple of 4, at least 64.
     repeats : int
         B, at least 2. The error that is left is mostly fluctuation, of order 1/√(B·q).
     random_state : int
