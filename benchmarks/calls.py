@@ -1,0 +1,88 @@
+"""How many Python calls kbo makes on its way through one evaluation and one fit of tiny data.
+
+    python benchmarks/calls.py [--top 25]
+
+Each line is of a second run, when everything is compiled: calls of functions of kbo, those of
+them that cross from one module into another, modules passed through, and preparations
+(``settled``). With ``--top``, the functions that are called most.
+"""
+
+import argparse
+import sys
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import jax
+
+jax.config.update("jax_enable_x64", True)
+
+import numpy as np
+from sklearn.kernel_ridge import KernelRidge
+
+import kbo
+from tests import helpers
+
+ROOT = str(Path(kbo.__file__).parent)
+
+
+def counted(run):
+    """(calls by function, calls across modules) of a function of no argument."""
+    calls, across = Counter(), Counter()
+
+    def watch(frame, event, _):
+        code = frame.f_code
+        if event != "call" or not code.co_filename.startswith(ROOT):
+            return
+        calls[code.co_filename, code.co_qualname] += 1
+        caller = frame.f_back
+        while caller is not None and not caller.f_code.co_filename.startswith(ROOT):
+            caller = caller.f_back
+        if caller is not None and caller.f_code.co_filename != code.co_filename:
+            across[code.co_filename, code.co_qualname] += 1
+
+    sys.setprofile(watch)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+    return calls, across
+
+
+def cases():
+    """(name, function) of what is measured."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 3))
+    y = np.sin(X[:, 0]) + 0.1 * rng.normal(size=40)
+    problem, omega = helpers.folds_problem()
+    yield "value_and_hypergradient", lambda: kbo.value_and_hypergradient(problem, omega)
+    yield "KernelBilevelRegressor.fit", lambda: kbo.KernelBilevelRegressor(max_iter=1).fit(X, y)
+    space = {"alpha": (1e-3, 1e1), "gamma": (1e-2, 1e1)}
+    yield "HypergradientSearchCV.fit", lambda: kbo.HypergradientSearchCV(
+        KernelRidge(kernel="rbf"), space, max_iter=1
+    ).fit(X, y)
+    z, u = rng.normal(size=(60, 1)), rng.normal(size=60)
+    t = (z[:, 0] + 0.5 * u)[:, None]
+    outcome = np.sin(t[:, 0]) + 0.5 * u
+    yield "KernelIVRegressor.fit", lambda: kbo.KernelIVRegressor(max_iter=1).fit(t, outcome, z)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--top", type=int, default=0)
+    top = parser.parse_args().top
+    warnings.simplefilter("ignore")
+    print("| | calls | across modules | modules | preparations |\n|---|---|---|---|---|")
+    for name, run in cases():
+        run()
+        calls, across = counted(run)
+        prepared = sum(n for (_, function), n in calls.items() if function == "settled")
+        modules = len({module for module, _ in calls})
+        print(f"| {name} | {calls.total()} | {across.total()} | {modules} | {prepared} |")
+        for kind, table in (("calls", calls), ("across", across)):
+            for (module, function), count in table.most_common(top):
+                print(f"    {kind} {count:5d} {Path(module).relative_to(ROOT)} {function}")
+
+
+if __name__ == "__main__":
+    main()
