@@ -4,7 +4,7 @@
 
 Each line is of a second run, when everything is compiled: calls of functions of kbo, those of
 them that cross from one module into another, modules passed through, and preparations
-(``settled``). With ``--top``, the functions that are called most.
+(``prepare``). With ``--top``, the functions that are called most.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def main():
     for name, run in cases():
         run()
         calls, across = counted(run)
-        prepared = sum(n for (_, function), n in calls.items() if function == "settled")
+        prepared = sum(n for (_, function), n in calls.items() if function == "prepare")
         modules = len({module for module, _ in calls})
         print(f"| {name} | {calls.total()} | {across.total()} | {modules} | {prepared} |")
         for kind, table in (("calls", calls), ("across", across)):

@@ -34,7 +34,7 @@ def kbo_fits(points, centers):
     import jax
 
     import kbo
-    from kbo.hypergradients.base import settled
+    from kbo.session import prepare
 
     jax.config.update("jax_enable_x64", True)
     X, y, X_test, Z = data(points, centers)
@@ -44,9 +44,9 @@ def kbo_fits(points, centers):
         RIDGE, penalty=lambda w: 0.0 * w,
     )
     for tol in (1e-9, *TOLERANCES):
-        with settled(problem, 0.0, kbo.solvers.Falkon(Z, tol=tol)) as (settled_problem, at, solver):
+        with prepare(problem, 0.0, kbo.solvers.Falkon(Z, tol=tol)) as session:
             started = time.perf_counter()
-            solution = solver.solve(settled_problem, at)
+            solution = session.solve()
             seconds = time.perf_counter() - started
         yield tol, seconds, solution.h_outer[0, :, 0]
 

@@ -26,7 +26,7 @@ from hypergradient_speed import seconds
 from report import write_results
 
 from kbo.criteria import LeaveOut
-from kbo.hypergradients.base import settled
+from kbo.session import prepare
 
 VALUE_GOAL, GRADIENT_GOAL = 3.5, 8.0
 
@@ -66,9 +66,9 @@ def measure(n, d, folds, repeats):
         hg = kbo.value_and_hypergradient(p, omega, method=method, state=state.get(key))
         state[key] = hg.state
 
-    with settled(p, omega, kbo.solvers.Exact()) as (at, omega_, _):
+    with prepare(p, omega, kbo.solvers.Exact()) as session:
         def value():
-            criterion.value(at, omega_, state=state.get("one"))
+            criterion.value(session.at(), state=state.get("one"))
 
         runs = [lapack, value, gradient]
         if folds <= 20:

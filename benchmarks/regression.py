@@ -130,7 +130,8 @@ def estimators():
         data = make_classification(
             60, 4, n_informative=3, n_redundant=0, n_classes=classes, random_state=0
         )
-        for name, changes in {"default": {}, "ard": {"ard": True}, "loo": {"criterion": "loo"}}.items():
+        variants = {"default": {}, "ard": {"ard": True}, "loo": {"criterion": "loo"}}
+        for name, changes in variants.items():
             estimator = kbo.KernelBilevelClassifier(max_iter=4, **changes)
             yield f"classifier/{classes}/{name}", estimator, data
         yield f"svc/{classes}", kbo.HypergradientSearchCV(
@@ -155,8 +156,8 @@ def estimators():
     outcome = np.sin(t[:, 0]) + 0.5 * u + 0.1 * rng.normal(size=80)
     yield "instruments/kernel", kbo.KernelIVRegressor(max_iter=3), (t, outcome, z)
     yield "instruments/two_stage", kbo.TwoStageLeastSquares(), (t, outcome, z)
-    yield "instruments/functional", kbo.FuncIVRegressor("rkhs", max_iter=3), (t, outcome, z)
-    yield "reweighting", kbo.SampleReweightingRegressor(max_iter=3), (X, y)
+    yield "instruments/functional", kbo.FuncIVRegressor("rkhs", max_iter=3, random_state=0), (t, outcome, z)
+    yield "reweighting", kbo.SampleReweightingRegressor(max_iter=3, random_state=0), (X, y)
 
 
 def arrays_of(value):
@@ -173,7 +174,7 @@ def fitted(estimator, arguments):
         name: value for name, value in vars(estimator).items()
         if name.endswith("_") and not name.startswith("_")
         and isinstance(value, float | int | np.ndarray | list | tuple | dict)
-        and "time" not in name and name != "history_" and name != "cv_results_"
+        and "time" not in name and name not in ("history_", "cv_results_")
     }
     known["history"] = [
         getattr(record, "value", record["value"] if isinstance(record, dict) else np.nan)
@@ -206,8 +207,9 @@ def collected():
             r = kbo.value_and_hypergradient(problem, omega, throw=False, key=key, **options)
             status = float([*kbo.Status].index(r.status))
             at = jnp.asarray(np.random.default_rng(5).normal(size=(5, helpers.D)))
-            return {"value": r.value, "grad": r.grad, "status": status, "h": np.asarray(r.inner(at)),
-                    "residuals": [r.residuals.inner < 1e-6, r.residuals.adjoint < 1e-6]}
+            solved = [r.residuals.inner < 1e-6, r.residuals.adjoint < 1e-6]
+            h = np.asarray(r.inner(at))
+            return {"value": r.value, "grad": r.grad, "status": status, "h": h, "solved": solved}
         keep(name, evaluated)
     for name, problem, omega, options in searches():
         def searched(problem=problem, omega=omega, options=options):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 
 @contextlib.contextmanager
@@ -26,3 +28,13 @@ def arithmetic(double):
         if jax.config.jax_default_matmul_precision is None:
             stack.enter_context(jax.default_matmul_precision("highest"))
         yield
+
+
+def arrays(tree, dtype):
+    """Every floating number and array of ``tree`` as a jax array of one dtype."""
+
+    def convert(leaf):
+        number = isinstance(leaf, float | np.floating | np.ndarray | jax.Array)
+        return jnp.asarray(leaf, dtype) if number and np.asarray(leaf).dtype.kind == "f" else leaf
+
+    return jax.tree.map(convert, tree)

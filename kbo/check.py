@@ -11,9 +11,9 @@ from jax.flatten_util import ravel_pytree
 
 from .function import Function
 from .hypergradients import FiniteDifference, Implicit
-from .hypergradients.base import data_dtype, on_device, settled
+from .hypergradients.base import on_device
 from .result import BilevelError, Status
-from .run import evaluate, explained
+from .session import prepare
 
 
 @dataclass(frozen=True)
@@ -102,50 +102,49 @@ def check_hypergradient(
     -------
     HypergradientReport
     """
-    method = method or Implicit()
-    with settled(problem, omega, solver) as settings:
-        return _compare(*settings, method, directions, step, tol, seed)
+    with prepare(problem, omega, solver, method or Implicit()) as session:
+        return _compare(session, directions, step, tol, seed)
 
 
-def _compare(problem, omega, solver, method, directions, step, tol, seed):
-    result = evaluate(problem, omega, solver, method)
+def _compare(session, directions, step, tol, seed):
+    instance, solver = session.at(), session.solver
+    result = session.evaluate()
     if not (result.status.completed or result.status is Status.ADJOINT_NOT_CONVERGED):
-        result = explained(result, problem, omega)
+        result = session.explained(result)
         raise BilevelError(result.status, result, result.hint)
     grad, unravel = ravel_pytree(jax.tree.map(jnp.asarray, result.grad))
     draws = np.random.default_rng(seed).standard_normal((directions, grad.size))
     draws /= np.linalg.norm(draws, axis=1, keepdims=True)
     oracle = FiniteDifference(step=step)
     differences = np.array([
-        oracle.directional(problem, omega, unravel(jnp.asarray(u, grad.dtype)), solver)
+        oracle.directional(instance, unravel(jnp.asarray(u, grad.dtype)), solver)
         for u in draws
     ])
     derivatives = draws @ np.asarray(grad, float)
     size = max(np.linalg.norm(differences), np.finfo(float).tiny)
-    noise = float(np.finfo(data_dtype(problem, omega)).eps) * 1e2 * abs(result.value) / step
+    noise = float(np.finfo(instance.dtype).eps) * 1e2 * abs(result.value) / step
     return HypergradientReport(
         derivatives=derivatives,
         differences=differences,
         relative_error=float(np.linalg.norm(derivatives - differences) / size),
-        adjoint_identity=_adjoint_identity(problem, omega, solver, seed),
+        adjoint_identity=_adjoint_identity(instance, solver, seed),
         error_bound=result.error_bound / max(float(np.linalg.norm(grad)), np.finfo(float).tiny),
         rounding=noise / size,
         tol=tol, status=result.status,
     )
 
 
-def _adjoint_identity(problem, omega, solver, seed) -> float:
+def _adjoint_identity(instance, solver, seed) -> float:
     """⟨s₁, a(s₂)⟩ = ⟨s₂, a(s₁)⟩ for the adjoints of two random outer slopes."""
-    solution = solver.solve(problem, omega)
+    solution = solver.solve(instance)
     shape = solution.h_outer.shape
     first, second = np.random.default_rng(seed).standard_normal((2, *shape))
-    x = problem.at(omega).outer.x
+    x = instance.outer.x
 
     def at_outer(slopes):
         a = solution.adjoint(slopes)
-        function = Function(
-            solution.problem, omega, on_device(a.coefficients, x.dtype), a.on_both
-        )
+        coefficients = on_device(a.coefficients, x.dtype)
+        function = Function(solution.instance, coefficients, a.on_both)
         return np.reshape(function(x), shape)
 
     values = [at_outer(s) for s in (first, second)]

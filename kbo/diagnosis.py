@@ -9,26 +9,25 @@ from jax.flatten_util import ravel_pytree
 SAMPLES = 256  # points at which a space is looked at
 
 
-def not_differentiable(problem, omega) -> str:
-    """The part of a problem whose derivative is NaN at ω while its value is finite; "" if none.
+def not_differentiable(instance) -> str:
+    """The part of a problem whose derivative is NaN while its value is finite; "" if none.
 
     Losses are looked at where every prediction is zero, which is where solvers begin.
     """
-    instance = problem.at(omega)
-    F, p = instance.ridge.shape[0], problem.n_outputs or 1
+    F, p, omega = instance.ridge.shape[0], instance.n_outputs, instance.omega
     inside = jnp.zeros((F, instance.inner.size, p), instance.inner.x.dtype)
     outside = jnp.zeros((F, instance.outer.size, p), instance.inner.x.dtype)
-    slopes = lambda w: problem.at(w).inner_slopes(inside)  # noqa: E731
-    outer = lambda w, v: problem.at(w).outer_value(v)  # noqa: E731
+    slopes = lambda w: instance.at(w).inner_slopes(inside)  # noqa: E731
+    outer = lambda w, v: instance.at(w).outer_value(v)  # noqa: E731
     tests = [
         ("inner_loss", "the prediction", instance.inner_losses, inside),
         ("inner_loss", "the prediction, the second derivative,", instance.inner_slopes, inside),
         ("inner_loss", "omega", slopes, omega),
         ("outer_loss", "the prediction", lambda v: outer(omega, v), outside),
         ("outer_loss", "omega", lambda w: outer(w, outside), omega),
-        ("ridge", "omega", lambda w: problem.at(w).ridge, omega),
-        ("penalty", "omega", lambda w: problem.at(w).penalty_value(), omega),
-        ("space", "omega", lambda w: _values_of(problem.at(w)), omega),
+        ("ridge", "omega", lambda w: instance.at(w).ridge, omega),
+        ("penalty", "omega", lambda w: instance.at(w).penalty_value(), omega),
+        ("space", "omega", lambda w: _values_of(instance.at(w)), omega),
     ]
     for name, variable, function, point in tests:
         if _is_broken(function, point):
@@ -39,7 +38,7 @@ def not_differentiable(problem, omega) -> str:
 def _values_of(instance):
     """Functions of the space with random coefficients, at some of the inner points."""
     start = instance.space.start(
-        jax.random.key(0), instance.inner, instance.problem.n_outputs or 1,
+        jax.random.key(0), instance.inner, instance.n_outputs,
         instance.ridge.shape[0],
     )
     flat, undo = ravel_pytree(start)

@@ -11,13 +11,15 @@ import numpy as np
 
 from . import linalg
 from .arithmetic import arithmetic
-from .problem import BilevelProblem
+from .problem import Instance, of_instance
 from .programs import program
 
 
-@program
-def _evaluate(problem, omega, x, coefficients, on_both):
-    instance = problem.at(omega)
+@of_instance
+def _evaluate(instance, x, coefficients, on_both):
+    d = instance.inner.x.shape[1]
+    if x.ndim != 2 or x.shape[1] != d:
+        raise ValueError(f"x has shape {x.shape}; it must be (k, {d}), as the inner points are")
     anchors = instance.inner.x
     if on_both:
         anchors = jnp.concatenate([anchors, instance.outer.x])
@@ -35,15 +37,14 @@ class Function(eqx.Module):
 
     Parameters
     ----------
-    problem, omega
+    instance : Instance
         Where the function was found.
     coefficients : array (F, N, p), or weights of networks
     on_both : bool
         Whether the coefficients belong to the inner and the outer points.
     """
 
-    problem: BilevelProblem
-    omega: Any
+    instance: Instance
     coefficients: Any
     on_both: bool = eqx.field(static=True, default=False)
 
@@ -61,13 +62,6 @@ class Function(eqx.Module):
         with arithmetic(double):
             x = jnp.asarray(x, dtype)
             x = x[:, None] if x.ndim == 1 else x
-            self._check(x)
-            values = _evaluate(self.problem, self.omega, x, self.coefficients, self.on_both)
-        values = values[..., 0] if self.problem.n_outputs is None else values
+            values = _evaluate(self.instance, x, self.coefficients, self.on_both)
+        values = values[..., 0] if self.instance.problem.n_outputs is None else values
         return values[0] if values.shape[0] == 1 else values
-
-    def _check(self, x):
-        data = self.problem.inner_data
-        d = (data(self.omega) if callable(data) else data).x.shape[1]
-        if x.ndim != 2 or x.shape[1] != d:
-            raise ValueError(f"x has shape {x.shape}; it must be (k, {d}), as the inner points are")

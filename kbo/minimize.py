@@ -14,11 +14,12 @@ from jax.flatten_util import ravel_pytree
 from .checkpoint import EvaluationLog
 from .fingerprint import read
 from .hypergradients import Implicit
-from .hypergradients.base import Method, data_dtype, expect_instance, settled
+from .hypergradients.base import Method
 from .optimizers import Optimizer, default_optimizer
 from .programs import identified
 from .result import BilevelError, BilevelResult, Hypergradient, Status
-from .run import Run, Stop, evaluate, explained, hint, no_function, nothing
+from .run import Run, Stop
+from .session import expect_instance, no_function, nothing, prepare
 from .spaces import NeuralSpace
 
 SMALL_RIDGE = 1e-4  # below it float32 costs the hypergradient its digits
@@ -67,10 +68,9 @@ def value_and_hypergradient(
     """
     method = _method(method)
     _expect_numbers(omega)
-    with settled(problem, omega, solver, key) as settings:
-        _warn_if_single_precision(*settings[:2])
-        result = evaluate(*settings, identified(method), state)
-        result = explained(result, *settings[:2])
+    with prepare(problem, omega, solver, method, key) as session:
+        _warn_if_single_precision(session.at())
+        result = session.explained(session.evaluate(state=state))
     status = result.status
     if throw and status is Status.ADJOINT_NOT_CONVERGED:
         error = BilevelError(status, result, result.hint)
@@ -92,13 +92,12 @@ def _method(method) -> Method:
     return method or Implicit()
 
 
-def _warn_if_single_precision(problem, omega):
-    if data_dtype(problem, omega) == jnp.float64:
+def _warn_if_single_precision(instance):
+    if instance.dtype == jnp.float64:
         return
-    if isinstance(problem.at(omega).space, NeuralSpace):
+    if isinstance(instance.space, NeuralSpace):
         return  # there is no kernel matrix whose inverse could lose them
-    ridge = problem.ridge(omega) if callable(problem.ridge) else problem.ridge
-    if float(jnp.min(jnp.asarray(ridge))) < SMALL_RIDGE:
+    if float(jnp.min(instance.ridge)) < SMALL_RIDGE:
         warnings.warn(
             "float32 data with a ridge below 1e-4 lose digits: enable jax_enable_x64, or run "
             "inside `with jax.enable_x64(True):`",
@@ -159,37 +158,37 @@ def minimize(
     method = _method(method)
     _expect_numbers(omega0)
     expect_instance("optimizer", optimizer, Optimizer, "kbo.optimizers.LBFGS()")
-    with settled(problem, omega0, solver, key) as settings:
-        if optimizer is None:
-            optimizer = default_optimizer(method.comparable(settings[2]))
-        return _minimize(
-            *settings, identified(optimizer), identified(method), bounds, callback, max_time,
-            progress, checkpoint, throw,
+    with prepare(problem, omega0, solver, method, key) as session:
+        return search(
+            session, session.omega, optimizer=optimizer, bounds=bounds, callback=callback,
+            max_time=max_time, progress=progress, checkpoint=checkpoint, throw=throw,
         )
 
 
-def _minimize(
-    problem, omega0, solver, optimizer, method, bounds, callback, max_time, progress, checkpoint,
-    throw,
-):
-    _warn_if_single_precision(problem, omega0)
-    start = np.asarray(ravel_pytree(omega0)[0], float)
-    lower, upper = flat_bounds(bounds, omega0)
+def search(
+    session, omega0, *, optimizer=None, bounds=None, callback=None, max_time=None, progress=False,
+    checkpoint=None, throw=True,
+) -> BilevelResult:
+    """As ``minimize``, of a problem that is prepared already."""
+    session = session.starting_at(omega0)
+    method, solver = session.method, session.solver
+    _warn_if_single_precision(session.at())
+    start = np.asarray(ravel_pytree(session.omega)[0], float)
+    lower, upper = flat_bounds(bounds, session.omega)
     if not ((lower <= start) & (start <= upper)).all():
         raise ValueError(
             "omega0 lies outside bounds (or the bounds cross): move one or the other"
         )
+    optimizer = identified(optimizer or default_optimizer(method.comparable(solver)))
     if method.stochastic:
         optimizer = optimizer.endless()
     log = EvaluationLog(checkpoint, _digest(
-        checkpoint, problem=problem, start=start, lower=lower, upper=upper, optimizer=optimizer,
-        solver=solver, method=method,
+        checkpoint, problem=session.problem, start=start, lower=lower, upper=upper,
+        optimizer=optimizer, solver=solver, method=method,
     ))
     bar = _progress_bar(optimizer) if progress else None
     comparable = method.comparable(solver) and optimizer.comparable
-    run = Run(
-        problem, omega0, solver, method, lower, upper, log, callback, max_time, bar, comparable
-    )
+    run = Run(session, lower, upper, log, callback, max_time, bar, comparable)
     try:
         status = optimizer.run(run.evaluate, run.report, start, lower, upper, run.tree)
     except Stop:
@@ -197,7 +196,7 @@ def _minimize(
     finally:
         if bar is not None:
             bar.close()
-    return _conclude(run, status, omega0, throw)
+    return _conclude(run, status, throw)
 
 
 def _digest(checkpoint, **parts) -> str:
@@ -214,10 +213,10 @@ def _digest(checkpoint, **parts) -> str:
     return reading.digest
 
 
-def _conclude(run, status, omega0, throw):
+def _conclude(run, status, throw):
+    session = run.session
     if run.best is None:
-        failed = run.last or nothing(omega0, run.failure)
-        failed = explained(failed, run.problem, omega0)
+        failed = session.explained(run.last or nothing(session.omega, run.failure))
         if throw:
             raise BilevelError(failed.status, None, failed.hint)
         return BilevelResult(
@@ -226,7 +225,7 @@ def _conclude(run, status, omega0, throw):
         )
     point, value, grad, found = run.best
     omega = run.unravel(jnp.asarray(point, run.flat.dtype))
-    function, solved = run.method.function(run.problem, omega, run.solver, run.state)
+    function, solved = session.method.function(session.at(omega), session.solver, run.state)
     # A search has converged only where what it saw last, and the solution returned, have.
     status = next((own for own in (status, solved, found) if not own.ok), status)
     return BilevelResult(
@@ -238,10 +237,10 @@ def _conclude(run, status, omega0, throw):
         n_steps=len(run.history) - 1,
         n_evaluations=run.evaluations,
         history=run.history,
-        solver=run.solver,
+        solver=session.solver,
         n_rejected=run.rejected,
         failure=run.failure,
-        hint=hint(status, run.solver, run.method),
+        hint=session.hint(status),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,9 @@ import numpy as np
 
 from .kernels import Kernel
 from .losses import Joint, Loss
+from .programs import program
 from .sample import Sample
+from .stream import Stream
 
 
 class BilevelProblem(eqx.Module):
@@ -105,8 +108,8 @@ class BilevelProblem(eqx.Module):
             )
         ridge = jnp.asarray(ridge, inner.x.dtype)
         counts = {
-            "inner_data.weights": inner.weight_matrix().shape[0],
-            "outer_data.weights": outer.weight_matrix().shape[0], "ridge": ridge.size,
+            "inner_data.weights": inner.replicates, "outer_data.weights": outer.replicates,
+            "ridge": ridge.size,
         }
         replicates = max(counts.values())
         for name, count in counts.items():
@@ -114,8 +117,15 @@ class BilevelProblem(eqx.Module):
                 raise ValueError(
                     f"{name} has {count} replicates, others {replicates}: give one or as many"
                 )
-        ridge = jnp.broadcast_to(ridge, (replicates,))
-        return Instance(self, self.whole(omega), inner, outer, space, ridge)
+        if ridge.shape != (replicates,):
+            ridge = jnp.broadcast_to(ridge, (replicates,))
+        return Instance(self, omega, inner, outer, space, ridge)
+
+    @property
+    def streamed(self) -> bool:
+        """Whether some points stay on disk."""
+        data = (self.inner_data, self.outer_data)
+        return any(isinstance(part, Sample) and isinstance(part.x, Stream) for part in data)
 
     def whole(self, omega):
         """ω with the leaves that are constants, from its floating ones."""
@@ -142,18 +152,76 @@ class WithConstants(eqx.Module):
         return self.function(eqx.combine(omega, self.constants))
 
 
-class Instance(eqx.Module):
+@jax.tree_util.register_pytree_node_class
+class Instance:
     """A problem at one ω: samples, space, ridge (F,); what solvers and Λ read.
 
     Values of functions on n points have shape (F, n, p) here, with p = 1 for scalar predictions.
+    As a pytree it is (problem, ω): what depends on ω is made anew inside a compiled function (see
+    ``of_instance``), which can then be differentiated in ω and serves every ω.
+
+    Parameters
+    ----------
+    problem : BilevelProblem
+    omega : pytree
+        Its floating leaves.
+    inner, outer : Sample
+    space : Space
+    ridge : array (F,)
     """
 
-    problem: BilevelProblem
-    omega: Any
-    inner: Sample
-    outer: Sample
-    space: Any
-    ridge: jax.Array
+    def __init__(self, problem, omega, inner, outer, space, ridge):
+        self.problem, self.omega = problem, omega
+        self.inner, self.outer, self.space, self.ridge = inner, outer, space, ridge
+
+    def tree_flatten(self):
+        """The problem and ω."""
+        return (self.problem, self.omega), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        """Without the parts that depend on ω: ``of_instance`` makes them."""
+        bare = object.__new__(cls)
+        bare.problem, bare.omega = children
+        return bare
+
+    def at(self, omega) -> Instance:
+        """The same problem at another ω."""
+        return self.problem.at(omega)
+
+    def replace(self, **changes) -> Instance:
+        """The problem with some fields changed, at the same ω."""
+        return self.problem.replace(**changes).at(self.omega)
+
+    def with_samples(self, inner, outer) -> Instance:
+        """The same with other samples, such as batches, in the place of both."""
+        return Instance(self.problem, self.omega, inner, outer, self.space, self.ridge)
+
+    @property
+    def dtype(self):
+        """The floating dtype of the inner points: that of the whole computation."""
+        return self.inner.x.dtype
+
+    @property
+    def n_outputs(self) -> int:
+        """p, 1 for scalar predictions."""
+        return self.problem.n_outputs or 1
+
+    @functools.cached_property
+    def shared(self) -> bool:
+        """Whether both samples are at the same points, so that one kernel matrix serves both."""
+        inner, outer = self.inner.x, self.outer.x
+        constant = not (callable(self.problem.inner_data) or callable(self.problem.outer_data))
+        if inner is outer or not constant:
+            return inner is outer
+        if isinstance(inner, Stream) or isinstance(outer, Stream):
+            return False
+        return inner.shape == outer.shape and np.array_equal(inner, outer)
+
+    @property
+    def _whole(self):
+        """ω as the losses see it."""
+        return self.problem.whole(self.omega)
 
     def _rowwise(self, function, values, target):
         """function(v, t) for each replicate and sample; v in the shape that losses see."""
@@ -166,7 +234,7 @@ class Instance(eqx.Module):
     def inner_losses(self, values):
         """ℓ_in at (F, n, p) values: (F, n)."""
         loss = self.problem.inner_loss
-        return self._rowwise(lambda v, t: loss(self.omega, v, t), values, self.inner.target)
+        return self._rowwise(lambda v, t: loss(self._whole, v, t), values, self.inner.target)
 
     def inner_slopes(self, values):
         """∂_v ℓ_in at (F, n, p) values: (F, n, p)."""
@@ -179,7 +247,7 @@ class Instance(eqx.Module):
         if isinstance(loss, Loss) and loss.constant_curvature:
             return jnp.broadcast_to(jnp.eye(p, dtype=values.dtype), (*values.shape, p))
         hessian = self._rowwise(
-            jax.hessian(lambda v, t: loss(self.omega, v, t)), values, self.inner.target
+            jax.hessian(lambda v, t: loss(self._whole, v, t)), values, self.inner.target
         )
         return hessian.reshape(*values.shape, p)
 
@@ -188,7 +256,7 @@ class Instance(eqx.Module):
         loss = self.problem.inner_loss
         if not isinstance(loss, Loss) or self.problem.n_outputs is None:
             return None
-        return jax.vmap(jax.vmap(lambda v: loss.probabilities(self.omega, v)))(values)
+        return jax.vmap(jax.vmap(lambda v: loss.probabilities(self._whole, v)))(values)
 
     def outer_value(self, values):
         """(1/Σv) Σ v_j ℓ_out at (F, m, p) values, a scalar; the mean of a Joint over replicates."""
@@ -196,7 +264,7 @@ class Instance(eqx.Module):
         loss = self.problem.outer_loss
         if isinstance(loss, Joint):
             values = values[:, :, 0] if self.problem.n_outputs is None else values
-            of_one = lambda v, w: loss(self.omega, v, self.outer.target, w)  # noqa: E731
+            of_one = lambda v, w: loss(self._whole, v, self.outer.target, w)  # noqa: E731
             return jnp.mean(jax.vmap(of_one)(values, weights))
         return self.outer_sum(values) / jnp.sum(weights)
 
@@ -208,7 +276,7 @@ class Instance(eqx.Module):
                 f"outer_loss={type(loss).__name__} needs all predictions at once, which a "
                 "kbo.Stream of outer points cannot give: keep the outer points in memory"
             )
-        losses = self._rowwise(lambda v, t: loss(self.omega, v, t), values, self.outer.target)
+        losses = self._rowwise(lambda v, t: loss(self._whole, v, t), values, self.outer.target)
         weights = self.outer.weight_matrix()
         # A left-out point's loss may overflow: it must not turn a weight of zero into NaN.
         return jnp.sum(jnp.where(weights > 0, weights * jnp.where(weights > 0, losses, 0), 0))
@@ -216,7 +284,7 @@ class Instance(eqx.Module):
     def penalty_value(self):
         """penalty(ω), zero where there is none."""
         penalty = self.problem.penalty
-        return jnp.zeros((), self.inner.x.dtype) if penalty is None else penalty(self.omega)
+        return jnp.zeros((), self.dtype) if penalty is None else penalty(self.omega)
 
     def lagrangian(self, h_inner, h_outer, a_inner, inner_product):
         """Λ = L_out(h) + Σ_f [(1/Σw) Σ_i w_i a(x_i)·∂_v ℓ_in(ω, h(x_i), t_i) + ridge ⟨h, a⟩].
@@ -243,6 +311,21 @@ class Instance(eqx.Module):
         h_inner = jnp.where(weights[:, :, None] > 0, h_inner, 0)
         pairing = jnp.sum(a_inner * self.inner_slopes(h_inner), -1)
         return jnp.sum(weights * pairing, -1)
+
+
+def of_instance(function=None, *, donate=False):
+    """Compile a function whose first argument is an Instance (see kbo.programs.program).
+
+    Inside, the instance is made anew from the problem and ω.
+    """
+    if function is None:
+        return functools.partial(of_instance, donate=donate)
+
+    @functools.wraps(function)
+    def inside(instance, *args):
+        return function(instance.at(instance.omega), *args)
+
+    return program(inside, donate=donate)
 
 
 def _slopes(losses, values):

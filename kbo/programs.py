@@ -144,16 +144,21 @@ def _mapped(function, tree):
 def signature(tree):
     """(key, arrays, rebuild): what a program depends on, and the tree from other arrays."""
     leaves, structure = jax.tree.flatten(tree)
-    arrays = [leaf for leaf in leaves if eqx.is_array(leaf)]
-    rest = tuple(None if eqx.is_array(leaf) else (type(leaf), leaf) for leaf in leaves)
-    key = structure, rest, tuple((leaf.shape, leaf.dtype) for leaf in arrays)
+    arrays, shapes, rest = [], [], []
+    for leaf in leaves:
+        if eqx.is_array(leaf):
+            arrays.append(leaf)
+            shapes.append((leaf.shape, leaf.dtype))
+            rest.append(None)
+        else:
+            rest.append((type(leaf), leaf))
 
     def rebuild(arrays):
         left = iter(arrays)
         whole = [next(left) if part is None else part[1] for part in rest]
         return jax.tree.unflatten(structure, whole)
 
-    return key, arrays, rebuild
+    return (structure, tuple(rest), tuple(shapes)), arrays, rebuild
 
 
 class _Program:

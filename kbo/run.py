@@ -10,67 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from .diagnosis import not_differentiable
 from .hypergradients.sampling import on_rows
-from .linalg import SingularSystem
 from .optimizers import OutOfTime, projected_gradient
-from .result import BilevelError, Cost, Hypergradient, InvalidPoint, Residuals, Status, StepRecord
-from .solvers.base import share_points
+from .result import Cost, Hypergradient, InvalidPoint, Residuals, Status, StepRecord
+from .session import nothing
 
 HISTORY_SIZE = 100_000  # numbers in ω up to which a history holds every ω
 LEAST_PART = 16  # rows
-
-
-def evaluate(problem, omega, solver, method, state=None) -> Hypergradient:
-    """One evaluation of a settled problem; an unsolvable system is a status."""
-    try:
-        found = method.evaluate(problem, omega, solver, state)
-    except SingularSystem:
-        found = nothing(omega, Status.SINGULAR)
-    except BilevelError as error:
-        found = nothing(omega, error.status)
-    return dataclasses.replace(found, hint=hint(found.status, solver, method))
-
-
-def hint(status, solver, method) -> str:
-    """What to do about a status, by the names of this solver's and this method's arguments."""
-    if status is Status.INNER_NOT_CONVERGED:
-        return solver.remedy
-    if status in (Status.ADJOINT_NOT_CONVERGED, Status.TRUNCATED, Status.DIVERGED):
-        return method.remedy or solver.remedy
-    return ""
-
-
-def explained(result, problem, omega) -> Hypergradient:
-    """A result without usable numbers, with the function to blame where a derivative is NaN."""
-    if result.status not in (Status.NON_FINITE, Status.SINGULAR):
-        return result
-    blamed = not_differentiable(problem, omega)
-    if not blamed:
-        return result
-    return dataclasses.replace(result, status=Status.NOT_DIFFERENTIABLE, hint=blamed)
-
-
-def value(problem, omega, solver, method) -> float:
-    """L(ω) alone, of a settled problem; infinite where it cannot be computed."""
-    try:
-        return method.value(problem, omega, solver)
-    except (SingularSystem, BilevelError, InvalidPoint):
-        return np.inf
-
-
-def nothing(omega, status) -> Hypergradient:
-    """What is returned where nothing could be computed."""
-    return Hypergradient(
-        value=np.inf, grad=jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)), omega),
-        inner=no_function, adjoint=None, residuals=Residuals(np.inf, np.inf), jitter=np.inf,
-        status=status, state=None,
-    )
-
-
-def no_function(x):
-    """What stands for h where there is none."""
-    raise BilevelError(Status.SINGULAR)
 
 
 class Stop(Exception):
@@ -84,18 +30,17 @@ class Run:
     """
 
     def __init__(
-        self, problem, omega, solver, method, lower, upper, log, callback, max_time, progress,
-        comparable,
+        self, session, lower, upper, log, callback, max_time, progress, comparable
     ):
-        self.problem, self.solver, self.method = problem, solver, method
-        self.flat, self.unravel = ravel_pytree(omega)
+        self.session = self._seen = session  # the whole problem, and what is evaluated now
+        self.flat, self.unravel = ravel_pytree(session.omega)
         self.lower, self.upper = lower, upper
         self.log, self.callback, self.progress = log, callback, progress
         self.max_time = np.inf if max_time is None else max_time
         self.history: list[StepRecord] = []
         self.evaluations = self.rejected = 0
         self.state, self.cost, self.last = None, Cost(0, 0), None
-        self._part, self._seen = 1.0, problem  # what is evaluated now
+        self._part = 1.0
         self.ratio, self._first_norm, self._by_values = 1.0, 0.0, False
         self.comparable = comparable
         self.best = None
@@ -170,15 +115,14 @@ class Run:
 
     def _turn_to(self, part):
         """The problem on a share of its samples, or the whole; the warm start is another's."""
-        self._part, self.state, self._seen = part, None, self.problem
+        self._part, self.state, self._seen = part, None, self.session
         if part < 1:
-            omega = self.unravel(self.flat)
+            whole = self.session.at()
             sizes = [
-                max(LEAST_PART, round(part * (data(omega) if callable(data) else data).size))
-                for data in (self.problem.inner_data, self.problem.outer_data)
+                max(LEAST_PART, round(part * sample.size)) for sample in (whole.inner, whole.outer)
             ]
-            together = share_points(self.problem, omega)
-            self._seen = on_rows(self.problem, sizes, [0], together)
+            problem = on_rows(whole.problem, sizes, [0], whole.shared)
+            self._seen = dataclasses.replace(self.session, problem=problem)
 
     def _see(self, seen):
         """An evaluation of the whole problem; its point is ours, not the optimiser's to change."""
@@ -195,7 +139,7 @@ class Run:
         if self.log.kept:  # a warm start may be as large as a network
             self.log.append(
                 point, value, grad, (residuals.inner, residuals.adjoint), status.name, seconds,
-                self.method.warm_start(self.solver, self.state), self._part,
+                self.session.method.warm_start(self.session.solver, self.state), self._part,
             )
 
     def _is_best(self, point, value):
@@ -207,13 +151,12 @@ class Run:
     def _result(self, at, accuracy, gradient) -> Hypergradient:
         """One evaluation; without a gradient, NaN in its place and nothing known but the value."""
         # Values alone are compared as they are, and so is the gradient at the lowest.
-        solver = self.solver if self._by_values else self.solver.loosened(self.ratio)
-        method = self.method
+        session = self._seen if self._by_values else self._seen.loosened(self.ratio)
         if accuracy is not None:
-            solver, method = solver.within(accuracy), method.within(accuracy)
+            session = session.within(accuracy)
         if gradient:
-            return evaluate(self._seen, at, solver, method, self.state)
-        found = value(self._seen, at, solver, method)
+            return session.evaluate(at, self.state)
+        found = session.value(at)
         status = Status.CONVERGED if np.isfinite(found) else Status.NON_FINITE
         grad = jax.tree.map(lambda leaf: np.full(leaf.shape, np.nan), at)
         return dataclasses.replace(
@@ -260,4 +203,4 @@ class Run:
     def as_tree(self, point):
         """ω as the user gave it."""
         floating = jax.tree.map(np.array, self.tree(point))
-        return self.problem.whole(floating)
+        return self.session.problem.whole(floating)

@@ -82,6 +82,11 @@ class Sample(eqx.Module):
         """n."""
         return self.x.shape[0]
 
+    @property
+    def replicates(self) -> int:
+        """F."""
+        return 1 if self.weights is None or self.weights.ndim == 1 else self.weights.shape[0]
+
     def weight_matrix(self) -> jax.Array:
         """Weights as (F, n), ones where none were given."""
         if self.weights is None:

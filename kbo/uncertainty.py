@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,9 @@ from jax.flatten_util import ravel_pytree
 
 from .criteria import LeaveOut
 from .hypergradients import Implicit, Mean
-from .hypergradients.base import settled
 from .minimize import flat_bounds
 from .result import BilevelError
-from .run import evaluate
+from .session import prepare
 from .solvers import Exact
 
 FLAT = 1e-6  # of the largest curvature of L: along flatter directions nothing is determined
@@ -89,20 +89,21 @@ def standard_errors(
     Bengio, Grandvalet (2004): no estimator of the variance of K-fold cross-validation is unbiased.
     """
     solver, method = solver or Exact(), method or Implicit()
-    with settled(problem, omega, solver) as (problem_, omega_, fixed):
-        parts = _parts(problem_, method, batches)
+    with prepare(problem, omega, solver, method) as session:
+        omega_ = session.omega
+        parts = _parts(session, batches)
         if len(parts) < 2:
             raise ValueError("standard errors need at least two replicates, problems or batches")
         flat, unravel = ravel_pytree(omega_)
         flat = np.asarray(flat, float)
 
-        def at(point, problem=problem_, method=method):
-            found = evaluate(problem, unravel(jnp.asarray(point)), fixed, method)
+        def at(point, session=session):
+            found = session.evaluate(unravel(jnp.asarray(point)))
             if not found.status.usable:
                 raise BilevelError(found.status, found)
             return found.value, np.asarray(ravel_pytree(found.grad)[0], float)
 
-        values, slopes = zip(*[at(flat, *part) for part, _ in parts], strict=True)
+        values, slopes = zip(*[at(flat, part) for part, _ in parts], strict=True)
         share = np.array([share for _, share in parts])
         share = share / share.sum()
         edges = np.array(flat_bounds(bounds, omega_))
@@ -133,17 +134,19 @@ def _sandwich(hessian, spread):
     return np.where(undetermined, np.inf, np.linalg.norm(steps, axis=0))
 
 
-def _parts(problem, method, batches):
-    """[((problem, method), share)], L being their mean weighted by the shares."""
+def _parts(session, batches):
+    """[(session, share)], L being their mean weighted by the shares."""
+    problem, method = session.problem, session.method
+    of = lambda part: dataclasses.replace(session, problem=part)  # noqa: E731
     if isinstance(method, Mean):
         one = lambda p: eqx.tree_at(lambda m: m.problems, method, (p,))  # noqa: E731
-        return [((problem, one(p)), 1.0) for p in method.problems]
+        return [(dataclasses.replace(session, method=one(p)), 1.0) for p in method.problems]
     outer = problem.outer_data
     if callable(outer):
         raise ValueError("standard errors need outer_data that do not depend on omega")
     weights = np.asarray(outer.weight_matrix())
     if not isinstance(method, LeaveOut) and len(weights) > 1:
-        return [((_replicate(problem, f), method), row.sum()) for f, row in enumerate(weights)]
+        return [(of(_replicate(problem, f)), row.sum()) for f, row in enumerate(weights)]
     folds = np.arange(outer.size)
     if isinstance(method, LeaveOut) and method.folds is not None:
         folds = np.atleast_2d(method.folds)[0]  # the first repetition's, kept in one piece
@@ -154,7 +157,7 @@ def _parts(problem, method, batches):
     found = []
     for b in range(min(batches, labels.max() + 1)):
         own = np.where(batch == b, weights, 0.0)
-        found.append(((_reweighted(problem, own), method), own.sum()))
+        found.append((of(_reweighted(problem, own)), own.sum()))
     return found
 
 

@@ -8,7 +8,6 @@ import jax
 import pytest
 from threadpoolctl import threadpool_limits
 
-
 QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 
 

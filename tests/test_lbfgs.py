@@ -16,7 +16,6 @@ from kbo.hypergradients.sampling import on_rows
 from kbo.optimizers import HOAG, LBFGS, BayesianSearch, GridSearch, RandomSearch
 from kbo.run import LEAST_PART
 from kbo.solvers import Exact, QuasiNewton
-from kbo.solvers.base import share_points
 from tests import helpers
 
 
@@ -175,9 +174,10 @@ def test_parts_come_in_their_order_and_hand_their_curvature_on():
 
 def test_parts_keep_shared_points_shared_and_draw_the_same_rows_each_time(x64):
     problem, omega = helpers.folds_problem("squared")
-    assert share_points(problem, omega)
+    omega = jax.tree.map(jnp.asarray, omega)
+    assert problem.at(omega).shared
     together, again = (on_rows(problem, (18, 18), [0], together=True) for _ in range(2))
-    assert share_points(together, omega)
+    assert together.at(omega).shared
     np.testing.assert_array_equal(together.outer_data.x, again.inner_data.x)
     assert together.inner_data.size == 18 < problem.inner_data.size
     apart = on_rows(problem, (18, 18), [0])
@@ -220,8 +220,8 @@ class Spending(kbo.hypergradients.Parametric):
 
     spent: list = None
 
-    def evaluate(self, problem, omega, solver, state=None):
-        found = kbo.hypergradients.Parametric.evaluate(self, problem, omega, solver, state)
+    def evaluate(self, instance, solver, state=None):
+        found = kbo.hypergradients.Parametric.evaluate(self, instance, solver, state)
         self.spent.append(found.cost.gradients)
         return found
 
@@ -231,9 +231,9 @@ class Measuring(Exact):
 
     seen: list = None
 
-    def solve(self, problem, omega, state=None):
-        self.seen.append((problem.inner_data.size, problem.outer_data.size))
-        return Exact.solve(self, problem, omega, state)
+    def solve(self, instance, state=None):
+        self.seen.append((instance.inner.size, instance.outer.size))
+        return Exact.solve(self, instance, state)
 
 
 def test_a_part_is_that_share_of_both_samples(x64):
@@ -327,9 +327,9 @@ class Recording(QuasiNewton):
 
     seen: list = None
 
-    def solve(self, problem, omega, state=None):
+    def solve(self, instance, state=None):
         self.seen.append(float(self.tol))
-        return QuasiNewton.solve(self, problem, omega, state)
+        return QuasiNewton.solve(self, instance, state)
 
 
 def logistic():

@@ -21,6 +21,7 @@ from kbo.hypergradients import (
 )
 from kbo.networks import MLP
 from kbo.optimizers import LBFGS, Optax
+from kbo.session import prepare
 from kbo.solvers import Gradient, Nystrom
 
 from . import helpers
@@ -323,11 +324,9 @@ def test_the_derivative_is_that_of_the_value_in_every_mode(space, loss):
 
 def assert_derivative_of_value(problem, omega, method, found, solver=None, step=1e-5):
     """Central differences along random directions."""
-    from kbo.hypergradients.base import settled
-
-    with settled(problem, omega, solver or kbo.solvers.Exact()) as (within, start, used):
-        flat, unravel = jax.flatten_util.ravel_pytree(start)
-        value = lambda moved: method.value(within, unravel(moved), used)
+    with prepare(problem, omega, solver or kbo.solvers.Exact(), method) as session:
+        flat, unravel = jax.flatten_util.ravel_pytree(session.omega)
+        value = lambda moved: session.value(unravel(moved))
         assert value(flat) == pytest.approx(found.value, rel=1e-12)
         grad = jax.flatten_util.ravel_pytree(found.grad)[0]
         for along in np.random.default_rng(0).normal(size=(2, flat.size)):
@@ -338,7 +337,7 @@ def assert_derivative_of_value(problem, omega, method, found, solver=None, step=
 def test_networks_unroll_from_the_weights_that_gradient_starts_from():
     problem, sgd = iv_like(NETWORK), optax.sgd(0.05)
     solver = Gradient(steps=15, optimizer=sgd, seed=3)
-    trained = solver.solve(problem, jax.tree.map(jnp.asarray, OMEGA))
+    trained = solver.solve(problem.at(jax.tree.map(jnp.asarray, OMEGA)))
     method = Unrolled(15, sgd)
     unrolled = kbo.value_and_hypergradient(problem, OMEGA, solver=solver, method=method)
     x = problem.outer_data.x
@@ -400,7 +399,7 @@ def test_warm_steps_go_on_where_they_were():
 @SLOW
 def test_unrolling_over_the_span_of_centres():
     problem, omega = helpers.folds_problem()
-    solver, method = Nystrom(8).fixed(problem, omega), Unrolled(8, optax.sgd(0.3), warm=False)
+    solver, method = Nystrom(8).fixed(problem.at(omega)), Unrolled(8, optax.sgd(0.3), warm=False)
     found = kbo.value_and_hypergradient(problem, omega, method=method, solver=solver)
     assert found.inner.coefficients.shape == (3, 8, 1)
     assert_derivative_of_value(problem, omega, method, found, solver)
@@ -415,9 +414,9 @@ def test_checkpoints_save_memory():
     sizes = []
     for checkpoint in (False, True):
         method = Unrolled(40, optax.sgd(0.1), checkpoint=checkpoint)
-        state = fresh_start(problem, omega, method.optimizer, jax.random.key(0))
+        state = fresh_start(problem.at(omega), method.optimizer, jax.random.key(0))
         through = eqx.filter_jit(_through.__wrapped__)
-        compiled = through.lower(problem, omega, state, method).compile().compiled
+        compiled = through.lower(problem.at(omega), state, method).compile().compiled
         sizes.append(compiled.memory_analysis().temp_size_in_bytes)
     assert sizes[1] < 0.5 * sizes[0]
 
@@ -522,10 +521,9 @@ def test_a_search_with_either_method_ends_where_implicit_does():
 def test_the_value_of_parametric_needs_no_adjoint():
     problem, omega = one_target(FEATURES)
     exact = kbo.solvers.Exact()
-    from kbo.hypergradients.base import settled
-
-    with settled(problem, omega, exact) as settings:
-        assert Parametric().value(*settings) == pytest.approx(Implicit().value(*settings), rel=1e-12)
+    with prepare(problem, omega, exact, Parametric()) as session:
+        functional = Implicit().value(session.at(), session.solver)
+        assert session.value() == pytest.approx(functional, rel=1e-12)
 
 
 # Errors
@@ -538,10 +536,8 @@ def test_steps_that_blow_up_are_reported():
         with pytest.raises(kbo.BilevelError, match="learning rate") as caught:
             kbo.value_and_hypergradient(problem, omega, method=method)
         assert caught.value.status is kbo.Status.DIVERGED
-    from kbo.hypergradients.base import settled
-
-    with settled(problem, omega, kbo.solvers.Exact()) as settings:
-        assert method.value(*settings) == np.inf
+    with prepare(problem, omega, kbo.solvers.Exact(), method) as session:
+        assert session.value() == np.inf
     # Adam's root has no derivative at zero: the value is there, the gradient is not.
     left_out = kbo.Sample(problem.inner_data.x, 0 * problem.inner_data.target)
     found = kbo.value_and_hypergradient(

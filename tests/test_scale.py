@@ -227,7 +227,7 @@ def test_centres_come_from_inner_and_outer_points(x64):
         kbo.Sample(x, x[:, 0], np.r_[np.ones(5), np.zeros(5)]), kbo.Sample(x + 100, x[:, 0]),
         kbo.RKHS(kbo.kernels.Gaussian()), lambda w: jnp.exp(w),
     )
-    fixed = Nystrom(15).fixed(problem, 0.0)
+    fixed = Nystrom(15).fixed(problem.at(0.0))
     np.testing.assert_array_equal(
         np.sort(fixed.centers[:, 0]), np.r_[np.arange(5.0), np.arange(100.0, 110)]
     )

@@ -8,13 +8,14 @@ import scipy.optimize
 
 import kbo
 from kbo import linalg
-from kbo.hypergradients.base import canonical
+from kbo.session import canonical
 from kbo.solvers import coupled
 from tests import helpers
 
 
 def solve(problem, omega, state=None, **options):
-    return kbo.solvers.Exact(**options).solve(*canonical(problem, omega), state)
+    problem, omega = canonical(problem, omega)
+    return kbo.solvers.Exact(**options).solve(problem.at(omega), state)
 
 
 @pytest.mark.parametrize("loss", helpers.LOSSES)
@@ -195,7 +196,8 @@ def test_too_few_newton_steps_is_a_status(x64):
     hg = kbo.value_and_hypergradient(problem, omega, solver=solver, throw=False)
     assert hg.status is kbo.Status.INNER_NOT_CONVERGED
     loose = kbo.solvers.Exact(tol=1e-2)
-    assert solve(problem, omega).residual < 1e-2 * loose.solve(*canonical(problem, omega)).residual
+    problem, at = canonical(problem, omega)
+    assert solve(problem, omega).residual < 1e-2 * loose.solve(problem.at(at)).residual
 
 
 @pytest.mark.parametrize("solver", [kbo.solvers.Exact(), kbo.solvers.Nystrom(12)])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 import kbo
-from kbo.hypergradients.base import settled
+from kbo.session import prepare
 
 RCOND = 1e-14  # of a singular block: its stationary points are a whole face of a smaller one
 
@@ -77,8 +77,8 @@ def empirical_quadratic(problem, solver=None) -> Quadratic:
     regression = problem.replace(
         inner_loss=kbo.losses.Squared(), outer_loss=_none, n_outputs=features.shape[1]
     )
-    with settled(regression, 0.0, solver or kbo.solvers.Exact()) as (canonical, omega, fixed):
-        h = np.asarray(fixed.solve(canonical, omega).h_outer)[0]
+    with prepare(regression, 0.0, solver or kbo.solvers.Exact()) as session:
+        h = np.asarray(session.solve().h_outer)[0]
     m = len(y)
     return Quadratic(h.T @ h / m, h.T @ y / m, float(y @ y) / (2 * m))
 

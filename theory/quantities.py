@@ -281,7 +281,7 @@ class FunctionError(Quantity):
 
 def expansion(function):
     """(anchors (N, d), θ (N,)) with h = Σ θ_i k(anchor_i, ·)."""
-    instance = function.problem.at(function.omega)
+    instance = function.instance
     centers = getattr(instance.space, "centers", None)
     if centers is not None:
         return np.asarray(centers), np.asarray(function.coefficients)[0, :, 0]

@@ -15,9 +15,9 @@ import numpy as np
 
 from .. import linalg
 from ..function import Function
-from ..hypergradients.base import Method, data_dtype
+from ..hypergradients.base import Method
 from ..losses import Loss
-from ..programs import program
+from ..problem import of_instance
 from ..result import Hypergradient, Residuals, Status
 from ..solvers import Exact
 from ..solvers.kernel_system import KernelSystem
@@ -54,30 +54,30 @@ def polarised(left, right):
     return 0.5 * (left + right).T, 0.5 * (left - right).T
 
 
-@program
-def _targets(problem, omega, zeros):
-    return -problem.at(omega).inner_slopes(zeros)[0]
+@of_instance
+def _targets(instance, zeros):
+    return -instance.inner_slopes(zeros)[0]
 
 
-@program
-def penalty(problem, omega):
+@of_instance
+def penalty(instance):
     """penalty(ω)."""
-    return problem.at(omega).penalty_value()
+    return instance.penalty_value()
 
 
-@program
-def _reverse_pass(problem, omega, cotangent, alpha_slope, gram, values):
+@of_instance
+def _reverse_pass(instance, cotangent, alpha_slope, gram, values):
     """∂_ω of φ, through the kernel, α, and at fixed values the outer loss; and of the penalty."""
 
     def paired(omega):
-        instance = problem.at(omega)
-        x, weights = instance.inner.x, instance.inner.weight_matrix()[0]
-        through_kernel = linalg.gram_pairing(instance.space.kernel, x, cotangent, gram)
-        through_alpha = alpha_slope * instance.ridge[0] * weights.sum()
-        direct = 0.0 if values is None else instance.outer_value(values)
-        return through_kernel + through_alpha + direct + instance.penalty_value()
+        at = instance.at(omega)
+        x, weights = at.inner.x, at.inner.weight_matrix()[0]
+        through_kernel = linalg.gram_pairing(at.space.kernel, x, cotangent, gram)
+        through_alpha = alpha_slope * at.ridge[0] * weights.sum()
+        direct = 0.0 if values is None else at.outer_value(values)
+        return through_kernel + through_alpha + direct + at.penalty_value()
 
-    return jax.grad(paired)(omega)
+    return jax.grad(paired)(instance.omega)
 
 
 class Regression:
@@ -85,7 +85,7 @@ class Regression:
 
     Parameters
     ----------
-    problem, omega
+    instance
     workspace : Workspace
 
     Attributes
@@ -102,19 +102,19 @@ class Regression:
         Of A.
     """
 
-    def __init__(self, problem, omega, workspace):
+    def __init__(self, instance, workspace):
         # The outer data have replicates of their own at times; the regression has none.
-        self._problem, self._omega = problem.replace(outer_data=problem.inner_data), omega
+        instance = instance.replace(outer_data=instance.problem.inner_data)
         self._arena = workspace.arena
-        system = self._system = KernelSystem(self._problem, omega, True, workspace)
+        system = self._system = KernelSystem(instance, workspace)
         self.alpha, weights = system.alpha[0], system.weights[0]
         self.support = np.flatnonzero(weights > 0)
         self.root = np.sqrt(weights[self.support])
         kernel = SubGram(system.lower, self.support, self._arena)
         ridge = Decoupled(kernel, weights[self.support], self.alpha, small=0.0)
         (self.factor,) = ridge.factors
-        zeros = np.zeros((1, system.size, problem.n_outputs or 1))
-        self._all_targets = np.asarray(_targets(self._problem, omega, zeros), float)
+        zeros = np.zeros((1, system.size, instance.n_outputs))
+        self._all_targets = np.asarray(_targets(instance, zeros), float)
         self.targets = self._all_targets[self.support]
         self.dual = self.factor.solve(self.root[:, None] * self.targets)
 
@@ -166,7 +166,7 @@ class Regression:
 
 
 class GramCriterion(Method):
-    """A criterion of one kernel ridge regression, for ``minimize(problem, omega, method=…)``.
+    """A criterion of one kernel ridge regression, for ``minimize(instance, method=…)``.
 
     Regression means: inner data, RKHS and ridge of the problem, with the inner loss ½‖v − t‖², and
     weights without replicates that do not depend on ω. The value and gradient cost one Cholesky
@@ -175,17 +175,17 @@ class GramCriterion(Method):
     """
 
     @abc.abstractmethod
-    def _value(self, regression, problem, omega):
+    def _value(self, regression, instance):
         """φ with the penalty, and a function () ↦ Derivative from what φ needed."""
 
-    def value(self, problem, omega, solver=None, state=None) -> float:
+    def value(self, instance, solver=None, state=None) -> float:
         """See Method: without the cost of a gradient."""
-        self._check(problem, omega)
+        self._check(instance)
         workspace = state if isinstance(state, Workspace) else Workspace()
-        value, _ = self._value(Regression(problem, omega, workspace), problem, omega)
+        value, _ = self._value(Regression(instance, workspace), instance)
         return value
 
-    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+    def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """See Method.
 
         Raises
@@ -195,38 +195,39 @@ class GramCriterion(Method):
         """
         if not isinstance(solver, Exact):
             raise ValueError(f"{type(self).__name__} needs solver=Exact(), not {solver}")
-        self._check(problem, omega)
+        self._check(instance)
         workspace = state if isinstance(state, Workspace) else Workspace()
-        regression = Regression(problem, omega, workspace)
-        value, derive = self._value(regression, problem, omega)
+        regression = Regression(instance, workspace)
+        value, derive = self._value(regression, instance)
         coefficients, residual = regression.solution()
         derivative = derive()
         cotangent, alpha_slope = regression.gradient(derivative)
-        dtype = data_dtype(problem, omega)
+        dtype = instance.dtype
         values = derivative.values
         grad = _reverse_pass(
-            problem, omega, np.asarray(cotangent, dtype), np.asarray(alpha_slope, dtype),
+            instance, np.asarray(cotangent, dtype), np.asarray(alpha_slope, dtype),
             regression.gram, None if values is None else np.asarray(values, dtype),
         )
         grad = jax.tree.map(np.array, grad)
         finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
         return Hypergradient(
             value=value, grad=grad, adjoint=None,
-            inner=Function(problem, omega, np.asarray(coefficients, dtype)),
+            inner=Function(instance, np.asarray(coefficients, dtype)),
             residuals=Residuals(residual, 0.0), jitter=regression.factor.jitter,
             status=Status.CONVERGED if finite else Status.NON_FINITE,
             state=workspace, solver=solver,
         )
 
-    def _check(self, problem, omega):
+    def _check(self, instance):
         name = type(self).__name__
+        problem = instance.problem
         loss = problem.inner_loss
         if not (isinstance(loss, Loss) and loss.constant_curvature):
             raise ValueError(f"{name} has a closed form for inner_loss=kbo.losses.Squared() only")
         if callable(problem.inner_data):
             raise ValueError(f"{name} needs inner_data that do not depend on omega")
-        space = problem.space(omega) if callable(problem.space) else problem.space
+        space = instance.space
         if not isinstance(space, RKHS):
             raise ValueError(f"{name} needs space=RKHS(kernel), not {type(space).__name__}")
-        if problem.inner_data.weight_matrix().shape[0] != 1 or problem.at(omega).ridge.ndim != 1:
+        if instance.inner.replicates != 1:
             raise ValueError(f"{name} needs inner weights of shape (n,): it makes the folds itself")

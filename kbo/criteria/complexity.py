@@ -11,20 +11,21 @@ import numpy as np
 from ..function import Function
 from ..hypergradients.base import Method
 from ..losses import Squared
-from ..programs import program
+from ..problem import of_instance
 from ..result import Hypergradient, Residuals, Status
 from ..solvers import Nystrom
 
 
-@program
-def _value_and_grad(problem, omega, noise):
-    return jax.value_and_grad(lambda omega: _complexity(problem.at(omega), noise))(omega)
+@of_instance
+def _value_and_grad(instance, noise):
+    of = lambda omega: _complexity(instance.at(omega), noise)  # noqa: E731
+    return jax.value_and_grad(of)(instance.omega)
 
 
 def _complexity(instance, noise):
     x, weights = instance.inner.x, instance.inner.weight_matrix()[0]
     total = weights.sum()
-    p = instance.problem.n_outputs or 1
+    p = instance.n_outputs
     targets = -instance.inner_slopes(jnp.zeros((1, x.shape[0], p), x.dtype))[0]
     space, alpha = instance.space, instance.ridge[0] * total
     root = jnp.linalg.cholesky(space.gram())
@@ -62,7 +63,7 @@ class NystromComplexity(Method):
 
     noise_variance: Any = 1.0
 
-    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+    def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """See Method.
 
         Raises
@@ -72,16 +73,15 @@ class NystromComplexity(Method):
         """
         if not (isinstance(solver, Nystrom) and solver.mesh is None):
             raise ValueError(f"NystromComplexity needs solver=Nystrom(centers), not {solver}")
-        if not isinstance(problem.inner_loss, Squared):
+        if not isinstance(instance.problem.inner_loss, Squared):
             raise ValueError("NystromComplexity needs inner_loss=kbo.losses.Squared()")
-        data = problem.inner_data
-        if (data(omega) if callable(data) else data).weight_matrix().shape[0] != 1:
+        if instance.inner.replicates != 1:
             raise ValueError("NystromComplexity needs inner weights of shape (n,)")
-        value, grad = _value_and_grad(problem, omega, self.noise_variance)
+        value, grad = _value_and_grad(instance, self.noise_variance)
         grad = jax.tree.map(np.array, grad)
         finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
         return Hypergradient(
-            value=float(value), grad=grad, inner=_Fit(problem, omega, solver), adjoint=None,
+            value=float(value), grad=grad, inner=_Fit(instance, solver), adjoint=None,
             residuals=Residuals(0.0, 0.0), jitter=0.0,
             status=Status.CONVERGED if finite else Status.SINGULAR, state=state, solver=solver,
         )
@@ -90,10 +90,10 @@ class NystromComplexity(Method):
 class _Fit:
     """h_ω, solved for when first called: the criterion itself does not need it."""
 
-    def __init__(self, problem, omega, solver):
-        self._at = problem, omega, solver
+    def __init__(self, instance, solver):
+        self._at = instance, solver
 
     def __call__(self, x):
-        problem, omega, solver = self._at
-        solution = solver.solve(problem, omega)
-        return Function(problem, omega, jnp.asarray(solution.coefficients))(x)
+        instance, solver = self._at
+        solution = solver.solve(instance)
+        return Function(instance, jnp.asarray(solution.coefficients))(x)

@@ -19,7 +19,7 @@ class GCV(GramCriterion):
     Parameter, eq. (1.4).
     """
 
-    def _value(self, regression, problem, omega):
+    def _value(self, regression, instance):
         u, alpha = regression.dual, regression.alpha
         total, k = np.sum(regression.root**2), len(u)
         trace = np.trace(regression.inverse)
@@ -37,4 +37,4 @@ class GCV(GramCriterion):
             direct = 2 * value / alpha + by_free * trace
             return Derivative(np.vstack([plus, squared]), minus, alpha=direct)
 
-        return float(value + penalty(problem, omega)), derive
+        return float(value + penalty(instance)), derive

@@ -39,17 +39,17 @@ class LeaveOut(GramCriterion):
 
     folds: Any = None
 
-    def _value(self, regression, problem, omega):
-        folds = self._labels(problem, regression.support)
+    def _value(self, regression, instance):
+        folds = self._labels(instance, regression.support)
         k, p = regression.targets.shape
-        shape = len(folds), problem.inner_data.size, p
+        shape = len(folds), instance.inner.size, p
         values, parts = np.zeros(shape), []
         for labels, out in zip(folds, values, strict=True):
             blocks = _Blocks(regression.inverse, labels)
             left = blocks.solve(regression.dual)
             out[regression.support] = regression.targets - left / regression.root[:, None]
             parts.append((blocks, left))
-        value, slopes = outer_and_slopes(problem, omega, values)
+        value, slopes = outer_and_slopes(instance, values)
 
         def derive():
             slopes_ = np.asarray(slopes, float)[:, regression.support]
@@ -68,13 +68,10 @@ class LeaveOut(GramCriterion):
 
         return float(value), derive
 
-    def _labels(self, problem, support):
+    def _labels(self, instance, support):
         """(R, k) fold numbers of the points of positive weight."""
-        n = problem.inner_data.size
-        outer = problem.outer_data
-        if callable(outer) or outer.size != n or not (
-            outer.x is problem.inner_data.x or np.array_equal(outer.x, problem.inner_data.x)
-        ):
+        n, outer = instance.inner.size, instance.outer
+        if callable(instance.problem.outer_data) or not instance.shared:
             raise ValueError("LeaveOut judges the inner points: outer_data must have the same x")
         folds = np.arange(n)[None] if self.folds is None else np.atleast_2d(self.folds)
         if folds.dtype.kind not in "iu" or folds.ndim != 2 or folds.shape[1] != n:

@@ -29,7 +29,7 @@ class MarginalLikelihood(GramCriterion):
 
     unit: Any = 1.0
 
-    def _value(self, regression, problem, omega):
+    def _value(self, regression, instance):
         n, p = regression.targets.shape
         u = regression.dual
         energy = np.sum(regression.root[:, None] * regression.targets * u, 0)
@@ -43,4 +43,4 @@ class MarginalLikelihood(GramCriterion):
             fitted = np.sqrt(0.5 * n / energy) * u
             return Derivative(np.zeros((0, n)), fitted.T, multiple=0.5 * p)
 
-        return float(value + penalty(problem, omega)), derive
+        return float(value + penalty(instance)), derive

@@ -13,9 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..hypergradients.base import canonical, settled
 from ..linalg import SingularSystem
 from ..result import Status
+from ..session import canonical, prepare
 from ._criterion import make_criterion
 from ._model import Model, Tunable, named_numbers
 from ._searching import Searching
@@ -106,7 +106,8 @@ class KernelBilevelBase(Searching, BaseEstimator):
             whole = padded_problem(model, X, targets, sample_weight[None], sample_weight[None])
             seed = 0 if random is None else random.randint(2**31)
             solver = as_solver(self.solver, self.n_centers, seed)
-            solver = solver.fixed(*canonical(whole, model.start()))
+            problem, start = canonical(whole, model.start())
+            solver = solver.fixed(problem.at(start))
             self.solver_ = str(solver)
             if searching:
                 criterion = make_criterion(
@@ -132,12 +133,13 @@ class KernelBilevelBase(Searching, BaseEstimator):
         return self
 
     def _refit(self, model, omega, problem, n, solver):
-        with settled(problem, omega, solver) as (restricted, at, fixed):
+        with prepare(problem, omega, solver) as session:
             try:
-                solution = fixed.solve(restricted, at)
+                solution = session.solve()
             except SingularSystem as error:
                 raise ValueError(f"the final fit failed: {Status.SINGULAR}") from error
-            anchors = getattr(restricted.space(at), "centers", restricted.inner_data.x[:n])
+            at = session.at()
+            anchors = getattr(at.space, "centers", at.inner.x[:n])
         if not solution.status.ok:
             self._warn(str(solution.status))
         self.X_fit_ = np.array(anchors)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg
 
-from ..hypergradients.base import arrays
+from ..arithmetic import arrays
 from ..losses import Squared
 from ..problem import BilevelProblem, Sample
 from ..programs import program

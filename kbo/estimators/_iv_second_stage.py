@@ -11,8 +11,7 @@ import numpy as np
 
 from ..kernels import Kernel, OnFeatures
 from ..losses import Squared
-from ..problem import BilevelProblem, Sample
-from ..programs import program
+from ..problem import BilevelProblem, Sample, of_instance
 from ..spaces import FeatureSpace
 from ._folds import bucket, pad
 from ._iv_first_stage import width
@@ -86,11 +85,11 @@ class Embedding(eqx.Module):
         return jax.scipy.linalg.solve_triangular(root, space.valid * value, lower=True)
 
 
-@program
-def feature_root(problem, omega):
+@of_instance
+def feature_root(instance):
     """L of a second-stage problem."""
-    space = problem.space
-    return space.root(space.kernel.at(omega["kernel"]))
+    space = instance.problem.space
+    return space.root(space.kernel.at(instance.omega["kernel"]))
 
 
 class Posterior(eqx.Module):

@@ -5,15 +5,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
 from ..hypergradients import Implicit
-from ..hypergradients.base import settled
-from ..minimize import minimize
+from ..minimize import search
 from ..optimizers import LBFGS
-from ..run import value
+from ..session import prepare
 from ..solvers import Exact, Nystrom
 from ..solvers.centers import Uniform
 from ._iv_data import distinct_rows
@@ -155,7 +153,7 @@ class Tuner(NamedTuple):
             for a in START_ALPHAS
         ]
         starts = starts if earlier is None else [earlier.omega]
-        solver = self.solver.fixed(problem, starts[0])
+        solver = self.solver.fixed(problem.at(starts[0]))
         return self._search(problem, starts, solver, LOOSER * self.tol), solver
 
     def _smoothing(self, first):
@@ -202,11 +200,11 @@ class Tuner(NamedTuple):
 
     def _search(self, problem, starts, solver, tol):
         """From the best of the starts, which is kept if nothing is better."""
-        levels = [0.0]
-        if len(starts) > 1:
-            with settled(problem, starts[0], solver) as (ready, _, fixed):
-                at = lambda omega: jax.tree.map(jnp.asarray, omega)  # noqa: E731
-                levels = [value(ready, at(omega), fixed, Implicit()) for omega in starts]
+        with prepare(problem, starts[0], solver, Implicit()) as session:
+            return self._search_in(session, starts, tol)
+
+    def _search_in(self, session, starts, tol):
+        levels = [session.value(omega) for omega in starts] if len(starts) > 1 else [0.0]
         start = starts[int(np.argmin(levels))]
         side = lambda r: [np.full(np.shape(log), r) for log in start["kernel"]]  # noqa: E731
         total = self.folds.weight.sum()
@@ -214,16 +212,16 @@ class Tuner(NamedTuple):
             {"alpha": np.array(np.log(ridge * (1 if ridge < 1 else total))), "kernel": side(reach)}
             for ridge, reach in zip(RIDGES, (-LOG_RANGE, LOG_RANGE), strict=True)
         ]
-        return minimize(
-            problem, start, bounds=bounds, solver=solver, throw=False, progress=self.progress,
+        return search(
+            session, start, bounds=bounds, throw=False, progress=self.progress,
             optimizer=LBFGS(self.max_iter, tol=0.0, ftol=tol, log=True),
         )
 
     def _dual(self, problem, omega):
         """h = Σ_m dual_m k(c_m, ·)."""
-        with settled(problem, omega, Exact()) as (ready, at, exact):
-            theta = np.asarray(exact.solve(ready, at).coefficients)[0, :, 0]
-            root = np.asarray(feature_root(ready, at))
+        with prepare(problem, omega, Exact()) as session:
+            theta = np.asarray(session.solve().coefficients)[0, :, 0]
+            root = np.asarray(feature_root(session.at()))
         dual = scipy.linalg.solve_triangular(root, theta, lower=True, trans="T")
         return dual[: len(self.centers)]
 

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ..hypergradients.base import arrays
+from ..arithmetic import arrays
 from ..kernels import OnFeatures
 from ..programs import program
 from ._folds import bucket, pad

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..hypergradients.base import arrays
+from ..arithmetic import arrays
 from ..kernels import Kernel
 from ..losses import Loss, SquaredPerOutput
 from ..problem import BilevelProblem, Sample

@@ -14,9 +14,8 @@ from sklearn.utils import _safe_indexing, check_array
 
 from .. import losses
 from ..hypergradients import Implicit, Mean
-from ..hypergradients.base import settled
 from ..problem import BilevelProblem
-from ..run import value
+from ..session import prepare
 from ..solvers import Exact
 from ._adapters import OfKernelRidge, OfLogisticRegression, OfRidge, OfSVC, OfSVR, Part
 from ._adapters_gp import OfGaussianProcess
@@ -79,8 +78,8 @@ class SearchProblem(NamedTuple):
 
     def value(self, omega):
         """L(ω); infinite where there is none."""
-        with settled(self.problem, omega, Exact()) as settings:
-            return value(*settings, self.method)
+        with prepare(self.problem, omega, Exact(), self.method) as session:
+            return session.value()
 
     def outer_losses(self, candidates):
         """L at each dict of parameters by name, (k,); infinite where there is none."""

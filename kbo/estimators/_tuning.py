@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..hypergradients.base import settled
 from ..linalg import SingularSystem
-from ..run import value
+from ..session import prepare
 from ..uncertainty import standard_errors
 
 SMOOTHER = 100.0  # times alpha: the other start that is tried
@@ -33,20 +32,19 @@ def better_start(model, method, problem, solver, robust=False):
         candidates.append(model.shorter(-1))
     if len(candidates) == 1:
         return np.inf, candidates[0]
-    levels = []
-    for omega in candidates:
-        with settled(problem, omega, solver) as settings:
-            levels.append(value(*settings, method))
+    with prepare(problem, candidates[0], solver, method) as session:
+        levels = [session.value(omega) for omega in candidates]
     return levels[0], candidates[int(np.argmin(levels))]
 
 
 def held_out_values(model, problem, solver, n):
     """h of each fold at each of ``starts``, at the n samples that judge it: (F, n, p) each."""
     found = []
-    for start in starts(model):
-        with settled(problem, start, solver) as (restricted, omega, fixed):
+    candidates = starts(model)
+    with prepare(problem, candidates[0], solver) as session:
+        for start in candidates:
             try:
-                solution = fixed.solve(restricted, omega)
+                solution = session.solve(start)
             except SingularSystem:
                 continue
             if solution.status.usable:

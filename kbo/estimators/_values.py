@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..arithmetic import arrays
 from ..function import evaluate_at
-from ..hypergradients.base import arrays
 from ._folds import bucket, pad
 from ._validation import computing
 

@@ -31,7 +31,7 @@ from jax.flatten_util import ravel_pytree
 
 from ..arithmetic import arithmetic
 from ..linalg.sharding import everywhere
-from ..programs import program
+from ..problem import of_instance
 from ..spaces import RKHS, Subspace
 
 POWER_STEPS = 8
@@ -39,11 +39,11 @@ MARGIN = 2.0  # power iteration approaches ‖H‖ from below; a probe may fall 
 PROBES = 3
 
 
-@program
-def _terms(problem, omega, frozen, shared):
+@of_instance
+def _terms(instance, frozen, shared):
     """Per replicate: N, ‖ρ‖, ‖ρ_a‖, ‖H‖ (F,), and ‖∂_kρ‖, ‖∂_kρ_a‖, ‖∂_kA‖, ‖∂_kH‖ (q, F)."""
-    flat, unravel = ravel_pytree(omega)
-    space = problem.at(omega).space
+    flat, unravel = ravel_pytree(instance.omega)
+    space = instance.space
     unwhiten = lambda u: u  # noqa: E731
     if isinstance(space, Subspace):
         L = jnp.linalg.cholesky(space.gram())
@@ -54,16 +54,15 @@ def _terms(problem, omega, frozen, shared):
         )
 
     def residuals(omega, h):
+        at = instance.at(omega)
+
         def lagrangian(h, a):
-            instance = problem.at(omega)
             held = frozen._replace(h=unwhiten(h), a=unwhiten(a))
-            parts = instance.space.evaluations(instance.inner, instance.outer, held, shared)
-            return instance.lagrangian(*parts)
+            return at.lagrangian(*at.space.evaluations(at.inner, at.outer, held, shared))
 
         adjoint, inner = jax.grad(lagrangian, (0, 1))(h, frozen.a)
         return inner, adjoint
 
-    instance = problem.at(omega)
     weights = instance.inner.weight_matrix()
     kernel = isinstance(instance.space, RKHS)
     # Coefficients off the support are zero in exact arithmetic and stay out of the norms.
@@ -72,7 +71,7 @@ def _terms(problem, omega, frozen, shared):
     def norm(vector):
         return jnp.sqrt(jnp.sum((mask * vector) ** 2, (1, 2)))
 
-    inner, adjoint = residuals(omega, frozen.h)
+    inner, adjoint = residuals(instance.omega, frozen.h)
 
     keys = jax.random.split(jax.random.key(1), PROBES)
     probes = [mask * jax.random.normal(key, frozen.h.shape, frozen.h.dtype) for key in keys]
@@ -91,7 +90,7 @@ def _terms(problem, omega, frozen, shared):
     def power_step(vector, _):
         size = jnp.maximum(norm(vector), jnp.finfo(vector.dtype).tiny)
         vector = mask * vector / size[:, None, None]
-        image = jax.jvp(lambda h: residuals(omega, h)[1], (frozen.h,), (vector,))[1]
+        image = jax.jvp(lambda h: residuals(instance.omega, h)[1], (frozen.h,), (vector,))[1]
         return image, norm(image)
 
     start = jax.random.normal(jax.random.key(0), frozen.h.shape, frozen.h.dtype)
@@ -113,11 +112,11 @@ def _terms(problem, omega, frozen, shared):
     return everywhere(terms, getattr(space, "mesh", None))
 
 
-def error_bound(problem, omega, frozen, shared) -> float:
+def error_bound(instance, frozen, shared) -> float:
     """‖grad − ∇L(ω)‖₂ ≤ this, for the solutions in ``frozen``."""
     double = frozen.h.dtype == np.float64  # it may be asked for outside the context of the solve
     with arithmetic(double):
-        terms = [np.asarray(term, float) for term in _terms(problem, omega, frozen, shared)]
+        terms = [np.asarray(term, float) for term in _terms(instance, frozen, shared)]
     N, inner, adjoint, H, inner_rates, adjoint_rates, A_rates, H_rates = terms
     h_error = N * inner
     a_error = N * (adjoint + H * h_error)

@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 
 from ..function import Function
 from ..result import BilevelError, Hypergradient, Residuals, Status
-from .base import Method, data_dtype, on_device
+from .base import Method, on_device
 from .implicit import outer_and_slopes, outer_value
 
 
@@ -33,15 +33,15 @@ class FiniteDifference(Method):
         if not self.step > 0:
             raise ValueError(f"step={self.step!r} must be positive")
 
-    def directional(self, problem, omega, direction, solver) -> float:
+    def directional(self, instance, direction, solver) -> float:
         """The derivative of L at ω along ``direction``, a pytree like ω."""
-        flat, unravel = ravel_pytree(omega)
+        flat, unravel = ravel_pytree(instance.omega)
         along = ravel_pytree(direction)[0]
         step = self.step * max(1.0, float(jnp.abs(flat).max()))
 
         def value(multiple):
-            at = unravel(flat + multiple * step * along)
-            value, status = outer_value(problem, at, solver)
+            at = instance.at(unravel(flat + multiple * step * along))
+            value, status = outer_value(at, solver)
             if not status.usable:
                 raise BilevelError(status)
             return value
@@ -51,19 +51,19 @@ class FiniteDifference(Method):
             return first / (2 * step)
         return (8 * first - (value(2) - value(-2))) / (12 * step)
 
-    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+    def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """See Method."""
-        flat, unravel = ravel_pytree(omega)
+        flat, unravel = ravel_pytree(instance.omega)
         basis = np.eye(flat.size)
-        grad = [self.directional(problem, omega, unravel(jnp.asarray(e)), solver) for e in basis]
-        solution = solver.solve(problem, omega, state)
-        dtype = data_dtype(problem, omega)
-        value, _ = outer_and_slopes(problem, omega, jnp.asarray(solution.h_outer, dtype))
+        grad = [self.directional(instance, unravel(jnp.asarray(e)), solver) for e in basis]
+        solution = solver.solve(instance, state)
+        dtype = instance.dtype
+        value, _ = outer_and_slopes(instance, jnp.asarray(solution.h_outer, dtype))
         finite = np.isfinite(float(value)) and np.isfinite(grad).all()
         return Hypergradient(
             value=float(value),
             grad=jax.tree.map(np.array, unravel(jnp.asarray(grad, flat.dtype))),
-            inner=Function(solution.problem, omega, on_device(solution.coefficients, dtype)),
+            inner=Function(solution.instance, on_device(solution.coefficients, dtype)),
             adjoint=None,
             residuals=Residuals(solution.residual, 0.0),
             jitter=solution.jitter,

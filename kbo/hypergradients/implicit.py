@@ -9,43 +9,41 @@ import numpy as np
 from ..function import Function
 from ..linalg import SingularSystem
 from ..linalg.sharding import everywhere
-from ..programs import program
+from ..problem import of_instance
 from ..result import Hypergradient, Residuals, Status
 from ..spaces import Frozen
-from .base import Method, data_dtype, is_streamed, on_device
+from .base import Method, on_device
 from .bounds import error_bound
 from .streaming import streamed_reverse_pass
 
 
-@program
-def outer_and_slopes(problem, omega, values):
+@of_instance
+def outer_and_slopes(instance, values):
     """L at given values h(x'_j), and ∂L/∂h(x'_j), (F, m, p)."""
-    instance = problem.at(omega)
     value, slopes = jax.value_and_grad(instance.outer_value)(values)
     return value + instance.penalty_value(), slopes
 
 
-@program
-def _reverse_pass(problem, omega, frozen, shared):
+@of_instance
+def _reverse_pass(instance, frozen, shared):
     """Λ(ω; h, a) and ∂_ω Λ(ω; h, a)."""
 
     def lagrangian(omega):
-        instance = problem.at(omega)
-        parts = instance.space.evaluations(instance.inner, instance.outer, frozen, shared)
-        return instance.lagrangian(*parts)
+        at = instance.at(omega)
+        return at.lagrangian(*at.space.evaluations(at.inner, at.outer, frozen, shared))
 
-    mesh = getattr(problem.at(omega).space, "mesh", None)
-    return everywhere(jax.value_and_grad(lagrangian)(omega), mesh)
+    mesh = getattr(instance.space, "mesh", None)
+    return everywhere(jax.value_and_grad(lagrangian)(instance.omega), mesh)
 
 
-def outer_value(problem, omega, solver):
+def outer_value(instance, solver):
     """L(ω) alone, and the status of its inner solution."""
     try:
-        solution = solver.solve(problem, omega)
+        solution = solver.solve(instance)
     except SingularSystem:
         return np.inf, Status.SINGULAR
-    h_outer = jnp.asarray(solution.h_outer, data_dtype(problem, omega))
-    return float(outer_and_slopes(problem, omega, h_outer)[0]), solution.status
+    h_outer = jnp.asarray(solution.h_outer, instance.dtype)
+    return float(outer_and_slopes(instance, h_outer)[0]), solution.status
 
 
 class Implicit(Method):
@@ -60,20 +58,18 @@ class Implicit(Method):
     Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Theorem 2.3.
     """
 
-    def value(self, problem, omega, solver):
+    def value(self, instance, solver):
         """See Method: one inner solution, no adjoint."""
-        value, status = outer_value(problem, omega, solver)
+        value, status = outer_value(instance, solver)
         return value if status.usable and np.isfinite(value) else np.inf
 
-    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+    def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """See Method."""
-        dtype = data_dtype(problem, omega)
-        to_device = lambda tree: on_device(tree, dtype)  # noqa: E731
-        solution = solver.solve(problem, omega, state)
-        problem = solution.problem
-        shared = solution.shared
+        to_device = lambda tree: on_device(tree, instance.dtype)  # noqa: E731
+        solution = solver.solve(instance, state)
+        instance, shared = solution.instance, solution.instance.shared
         h_outer = to_device(solution.h_outer)
-        reached, slopes = outer_and_slopes(problem, omega, h_outer)
+        reached, slopes = outer_and_slopes(instance, h_outer)
         adjoint = solution.adjoint(np.asarray(slopes, np.float64))
         frozen = Frozen(
             to_device(solution.coefficients), to_device(adjoint.frozen),
@@ -81,11 +77,11 @@ class Implicit(Method):
             None if adjoint.values is None else to_device(adjoint.values),
         )
         known = frozen._replace(gram=solution.gram)
-        streamed = is_streamed(problem)
+        streamed = instance.problem.streamed
         if streamed:
-            value, grad = streamed_reverse_pass(problem, omega, known)
+            value, grad = streamed_reverse_pass(instance, known)
         else:
-            value, grad = _reverse_pass(problem, omega, known, shared)
+            value, grad = _reverse_pass(instance, known, shared)
         grad = jax.tree.map(np.array, grad)
         status = solution.status
         value = float(value if status.ok and adjoint.met and solution.certified else reached)
@@ -94,12 +90,12 @@ class Implicit(Method):
             status = Status.NON_FINITE
         elif status.ok and not adjoint.met:
             status = Status.ADJOINT_NOT_CONVERGED
-        bound = lambda: error_bound(problem, omega, frozen, shared)  # noqa: E731
+        bound = lambda: error_bound(instance, frozen, shared)  # noqa: E731
         return Hypergradient(
             value=value,
             grad=grad,
-            inner=Function(problem, omega, frozen.h),
-            adjoint=Function(problem, omega, to_device(adjoint.coefficients), adjoint.on_both),
+            inner=Function(instance, frozen.h),
+            adjoint=Function(instance, to_device(adjoint.coefficients), adjoint.on_both),
             residuals=Residuals(solution.residual, adjoint.residual),
             jitter=solution.jitter,
             status=status,

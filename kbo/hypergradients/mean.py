@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from ..result import Hypergradient, Residuals, Status
-from .base import Method, settled
+from ..session import prepare
+from .base import Method
 from .implicit import Implicit
 from .packing import pack, unpack
 
@@ -43,20 +44,20 @@ class Mean(Method):
         """See Method."""
         return dataclasses.replace(self, method=self.method.within(tol))
 
-    def value(self, problem, omega, solver):
+    def value(self, instance, solver):
         """See Method."""
         values = []
         for one in self.problems:
-            with settled(one, omega, solver) as (at, omega_, fixed):
-                values.append(self.method.value(at, omega_, fixed))
+            with prepare(one, instance.omega, solver, self.method) as session:
+                values.append(self.method.value(session.at(), session.solver))
         return float(np.mean(values))
 
-    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+    def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """See Method."""
         parts = []
         for one, own in zip(self.problems, self._states(state), strict=True):
-            with settled(one, omega, solver) as (at, omega_, fixed):
-                parts.append(self.method.evaluate(at, omega_, fixed, own))
+            with prepare(one, instance.omega, solver, self.method) as session:
+                parts.append(self.method.evaluate(session.at(), session.solver, own))
         mean = lambda *values: np.mean(np.stack(values), axis=0)  # noqa: E731
         failed = [part.status for part in parts if not part.status.ok]
         unusable = [status for status in failed if not status.usable]
@@ -88,9 +89,9 @@ class Mean(Method):
         """See Method."""
         return self.method.solution_state(self._states(state)[0])
 
-    def function(self, problem, omega, solver, state):
+    def function(self, instance, solver, state):
         """See Method: of the first problem."""
-        return self.method.function(problem, omega, solver, self._states(state)[0])
+        return self.method.function(instance, solver, self._states(state)[0])
 
     def _states(self, state):
         """One state for each problem."""

@@ -10,27 +10,27 @@ import numpy as np
 import optax
 
 from ..function import Function
-from ..programs import program
+from ..problem import of_instance
 from ..result import Cost, Hypergradient, Residuals, Status
 from ..solvers.coefficients import inner_objective, rows
-from .base import Method, check_parametric, data_dtype, on_device
+from .base import Method, check_parametric, on_device
 from .linear_solvers import Direct, LinearSolver
 from .unrolled import SGD, descend, ending_of, fresh_start, judge
 
 
-@program
-def _evaluate(problem, omega, state, method):
+@of_instance
+def _evaluate(instance, state, method):
     """J(ω, θ_K), its gradient in ω, the state after K steps and how they ended."""
     optimizer = method.optimizer or SGD
 
     def whole(omega):
-        smooth = inner_objective(problem, omega, whole=True)
+        smooth = inner_objective(instance.at(omega), whole=True)
         if method.regularizer is None:
             return smooth
         return lambda theta: smooth(theta) + method.regularizer(theta)
 
     def trained(omega):
-        return descend(inner_objective(problem, omega), optimizer, state, method.steps)
+        return descend(inner_objective(instance.at(omega)), optimizer, state, method.steps)
 
     if method.gradient == "automatic":
 
@@ -39,18 +39,19 @@ def _evaluate(problem, omega, state, method):
             value = whole(omega)(last.coefficients)
             return value, (value, last)
 
-        grad, (value, last) = jax.grad(through, has_aux=True)(omega)
+        grad, (value, last) = jax.grad(through, has_aux=True)(instance.omega)
     else:
-        last = trained(omega)
-        value, grad = jax.value_and_grad(lambda omega: whole(omega)(last.coefficients))(omega)
+        last = trained(instance.omega)
+        value_of = lambda omega: whole(omega)(last.coefficients)  # noqa: E731
+        value, grad = jax.value_and_grad(value_of)(instance.omega)
     if method.gradient == "implicit":
         theta, undo = rows(last.coefficients)
         slope = lambda omega: jax.grad(lambda theta: whole(omega)(undo(theta)))  # noqa: E731
-        multiply = jax.linearize(slope(omega), theta)[1]
-        v = method.linear_solver.solve(multiply, slope(omega)(theta), None).v
-        through = jax.grad(lambda omega: (slope(omega)(theta) * v).sum())(omega)
+        multiply = jax.linearize(slope(instance.omega), theta)[1]
+        v = method.linear_solver.solve(multiply, slope(instance.omega)(theta), None).v
+        through = jax.grad(lambda omega: (slope(omega)(theta) * v).sum())(instance.omega)
         grad = jax.tree.map(lambda direct, own: direct - own, grad, through)
-    return value, grad, last, ending_of(problem, omega, state, last)
+    return value, grad, last, ending_of(instance, state, last)
 
 
 class MinMin(Method):
@@ -107,21 +108,21 @@ class MinMin(Method):
         if self.steps < 1:
             raise ValueError(f"steps={self.steps!r} must be at least 1")
 
-    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+    def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """See Method."""
-        check_parametric(problem, omega, self)
-        first = fresh_start(problem, omega, self.optimizer or SGD, jax.random.key(0))
-        value, grad, last, ending = _evaluate(problem, omega, first, self)
+        check_parametric(instance, self)
+        first = fresh_start(instance, self.optimizer or SGD, jax.random.key(0))
+        value, grad, last, ending = _evaluate(instance, first, self)
         value, grad = float(value), jax.tree.map(np.array, grad)
         status = judge(value, ending)
         if status.usable and not all(np.isfinite(g).all() for g in jax.tree.leaves(grad)):
             status = Status.NON_FINITE
-        coefficients = on_device(last.coefficients, data_dtype(problem, omega))
+        coefficients = on_device(last.coefficients, instance.dtype)
         # With a regularizer ∂_θJ need not vanish.
         residual = float(ending.slope) if self.regularizer is None else np.inf
         products = {"analytic": 0, "automatic": self.steps, "implicit": 1}[self.gradient]
         return Hypergradient(
-            value=value, grad=grad, inner=Function(problem, omega, coefficients), adjoint=None,
+            value=value, grad=grad, inner=Function(instance, coefficients), adjoint=None,
             residuals=Residuals(residual, np.inf), jitter=0.0, status=status,
             state=last, solver=solver, cost=Cost(self.steps, products),
         )
@@ -134,7 +135,7 @@ class MinMin(Method):
         """See Method: there is none."""
         return None
 
-    def function(self, problem, omega, solver, state):
+    def function(self, instance, solver, state):
         """See Method: θ_K."""
-        found = self.evaluate(problem, omega, solver)
+        found = self.evaluate(instance, solver)
         return found.inner, found.status

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..function import Function
-from ..programs import program
+from ..problem import of_instance
 from ..result import Cost, Hypergradient, Residuals, Status
 from ..solvers.coefficients import inner_objective, outer_objective, rows
-from .base import Method, check_parametric, data_dtype, on_device
+from .base import Method, check_parametric, on_device
 from .implicit import outer_value
 from .linear_solvers import CG, LinearSolver
 from .linear_solvers.base import ACCEPTABLE, BLOWN_UP
@@ -35,17 +35,17 @@ class ParametricState(NamedTuple):
     v: np.ndarray | None
 
 
-@program
-def _hypergradient(problem, omega, coefficients, linear_solver, start, memory):
+@of_instance
+def _hypergradient(instance, coefficients, linear_solver, start, memory):
     """What of L a step along the solution of Hv = b changes beside it.
 
     That is L, −vᵀ∂_θJ, ∇L, v, the residuals ‖b_f − H_f v_f‖/‖b_f‖, and what was solved.
     """
     theta, undo = rows(coefficients)
-    outer = lambda omega, theta: outer_objective(problem, omega)(undo(theta))  # noqa: E731
-    inner = lambda omega: lambda theta: inner_objective(problem, omega)(undo(theta))  # noqa: E731
-    value, (explicit, b) = jax.value_and_grad(outer, (0, 1))(omega, theta)
-    slope, multiply = jax.linearize(jax.grad(inner(omega)), theta)
+    outer = lambda omega, theta: outer_objective(instance.at(omega))(undo(theta))  # noqa: E731
+    inner = lambda omega: lambda theta: inner_objective(instance.at(omega))(undo(theta))  # noqa: E731
+    value, (explicit, b) = jax.value_and_grad(outer, (0, 1))(instance.omega, theta)
+    slope, multiply = jax.linearize(jax.grad(inner(instance.omega)), theta)
     # In float32 the squares and cotangents of a small b would be lost.
     scale = jnp.linalg.norm(b)
     scale = jnp.where(scale > 0, scale, 1)
@@ -55,7 +55,7 @@ def _hypergradient(problem, omega, coefficients, linear_solver, start, memory):
         inverse = lambda b: memory.inverse_times(b.ravel()).reshape(b.shape)  # noqa: E731
     solved = linear_solver.solve(multiply, b, None if start is None else start / scale, inverse)
     v = solved.v
-    cross = jax.grad(lambda omega: jax.jvp(inner(omega), (theta,), (v,))[1])(omega)
+    cross = jax.grad(lambda omega: jax.jvp(inner(omega), (theta,), (v,))[1])(instance.omega)
     grad = jax.tree.map(lambda direct, through: direct - scale * through, explicit, cross)
     sizes = jnp.linalg.norm(b, axis=1)
     relative = jnp.linalg.norm(solved.residual, axis=1) / jnp.where(sizes > 0, sizes, 1)
@@ -131,13 +131,13 @@ class Parametric(Method):
         """See Method."""
         return dataclasses.replace(self, linear_solver=self.linear_solver.within(tol))
 
-    def value(self, problem, omega, solver):
+    def value(self, instance, solver):
         """See Method: one inner solution, no linear system."""
-        check_parametric(problem, omega, self)
-        value, status = outer_value(problem, omega, solver)
+        check_parametric(instance, self)
+        value, status = outer_value(instance, solver)
         return value if status.usable and np.isfinite(value) else np.inf
 
-    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+    def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """See Method.
 
         Raises
@@ -146,10 +146,10 @@ class Parametric(Method):
             If points are a kbo.Stream, the space is NeuralFeatures, or the linear solver needs an
             estimate of the inverse that the inner solver does not make.
         """
-        check_parametric(problem, omega, self)
-        dtype = data_dtype(problem, omega)
+        check_parametric(instance, self)
+        dtype = instance.dtype
         own, v = self._parts(state)
-        solution = solver.solve(problem, omega, own)
+        solution = solver.solve(instance, own)
         coefficients = on_device(solution.coefficients, dtype)
         size = sum(leaf[0].size for leaf in jax.tree.leaves(coefficients))
         fits = v is not None and v.shape[1] == size
@@ -163,7 +163,7 @@ class Parametric(Method):
             )
         linear_solver = self.linear_solver.completed(getattr(solver, "tol", None))
         value, change, grad, v, relative, products, broken, met = _hypergradient(
-            problem, omega, coefficients, jax.tree.map(convert, linear_solver),
+            instance, coefficients, jax.tree.map(convert, linear_solver),
             jnp.asarray(v, dtype) if fits else None, memory,
         )
         corrected = solution.stationary and solution.status.ok
@@ -182,7 +182,7 @@ class Parametric(Method):
             tol = getattr(linear_solver, "tol", None) or 0.0
             status = _judged(status, float(jnp.max(relative)), bool(met), max(tol, ACCEPTABLE))
         return Hypergradient(
-            value=value, grad=grad, inner=Function(problem, omega, coefficients), adjoint=None,
+            value=value, grad=grad, inner=Function(instance, coefficients), adjoint=None,
             residuals=Residuals(solution.residual, float(jnp.max(relative))),
             jitter=solution.jitter, status=status,
             cost=Cost(getattr(solution, "evaluations", 0), int(products)),

@@ -9,7 +9,6 @@ import jax
 import numpy as np
 
 from ..problem import Sample
-from .base import is_streamed
 
 
 def on_rows(problem, sizes, seed, together=False):
@@ -30,7 +29,7 @@ def on_rows(problem, sizes, seed, together=False):
     ValueError
         If points are a kbo.Stream, or the rows drawn leave a replicate without weight.
     """
-    if is_streamed(problem):
+    if problem.streamed:
         raise ValueError(
             "rows are drawn of points in memory, not of a kbo.Stream: for Stochastic or "
             "LBFGS(parts=…) load them first"

@@ -63,9 +63,10 @@ class Stochastic(Method):
             if size is not None and size < 1:
                 raise ValueError(f"{name}={size!r} must be at least 1, or None")
 
-    def _part(self, problem, count):
+    def _part(self, instance, count):
         """The problem on the rows of one draw."""
-        return on_rows(problem, (self.inner_size, self.outer_size), [self.seed, count])
+        sizes = self.inner_size, self.outer_size
+        return on_rows(instance.problem, sizes, [self.seed, count]).at(instance.omega)
 
     @property
     def remedy(self):
@@ -76,11 +77,11 @@ class Stochastic(Method):
         """See Method."""
         return dataclasses.replace(self, method=self.method.within(tol))
 
-    def value(self, problem, omega, solver):
+    def value(self, instance, solver):
         """See Method: of the first draw."""
-        return self.method.value(self._part(problem, 0), omega, solver)
+        return self.method.value(self._part(instance, 0), solver)
 
-    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+    def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """See Method."""
         if isinstance(state, np.ndarray):
             count = int(state[:COUNTER].view(np.int64)[0])
@@ -89,7 +90,7 @@ class Stochastic(Method):
         count, own = (0, None) if state is None else state
         if self.method.comparable(solver):
             own = None  # a start from other points' values would be no start
-        found = self.method.evaluate(self._part(problem, count), omega, solver, own)
+        found = self.method.evaluate(self._part(instance, count), solver, own)
         kept = found.state if found.status.usable else own
         return dataclasses.replace(found, state=StochasticState(count + 1, kept))
 
@@ -105,9 +106,9 @@ class Stochastic(Method):
         """See Method: networks as they were left."""
         return self.method.solution_state(self._own(state))
 
-    def function(self, problem, omega, solver, state):
+    def function(self, instance, solver, state):
         """See Method: of the whole samples."""
-        return self.method.function(problem, omega, solver, self._own(state))
+        return self.method.function(instance, solver, self._own(state))
 
     def _own(self, state):
         """The method's own state."""

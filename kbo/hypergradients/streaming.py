@@ -6,64 +6,65 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..problem import Sample
-from ..programs import program
+from ..problem import Sample, of_instance
 from ..spaces import Frozen
 from ..stream import Stream
 
 BLOCK = 8192
 
 
-@program
-def _whole_part(problem, omega, frozen):
+@of_instance
+def _whole_part(instance, frozen):
     """What no point enters, and its ∂_ω: ridge ⟨h, a⟩ and the penalty."""
 
     def part(omega):
-        instance = problem.at(omega)
-        product = instance.space.inner_product(frozen.h, frozen.a)
-        return jnp.sum(instance.ridge * product) + instance.penalty_value()
+        at = instance.at(omega)
+        product = at.space.inner_product(frozen.h, frozen.a)
+        return jnp.sum(at.ridge * product) + at.penalty_value()
 
-    return jax.value_and_grad(part)(omega)
+    return jax.value_and_grad(part)(instance.omega)
 
 
-@program
-def _inner_part(problem, omega, sample, frozen, total):
+@of_instance
+def _inner_part(instance, sample, frozen, total):
     """Σ_f (1/Σw) Σ_i w_i a(x_i)·∂_v ℓ_in over the rows of a sample, and its ∂_ω."""
 
     def part(omega):
-        instance = problem.replace(inner_data=sample).at(omega)
-        parts = instance.space.evaluations(instance.inner, None, frozen, True)
-        return jnp.sum(instance.inner_pairing(parts.h_inner, parts.a_inner) / total)
+        at = problem.at(omega)
+        parts = at.space.evaluations(at.inner, None, frozen, True)
+        return jnp.sum(at.inner_pairing(parts.h_inner, parts.a_inner) / total)
 
-    return jax.value_and_grad(part)(omega)
+    problem = instance.problem.replace(inner_data=sample)
+    return jax.value_and_grad(part)(instance.omega)
 
 
-@program
-def _outer_part(problem, omega, sample, frozen, total):
+@of_instance
+def _outer_part(instance, sample, frozen, total):
     """(1/Σv) Σ_j v_j ℓ_out over the rows of a sample, and its ∂_ω."""
 
     def part(omega):
-        instance = problem.replace(outer_data=sample).at(omega)
-        parts = instance.space.evaluations(instance.outer, None, frozen, True)
-        return instance.outer_sum(parts.h_inner) / total
+        at = problem.at(omega)
+        parts = at.space.evaluations(at.outer, None, frozen, True)
+        return at.outer_sum(parts.h_inner) / total
 
-    return jax.value_and_grad(part)(omega)
+    problem = instance.problem.replace(outer_data=sample)
+    return jax.value_and_grad(part)(instance.omega)
 
 
-def streamed_reverse_pass(problem, omega, frozen):
+def streamed_reverse_pass(instance, frozen):
     """Λ(ω; h, a) and its ∂_ω for problems whose points may be Streams."""
     F = frozen.h.shape[0]
-    total_and_grad = _whole_part(problem, omega, frozen)
+    total_and_grad = _whole_part(instance, frozen)
     passes = (
-        (problem.inner_data, frozen.h_inner, frozen.a_inner, _inner_part, 1),
-        (problem.outer_data, frozen.h_outer, None, _outer_part, None),
+        (instance.inner, frozen.h_inner, frozen.a_inner, _inner_part, 1),
+        (instance.outer, frozen.h_outer, None, _outer_part, None),
     )
     for sample, h, a, part, axis in passes:
         weights = np.broadcast_to(np.asarray(sample.weight_matrix()), (F, sample.size))
         total = weights.sum(axis)
         for rows in _blocks(sample.size):
             held = Frozen(frozen.h, frozen.a, h[:, rows], None, a if a is None else a[:, rows])
-            added = part(problem, omega, _some(sample, weights, rows), held, total)
+            added = part(instance, _some(sample, weights, rows), held, total)
             total_and_grad = jax.tree.map(jnp.add, total_and_grad, added)
     return total_and_grad
 

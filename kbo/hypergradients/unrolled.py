@@ -12,12 +12,12 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from ..function import Function
-from ..programs import program
+from ..problem import of_instance
 from ..result import Cost, Hypergradient, Residuals, Status
 from ..solvers import Gradient
 from ..solvers.coefficients import inner_objective, outer_objective, rows, start
 from ..solvers.descent import BLOWN_UP, as_bytes, restored
-from .base import Method, check_parametric, data_dtype, on_device
+from .base import Method, check_parametric, on_device
 
 # One object, so that what was compiled with it is found again.
 SGD = optax.sgd(0.1)
@@ -38,10 +38,10 @@ class Ending(NamedTuple):
     slope: jax.Array
 
 
-@program
-def fresh_start(problem, omega, optimizer, key):
+@of_instance
+def fresh_start(instance, optimizer, key):
     """Zero, or the first weights of a network, and an optimiser that has seen nothing."""
-    coefficients = start(problem, omega, key)
+    coefficients = start(instance, key)
     return UnrolledState(coefficients, optimizer.init(coefficients))
 
 
@@ -56,44 +56,45 @@ def descend(objective, optimizer, state, steps, checkpoint=False):
     return jax.lax.scan(jax.checkpoint(step) if checkpoint else step, state, length=steps)[0]
 
 
-def ending_of(problem, omega, first, last):
+def ending_of(instance, first, last):
     """How steps from one state to another ended."""
-    objective = inner_objective(problem, omega)
+    objective = inner_objective(instance)
     value, grad = jax.value_and_grad(objective)(last.coefficients)
     slope = jnp.max(jnp.linalg.norm(rows(grad)[0], axis=1))
     return Ending(objective(first.coefficients), value, slope)
 
 
-@program
-def _forward(problem, omega, state, method):
+@of_instance
+def _forward(instance, state, method):
     """L(ω, θ_K), the state after all steps and how they ended; no derivative."""
     last = descend(
-        inner_objective(problem, omega), method.optimizer or SGD, state,
+        inner_objective(instance), method.optimizer or SGD, state,
         method.warm_steps + method.steps,
     )
-    value = outer_objective(problem, omega)(last.coefficients)
-    return value, last, ending_of(problem, omega, state, last)
+    value = outer_objective(instance)(last.coefficients)
+    return value, last, ending_of(instance, state, last)
 
 
-@program
-def _through(problem, omega, state, method):
+@of_instance
+def _through(instance, state, method):
     """The same and dL(ω, θ_K(ω))/dω through the last ``steps`` steps."""
     optimizer = method.optimizer or SGD
-    warmed = descend(inner_objective(problem, omega), optimizer, state, method.warm_steps)
+    warmed = descend(inner_objective(instance), optimizer, state, method.warm_steps)
 
     def outer(omega):
-        objective = inner_objective(problem, omega)
+        at = instance.at(omega)
+        objective = inner_objective(at)
         last = descend(objective, optimizer, warmed, method.steps, method.checkpoint)
-        value = outer_objective(problem, omega)(last.coefficients)
+        value = outer_objective(at)(last.coefficients)
         return value, (value, last)
 
     if method.mode == "reverse":
-        grad, (value, last) = jax.grad(outer, has_aux=True)(omega)
+        grad, (value, last) = jax.grad(outer, has_aux=True)(instance.omega)
     else:
-        flat, unravel = ravel_pytree(omega)
+        flat, unravel = ravel_pytree(instance.omega)
         grad, (value, last) = jax.jacfwd(lambda w: outer(unravel(w)), has_aux=True)(flat)
         grad = unravel(grad)
-    return value, grad, last, ending_of(problem, omega, state, last)
+    return value, grad, last, ending_of(instance, state, last)
 
 
 class Unrolled(Method):
@@ -160,13 +161,13 @@ class Unrolled(Method):
         """See Method: where each ω starts anew, L(ω, θ_K(ω)) is a function of ω."""
         return not self.warm
 
-    def value(self, problem, omega, solver):
+    def value(self, instance, solver):
         """See Method: from the first start, no derivative."""
-        value, _, ending = _forward(problem, omega, self._state(problem, omega, solver, None), self)
+        value, _, ending = _forward(instance, self._state(instance, solver, None), self)
         value = float(value)
         return value if judge(value, ending).usable else np.inf
 
-    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+    def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """See Method.
 
         Raises
@@ -174,26 +175,26 @@ class Unrolled(Method):
         ValueError
             If points are a kbo.Stream, or the space is NeuralFeatures.
         """
-        state = self._state(problem, omega, solver, state)
-        value, grad, last, ending = _through(problem, omega, state, self)
+        state = self._state(instance, solver, state)
+        value, grad, last, ending = _through(instance, state, self)
         value, grad = float(value), jax.tree.map(np.array, grad)
         status = judge(value, ending)
         if status.usable and not all(np.isfinite(g).all() for g in jax.tree.leaves(grad)):
             status = Status.NON_FINITE
-        coefficients = on_device(last.coefficients, data_dtype(problem, omega))
+        coefficients = on_device(last.coefficients, instance.dtype)
         return Hypergradient(
-            value=value, grad=grad, inner=Function(problem, omega, coefficients), adjoint=None,
+            value=value, grad=grad, inner=Function(instance, coefficients), adjoint=None,
             residuals=Residuals(float(ending.slope), 0.0), jitter=0.0, status=status, state=last,
             cost=Cost(self.warm_steps + self.steps, self.steps), solver=solver,
         )
 
-    def _state(self, problem, omega, solver, state):
+    def _state(self, instance, solver, state):
         """Where the steps start from."""
-        check_parametric(problem, omega, self)
+        check_parametric(instance, self)
         seeded = solver if isinstance(solver, Gradient) else Gradient()
         # The key of Gradient's own first weights: both train the same network.
         key = jax.random.split(seeded.key, 3)[0]
-        fresh = fresh_start(problem, omega, self.optimizer or SGD, key)
+        fresh = fresh_start(instance, self.optimizer or SGD, key)
         if not self.warm:
             return fresh
         if isinstance(state, np.ndarray):
@@ -209,13 +210,13 @@ class Unrolled(Method):
             return None
         return state if state is None or isinstance(state, np.ndarray) else as_bytes(state)
 
-    def function(self, problem, omega, solver, state):
+    def function(self, instance, solver, state):
         """See Method: after all steps once more; with ``warm`` from where the search left θ."""
         value, last, ending = _forward(
-            problem, omega, self._state(problem, omega, solver, state), self
+            instance, self._state(instance, solver, state), self
         )
-        coefficients = on_device(last.coefficients, data_dtype(problem, omega))
-        return Function(problem, omega, coefficients), judge(float(value), ending)
+        coefficients = on_device(last.coefficients, instance.dtype)
+        return Function(instance, coefficients), judge(float(value), ending)
 
 
 def judge(value, ending) -> Status:

@@ -13,10 +13,9 @@ from .nystrom import Nystrom
 from .quasi_newton import QuasiNewton
 
 
-def default_solver(problem, omega) -> Solver:
+def default_solver(instance) -> Solver:
     """Gradient() where networks are to be trained, Exact() elsewhere."""
-    space = problem.space(omega) if callable(problem.space) else problem.space
-    return Gradient() if isinstance(space, NeuralSpace | NeuralFeatures) else Exact()
+    return Gradient() if isinstance(instance.space, NeuralSpace | NeuralFeatures) else Exact()
 
 
 __all__ = [

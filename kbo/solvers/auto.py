@@ -31,20 +31,19 @@ class Auto(Solver):
     n_centers: int | None = None
     seed: int = 0
 
-    def fixed(self, problem, omega):
+    def fixed(self, instance):
         """See Solver."""
-        instance = problem.at(omega)
         n = int(np.count_nonzero(np.asarray(instance.inner.weight_matrix()).any(0)))
         if not isinstance(instance.space, RKHS) or (n <= EXACT_POINTS and self.n_centers is None):
             return Exact()
         centers = Uniform(self.n_centers, self.seed)
         kind = Nystrom if centers.count(n) <= DIRECT_CENTERS else Falkon
-        return kind(centers).fixed(problem, omega)
+        return kind(centers).fixed(instance)
 
-    def solve(self, problem, omega, state=None):
+    def solve(self, instance, state=None):
         """See Solver."""
-        chosen = self.fixed(problem, omega)
-        return chosen.solve(chosen.restrict(problem), omega, state)
+        chosen = self.fixed(instance)
+        return chosen.solve(chosen.restrict(instance.problem).at(instance.omega), state)
 
     def warm_start(self, state):
         """See Solver."""

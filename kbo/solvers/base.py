@@ -9,9 +9,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ..problem import BilevelProblem
+from ..problem import BilevelProblem, Instance
 from ..result import Status
-from ..stream import Stream
 
 
 class InnerSolution(abc.ABC):
@@ -26,10 +25,8 @@ class InnerSolution(abc.ABC):
 
     Attributes
     ----------
-    problem : BilevelProblem
+    instance : Instance
         The one that was solved: features that training moves are settled in it.
-    shared : bool
-        Whether both samples are at the same points.
     h_inner, h_outer : ndarray (F, n, p), (F, m, p)
     coefficients : ndarray or pytree of them
         The frozen representation of h (see the space).
@@ -44,8 +41,7 @@ class InnerSolution(abc.ABC):
     certified: ClassVar[bool] = True
     stationary: ClassVar[bool] = False
 
-    problem: BilevelProblem
-    shared: bool
+    instance: Instance
     h_inner: np.ndarray
     h_outer: np.ndarray
     coefficients: np.ndarray
@@ -93,7 +89,7 @@ class AdjointSolution(NamedTuple):
 
 
 class Solver(eqx.Module):
-    """Solves the inner problem of a BilevelProblem at one ω.
+    """Solves the inner problem of an Instance.
 
     Class attributes
     ----------------
@@ -101,6 +97,8 @@ class Solver(eqx.Module):
         Whether it computes in float64 whatever the dtype of the data.
     streams : bool
         Whether points may be a kbo.Stream.
+    mesh : jax.sharding.Mesh or None
+        Devices over which rows are spread.
     deterministic : bool
         Whether solutions are functions of ω, not of what was solved before.
     remedy : str
@@ -109,10 +107,11 @@ class Solver(eqx.Module):
 
     double: ClassVar[bool] = False
     streams: ClassVar[bool] = False
+    mesh = None
     deterministic: ClassVar[bool] = True
     remedy: ClassVar[str] = ""
 
-    def fixed(self, problem, omega) -> Solver:
+    def fixed(self, instance) -> Solver:
         """This solver with every choice made that is to hold for all ω, such as its centres."""
         return self
 
@@ -136,7 +135,7 @@ class Solver(eqx.Module):
         return type(self).__name__
 
     @abc.abstractmethod
-    def solve(self, problem, omega, state=None) -> InnerSolution:
+    def solve(self, instance, state=None) -> InnerSolution:
         """h_ω; ``state`` is an earlier solution's, or what ``warm_start`` made of it.
 
         The earlier solution gives up its memory: ask it for no adjoint any more.
@@ -146,15 +145,3 @@ class Solver(eqx.Module):
     def warm_start(self, state):
         """The array to store so that a resumed run starts as warm, or None."""
 
-
-def share_points(problem, omega) -> bool:
-    """Whether both samples are at the same points, so that one kernel matrix serves both."""
-    inner, outer = problem.inner_data, problem.outer_data
-    if callable(inner) or callable(outer):
-        at = [data(omega) if callable(data) else data for data in (inner, outer)]
-        return at[0].x is at[1].x
-    if inner.x is outer.x:
-        return True
-    if isinstance(inner.x, Stream) or isinstance(outer.x, Stream):
-        return False
-    return inner.x.shape == outer.x.shape and np.array_equal(inner.x, outer.x)

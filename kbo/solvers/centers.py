@@ -15,7 +15,6 @@ from .. import linalg
 from ..programs import program
 from ..spaces import RKHS, Subspace
 from ..stream import Stream
-from .base import share_points
 from .rp_cholesky import cross, diagonal_of, rp_cholesky
 
 STREAM_POOL = 100_000
@@ -178,13 +177,12 @@ def _distinct(chosen, n, rng, count=None):
     return np.concatenate([kept, rng.choice(others, count - len(kept), replace=False)])
 
 
-def fixed_centers(problem, omega, centers):
+def fixed_centers(instance, centers):
     """An array (M, d) or a callable of ω; None where the problem's space has its centres already.
 
     Parameters
     ----------
-    problem : BilevelProblem
-    omega : pytree
+    instance : Instance
         Where centres are drawn.
     centers : int, Centers, array (M, d), callable of ω or None
         An int draws uniformly.
@@ -194,7 +192,6 @@ def fixed_centers(problem, omega, centers):
     ValueError
         For a space without a kernel, or centres that do not fit the points.
     """
-    instance = problem.at(omega)
     if isinstance(instance.space, Subspace):
         if centers is None:
             return None
@@ -209,10 +206,11 @@ def fixed_centers(problem, omega, centers):
     if isinstance(centers, int | np.integer):
         centers = Uniform(int(centers))
     if isinstance(centers, Centers):
-        x = _pool(problem, omega, instance)
+        x = _pool(instance)
         chosen = centers.select(instance.space.kernel, x, float(instance.ridge.mean()))
         return x[np.sort(chosen)]
-    points = centers(omega) if callable(centers) else jnp.asarray(centers, instance.inner.x.dtype)
+    given = centers(instance.omega) if callable(centers) else centers
+    points = jnp.asarray(given, instance.dtype)
     d = instance.inner.x.shape[1]
     if points.ndim != 2 or points.shape[1] != d or len(points) == 0:
         raise ValueError(f"centers has shape {points.shape}; it must be (M, {d}), M ≥ 1")
@@ -223,11 +221,11 @@ def fixed_centers(problem, omega, centers):
     return points
 
 
-def _pool(problem, omega, instance):
+def _pool(instance):
     """Inner and outer points that carry weight; those that are both, once."""
     inner, outer = instance.inner, instance.outer
     in_use, out_use = (np.asarray(s.weight_matrix()).any(0) for s in (inner, outer))
-    if share_points(problem, omega):
+    if instance.shared:
         return _rows(inner.x, in_use | out_use)
     return jnp.concatenate([_rows(inner.x, in_use), _rows(outer.x, out_use)])
 

@@ -15,12 +15,11 @@ from .descent import batch_of
 from .objectives import Pointwise
 
 
-def inner_objective(problem, omega, whole=False, rows=None):
+def inner_objective(instance, whole=False, rows=None):
     """θ ↦ J(ω, θ), with ``whole`` also what does not depend on θ; or its estimate from some rows.
 
     (n/b) Σ_B w_i ℓ_i / Σw is without bias.
     """
-    instance = problem.at(omega)
     batch = batch_of(instance, (rows, None))
     inner = batch.inner
     values_at = instance.space.on(instance.inner.x, inner.x)
@@ -42,9 +41,8 @@ def inner_objective(problem, omega, whole=False, rows=None):
     return objective
 
 
-def outer_objective(problem, omega, rows=None):
+def outer_objective(instance, rows=None):
     """θ ↦ L(ω, θ), or its estimate from some rows."""
-    instance = problem.at(omega)
     batch = batch_of(instance, (None, rows))
 
     def objective(coefficients):
@@ -58,10 +56,9 @@ def outer_objective(problem, omega, rows=None):
     return objective
 
 
-def start(problem, omega, key):
+def start(instance, key):
     """θ to descend from; see Space.start."""
-    instance = problem.at(omega)
-    replicates, p = instance.ridge.shape[0], problem.n_outputs or 1
+    replicates, p = instance.ridge.shape[0], instance.n_outputs
     return instance.space.start(key, instance.inner, p, replicates)
 
 

@@ -78,9 +78,7 @@ def batch_of(instance: Instance, rows) -> Instance:
     if rows is None:
         return instance
     inner, outer = _some(instance.inner, rows[0]), _some(instance.outer, rows[1])
-    return Instance(
-        instance.problem, instance.omega, inner, outer, instance.space, instance.ridge
-    )
+    return instance.with_samples(inner, outer)
 
 
 def _some(sample, rows):

@@ -29,7 +29,7 @@ class Exact(NewtonSolver):
 
     remedy = "raise max_newton of solver=kbo.solvers.Exact(max_newton)"
 
-    def system(self, problem, omega, shared, workspace):
+    def system(self, instance, workspace):
         """See NewtonSolver.
 
         Raises
@@ -37,11 +37,11 @@ class Exact(NewtonSolver):
         ValueError
             If the exact solver does not know the space.
         """
-        space = problem.space(omega) if callable(problem.space) else problem.space
+        space = instance.space
         if isinstance(space, RKHS):
-            return KernelSystem(problem, omega, shared, workspace)
+            return KernelSystem(instance, workspace)
         if isinstance(space, FeatureSpace):
-            return FeatureSystem(problem, omega, shared)
+            return FeatureSystem(instance)
         raise ValueError(
             f"space={type(space).__name__} has no exact solver: use RKHS or FeatureSpace, or "
             "solver=kbo.solvers.Gradient() for networks"

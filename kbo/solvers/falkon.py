@@ -66,9 +66,9 @@ class Falkon(SubspaceSolver):
         """See Solver."""
         return eqx.tree_at(lambda s: s.tol, self, max(self.tol, self.loose * min(ratio, 1.0)))
 
-    def system(self, problem, omega, shared, workspace):
+    def system(self, instance, workspace):
         """See NewtonSolver."""
-        return FalkonSystem(problem, omega, shared, workspace, self)
+        return FalkonSystem(instance, workspace, self)
 
 
 class FalkonSystem(SubspaceSystem):
@@ -76,8 +76,8 @@ class FalkonSystem(SubspaceSystem):
 
     from_coefficients: ClassVar[bool] = True
 
-    def __init__(self, problem, omega, shared, workspace, options):
-        super().__init__(problem, omega, shared, workspace, options.memory)
+    def __init__(self, instance, workspace, options):
+        super().__init__(instance, workspace, options.memory)
         self._limits = options.tol, options.max_cg, PATIENCE
         self._curvatures = self._preconditioner = None
         self._workspace = workspace

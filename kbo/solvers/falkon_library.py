@@ -55,9 +55,9 @@ class FalkonLibrary(SubspaceSolver):
 
     remedy = "raise max_cg of solver=kbo.solvers.FalkonLibrary(…)"
 
-    def system(self, problem, omega, shared, workspace):
+    def system(self, instance, workspace):
         """See NewtonSolver."""
-        return FalkonLibrarySystem(problem, omega, shared, workspace, self)
+        return FalkonLibrarySystem(instance, workspace, self)
 
 
 def _library():
@@ -102,10 +102,9 @@ class FalkonLibrarySystem(FalkonSystem):
 
     from_coefficients: ClassVar[bool] = False
 
-    def __init__(self, problem, omega, shared, workspace, options):
+    def __init__(self, instance, workspace, options):
         self._falkon, self._torch = _library()
-        super().__init__(problem, omega, shared, workspace, options)
-        instance = problem.at(omega)
+        super().__init__(instance, workspace, options)
         on_cpu = jax.default_backend() == "cpu"
         self._flk_options = self._falkon.FalkonOptions(
             use_cpu=on_cpu, keops_active="no", cg_tolerance=options.tol,

@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import linalg
 from ..linalg import Cholesky, SingularSystem
-from ..programs import program
+from ..problem import of_instance
 from ..spaces.base import replicates_first, replicates_last
 from .base import AdjointSolution
 from .coupled_features import CoupledFeatures
@@ -19,9 +19,8 @@ from .weighted_ridge import decouple, solve_columns
 COUPLED_DENSE_LIMIT, COUPLED_DENSE_LARGEST = 100, 8000
 
 
-@program
-def _feature_matrices(problem, omega, shared):
-    instance = problem.at(omega)
+@of_instance
+def _feature_matrices(instance, shared):
     inner = instance.space.features(instance.inner.x)
     return inner, inner if shared else instance.space.features(instance.outer.x)
 
@@ -29,9 +28,9 @@ def _feature_matrices(problem, omega, shared):
 class FeatureSystem(FactoredSystem):
     """h = φ(·)ᵀθ: the normal equations of a finite feature map."""
 
-    def __init__(self, problem, omega, shared):
-        super().__init__(problem, omega)
-        inner, outer = _feature_matrices(problem, omega, shared)
+    def __init__(self, instance):
+        super().__init__(instance)
+        inner, outer = _feature_matrices(instance, instance.shared)
         self.features, self.outer_features = host(inner), host(outer)
         self.size = self.features.shape[1]
         self._coupled = {}  # the last factor of each replicate: its preconditioner serves the next

@@ -54,7 +54,7 @@ class FullCG(NewtonSolver):
 
     remedy = "raise max_cg, or the rank of the preconditioner, of solver=kbo.solvers.FullCG(…)"
 
-    def system(self, problem, omega, shared, workspace):
+    def system(self, instance, workspace):
         """See NewtonSolver.
 
         Raises
@@ -62,26 +62,25 @@ class FullCG(NewtonSolver):
         ValueError
             If the space is not an RKHS.
         """
-        space = problem.space(omega) if callable(problem.space) else problem.space
+        space = instance.space
         if not isinstance(space, RKHS):
             raise ValueError(f"space={type(space).__name__} has no kernel system: use RKHS")
-        return FullSystem(problem, omega, shared, workspace, self)
+        return FullSystem(instance, workspace, self)
 
 
 class FullSystem(RepresenterSystem):
     """Products with K by blocks of rows."""
 
-    def __init__(self, problem, omega, shared, workspace, options):
-        super().__init__(problem, omega)
-        self._shared, self._options = shared, options
-        instance = problem.at(omega)
+    def __init__(self, instance, workspace, options):
+        super().__init__(instance)
+        self._shared, self._options = instance.shared, options
         n, m = instance.inner.size, instance.outer.size
         self.size = n
         kernel, x = instance.space.kernel, instance.inner.x
         self.diagonal = np.array(diagonal_of(kernel, x), float)
-        self._rows = Rows(problem, omega, True, (n, n), options.memory, workspace.gram)
+        self._rows = Rows(instance, True, (n, n), options.memory, workspace.gram)
         workspace.gram = self._rows.stored
-        self._outer = None if shared else Rows(problem, omega, False, (m, n), 0)
+        self._outer = None if self._shared else Rows(instance, False, (m, n), 0)
         rng = np.random.default_rng(options.seed)
         _, self._low_rank = rp_cholesky(kernel, x, min(options.rank, n), rng)
         self._curvatures = None

@@ -12,10 +12,10 @@ import optax
 
 from ..losses import Loss
 from ..networks import LastLayer
-from ..programs import program
+from ..problem import of_instance
 from ..spaces import NeuralFeatures, NeuralSpace
 from ..spaces.neural import Adjoint, Prediction
-from .base import AdjointSolution, InnerSolution, Solver, share_points
+from .base import AdjointSolution, InnerSolution, Solver
 from .descent import Plan, as_bytes, descend, judged, restored
 from .objectives import adjoint_objective, inner_objective
 from .solved_layer import SolvedAdjoint, SolvedInner
@@ -120,7 +120,7 @@ class Gradient(Solver):
             steps = self.adjoint_steps or steps
         return Plan(optimizer, steps, self.tol, self.batch_size, self.accumulate)
 
-    def solve(self, problem, omega, state=None):
+    def solve(self, instance, state=None):
         """h_ω; see Solver.
 
         Raises
@@ -129,12 +129,12 @@ class Gradient(Solver):
             If the space is not one of networks, the ridge is negative, or a LastLayer meets a loss
             whose curvature varies or batches of few rows.
         """
-        space = problem.space(omega) if callable(problem.space) else problem.space
-        ridge = problem.ridge(omega) if callable(problem.ridge) else problem.ridge
+        space = instance.space
+        ridge = instance.ridge
         if not (np.isfinite(ridge).all() and (np.asarray(ridge) >= 0).all()):
             raise ValueError(f"ridge={ridge} must be finite and not negative")
         if isinstance(space, NeuralFeatures):
-            return TrainedFeatures(problem, omega, self, space, state)
+            return TrainedFeatures(instance, self, space, state)
         if not isinstance(space, NeuralSpace):
             raise ValueError(
                 f"space={type(space).__name__} is not trained by gradient: use NeuralSpace or "
@@ -142,8 +142,8 @@ class Gradient(Solver):
             )
         for network in (space.network, space.adjoint):
             if isinstance(network, LastLayer):
-                self._check_layer(network, problem.inner_loss)
-        return GradientSolution(problem, omega, self, state)
+                self._check_layer(network, instance.problem.inner_loss)
+        return GradientSolution(instance, self, state)
 
     def _check_layer(self, network, loss):
         if not (isinstance(loss, Loss) and loss.constant_curvature):
@@ -169,27 +169,24 @@ class Gradient(Solver):
 # Functions of the problem and the plans: one compilation serves every ω.
 
 
-@program
-def _initial(problem, omega, plans, key):
-    instance = problem.at(omega)
-    p = problem.n_outputs or 1
+@of_instance
+def _initial(instance, plans, key):
+    p = instance.n_outputs
     inner, adjoint = instance.space.initial(
         key, instance.inner.x[0], p, instance.ridge.shape[0]
     )
     return GradientState(plans[0].start(inner.params), plans[1].start(adjoint.params))
 
 
-@program
-def _fit_inner(problem, omega, trained, plan, key):
-    instance = problem.at(omega)
+@of_instance
+def _fit_inner(instance, trained, plan, key):
     if not isinstance(instance.space.network, LastLayer):
         return descend(inner_objective(instance), instance, trained, plan, key)
     return _descend_below(SolvedInner(instance), trained, plan, key)
 
 
-@program
-def _fit_adjoint(problem, omega, h_inner, slopes, trained, plan, key):
-    instance = problem.at(omega)
+@of_instance
+def _fit_adjoint(instance, h_inner, slopes, trained, plan, key):
     if not isinstance(instance.space.adjoint, LastLayer):
         objective = adjoint_objective(instance, h_inner, slopes)
         return descend(objective, instance, trained, plan, key)
@@ -202,10 +199,9 @@ def _descend_below(objective, trained, plan, key):
     return trained._replace(params=objective.complete(trained.params)), report
 
 
-@program
-def _values(problem, omega, coefficients, shared):
+@of_instance
+def _values(instance, coefficients, shared):
     """On both samples."""
-    instance = problem.at(omega)
     inner = instance.space.evaluate(None, instance.inner.x, coefficients)
     if shared:
         return inner, inner
@@ -219,27 +215,26 @@ class GradientSolution(InnerSolution):
     jitter = 0.0
     gram = None
 
-    def __init__(self, problem, omega, solver, state):
-        self.problem, self._omega, self._solver = problem, omega, solver
-        self.shared = share_points(problem, omega)
+    def __init__(self, instance, solver, state):
+        self.instance, self._solver = instance, solver
         plans = solver.plan(), solver.plan(adjoint=True)
         keys = jax.random.split(solver.key, 3)
         if not isinstance(state, GradientState):
-            fresh = _initial(problem, omega, plans, keys[0])
+            fresh = _initial(instance, plans, keys[0])
             state = fresh if state is None else restored(state, fresh)
         self._plan, self._keys = plans[1], keys
-        trained, report = _fit_inner(problem, omega, state.inner, plans[0], keys[1])
+        trained, report = _fit_inner(instance, state.inner, plans[0], keys[1])
         self.state = GradientState(trained, state.adjoint)
         self.status = judged(report, plans[0])
         self.residual = float(report.norm)
         self.coefficients = Prediction(trained.params)
-        self.h_inner, self.h_outer = _values(problem, omega, self.coefficients, self.shared)
+        self.h_inner, self.h_outer = _values(instance, self.coefficients, instance.shared)
 
     def adjoint(self, slopes):
         """See InnerSolution; the status becomes that of the worse of the two loops."""
         slopes = jnp.asarray(slopes, self.h_inner.dtype)
         trained, report = _fit_adjoint(
-            self.problem, self._omega, self.h_inner, slopes, self.state.adjoint, self._plan,
+            self.instance, self.h_inner, slopes, self.state.adjoint, self._plan,
             self._keys[2],
         )
         self.state = GradientState(self.state.inner, trained)
@@ -247,5 +242,5 @@ class GradientSolution(InnerSolution):
         if self.status.completed or not status.usable:
             self.status = status
         coefficients = Adjoint(trained.params)
-        values = _values(self.problem, self._omega, coefficients, True)[0]
+        values = _values(self.instance, coefficients, True)[0]
         return AdjointSolution(coefficients, coefficients, False, float(report.norm), values)

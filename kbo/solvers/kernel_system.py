@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import linalg
-from ..programs import program
+from ..problem import of_instance
 from ..spaces.base import replicates_first, replicates_last
 from .coupled import Simplex, weighted_ridge
 from .representer import RepresenterSystem
@@ -14,34 +14,31 @@ from .systems import Factor, FactoredSystem, host
 from .weighted_ridge import SubGram
 
 
-@program(donate=True)
-def _gram(problem_and_omega, out):
-    problem, omega = problem_and_omega
-    instance = problem.at(omega)
+@of_instance(donate=True)
+def _gram(instance, out):
     return linalg.gram(instance.space.kernel, instance.inner.x, out)
 
 
-@program
-def _cross_gram(problem, omega):
-    instance = problem.at(omega)
+@of_instance
+def _cross_gram(instance):
     return linalg.cross_gram(instance.space.kernel, instance.outer.x, instance.inner.x)
 
 
 class KernelSystem(FactoredSystem, RepresenterSystem):
     """The Gram matrix as a whole, and a factor of it for each replicate."""
 
-    def __init__(self, problem, omega, shared, workspace):
-        super().__init__(problem, omega)
-        self._shared, self._arena = shared, workspace.arena
+    def __init__(self, instance, workspace):
+        super().__init__(instance)
+        self._shared, self._arena = instance.shared, workspace.arena
         self._arena.reset()
-        x = problem.at(omega).inner.x if callable(problem.inner_data) else problem.inner_data.x
+        x = instance.inner.x
         self.size, side = x.shape[0], linalg.tiled_size(x.shape[0])
         out, workspace.gram = workspace.gram, None
         if out is None or out.shape != (side, side) or out.dtype != x.dtype:
             out = jnp.zeros((side, side), x.dtype)
-        self.gram = workspace.gram = _gram((problem, omega), out)
+        self.gram = workspace.gram = _gram(instance, out)
         self.lower = host(self.gram)
-        self._cross = None if shared else host(_cross_gram(problem, omega))
+        self._cross = None if self._shared else host(_cross_gram(instance))
         self.diagonal = self.lower.diagonal()[: self.size]
 
     def values(self, coefficients):

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from ..linalg import sharding
-from ..programs import program
+from ..problem import of_instance
 from .rows import in_precision, points
 
 
@@ -18,28 +18,28 @@ def default_mesh():
     return None if device.platform == "cpu" else jax.sharding.Mesh(np.array([device]), ("rows",))
 
 
-@program
-def _times(problem, omega, inner, coefficients):
-    kernel, x, z, mesh = points(problem, omega, inner)
+@of_instance
+def _times(instance, inner, coefficients):
+    kernel, x, z, mesh = points(instance, inner)
     return sharding.row_matmul(kernel, x, z, coefficients, mesh)
 
 
-@program
-def _transposed_times(problem, omega, inner, values):
-    kernel, x, z, mesh = points(problem, omega, inner)
+@of_instance
+def _transposed_times(instance, inner, values):
+    kernel, x, z, mesh = points(instance, inner)
     return sharding.row_transposed_matmul(kernel, x, z, values, mesh)
 
 
-@program
-def _normal_times(problem, omega, inner, single, coefficients, curvatures):
-    kernel, x, z, mesh = points(problem, omega, inner)
+@of_instance
+def _normal_times(instance, inner, single, coefficients, curvatures):
+    kernel, x, z, mesh = points(instance, inner)
     kernel, x, z = in_precision(single, (kernel, x, z))
     return sharding.row_normal_matmul(kernel, x, z, coefficients, curvatures, mesh)
 
 
-@program
-def _grams(problem, omega, inner, weights, root):
-    kernel, x, z, mesh = points(problem, omega, inner)
+@of_instance
+def _grams(instance, inner, weights, root):
+    kernel, x, z, mesh = points(instance, inner)
     return sharding.row_grams(kernel, x, z, weights, root, mesh)
 
 
@@ -48,8 +48,8 @@ class MeshRows:
 
     Parameters
     ----------
-    problem, omega
-        The problem's Subspace has the mesh.
+    instance : Instance
+        Its Subspace has the mesh.
     inner : bool
         Which points.
     shape : pair of int
@@ -60,8 +60,8 @@ class MeshRows:
 
     stored = None
 
-    def __init__(self, problem, omega, inner, shape, single=False):
-        self._at, self._single = (problem, omega, inner), single
+    def __init__(self, instance, inner, shape, single=False):
+        self._at, self._single = (instance, inner), single
         self.shape = shape
 
     def in_float32(self, out) -> MeshRows:

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..linalg import SingularSystem
 from ..losses import Loss
-from ..programs import program
+from ..problem import of_instance
 from ..result import Status
-from .base import InnerSolution, Solver, share_points
+from .base import InnerSolution, Solver
 from .systems import ACCEPTABLE, System, host
 from .weighted_ridge import convex_part
 from .workspace import Workspace
@@ -23,27 +23,25 @@ SMALLEST_STEP = 2.0**-40
 FORCING = 0.1
 
 
-@program
-def _pointwise(problem, omega, values):
-    instance = problem.at(omega)
+@of_instance
+def _pointwise(instance, values):
     losses = instance.inner_losses(values)
     return losses, instance.inner_slopes(values), instance.inner_curvatures(values)
 
 
-@program
-def _probabilities(problem, omega, values):
-    return problem.at(omega).inner_probabilities(values)
+@of_instance
+def _probabilities(instance, values):
+    return instance.inner_probabilities(values)
 
 
 class NewtonSolver(Solver):
     """Solves by Newton's method over a ridge system; subclasses have fields max_newton and tol."""
 
     @abc.abstractmethod
-    def system(self, problem, omega, shared, workspace) -> System:
-        """The ridge systems of the problem at ω; ``shared``: both samples are at one set of points.
-        """
+    def system(self, instance, workspace) -> System:
+        """The ridge systems of the instance."""
 
-    def solve(self, problem, omega, state=None) -> NewtonSolution:
+    def solve(self, instance, state=None) -> NewtonSolution:
         """h_ω; ``state`` (a previous solution's) starts Newton's iterations.
 
         Raises
@@ -52,10 +50,9 @@ class NewtonSolver(Solver):
             If a system is not positive definite even with jitter.
         """
         workspace = state if isinstance(state, Workspace) else Workspace(state)
-        shared = share_points(problem, omega)
-        system = self.system(problem, omega, shared, workspace)
+        system = self.system(instance, workspace)
         return NewtonSolution(
-            problem, omega, system, shared, workspace, self.max_newton, self.tol
+            instance, system, workspace, self.max_newton, self.tol
         )
 
     def within(self, tol):
@@ -84,13 +81,12 @@ class NewtonSolution(InnerSolution):
         converged, where rounding keeps the residual from falling, if it is then below 1e-3.
     """
 
-    def __init__(self, problem, omega, system, shared, state, max_newton, tol):
-        self.problem, self._omega, self._system = problem, omega, system
+    def __init__(self, instance, system, state, max_newton, tol):
+        self.instance, self._system = instance, system
         self._max_newton, self._tol = max_newton, tol
-        self.shared, self.state = shared, state
-        data = problem.inner_data
-        self._dtype = (data(omega) if callable(data) else data).x.dtype
-        loss = problem.inner_loss
+        self.state = state
+        self._dtype = instance.dtype
+        loss = instance.problem.inner_loss
         self._constant = isinstance(loss, Loss) and loss.constant_curvature
         self._at_zero = None
         self._solve_from(state.start)
@@ -112,7 +108,7 @@ class NewtonSolution(InnerSolution):
         it is bit-stable.
         """
         F, n = self._system.weights.shape
-        values = (F, n, self.problem.n_outputs or 1)
+        values = (F, n, self.instance.n_outputs)
         coefficients = (F, self._system.size, values[2])
         direct = not self._system.from_coefficients
         if self._constant and direct:
@@ -129,11 +125,11 @@ class NewtonSolution(InnerSolution):
     def _pointwise(self, values):
         """ℓ, ∂_vℓ and ∂²_vℓ at given values."""
         if not self._constant:
-            found = _pointwise(self.problem, self._omega, np.asarray(values, self._dtype))
+            found = _pointwise(self.instance, np.asarray(values, self._dtype))
             return [host(part) for part in found]
         if self._at_zero is None:  # from there a quadratic is known everywhere
             zero = np.zeros((1, *values.shape[1:]), self._dtype)
-            self._at_zero = [host(part) for part in _pointwise(self.problem, self._omega, zero)]
+            self._at_zero = [host(part) for part in _pointwise(self.instance, zero)]
         losses, slopes, curvatures = self._at_zero
         losses = losses + np.sum((0.5 * values + slopes) * values, -1)
         shape = (*values.shape, values.shape[2])
@@ -207,10 +203,10 @@ class NewtonSolution(InnerSolution):
         return np.maximum(0.5 * self._tol * scale, forcing)
 
     def _probabilities(self, values):
-        return _probabilities(self.problem, self._omega, np.asarray(values, self._dtype))
+        return _probabilities(self.instance, np.asarray(values, self._dtype))
 
     def _factorise(self, replicates, values, curvatures):
-        probabilities = self._probabilities(values)
+        probabilities = None if self._constant else self._probabilities(values)
         if probabilities is None:
             curvatures = convex_part(curvatures)
         else:

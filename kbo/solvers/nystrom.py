@@ -59,16 +59,16 @@ class Nystrom(SubspaceSolver):
     remedy = "raise max_newton of solver=kbo.solvers.Nystrom(…, max_newton=…), or take more centres"
 
 
-    def system(self, problem, omega, shared, workspace):
+    def system(self, instance, workspace):
         """See NewtonSolver."""
-        return NystromSystem(problem, omega, shared, workspace, self.memory, self.tol)
+        return NystromSystem(instance, workspace, self.memory, self.tol)
 
 
 class NystromSystem(SubspaceSystem):
     """Factors of every replicate's normal equations, from one pass over the rows."""
 
-    def __init__(self, problem, omega, shared, workspace, memory, tol):
-        super().__init__(problem, omega, shared, workspace, memory)
+    def __init__(self, instance, workspace, memory, tol):
+        super().__init__(instance, workspace, memory)
         self._tol = tol
         self._whitened = False
         F = len(self.alpha)

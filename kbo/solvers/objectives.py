@@ -54,7 +54,7 @@ class Pointwise(eqx.Module):
 
 def n_outputs(instance) -> int:
     """p, one for scalar predictions."""
-    return instance.problem.n_outputs or 1
+    return instance.n_outputs
 
 
 def inner_objective(instance):

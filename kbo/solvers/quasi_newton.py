@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..linalg.lbfgs import Memory, lbfgs
-from ..programs import program
+from ..problem import of_instance
 from ..result import Status
-from .base import InnerSolution, Solver, share_points
+from .base import InnerSolution, Solver
 from .coefficients import inner_objective, outer_objective, rows, start
 from .descent import as_bytes, restored
 
@@ -83,9 +83,9 @@ class QuasiNewton(Solver):
         """See Solver."""
         return dataclasses.replace(self, tol=tol)
 
-    def solve(self, problem, omega, state=None):
+    def solve(self, instance, state=None):
         """See Solver."""
-        return QuasiNewtonSolution(problem, omega, self, state)
+        return QuasiNewtonSolution(instance, self, state)
 
     def warm_start(self, state):
         """See Solver: θ and the pairs, byte by byte."""
@@ -102,19 +102,19 @@ class Found(NamedTuple):
     stalled: jax.Array
 
 
-@program
-def _fresh(problem, omega, memory, seed):
-    coefficients = start(problem, omega, jax.random.key(seed))
+@of_instance
+def _fresh(instance, memory, seed):
+    coefficients = start(instance, jax.random.key(seed))
     flat = rows(coefficients)[0].ravel()
     return QuasiNewtonState(coefficients, Memory.empty(memory, flat))
 
 
-@program
-def _solve(problem, omega, fresh, state, max_steps, tol, prescribe):
+@of_instance
+def _solve(instance, fresh, state, max_steps, tol, prescribe):
     undo = rows(state.coefficients)[1]
     matrix = rows(state.coefficients)[0]
     as_coefficients = lambda flat: undo(flat.reshape(matrix.shape))  # noqa: E731
-    inner, outer = inner_objective(problem, omega), outer_objective(problem, omega)
+    inner, outer = inner_objective(instance), outer_objective(instance)
     of_inner = jax.value_and_grad(lambda flat: inner(as_coefficients(flat)))
     of_outer = jax.grad(lambda flat: outer(as_coefficients(flat)))
 
@@ -138,9 +138,8 @@ def _solve(problem, omega, fresh, state, max_steps, tol, prescribe):
     return Found(state, norm, relative, found.evaluations, found.stalled)
 
 
-@program
-def _values(problem, omega, coefficients):
-    instance = problem.at(omega)
+@of_instance
+def _values(instance, coefficients):
     at = lambda x: instance.space.evaluate(instance.inner.x, x, coefficients)  # noqa: E731
     return at(instance.inner.x), at(instance.outer.x)
 
@@ -164,24 +163,23 @@ class QuasiNewtonSolution(InnerSolution):
     jitter = 0.0
     gram = None
 
-    def __init__(self, problem, omega, solver, state):
-        self.problem = problem
-        self.shared = share_points(problem, omega)
-        fresh = _fresh(problem, omega, solver.memory, solver.seed)
+    def __init__(self, instance, solver, state):
+        self.instance = instance
+        fresh = _fresh(instance, solver.memory, solver.seed)
         if isinstance(state, np.ndarray):
             state = restored(state, fresh) if state.size == as_bytes(fresh).size else None
         shapes = lambda tree: [leaf.shape for leaf in jax.tree.leaves(tree)]  # noqa: E731
         if not isinstance(state, QuasiNewtonState) or shapes(state) != shapes(fresh):
             state = fresh
         found = _solve(
-            problem, omega, fresh.coefficients, state, jnp.asarray(solver.max_steps),
+            instance, fresh.coefficients, state, jnp.asarray(solver.max_steps),
             jnp.asarray(solver.tol, float), solver.prescribe and jnp.asarray(solver.prescribe),
         )
         self.state, self.coefficients = found.state, found.state.coefficients
         self.memory, self.evaluations = found.state.memory, int(found.evaluations)
         self.residual = float(found.norm)
         self.status = _judge(float(found.relative), solver.tol, bool(found.stalled))
-        self.h_inner, self.h_outer = _values(problem, omega, self.coefficients)
+        self.h_inner, self.h_outer = _values(instance, self.coefficients)
 
     def adjoint(self, slopes):
         """See InnerSolution.

@@ -9,14 +9,13 @@ import numpy as np
 from jax import lax
 
 from .. import linalg
-from ..programs import program
+from ..problem import of_instance
 from ..spaces.base import replicates_first, replicates_last
 from ..stream import Stream
 
 
-def points(problem, omega, inner):
+def points(instance, inner):
     """The kernel, the points of the rows, those of the columns, and the mesh of the rows."""
-    instance = problem.at(omega)
     space, x = instance.space, (instance.inner if inner else instance.outer).x
     z = getattr(space, "centers", instance.inner.x)
     return space.kernel, x, z, getattr(space, "mesh", None)
@@ -30,22 +29,21 @@ def in_precision(single, tree):
     return jax.tree.map(lambda v: v.astype(jnp.float32) if floating(v) else v, tree)
 
 
-@program(donate=True)
-def _fill(arguments, out):
-    problem, omega, inner, single = arguments
-    kernel, x, z = in_precision(single, points(problem, omega, inner)[:3])
+@of_instance(donate=True)
+def _fill(instance, inner, single, out):
+    kernel, x, z = in_precision(single, points(instance, inner)[:3])
     return linalg.cross_gram_into(kernel, x, z, out)
 
 
-@program
-def _block(problem, omega, inner, start, size, single):
-    kernel, x, z = in_precision(single, points(problem, omega, inner)[:3])
+@of_instance
+def _block(instance, inner, start, size, single):
+    kernel, x, z = in_precision(single, points(instance, inner)[:3])
     return in_precision(single, kernel.matrix(lax.dynamic_slice_in_dim(x, start, size), z))
 
 
-@program
-def _block_at(problem, omega, x, single):
-    kernel, _, z, _ = points(problem, omega, True)
+@of_instance
+def _block_at(instance, x, single):
+    kernel, _, z, _ = points(instance, True)
     kernel, x, z = in_precision(single, (kernel, x, z))
     return in_precision(single, kernel.matrix(x, z))
 
@@ -55,7 +53,7 @@ class Rows:
 
     Parameters
     ----------
-    problem, omega
+    instance : Instance
     inner : bool
         Which points.
     shape : pair of int
@@ -73,26 +71,25 @@ class Rows:
         K, with rows up to ``kbo.linalg.tiled_size(n)``.
     """
 
-    def __init__(self, problem, omega, inner, shape, memory, out=None, single=False):
-        self._problem, self._omega, self._inner, self._single = problem, omega, inner, single
+    def __init__(self, instance, inner, shape, memory, out=None, single=False):
+        self._instance, self._inner, self._single = instance, inner, single
         self.shape, self._memory = shape, memory
         n, M = shape
         self.stored = None
         self._block_rows = min(n, linalg.TILE)
         padded = (linalg.tiled_size(n), M)
-        data = problem.inner_data if inner else problem.outer_data
-        x = None if callable(data) else data.x
+        x = (instance.inner if inner else instance.outer).x
         self._stream = x if isinstance(x, Stream) else None
         if self._stream is None and (4 if single else 8) * padded[0] * M <= memory:
             dtype = jnp.float32 if single else jnp.float64
             if out is None or out.shape != padded or out.dtype != dtype:
                 out = jnp.zeros(padded, dtype)
-            self.stored = _fill((problem, omega, inner, single), out)
+            self.stored = _fill(instance, inner, single, out)
             self._matrix = np.asarray(self.stored)
 
     def in_float32(self, out) -> Rows:
         """The same in float32, stored (see ``out``) where it then fits."""
-        at = self._problem, self._omega, self._inner
+        at = self._instance, self._inner
         return Rows(*at, self.shape, self._memory, out, single=True)
 
     def blocks(self):
@@ -106,10 +103,10 @@ class Rows:
             first = min(start, n - size)  # one shape, and a number in an array: one compilation
             at = np.array(first)
             if self._stream is None:
-                block = _block(self._problem, self._omega, self._inner, at, size, self._single)
+                block = _block(self._instance, self._inner, at, size, self._single)
             else:
                 x = self._stream.read(first, first + size)
-                block = _block_at(self._problem, self._omega, x, self._single)
+                block = _block_at(self._instance, x, self._single)
             yield rows, np.asarray(block)[start - first :]
 
     def times(self, coefficients) -> np.ndarray:

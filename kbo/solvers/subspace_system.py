@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from ..linalg import Cholesky, conjugate_gradients
-from ..programs import program
+from ..problem import of_instance
 from ..spaces import Restriction
 from ..spaces.base import replicates_first, replicates_last
 from .base import AdjointSolution
@@ -24,9 +24,9 @@ from .rows import Rows
 from .systems import System, host, relative_size
 
 
-@program
-def _center_gram(problem, omega):
-    return problem.at(omega).space.gram()
+@of_instance
+def _center_gram(instance):
+    return instance.space.gram()
 
 
 class SubspaceSolver(NewtonSolver):
@@ -35,9 +35,9 @@ class SubspaceSolver(NewtonSolver):
     double: ClassVar[bool] = True
     streams: ClassVar[bool] = True
 
-    def fixed(self, problem, omega):
+    def fixed(self, instance):
         """See Solver."""
-        chosen = fixed_centers(problem, omega, self.centers)
+        chosen = fixed_centers(instance, self.centers)
         return eqx.tree_at(lambda s: s.centers, self, chosen, is_leaf=lambda leaf: leaf is None)
 
     def restrict(self, problem):
@@ -57,23 +57,22 @@ class SubspaceSolver(NewtonSolver):
 class SubspaceSystem(System):
     """Coefficients are u (F, M, p); subclasses factorise and solve."""
 
-    def __init__(self, problem, omega, shared, workspace, memory):
-        super().__init__(problem, omega)
-        self._shared = shared
-        instance = problem.at(omega)
+    def __init__(self, instance, workspace, memory):
+        super().__init__(instance)
+        self._shared = instance.shared
         self.size = len(instance.space.centers)
-        self.center_gram = host(_center_gram(problem, omega))
+        self.center_gram = host(_center_gram(instance))
         self.root = Cholesky(self.center_gram.copy, jitters=(0.0,))
         n, m = instance.inner.size, instance.outer.size
         if instance.space.mesh is None:
-            self.rows = Rows(problem, omega, True, (n, self.size), memory, workspace.gram)
+            self.rows = Rows(instance, True, (n, self.size), memory, workspace.gram)
             self.gram = self.rows.stored
             if self.gram is not None:
                 workspace.gram = self.gram
-            self._outer = None if shared else Rows(problem, omega, False, (m, self.size), 0)
+            self._outer = None if self._shared else Rows(instance, False, (m, self.size), 0)
         else:
-            self.rows = MeshRows(problem, omega, True, (n, self.size))
-            self._outer = None if shared else MeshRows(problem, omega, False, (m, self.size))
+            self.rows = MeshRows(instance, True, (n, self.size))
+            self._outer = None if self._shared else MeshRows(instance, False, (m, self.size))
         self.jitter = 0.0
 
     def _each(self, function, coefficients):

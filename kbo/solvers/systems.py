@@ -10,19 +10,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..programs import program
 from ..result import InvalidPoint
 from .base import AdjointSolution
 
 CORRECTION_TOLERANCE = 1e-11
 STALE = 1e-8
 ACCEPTABLE = 1e-3  # relative residual where rounding ends a solve: worse is an error
-
-
-@program
-def _weights_and_ridge(problem, omega):
-    instance = problem.at(omega)
-    return instance.inner.weight_matrix(), instance.ridge
 
 
 def host(array) -> np.ndarray:
@@ -57,12 +50,13 @@ class System(abc.ABC):
     cut_short = False
     from_coefficients: ClassVar[bool] = False
 
-    def __init__(self, problem, omega):
-        weights, ridge = map(host, _weights_and_ridge(problem, omega))
+    def __init__(self, instance):
+        ridge, weights = host(instance.ridge), instance.inner.weights
+        weights = np.ones((1, instance.inner.size)) if weights is None else host(weights)
         if not (np.isfinite(ridge).all() and (ridge > 0).all()):
             raise InvalidPoint(f"ridge={ridge.tolist()} must be positive and finite")
         F = len(ridge)
-        self.weights = np.broadcast_to(weights, (F, weights.shape[1]))
+        self.weights = np.broadcast_to(weights, (F, weights.shape[-1]))
         self.total = self.weights.sum(1)
         self.ridge = ridge
         self.alpha = self.total * ridge
@@ -172,8 +166,8 @@ class Factor(abc.ABC):
 class FactoredSystem(System):
     """A factor for each replicate, kept while its curvatures stay the same."""
 
-    def __init__(self, problem, omega):
-        super().__init__(problem, omega)
+    def __init__(self, instance):
+        super().__init__(instance)
         F = len(self.alpha)
         self._factors: list[Factor | None] = [None] * F
         self._known = [None] * F

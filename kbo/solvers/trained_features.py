@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ..losses import Loss
-from ..problem import Sample
-from ..programs import program
+from ..problem import Sample, of_instance
 from .base import InnerSolution
 from .descent import Trained, batch_of, descend, judged, restored
 from .exact import Exact
@@ -63,9 +62,8 @@ class Bowl(Loss):
         return jnp.sum((0.5 * prediction + target) * prediction)
 
 
-@program
-def _fit_features(problem, omega, trained, plan, key):
-    instance = problem.at(omega)
+@of_instance
+def _fit_features(instance, trained, plan, key):
     of = Pointwise.of(instance)
     trained, report = descend(features_objective(instance, of), instance, trained, plan, key)
     return trained, report, of.at_zero
@@ -74,8 +72,7 @@ def _fit_features(problem, omega, trained, plan, key):
 class TrainedFeatures(InnerSolution):
     """See InnerSolution: φ trained in the constructor, then the exact solution on top of it."""
 
-    def __init__(self, problem, omega, solver, space, state):
-        instance = problem.at(omega)
+    def __init__(self, instance, solver, space, state):
         if instance.ridge.shape[0] > 1:
             raise ValueError(
                 "NeuralFeatures trains one φ, which replicates (folds) would share and leak "
@@ -86,9 +83,10 @@ class TrainedFeatures(InnerSolution):
         if not isinstance(state, Trained):
             fresh = plan.start(space.initial(keys[0], instance.inner.x[0]))
             state = fresh if state is None else restored(state, fresh)
-        self.state, report, at_zero = _fit_features(problem, omega, state, plan, keys[1])
-        self.problem = problem.replace(space=OnTrained(problem.space, self.state.params))
-        self._solution = Exact().solve(_with_slopes(self.problem, instance, at_zero), omega)
+        self.state, report, at_zero = _fit_features(instance, state, plan, keys[1])
+        on_trained = OnTrained(instance.problem.space, self.state.params)
+        self.instance = instance.replace(space=on_trained)
+        self._solution = Exact().solve(_with_slopes(self.instance, at_zero))
         trained = judged(report, plan)
         solved = self._solution.status
         self.status = trained if solved.ok or not trained.completed else solved
@@ -101,12 +99,12 @@ class TrainedFeatures(InnerSolution):
         return self._solution.adjoint(slopes)
 
 
-def _with_slopes(problem, instance, at_zero):
-    """The problem with its slopes known, so that no solver computes ω's targets again."""
+def _with_slopes(instance, at_zero):
+    """The instance with its slopes known, so that no solver computes ω's targets again."""
     if at_zero is None:
-        return problem
-    slopes = at_zero[0] if problem.n_outputs else at_zero[0, :, 0]
+        return instance
+    slopes = at_zero[0] if instance.problem.n_outputs else at_zero[0, :, 0]
     # Where slopes overflow training has diverged and says so: nothing else need fail on them.
     slopes = jnp.where(jnp.isfinite(slopes), slopes, 0)
     inner = Sample(instance.inner.x, slopes, instance.inner.weights)
-    return problem.replace(inner_loss=Bowl(), inner_data=inner)
+    return instance.replace(inner_loss=Bowl(), inner_data=inner)

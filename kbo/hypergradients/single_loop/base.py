@@ -14,14 +14,15 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from ... import losses
+from ...arithmetic import arrays
 from ...function import Function
-from ...programs import program
+from ...problem import of_instance
 from ...result import Cost, Hypergradient, Residuals, Status
 from ...solvers import Gradient
 from ...solvers.coefficients import rows, start
 from ...solvers.descent import as_bytes, restored
 from ...spaces import RKHS
-from ..base import Method, arrays, check_parametric, data_dtype, on_device
+from ..base import Method, check_parametric, on_device
 from .sampler import Batches
 
 UNUSED = 2**31 - 1  # a tag that no step uses
@@ -127,7 +128,7 @@ class SingleLoop(Method):
         """See Method: θ depends on the evaluations before."""
         return False
 
-    def evaluate(self, problem, omega, solver, state=None) -> Hypergradient:
+    def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """See Method.
 
         Raises
@@ -136,64 +137,64 @@ class SingleLoop(Method):
             If points are a kbo.Stream, the space is NeuralFeatures, or batches are asked for of
             an RKHS, where θ belongs to the points, or of a loss of all predictions at once.
         """
-        state = self._state(problem, omega, solver, state)
-        found = _advance(problem, omega, state, self._numeric(problem, omega))
+        state = self._state(instance, solver, state)
+        found = _advance(instance, state, self._numeric(instance))
         value, grad = float(found.value), jax.tree.map(np.array, found.direction)
         finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
         used = 1.0 if self.inner_size is None else self.inner_size / int(found.size)
         gradients, products = self.passes(1 / used)
         coefficients = jax.tree.map(np.asarray, found.coefficients)
         return Hypergradient(
-            value=value, grad=grad, inner=Function(problem, omega, coefficients), adjoint=None,
+            value=value, grad=grad, inner=Function(instance, coefficients), adjoint=None,
             residuals=Residuals(np.inf, np.inf), jitter=0.0,
             status=Status.TRUNCATED if finite else Status.DIVERGED, state=found.state,
             solver=solver,
             cost=Cost(used * gradients, used * products),
         )
 
-    def _numeric(self, problem, omega):
+    def _numeric(self, instance):
         # Rates as arrays, so that another rate is no new program.
-        dtype = data_dtype(problem, omega)
+        dtype = instance.dtype
         schedules = {
             name: Typed(getattr(self, name), dtype) for name in self.__dataclass_fields__
             if callable(getattr(self, name))
         }
         return dataclasses.replace(arrays(self, dtype), **schedules)
 
-    def _state(self, problem, omega, solver, state):
+    def _state(self, instance, solver, state):
         """Where this step starts from."""
         if isinstance(state, LoopState):
             return state
-        check_parametric(problem, omega, self)
-        space = problem.space(omega) if callable(problem.space) else problem.space
+        check_parametric(instance, self)
+        space = instance.space
         if self.inner_size is not None and isinstance(space, RKHS):
             raise ValueError(
                 "inner_size: the coefficients of h belong to all the inner points; use "
                 "solver=kbo.solvers.Nystrom(M), or a FeatureSpace, or inner_size=None"
             )
-        if self.outer_size is not None and isinstance(problem.outer_loss, losses.Joint):
+        if self.outer_size is not None and isinstance(instance.problem.outer_loss, losses.Joint):
             raise ValueError(
-                f"outer_size: outer_loss={type(problem.outer_loss).__name__} needs all "
+                f"outer_size: outer_loss={type(instance.problem.outer_loss).__name__} needs all "
                 "predictions at once; use outer_size=None"
             )
         seeded = solver if isinstance(solver, Gradient) else Gradient()
         key = jax.random.split(seeded.key, 3)[0]
-        self.check(problem, problem.at(omega))
-        fresh = _fresh(problem, omega, self._numeric(problem, omega), key)
+        self.check(instance.problem, instance)
+        fresh = _fresh(instance, self._numeric(instance), key)
         return restored(state, fresh) if isinstance(state, np.ndarray) else fresh
 
     def warm_start(self, solver, state):
         """See Method: everything, byte by byte."""
         return state if state is None or isinstance(state, np.ndarray) else as_bytes(state)
 
-    def function(self, problem, omega, solver, state):
+    def function(self, instance, solver, state):
         """See Method: h of θ as the steps left it."""
-        state = self._state(problem, omega, solver, state)
+        state = self._state(instance, solver, state)
         finite = bool(jnp.isfinite(state.theta).all())
         status = Status.TRUNCATED if finite else Status.DIVERGED
-        undo = _layout(problem, omega)[1]
-        coefficients = on_device(undo(state.theta), data_dtype(problem, omega))
-        return Function(problem, omega, coefficients), status
+        undo = _layout(instance)[1]
+        coefficients = on_device(undo(state.theta), instance.dtype)
+        return Function(instance, coefficients), status
 
 
 def now(rate, count):
@@ -201,36 +202,35 @@ def now(rate, count):
     return rate(count) if callable(rate) else rate
 
 
-def _layout(problem, omega, key=None):
+def _layout(instance, key=None):
     """θ to start from (F, N), and the function to coefficients."""
-    return rows(start(problem, omega, jax.random.key(0) if key is None else key))
+    return rows(start(instance, jax.random.key(0) if key is None else key))
 
 
-def _batches(problem, omega, method, count, undo):
-    unravel = ravel_pytree(omega)[1]
-    instance = problem.at(omega)
+def _batches(instance, method, count, undo):
+    unravel = ravel_pytree(instance.omega)[1]
     key = jax.random.fold_in(jax.random.key(method.seed), count)
     return Batches(
-        problem, unravel, undo, (method.inner_size, method.outer_size),
+        instance.problem, unravel, undo, (method.inner_size, method.outer_size),
         (instance.inner.size, instance.outer.size), key,
     )
 
 
-@program
-def _fresh(problem, omega, method, key):
-    theta, undo = _layout(problem, omega, key)
-    batches = _batches(problem, omega, method, UNUSED, undo)
-    memory = method.start(batches, ravel_pytree(omega)[0], theta)
+@of_instance
+def _fresh(instance, method, key):
+    theta, undo = _layout(instance, key)
+    batches = _batches(instance, method, UNUSED, undo)
+    memory = method.start(batches, ravel_pytree(instance.omega)[0], theta)
     return LoopState(jnp.zeros((), jnp.int32), theta, memory)
 
 
-@program
-def _advance(problem, omega, state, method):
+@of_instance
+def _advance(instance, state, method):
     """One step."""
     count, theta, memory = state
-    undo = _layout(problem, omega)[1]
-    batches = _batches(problem, omega, method, count, undo)
-    flat, unravel = ravel_pytree(omega)
+    undo = _layout(instance)[1]
+    batches = _batches(instance, method, count, undo)
+    flat, unravel = ravel_pytree(instance.omega)
     direction, theta, memory = method.step(batches, count, flat, theta, memory)
     # A batch that no step draws: on one of its own, θ would look better than it is.
     value = batches.outer(UNUSED)(flat, theta)

@@ -72,13 +72,13 @@ class Batches(eqx.Module):
     def inner_rows(self, rows):
         """(ω, θ) ↦ J on given rows."""
         return lambda omega, theta: inner_objective(
-            self.problem, self.unravel(omega), rows=rows
+            self.problem.at(self.unravel(omega)), rows=rows
         )(self.undo(theta))
 
     def outer_rows(self, rows):
         """(ω, θ) ↦ L on given rows."""
         return lambda omega, theta: outer_objective(
-            self.problem, self.unravel(omega), rows=rows
+            self.problem.at(self.unravel(omega)), rows=rows
         )(self.undo(theta))
 
     def block(self, k, part):
