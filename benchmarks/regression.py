@@ -156,7 +156,8 @@ def estimators():
     outcome = np.sin(t[:, 0]) + 0.5 * u + 0.1 * rng.normal(size=80)
     yield "instruments/kernel", kbo.KernelIVRegressor(max_iter=3), (t, outcome, z)
     yield "instruments/two_stage", kbo.TwoStageLeastSquares(), (t, outcome, z)
-    yield "instruments/functional", kbo.FuncIVRegressor("rkhs", max_iter=3, random_state=0), (t, outcome, z)
+    functional = kbo.FuncIVRegressor("rkhs", max_iter=3, random_state=0)
+    yield "instruments/functional", functional, (t, outcome, z)
     yield "reweighting", kbo.SampleReweightingRegressor(max_iter=3, random_state=0), (X, y)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import serial
 from .result import Status
 
 
@@ -130,9 +131,9 @@ class EvaluationLog:
         """The number of rows that a warm start belongs to, and the warm start."""
         if not self._state_path.exists():
             return 0, None
-        with np.load(self._state_path, allow_pickle=False) as file:
-            own = str(file["fingerprint"]) == self.fingerprint
-            return (int(file["count"]), file["warm_start"]) if own else (0, None)
+        warm_start, named = serial.read(self._state_path)
+        own = str(named["fingerprint"]) == self.fingerprint
+        return (int(named["count"]), warm_start) if own else (0, None)
 
     def row(self, k):
         """The k-th evaluation read: omega, value, grad, residuals, status name, seconds, part."""
@@ -165,5 +166,5 @@ class EvaluationLog:
         if warm_start is not None:
             state = {"fingerprint": self.fingerprint, "count": self._count}
             write_atomically(
-                self._state_path, lambda file: np.savez(file, warm_start=warm_start, **state)
+                self._state_path, lambda file: serial.write(file, warm_start, **state)
             )

@@ -26,9 +26,6 @@ class Loss(eqx.Module):
     ----------------
     constant_curvature : bool
         ∂²ℓ/∂v² is the identity whatever ω, v and t: one linear solve is exact.
-    smooth : bool
-        Twice continuously differentiable in v. The hypergradient of a loss that is only
-        piecewise so (Huber) is exact away from the kinks.
     nonnegative : bool
         Never below zero, so that its logarithm may be minimised instead.
     targets : Targets or None
@@ -36,7 +33,6 @@ class Loss(eqx.Module):
     """
 
     constant_curvature: ClassVar[bool] = False
-    smooth: ClassVar[bool] = True
     nonnegative: ClassVar[bool] = False
     targets: ClassVar[Targets | None] = None
 
@@ -64,6 +60,26 @@ class Loss(eqx.Module):
     def probabilities(self, omega, prediction) -> jax.Array | None:
         """π (p,) where ∂²ℓ/∂v² = diag π − ππᵀ whatever the target, Σπ = 1; None otherwise."""
         return None
+
+
+class OwnLoss(Loss):
+    """A user's function ℓ(ω, v, t), of which nothing more is known.
+
+    Parameters
+    ----------
+    function : callable
+    """
+
+    function: Callable
+
+    def __call__(self, omega, prediction, target):
+        return self.function(omega, prediction, target)
+
+
+def as_loss(loss):
+    """A loss as it is, a function as an OwnLoss; what is neither, for others to refuse."""
+    known = isinstance(loss, Loss | Joint | type) or not callable(loss)
+    return loss if known else OwnLoss(loss)
 
 
 class Squared(Loss):
@@ -130,7 +146,6 @@ class Huber(Loss):
         Where the loss turns linear, in units of the target; positive.
     """
 
-    smooth = False
     nonnegative = True
     targets = Real()
     delta: Any = 1.0
@@ -200,23 +215,22 @@ class Scaled(Loss):
         c.
     """
 
-    loss: Callable
+    loss: Loss = eqx.field(converter=as_loss)
     scale: Any = 1.0
 
     @property
     def nonnegative(self):
         """As the loss that is scaled."""
-        return isinstance(self.loss, Loss) and self.loss.nonnegative
+        return self.loss.nonnegative
 
     @property
     def targets(self):
         """As the loss that is scaled."""
-        return self.loss.targets if isinstance(self.loss, Loss) else None
+        return self.loss.targets
 
     def check(self, omega):
         """See Loss."""
-        if isinstance(self.loss, Loss):
-            self.loss.check(omega)
+        self.loss.check(omega)
 
     def __call__(self, omega, prediction, target):
         return self.loss(omega, resolve(self.scale, omega) * prediction, target)

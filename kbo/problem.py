@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .kernels import Kernel
-from .losses import Joint, Loss
+from .losses import Joint, Loss, as_loss
 from .programs import program
 from .sample import Sample
 from .stream import Stream
@@ -48,8 +48,8 @@ class BilevelProblem(eqx.Module):
     eqs. (KBO) and Proposition 2.2.
     """
 
-    inner_loss: Callable
-    outer_loss: Callable
+    inner_loss: Loss = eqx.field(converter=as_loss)
+    outer_loss: Loss | Joint = eqx.field(converter=as_loss)
     inner_data: Any
     outer_data: Any
     space: Any
@@ -244,7 +244,7 @@ class Instance:
         """∂²_v ℓ_in at (F, n, p) values: (F, n, p, p)."""
         loss = self.problem.inner_loss
         p = values.shape[-1]
-        if isinstance(loss, Loss) and loss.constant_curvature:
+        if loss.constant_curvature:
             return jnp.broadcast_to(jnp.eye(p, dtype=values.dtype), (*values.shape, p))
         hessian = self._rowwise(
             jax.hessian(lambda v, t: loss(self._whole, v, t)), values, self.inner.target
@@ -254,7 +254,7 @@ class Instance:
     def inner_probabilities(self, values):
         """π (F, n, p) where the curvatures are diag π − ππᵀ, else None."""
         loss = self.problem.inner_loss
-        if not isinstance(loss, Loss) or self.problem.n_outputs is None:
+        if self.problem.n_outputs is None:
             return None
         return jax.vmap(jax.vmap(lambda v: loss.probabilities(self._whole, v)))(values)
 

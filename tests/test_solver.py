@@ -47,7 +47,7 @@ def test_newton_converges_from_any_start_to_the_same_answer(loss, x64):
     for seed, size in enumerate([0.01, 1.0, 30.0, 1e4, 1e8]):  # at the last, exp(v) overflows
         rng = np.random.default_rng(seed)
         start = size * rng.normal(size=cold.coefficients.shape)
-        warm = solve(problem, omega, start)
+        warm = solve(problem, omega, [start])
         assert warm.status is kbo.Status.CONVERGED
         np.testing.assert_allclose(
             warm.h_inner, cold.h_inner, atol=1e-8 * np.abs(cold.h_inner).max()

@@ -14,11 +14,9 @@ import jax
 import numpy as np
 
 from .. import linalg
-from ..function import Function
-from ..hypergradients.base import Method
-from ..losses import Loss
+from ..hypergradients.base import Method, finish
 from ..problem import of_instance
-from ..result import Hypergradient, Residuals, Status
+from ..result import Hypergradient, Status
 from ..solvers import Exact
 from ..solvers.kernel_system import KernelSystem
 from ..solvers.weighted_ridge import Decoupled, SubGram
@@ -208,21 +206,15 @@ class GramCriterion(Method):
             instance, np.asarray(cotangent, dtype), np.asarray(alpha_slope, dtype),
             regression.gram, None if values is None else np.asarray(values, dtype),
         )
-        grad = jax.tree.map(np.array, grad)
-        finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
-        return Hypergradient(
-            value=value, grad=grad, adjoint=None,
-            inner=Function(instance, np.asarray(coefficients, dtype)),
-            residuals=Residuals(residual, 0.0), jitter=regression.factor.jitter,
-            status=Status.CONVERGED if finite else Status.NON_FINITE,
-            state=workspace, solver=solver,
+        return finish(
+            instance, solver, value, grad, coefficients, Status.CONVERGED, (residual, 0.0),
+            jitter=regression.factor.jitter, state=workspace,
         )
 
     def _check(self, instance):
         name = type(self).__name__
         problem = instance.problem
-        loss = problem.inner_loss
-        if not (isinstance(loss, Loss) and loss.constant_curvature):
+        if not problem.inner_loss.constant_curvature:
             raise ValueError(f"{name} has a closed form for inner_loss=kbo.losses.Squared() only")
         if callable(problem.inner_data):
             raise ValueError(f"{name} needs inner_data that do not depend on omega")

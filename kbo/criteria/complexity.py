@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..function import Function
-from ..hypergradients.base import Method
+from ..hypergradients.base import Method, finish
 from ..losses import Squared
 from ..problem import of_instance
-from ..result import Hypergradient, Residuals, Status
+from ..result import Hypergradient, Status
 from ..solvers import Nystrom
 
 
@@ -78,12 +78,9 @@ class NystromComplexity(Method):
         if instance.inner.replicates != 1:
             raise ValueError("NystromComplexity needs inner weights of shape (n,)")
         value, grad = _value_and_grad(instance, self.noise_variance)
-        grad = jax.tree.map(np.array, grad)
-        finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
-        return Hypergradient(
-            value=float(value), grad=grad, inner=_Fit(instance, solver), adjoint=None,
-            residuals=Residuals(0.0, 0.0), jitter=0.0,
-            status=Status.CONVERGED if finite else Status.SINGULAR, state=state, solver=solver,
+        status = Status.CONVERGED if np.isfinite(value) else Status.SINGULAR
+        return finish(
+            instance, solver, value, grad, _Fit(instance, solver), status, (0.0, 0.0), state=state,
         )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from .. import criteria
 from ..hypergradients import Implicit
 from ..hypergradients.base import Method
-from ..losses import Loss
+from ..losses import as_loss
 from ..solvers import Exact, Nystrom
 from ._folds import make_folds
 from ._scale import center_and_spread
@@ -87,7 +87,7 @@ def make_criterion(
         name = "loo"
     if groups is not None and name != "cv":
         raise ValueError(f"groups make folds, which criterion={name!r} has none of: use 'cv'")
-    closed = isinstance(inner, Loss) and inner.constant_curvature and isinstance(solver, Exact)
+    closed = as_loss(inner).constant_curvature and isinstance(solver, Exact)
     if name == "cv":
         folds = make_folds(cv, X, y, sample_weight, classifier, random_state, groups)
         found = Criterion(*folds, len(folds.train))
@@ -130,7 +130,7 @@ def _without_folds(name, y, weight, classifier, inner, outer_loss, solver, close
         raise ValueError(f"criterion={name!r} is for regression: a classifier has 'cv' and 'loo'")
     if outer_loss is not None:
         raise ValueError(f"criterion={name!r} has no outer loss: leave outer_loss=None")
-    squared = isinstance(inner, Loss) and inner.constant_curvature
+    squared = as_loss(inner).constant_curvature
     if not closed and name != "complexity":
         raise ValueError(f"criterion={name!r} needs loss='squared' and solver='exact'")
     if name == "complexity" and not (squared and isinstance(solver, Nystrom)):

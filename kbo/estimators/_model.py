@@ -16,7 +16,7 @@ import numpy as np
 
 from ..arithmetic import arrays
 from ..kernels import Kernel
-from ..losses import Loss, SquaredPerOutput
+from ..losses import Loss, SquaredPerOutput, as_loss
 from ..problem import BilevelProblem, Sample
 from ..programs import program
 from ..spaces import RKHS
@@ -169,9 +169,8 @@ class TunedLoss(Loss):
 
     def probabilities(self, omega, prediction):
         """See Loss."""
-        loss = self.loss.at(omega[self.key])
-        known = isinstance(loss, Loss)
-        return loss.probabilities(omega, self.offset + prediction) if known else None
+        loss = as_loss(self.loss.at(omega[self.key]))
+        return loss.probabilities(omega, self.offset + prediction)
 
 
 class Model(eqx.Module):
@@ -253,7 +252,7 @@ class Model(eqx.Module):
         """
         inner, inner_target = TunedLoss(self.inner_loss, self.offset, "inner"), targets[0]
         base = self.inner_loss.base
-        if isinstance(base, Loss) and base.constant_curvature:
+        if as_loss(base).constant_curvature:
             # The offset comes off the target, and the solver sees that one solve is exact.
             inner, inner_target = base, targets[0] - self.offset
             if self.alpha.ndim:

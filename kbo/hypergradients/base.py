@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from ..function import Function
-from ..result import Hypergradient, Status
+from ..result import Hypergradient, Residuals, Status
 from ..spaces import NeuralFeatures
 
 
@@ -38,6 +38,42 @@ def check_parametric(instance, method):
 def on_device(tree, dtype):
     """Every array of a pytree in the dtype of the data."""
     return jax.tree.map(lambda leaf: np.asarray(leaf, dtype), tree)
+
+
+def all_finite(tree) -> bool:
+    """Whether every number of a pytree is."""
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
+
+
+def finish(
+    instance, solver, value, grad, inner, status, residuals, *, adjoint=None, jitter=0.0, **more
+) -> Hypergradient:
+    """The result of an evaluation; its status is NON_FINITE where the numbers are.
+
+    Parameters
+    ----------
+    instance : Instance
+    solver : Solver
+    value : number
+    grad : pytree
+    inner : callable or pytree
+        h, or its coefficients.
+    status : Status
+        Of all that has been solved.
+    residuals : pair of float
+        Of the inner and of the adjoint problem.
+    adjoint, jitter, **more
+        See Hypergradient.
+    """
+    value, grad = float(value), jax.tree.map(np.array, grad)
+    if status.usable and not all_finite((value, grad)):
+        status = Status.NON_FINITE
+    if not callable(inner):
+        inner = Function(instance, on_device(inner, instance.dtype))
+    return Hypergradient(
+        value=value, grad=grad, inner=inner, adjoint=adjoint, residuals=Residuals(*residuals),
+        jitter=jitter, status=status, solver=solver, **more,
+    )
 
 
 class Method(eqx.Module):
@@ -72,7 +108,7 @@ class Method(eqx.Module):
         return found.value if found.status.usable else np.inf
 
     def warm_start(self, solver, state):
-        """The array to store so that a resumed run starts as warm, or None."""
+        """The pytree of arrays to store so that a resumed run starts as warm, or None."""
         return solver.warm_start(state)
 
     def solution_state(self, state):

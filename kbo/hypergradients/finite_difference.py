@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from ..function import Function
-from ..result import BilevelError, Hypergradient, Residuals, Status
-from .base import Method, on_device
+from ..result import BilevelError, Hypergradient
+from .base import Method, finish
 from .implicit import outer_and_slopes, outer_value
 
 
@@ -59,15 +57,8 @@ class FiniteDifference(Method):
         solution = solver.solve(instance, state)
         dtype = instance.dtype
         value, _ = outer_and_slopes(instance, jnp.asarray(solution.h_outer, dtype))
-        finite = np.isfinite(float(value)) and np.isfinite(grad).all()
-        return Hypergradient(
-            value=float(value),
-            grad=jax.tree.map(np.array, unravel(jnp.asarray(grad, flat.dtype))),
-            inner=Function(solution.instance, on_device(solution.coefficients, dtype)),
-            adjoint=None,
-            residuals=Residuals(solution.residual, 0.0),
-            jitter=solution.jitter,
-            status=solution.status if finite else Status.NON_FINITE,
-            state=solution.state,
-            solver=solver,
+        return finish(
+            solution.instance, solver, value, unravel(jnp.asarray(grad, flat.dtype)),
+            solution.coefficients, solution.status, (solution.residual, 0.0),
+            jitter=solution.jitter, state=solution.state,
         )

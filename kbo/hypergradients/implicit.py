@@ -10,9 +10,9 @@ from ..function import Function
 from ..linalg import SingularSystem
 from ..linalg.sharding import everywhere
 from ..problem import of_instance
-from ..result import Hypergradient, Residuals, Status
+from ..result import Hypergradient, Status
 from ..spaces import Frozen
-from .base import Method, on_device
+from .base import Method, finish, on_device
 from .bounds import error_bound
 from .streaming import streamed_reverse_pass
 
@@ -82,24 +82,14 @@ class Implicit(Method):
             value, grad = streamed_reverse_pass(instance, known)
         else:
             value, grad = _reverse_pass(instance, known, shared)
-        grad = jax.tree.map(np.array, grad)
         status = solution.status
-        value = float(value if status.ok and adjoint.met and solution.certified else reached)
-        finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
-        if status.usable and not finite:
-            status = Status.NON_FINITE
-        elif status.ok and not adjoint.met:
+        if status.ok and not adjoint.met:
             status = Status.ADJOINT_NOT_CONVERGED
+        certified = solution.certified and status.ok
         bound = lambda: error_bound(instance, frozen, shared)  # noqa: E731
-        return Hypergradient(
-            value=value,
-            grad=grad,
-            inner=Function(instance, frozen.h),
+        return finish(
+            instance, solver, value if certified else reached, grad, frozen.h, status,
+            (solution.residual, adjoint.residual), jitter=solution.jitter, state=solution.state,
             adjoint=Function(instance, to_device(adjoint.coefficients), adjoint.on_both),
-            residuals=Residuals(solution.residual, adjoint.residual),
-            jitter=solution.jitter,
-            status=status,
-            state=solution.state,
-            solver=solver,
             _bound=bound if solution.certified and not streamed else None,
         )

@@ -11,7 +11,6 @@ from ..result import Hypergradient, Residuals, Status
 from ..session import prepare
 from .base import Method
 from .implicit import Implicit
-from .packing import pack, unpack
 
 
 class Mean(Method):
@@ -80,10 +79,8 @@ class Mean(Method):
         return self.method.comparable(solver)
 
     def warm_start(self, solver, state):
-        """See Method: what each problem's evaluations start from, as one array."""
-        if not isinstance(state, list):
-            return state
-        return pack([self.method.warm_start(solver, own) for own in state])
+        """See Method: what each problem's evaluations start from."""
+        return [self.method.warm_start(solver, own) for own in self._states(state)]
 
     def solution_state(self, state):
         """See Method."""
@@ -95,6 +92,4 @@ class Mean(Method):
 
     def _states(self, state):
         """One state for each problem."""
-        if state is None:
-            return [None] * len(self.problems)
-        return unpack(state) if isinstance(state, np.ndarray) else state
+        return [None] * len(self.problems) if state is None else state

@@ -9,11 +9,10 @@ import jax
 import numpy as np
 import optax
 
-from ..function import Function
 from ..problem import of_instance
-from ..result import Cost, Hypergradient, Residuals, Status
+from ..result import Cost, Hypergradient
 from ..solvers.coefficients import inner_objective, rows
-from .base import Method, check_parametric, on_device
+from .base import Method, check_parametric, finish
 from .linear_solvers import Direct, LinearSolver
 from .unrolled import SGD, descend, ending_of, fresh_start, judge
 
@@ -113,18 +112,12 @@ class MinMin(Method):
         check_parametric(instance, self)
         first = fresh_start(instance, self.optimizer or SGD, jax.random.key(0))
         value, grad, last, ending = _evaluate(instance, first, self)
-        value, grad = float(value), jax.tree.map(np.array, grad)
-        status = judge(value, ending)
-        if status.usable and not all(np.isfinite(g).all() for g in jax.tree.leaves(grad)):
-            status = Status.NON_FINITE
-        coefficients = on_device(last.coefficients, instance.dtype)
         # With a regularizer ∂_θJ need not vanish.
         residual = float(ending.slope) if self.regularizer is None else np.inf
         products = {"analytic": 0, "automatic": self.steps, "implicit": 1}[self.gradient]
-        return Hypergradient(
-            value=value, grad=grad, inner=Function(instance, coefficients), adjoint=None,
-            residuals=Residuals(residual, np.inf), jitter=0.0, status=status,
-            state=last, solver=solver, cost=Cost(self.steps, products),
+        return finish(
+            instance, solver, value, grad, last.coefficients, judge(value, ending),
+            (residual, np.inf), state=last, cost=Cost(self.steps, products),
         )
 
     def comparable(self, solver):

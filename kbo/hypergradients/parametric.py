@@ -11,15 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..function import Function
 from ..problem import of_instance
-from ..result import Cost, Hypergradient, Residuals, Status
+from ..result import Cost, Hypergradient, Status
 from ..solvers.coefficients import inner_objective, outer_objective, rows
-from .base import Method, check_parametric, on_device
+from .base import Method, all_finite, check_parametric, finish, on_device
 from .implicit import outer_value
 from .linear_solvers import CG, LinearSolver
 from .linear_solvers.base import ACCEPTABLE, BLOWN_UP
-from .packing import pack, unpack
 
 SELECTION = (
     "the inner problem is singular or not convex at its solution: the hypergradient depends on "
@@ -167,42 +165,31 @@ class Parametric(Method):
             jnp.asarray(v, dtype) if fits else None, memory,
         )
         corrected = solution.stationary and solution.status.ok
-        value = float(value + change) if corrected else float(value)
-        grad, v = jax.tree.map(np.array, grad), np.asarray(v)
         if broken:
             warnings.warn(SELECTION, stacklevel=2)
+        v, relative = np.asarray(v), float(jnp.max(relative))
+        kept = v if all_finite(v) else None
         status = solution.status
-        finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
-        kept = v if np.isfinite(v).all() else None
         if status.usable and kept is None:
             status = Status.DIVERGED
-        elif status.usable and not finite:
-            status = Status.NON_FINITE
-        elif status.completed:
+        elif status.completed and all_finite((value, grad)):
             tol = getattr(linear_solver, "tol", None) or 0.0
-            status = _judged(status, float(jnp.max(relative)), bool(met), max(tol, ACCEPTABLE))
-        return Hypergradient(
-            value=value, grad=grad, inner=Function(instance, coefficients), adjoint=None,
-            residuals=Residuals(solution.residual, float(jnp.max(relative))),
-            jitter=solution.jitter, status=status,
+            status = _judged(status, relative, bool(met), max(tol, ACCEPTABLE))
+        return finish(
+            instance, solver, value + change if corrected else value, grad, coefficients, status,
+            (solution.residual, relative), jitter=solution.jitter,
             cost=Cost(getattr(solution, "evaluations", 0), int(products)),
             state=ParametricState(solution.state, kept) if self.warm else solution.state,
-            solver=solver,
         )
 
     def _parts(self, state):
         """The solver's state and the start of v."""
-        if not self.warm or state is None:
-            return state, None
-        return unpack(state) if isinstance(state, np.ndarray) else state
+        return state if self.warm and state is not None else (state, None)
 
     def warm_start(self, solver, state):
-        """See Method: with ``warm``, the solver's array and v as one."""
-        if not self.warm:
-            return solver.warm_start(state)
-        if state is None or isinstance(state, np.ndarray):
-            return state
-        return pack([solver.warm_start(state.own), state.v])
+        """See Method: with ``warm``, v as well."""
+        own, v = self._parts(state)
+        return [solver.warm_start(own), v] if self.warm else solver.warm_start(own)
 
     def solution_state(self, state):
         """See Method."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from ..result import Hypergradient
 from .base import Method
 from .implicit import Implicit
@@ -83,11 +81,7 @@ class Stochastic(Method):
 
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """See Method."""
-        if isinstance(state, np.ndarray):
-            count = int(state[:COUNTER].view(np.int64)[0])
-            own = state[COUNTER:]
-            state = StochasticState(count, own if own.size else None)
-        count, own = (0, None) if state is None else state
+        count, own = self._parts(state)
         if self.method.comparable(solver):
             own = None  # a start from other points' values would be no start
         found = self.method.evaluate(self._part(instance, count), solver, own)
@@ -95,23 +89,20 @@ class Stochastic(Method):
         return dataclasses.replace(found, state=StochasticState(count + 1, kept))
 
     def warm_start(self, solver, state):
-        """See Method: the number of evaluations, then the solver's bytes."""
-        if state is None or isinstance(state, np.ndarray):
-            return state
-        count = np.array([state.count], np.int64).view(np.uint8)
-        own = None if self.method.comparable(solver) else self.method.warm_start(solver, state.own)
-        return count if own is None else np.concatenate([count, own])
+        """See Method: the number of evaluations, and what the method stores."""
+        count, own = self._parts(state)
+        anew = self.method.comparable(solver)
+        return [count, None if anew else self.method.warm_start(solver, own)]
 
     def solution_state(self, state):
         """See Method: networks as they were left."""
-        return self.method.solution_state(self._own(state))
+        return self.method.solution_state(self._parts(state)[1])
 
     def function(self, instance, solver, state):
         """See Method: of the whole samples."""
-        return self.method.function(instance, solver, self._own(state))
+        return self.method.function(instance, solver, self._parts(state)[1])
 
-    def _own(self, state):
-        """The method's own state."""
-        if isinstance(state, np.ndarray):
-            return state[COUNTER:] if state.size > COUNTER else None
-        return None if state is None else state.own
+    def _parts(self, state):
+        """How many evaluations there were, and the method's own state."""
+        count, own = (0, None) if state is None else state
+        return int(count), own

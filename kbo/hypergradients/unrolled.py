@@ -11,13 +11,14 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
+from .. import serial
 from ..function import Function
 from ..problem import of_instance
-from ..result import Cost, Hypergradient, Residuals, Status
+from ..result import Cost, Hypergradient, Status
 from ..solvers import Gradient
 from ..solvers.coefficients import inner_objective, outer_objective, rows, start
-from ..solvers.descent import BLOWN_UP, as_bytes, restored
-from .base import Method, check_parametric, on_device
+from ..solvers.descent import BLOWN_UP
+from .base import Method, check_parametric, finish, on_device
 
 # One object, so that what was compiled with it is found again.
 SGD = optax.sgd(0.1)
@@ -177,15 +178,10 @@ class Unrolled(Method):
         """
         state = self._state(instance, solver, state)
         value, grad, last, ending = _through(instance, state, self)
-        value, grad = float(value), jax.tree.map(np.array, grad)
-        status = judge(value, ending)
-        if status.usable and not all(np.isfinite(g).all() for g in jax.tree.leaves(grad)):
-            status = Status.NON_FINITE
-        coefficients = on_device(last.coefficients, instance.dtype)
-        return Hypergradient(
-            value=value, grad=grad, inner=Function(instance, coefficients), adjoint=None,
-            residuals=Residuals(float(ending.slope), 0.0), jitter=0.0, status=status, state=last,
-            cost=Cost(self.warm_steps + self.steps, self.steps), solver=solver,
+        return finish(
+            instance, solver, value, grad, last.coefficients, judge(value, ending),
+            (float(ending.slope), 0.0), state=last,
+            cost=Cost(self.warm_steps + self.steps, self.steps),
         )
 
     def _state(self, instance, solver, state):
@@ -197,18 +193,12 @@ class Unrolled(Method):
         fresh = fresh_start(instance, self.optimizer or SGD, key)
         if not self.warm:
             return fresh
-        if isinstance(state, np.ndarray):
-            return restored(state, fresh) if state.size == as_bytes(fresh).size else fresh
-        shapes = lambda tree: [leaf.shape for leaf in jax.tree.leaves(tree)]  # noqa: E731
-        # Kernel coefficients of part of a sample are no start for the whole of it.
-        fits = isinstance(state, UnrolledState) and shapes(state) == shapes(fresh)
-        return state if fits else fresh
+        # Kernel coefficients of part of a sample do not fit the whole of it.
+        return serial.like(fresh, state)
 
     def warm_start(self, solver, state):
-        """See Method: θ and the optimiser, byte by byte."""
-        if not self.warm:
-            return None
-        return state if state is None or isinstance(state, np.ndarray) else as_bytes(state)
+        """See Method: θ and the optimiser."""
+        return state if self.warm else None
 
     def function(self, instance, solver, state):
         """See Method: after all steps once more; with ``warm`` from where the search left θ."""
@@ -216,7 +206,7 @@ class Unrolled(Method):
             instance, self._state(instance, solver, state), self
         )
         coefficients = on_device(last.coefficients, instance.dtype)
-        return Function(instance, coefficients), judge(float(value), ending)
+        return Function(instance, coefficients), judge(value, ending)
 
 
 def judge(value, ending) -> Status:

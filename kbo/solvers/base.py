@@ -141,7 +141,7 @@ class Solver(eqx.Module):
         The earlier solution gives up its memory: ask it for no adjoint any more.
         """
 
-    @abc.abstractmethod
     def warm_start(self, state):
-        """The array to store so that a resumed run starts as warm, or None."""
+        """The pytree of arrays to store so that a resumed run starts as warm, or None."""
+        return state
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from ..problem import Instance, Sample
@@ -183,21 +182,3 @@ def judged(report, plan):
     if plan.tol == 0:
         return Status.TRUNCATED
     return Status.CONVERGED if bool(report.converged) else Status.INNER_NOT_CONVERGED
-
-
-def as_bytes(state) -> np.ndarray:
-    """All leaves of a state, byte by byte."""
-    parts = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
-    return np.frombuffer(b"".join(parts), np.uint8)
-
-
-def restored(stored, like):
-    """What ``as_bytes`` made bytes of, given a state with the same shapes."""
-    leaves, structure = jax.tree.flatten(like)
-    made, start = [], 0
-    for leaf in leaves:
-        size = leaf.dtype.itemsize * leaf.size
-        part = np.frombuffer(stored[start : start + size].tobytes(), leaf.dtype)
-        made.append(jnp.asarray(part.reshape(leaf.shape)))
-        start += size
-    return jax.tree.unflatten(structure, made)

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ..losses import Loss
+from .. import serial
 from ..networks import LastLayer
 from ..problem import of_instance
 from ..spaces import NeuralFeatures, NeuralSpace
 from ..spaces.neural import Adjoint, Prediction
 from .base import AdjointSolution, InnerSolution, Solver
-from .descent import Plan, as_bytes, descend, judged, restored
+from .descent import Plan, descend, judged
 from .objectives import adjoint_objective, inner_objective
 from .solved_layer import SolvedAdjoint, SolvedInner
 from .trained_features import TrainedFeatures
@@ -146,7 +146,7 @@ class Gradient(Solver):
         return GradientSolution(instance, self, state)
 
     def _check_layer(self, network, loss):
-        if not (isinstance(loss, Loss) and loss.constant_curvature):
+        if not loss.constant_curvature:
             raise ValueError(
                 f"inner_loss={type(loss).__name__} with a LastLayer, which is solved for where the "
                 "inner loss is Squared or SquaredTo: use a network such as MLP, or NeuralFeatures"
@@ -158,12 +158,6 @@ class Gradient(Solver):
                 f"{network.n_features} features, which would follow every batch's noise: give at "
                 f"least {least}, or None"
             )
-
-    def warm_start(self, state):
-        """See Solver: all weights and optimisers, byte by byte."""
-        if state is None or isinstance(state, np.ndarray):
-            return state
-        return as_bytes(state)
 
 
 # Functions of the problem and the plans: one compilation serves every ω.
@@ -220,8 +214,7 @@ class GradientSolution(InnerSolution):
         plans = solver.plan(), solver.plan(adjoint=True)
         keys = jax.random.split(solver.key, 3)
         if not isinstance(state, GradientState):
-            fresh = _initial(instance, plans, keys[0])
-            state = fresh if state is None else restored(state, fresh)
+            state = serial.like(_initial(instance, plans, keys[0]), state)
         self._plan, self._keys = plans[1], keys
         trained, report = _fit_inner(instance, state.inner, plans[0], keys[1])
         self.state = GradientState(trained, state.adjoint)

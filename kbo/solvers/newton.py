@@ -9,7 +9,6 @@ import dataclasses
 import numpy as np
 
 from ..linalg import SingularSystem
-from ..losses import Loss
 from ..problem import of_instance
 from ..result import Status
 from .base import InnerSolution, Solver
@@ -49,7 +48,7 @@ class NewtonSolver(Solver):
         kbo.linalg.SingularSystem
             If a system is not positive definite even with jitter.
         """
-        workspace = state if isinstance(state, Workspace) else Workspace(state)
+        workspace = state if isinstance(state, Workspace) else Workspace(*(state or ()))
         system = self.system(instance, workspace)
         return NewtonSolution(
             instance, system, workspace, self.max_newton, self.tol
@@ -61,7 +60,7 @@ class NewtonSolver(Solver):
 
     def warm_start(self, state):
         """See Solver."""
-        return state.stored() if isinstance(state, Workspace) else state
+        return state.starts() if isinstance(state, Workspace) else state
 
 
 class NewtonSolution(InnerSolution):
@@ -86,8 +85,7 @@ class NewtonSolution(InnerSolution):
         self._max_newton, self._tol = max_newton, tol
         self.state = state
         self._dtype = instance.dtype
-        loss = instance.problem.inner_loss
-        self._constant = isinstance(loss, Loss) and loss.constant_curvature
+        self._constant = instance.problem.inner_loss.constant_curvature
         self._at_zero = None
         self._solve_from(state.start)
         self.coefficients = system.representation(self._theta)

@@ -12,15 +12,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..losses import Loss
 from ..spaces.neural import Adjoint, Prediction
 from .descent import batch_of
 
 
 def constant_curvature(instance) -> bool:
     """Whether the inner loss is ½‖v‖² + s·v + c in v, s and c of the sample and of ω."""
-    loss = instance.problem.inner_loss
-    return isinstance(loss, Loss) and loss.constant_curvature
+    return instance.problem.inner_loss.constant_curvature
 
 
 class Pointwise(eqx.Module):

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .. import serial
 from ..linalg.lbfgs import Memory, lbfgs
 from ..problem import of_instance
 from ..result import Status
 from .base import InnerSolution, Solver
 from .coefficients import inner_objective, outer_objective, rows, start
-from .descent import as_bytes, restored
 
 
 class QuasiNewtonState(NamedTuple):
@@ -86,10 +86,6 @@ class QuasiNewton(Solver):
     def solve(self, instance, state=None):
         """See Solver."""
         return QuasiNewtonSolution(instance, self, state)
-
-    def warm_start(self, state):
-        """See Solver: θ and the pairs, byte by byte."""
-        return state if state is None or isinstance(state, np.ndarray) else as_bytes(state)
 
 
 class Found(NamedTuple):
@@ -166,11 +162,7 @@ class QuasiNewtonSolution(InnerSolution):
     def __init__(self, instance, solver, state):
         self.instance = instance
         fresh = _fresh(instance, solver.memory, solver.seed)
-        if isinstance(state, np.ndarray):
-            state = restored(state, fresh) if state.size == as_bytes(fresh).size else None
-        shapes = lambda tree: [leaf.shape for leaf in jax.tree.leaves(tree)]  # noqa: E731
-        if not isinstance(state, QuasiNewtonState) or shapes(state) != shapes(fresh):
-            state = fresh
+        state = serial.like(fresh, state)
         found = _solve(
             instance, fresh.coefficients, state, jnp.asarray(solver.max_steps),
             jnp.asarray(solver.tol, float), solver.prescribe and jnp.asarray(solver.prescribe),

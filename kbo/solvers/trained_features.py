@@ -8,10 +8,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .. import serial
 from ..losses import Loss
 from ..problem import Sample, of_instance
 from .base import InnerSolution
-from .descent import Trained, batch_of, descend, judged, restored
+from .descent import Trained, batch_of, descend, judged
 from .exact import Exact
 from .last_layer import last_layer
 from .objectives import Pointwise, penalised, shares_of
@@ -82,7 +83,7 @@ class TrainedFeatures(InnerSolution):
         keys = jax.random.split(solver.key)
         if not isinstance(state, Trained):
             fresh = plan.start(space.initial(keys[0], instance.inner.x[0]))
-            state = fresh if state is None else restored(state, fresh)
+            state = serial.like(fresh, state)
         self.state, report, at_zero = _fit_features(instance, state, plan, keys[1])
         on_trained = OnTrained(instance.problem.space, self.state.params)
         self.instance = instance.replace(space=on_trained)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .. import linalg
 
 
@@ -23,13 +21,10 @@ class Workspace:
         Coefficients, where the system starts from them.
     """
 
-    def __init__(self, stored=None):
-        self.arena, self.gram, self.start, self.adjoint_start = linalg.Arena(), None, stored, None
-        if np.ndim(stored) == 4:
-            self.start, self.adjoint_start = stored
+    def __init__(self, start=None, adjoint_start=None):
+        self.arena, self.gram = linalg.Arena(), None
+        self.start, self.adjoint_start = start, adjoint_start
 
-    def stored(self):
-        """The array from which the constructor makes as warm a start, or None."""
-        if self.adjoint_start is None:
-            return self.start
-        return np.stack([self.start, self.adjoint_start])
+    def starts(self):
+        """What the constructor makes as warm a start from, or None."""
+        return None if self.start is None else [self.start, self.adjoint_start]

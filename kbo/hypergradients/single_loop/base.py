@@ -13,16 +13,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from ... import losses
+from ... import losses, serial
 from ...arithmetic import arrays
 from ...function import Function
 from ...problem import of_instance
-from ...result import Cost, Hypergradient, Residuals, Status
+from ...result import Cost, Hypergradient, Status
 from ...solvers import Gradient
 from ...solvers.coefficients import rows, start
-from ...solvers.descent import as_bytes, restored
 from ...spaces import RKHS
-from ..base import Method, check_parametric, on_device
+from ..base import Method, all_finite, check_parametric, finish, on_device
 from .sampler import Batches
 
 UNUSED = 2**31 - 1  # a tag that no step uses
@@ -139,16 +138,12 @@ class SingleLoop(Method):
         """
         state = self._state(instance, solver, state)
         found = _advance(instance, state, self._numeric(instance))
-        value, grad = float(found.value), jax.tree.map(np.array, found.direction)
-        finite = np.isfinite(value) and all(np.isfinite(g).all() for g in jax.tree.leaves(grad))
         used = 1.0 if self.inner_size is None else self.inner_size / int(found.size)
         gradients, products = self.passes(1 / used)
-        coefficients = jax.tree.map(np.asarray, found.coefficients)
-        return Hypergradient(
-            value=value, grad=grad, inner=Function(instance, coefficients), adjoint=None,
-            residuals=Residuals(np.inf, np.inf), jitter=0.0,
-            status=Status.TRUNCATED if finite else Status.DIVERGED, state=found.state,
-            solver=solver,
+        finite = all_finite((found.value, found.direction))
+        return finish(
+            instance, solver, found.value, found.direction, found.coefficients,
+            Status.TRUNCATED if finite else Status.DIVERGED, (np.inf, np.inf), state=found.state,
             cost=Cost(used * gradients, used * products),
         )
 
@@ -181,11 +176,11 @@ class SingleLoop(Method):
         key = jax.random.split(seeded.key, 3)[0]
         self.check(instance.problem, instance)
         fresh = _fresh(instance, self._numeric(instance), key)
-        return restored(state, fresh) if isinstance(state, np.ndarray) else fresh
+        return serial.like(fresh, state)
 
     def warm_start(self, solver, state):
-        """See Method: everything, byte by byte."""
-        return state if state is None or isinstance(state, np.ndarray) else as_bytes(state)
+        """See Method: everything."""
+        return state
 
     def function(self, instance, solver, state):
         """See Method: h of θ as the steps left it."""
