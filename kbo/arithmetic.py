@@ -38,3 +38,8 @@ def arrays(tree, dtype):
         return jnp.asarray(leaf, dtype) if number and np.asarray(leaf).dtype.kind == "f" else leaf
 
     return jax.tree.map(convert, tree)
+
+
+def resolve(value, omega):
+    """What may depend on ω, at ω: a function's value there, anything else as it is."""
+    return value(omega) if callable(value) else value

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .arithmetic import resolve
 from .kernels import Kernel
 from .losses import Joint, Loss
 from .programs import signature
@@ -78,7 +79,7 @@ def _check_devices(problem):
 def sample_at(problem, omega, name) -> Sample:
     """``inner_data`` or ``outer_data`` at ω."""
     data = getattr(problem, name)
-    sample = data(omega) if callable(data) else data
+    sample = resolve(data, omega)
     if not isinstance(sample, Sample):
         raise ValueError(
             f"{name} returned {_kind(sample)} for omega: a callable must return a kbo.Sample"

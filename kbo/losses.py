@@ -11,12 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .arithmetic import resolve
 from .targets import Classes, Counts, Real, Signs, Targets
-
-
-def resolve(parameter, omega):
-    """A loss parameter is a number, or a callable of ω that returns one."""
-    return parameter(omega) if callable(parameter) else parameter
 
 
 class Loss(eqx.Module):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .arithmetic import resolve
 from .kernels import Kernel
 from .losses import Joint, Loss, as_loss
 from .programs import program
@@ -98,10 +99,8 @@ class BilevelProblem(eqx.Module):
 
     def at(self, omega) -> Instance:
         """The problem with every part that may depend on ω evaluated there."""
-        inner = self.inner_data(omega) if callable(self.inner_data) else self.inner_data
-        outer = self.outer_data(omega) if callable(self.outer_data) else self.outer_data
-        space = self.space(omega) if callable(self.space) else self.space
-        ridge = self.ridge(omega) if callable(self.ridge) else self.ridge
+        parts = self.inner_data, self.outer_data, self.space, self.ridge
+        inner, outer, space, ridge = [resolve(part, omega) for part in parts]
         if inner.x.shape[1] != outer.x.shape[1]:
             raise ValueError(
                 f"outer_data has {outer.x.shape[1]} features but inner_data has {inner.x.shape[1]}"
@@ -168,10 +167,18 @@ class Instance:
     inner, outer : Sample
     space : Space
     ridge : array (F,)
+
+    Attributes
+    ----------
+    dtype : dtype
+        Of the inner points: that of the whole computation.
+    n_outputs : int
+        p, 1 for scalar predictions.
     """
 
     def __init__(self, problem, omega, inner, outer, space, ridge):
         self.problem, self.omega = problem, omega
+        self.dtype, self.n_outputs = inner.x.dtype, problem.n_outputs or 1
         self.inner, self.outer, self.space, self.ridge = inner, outer, space, ridge
 
     def tree_flatten(self):
@@ -196,16 +203,6 @@ class Instance:
     def with_samples(self, inner, outer) -> Instance:
         """The same with other samples, such as batches, in the place of both."""
         return Instance(self.problem, self.omega, inner, outer, self.space, self.ridge)
-
-    @property
-    def dtype(self):
-        """The floating dtype of the inner points: that of the whole computation."""
-        return self.inner.x.dtype
-
-    @property
-    def n_outputs(self) -> int:
-        """p, 1 for scalar predictions."""
-        return self.problem.n_outputs or 1
 
     @functools.cached_property
     def shared(self) -> bool:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from .arithmetic import resolve
 from .criteria import LeaveOut
 from .hypergradients import Implicit, Mean
 from .minimize import flat_bounds
@@ -179,7 +180,7 @@ class _RidgeOf(eqx.Module):
     replicate: Any
 
     def __call__(self, omega):
-        ridge = jnp.asarray(self.ridge(omega) if callable(self.ridge) else self.ridge)
+        ridge = jnp.asarray(resolve(self.ridge, omega))
         return ridge.reshape(-1)[self.replicate] if ridge.size > 1 else ridge.reshape(())
 
 

@@ -109,7 +109,7 @@ def _terms(instance, frozen, shared):
         general = 1 + 0.5 * jnp.sqrt(jnp.maximum(largest, 0) * trace / instance.ridge)
         inverse = jnp.minimum(scaled, general) * inverse
     terms = inverse, norm(inner), norm(adjoint), hessian, *rates
-    return everywhere(terms, getattr(space, "mesh", None))
+    return everywhere(terms, space.mesh)
 
 
 def error_bound(instance, frozen, shared) -> float:

@@ -32,8 +32,7 @@ def _reverse_pass(instance, frozen, shared):
         at = instance.at(omega)
         return at.lagrangian(*at.space.evaluations(at.inner, at.outer, frozen, shared))
 
-    mesh = getattr(instance.space, "mesh", None)
-    return everywhere(jax.value_and_grad(lagrangian)(instance.omega), mesh)
+    return everywhere(jax.value_and_grad(lagrangian)(instance.omega), instance.space.mesh)
 
 
 def outer_value(instance, solver):

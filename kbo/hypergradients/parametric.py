@@ -153,16 +153,15 @@ class Parametric(Method):
         fits = v is not None and v.shape[1] == size
         # As arrays, so that another number of steps is no new program.
         convert = lambda leaf: jnp.asarray(leaf, dtype if isinstance(leaf, float) else int)  # noqa: E731
-        memory = getattr(solution, "memory", None)
-        if self.linear_solver.needs_inverse and memory is None:
+        if self.linear_solver.needs_inverse and solution.memory is None:
             raise ValueError(
                 f"linear_solver={type(self.linear_solver).__name__} uses the estimate of an inner "
                 f"L-BFGS, which solver={solver} does not make: use kbo.solvers.QuasiNewton()"
             )
-        linear_solver = self.linear_solver.completed(getattr(solver, "tol", None))
+        linear_solver = self.linear_solver.completed(solver.tol)
         value, change, grad, v, relative, products, broken, met = _hypergradient(
             instance, coefficients, jax.tree.map(convert, linear_solver),
-            jnp.asarray(v, dtype) if fits else None, memory,
+            jnp.asarray(v, dtype) if fits else None, solution.memory,
         )
         corrected = solution.stationary and solution.status.ok
         if broken:
@@ -178,7 +177,7 @@ class Parametric(Method):
         return finish(
             instance, solver, value + change if corrected else value, grad, coefficients, status,
             (solution.residual, relative), jitter=solution.jitter,
-            cost=Cost(getattr(solution, "evaluations", 0), int(products)),
+            cost=Cost(solution.evaluations, int(products)),
             state=ParametricState(solution.state, kept) if self.warm else solution.state,
         )
 

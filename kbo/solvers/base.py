@@ -36,10 +36,16 @@ class InnerSolution(abc.ABC):
         Warm start for a later solve.
     gram : jax.Array or None
         See kbo.spaces.base.Frozen; the next solve with this ``state`` overwrites it.
+    memory : kbo.linalg.lbfgs.Memory or None
+        The estimate of (∂²_θθJ)⁻¹ that the solver made, if it makes one.
+    evaluations : int
+        Of J and ∂_θJ, where the solver works by gradients.
     """
 
     certified: ClassVar[bool] = True
     stationary: ClassVar[bool] = False
+    memory: Any = None
+    evaluations: int = 0
 
     instance: Instance
     h_inner: np.ndarray
@@ -108,6 +114,7 @@ class Solver(eqx.Module):
     double: ClassVar[bool] = False
     streams: ClassVar[bool] = False
     mesh = None
+    tol = None
     deterministic: ClassVar[bool] = True
     remedy: ClassVar[str] = ""
 

@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 
 from .. import linalg
+from ..arithmetic import resolve
 from ..programs import program
 from ..spaces import RKHS, Subspace
 from ..stream import Stream
@@ -209,8 +210,7 @@ def fixed_centers(instance, centers):
         x = _pool(instance)
         chosen = centers.select(instance.space.kernel, x, float(instance.ridge.mean()))
         return x[np.sort(chosen)]
-    given = centers(instance.omega) if callable(centers) else centers
-    points = jnp.asarray(given, instance.dtype)
+    points = jnp.asarray(resolve(centers, instance.omega), instance.dtype)
     d = instance.inner.x.shape[1]
     if points.ndim != 2 or points.shape[1] != d or len(points) == 0:
         raise ValueError(f"centers has shape {points.shape}; it must be (M, {d}), M ≥ 1")

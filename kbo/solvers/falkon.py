@@ -82,7 +82,7 @@ class FalkonSystem(SubspaceSystem):
         self._curvatures = self._preconditioner = None
         self._workspace = workspace
         self._single = None
-        if getattr(options, "mixed", False) and self.rows.stored is None:
+        if options.mixed and self.rows.stored is None:
             self._single = self.rows.in_float32(workspace.gram)
             workspace.gram = self._single.stored
 

@@ -49,6 +49,7 @@ class FalkonLibrary(SubspaceSolver):
     centers: Any = None
     memory: float = STORED
     mesh: ClassVar[None] = None
+    mixed: ClassVar[bool] = False
     max_newton: int = 100
     tol: float = 1e-7
     max_cg: int = 200

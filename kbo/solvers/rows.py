@@ -17,8 +17,8 @@ from ..stream import Stream
 def points(instance, inner):
     """The kernel, the points of the rows, those of the columns, and the mesh of the rows."""
     space, x = instance.space, (instance.inner if inner else instance.outer).x
-    z = getattr(space, "centers", instance.inner.x)
-    return space.kernel, x, z, getattr(space, "mesh", None)
+    z = instance.inner.x if space.centers is None else space.centers
+    return space.kernel, x, z, space.mesh
 
 
 def in_precision(single, tree):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import serial
+from ..arithmetic import resolve
 from ..losses import Loss
 from ..problem import Sample, of_instance
 from .base import InnerSolution
@@ -50,8 +51,7 @@ class OnTrained(eqx.Module):
 
     def __call__(self, omega):
         """The space at ω."""
-        space = self.space(omega) if callable(self.space) else self.space
-        return space.with_weights(self.params)
+        return resolve(self.space, omega).with_weights(self.params)
 
 
 class Bowl(Loss):

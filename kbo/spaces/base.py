@@ -43,7 +43,18 @@ class Evaluations(NamedTuple):
 
 
 class Space(eqx.Module):
-    """A space of functions from points (d,) to R^p."""
+    """A space of functions from points (d,) to R^p.
+
+    Class attributes
+    ----------------
+    centers : array (M, d) or None
+        The points whose kernel functions span it; None where they are the inner points, or none.
+    mesh : jax.sharding.Mesh or None
+        Devices over which the rows of its matrices are spread.
+    """
+
+    centers = None
+    mesh = None
 
     @abc.abstractmethod
     def evaluate(self, points, x, coefficients) -> jax.Array:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import linalg
+from ..arithmetic import resolve
 from ..kernels import Kernel, as_kernel
 from ..linalg.sharding import row_matmul
 from .base import Evaluations, Frozen, Space, replicates_first, replicates_last
@@ -111,6 +112,5 @@ class Restriction(eqx.Module):
 
     def __call__(self, omega) -> Subspace:
         """The subspace at ω."""
-        space = self.space(omega) if callable(self.space) else self.space
-        centers = self.centers(omega) if callable(self.centers) else self.centers
-        return Subspace(space.kernel, jnp.asarray(centers), self.mesh)
+        centers = jnp.asarray(resolve(self.centers, omega))
+        return Subspace(resolve(self.space, omega).kernel, centers, self.mesh)
