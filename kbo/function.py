@@ -11,7 +11,7 @@ import numpy as np
 
 from . import linalg
 from .arithmetic import arithmetic
-from .problem import Instance, of_instance
+from .instance import Instance, of_instance
 from .programs import program
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from .arithmetic import arithmetic, arrays
 from .contract import check, sample_at
 from .diagnosis import not_differentiable
+from .instance import Instance
 from .linalg import SingularSystem
-from .problem import BilevelProblem, Instance
+from .problem import BilevelProblem
 from .programs import digest_of, identified, plain, traced_once
 from .result import BilevelError, Hypergradient, InvalidPoint, Residuals, Status
 from .solvers import Solver, default_solver
@@ -133,30 +134,40 @@ def prepare(problem, omega, solver=None, method=None, key=None):
     TypeError
         If ω is being traced, or an argument is of another kind.
     """
+    expect_instance("solver", solver, Solver, "kbo.solvers.Exact()")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(arithmetic(solver is not None and solver.double))
+        problem, omega, solver = _prepared(stack, problem, omega, solver, key)
+        if method is not None:
+            others = lambda other: _prepared(stack, other, omega, solver)[0]  # noqa: E731
+            method = identified(method).fixed(others)
+        yield Session(problem, omega, solver, method)
+
+
+def _prepared(stack, problem, omega, solver, key=None):
+    """Problem, ω and solver in canonical form, the problem over the span of the solver's centres.
+    """
     if not isinstance(problem, BilevelProblem):
         raise TypeError(f"problem={problem!r} must be a kbo.BilevelProblem")
-    expect_instance("solver", solver, Solver, "kbo.solvers.Exact()")
-    double = solver is not None and solver.double
-    with arithmetic(double):
-        if double:
-            problem = _doubled(problem)
-        problem, omega = canonical(problem, omega)
-        written = plain(problem)
-        digest = digest_of(written)
-        known = identified(written)
-        with traced_once(known, digest):
-            problem = known.replace(code=digest)
-            check(problem, omega)
-            instance = problem.at(omega)
-            solver = solver or default_solver(instance)
-            solver = solver if key is None else solver.keyed(key)
-            solver = identified(solver).fixed(instance)
-            if problem.streamed and not (solver.streams and solver.mesh is None):
-                raise ValueError(
-                    f"x is a kbo.Stream, which solver={solver} cannot read: use Nystrom or "
-                    "Falkon, without a mesh"
-                )
-            yield Session(solver.restrict(problem), omega, solver, identified(method))
+    if solver is not None and solver.double:
+        problem = _doubled(problem)
+    problem, omega = canonical(problem, omega)
+    written = plain(problem)
+    digest = digest_of(written)
+    known = identified(written)
+    stack.enter_context(traced_once(known, digest))
+    problem = known.replace(code=digest)
+    check(problem, omega)
+    instance = problem.at(omega)
+    solver = solver or default_solver(instance)
+    solver = solver if key is None else solver.keyed(key)
+    solver = identified(solver).fixed(instance)
+    if problem.streamed and not (solver.streams and solver.mesh is None):
+        raise ValueError(
+            f"x is a kbo.Stream, which solver={solver} cannot read: use Nystrom or Falkon, "
+            "without a mesh"
+        )
+    return solver.restrict(problem), omega, solver
 
 
 def expect_instance(name, value, kind, example):

@@ -191,7 +191,8 @@ def test_batches_of_networks_and_of_zero_weights_are_unbiased():
         inner_data=kbo.Sample(problem.inner_data.x, problem.inner_data.target, keep(60)),
         outer_data=kbo.Sample(problem.outer_data.x, problem.outer_data.target, keep(40)),
     )
-    theta, undo = rows(start(problem, {"a": 0.7, "log_ridge": 1.0}, jax.random.key(0)))
+    at = problem.at({"a": 0.7, "log_ridge": 1.0})
+    theta, undo = rows(start(at, jax.random.key(0)))
     drawn = eqx.tree_at(lambda b: b.undo, batches(problem, sizes=(2, 2)), undo)
     omega, whole = jnp.array([0.7, 1.0]), drawn.whole()
     for part in ("inner", "outer"):

@@ -282,7 +282,7 @@ class FunctionError(Quantity):
 def expansion(function):
     """(anchors (N, d), θ (N,)) with h = Σ θ_i k(anchor_i, ·)."""
     instance = function.instance
-    centers = getattr(instance.space, "centers", None)
+    centers = instance.space.centers
     if centers is not None:
         return np.asarray(centers), np.asarray(function.coefficients)[0, :, 0]
     anchors = np.asarray(instance.inner.x)

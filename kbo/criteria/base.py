@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import linalg
 from ..hypergradients.base import Method, finish
-from ..problem import of_instance
+from ..instance import of_instance
 from ..result import Hypergradient, Status
 from ..solvers import Exact
 from ..solvers.kernel_system import KernelSystem

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..function import Function
 from ..hypergradients.base import Method, finish
+from ..instance import of_instance
 from ..losses import Squared
-from ..problem import of_instance
 from ..result import Hypergradient, Status
 from ..solvers import Nystrom
 

@@ -139,7 +139,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
             except SingularSystem as error:
                 raise ValueError(f"the final fit failed: {Status.SINGULAR}") from error
             at = session.at()
-            anchors = getattr(at.space, "centers", at.inner.x[:n])
+            anchors = at.inner.x[:n] if at.space.centers is None else at.space.centers
         if not solution.status.ok:
             self._warn(str(solution.status))
         self.X_fit_ = np.array(anchors)

@@ -9,9 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..instance import of_instance
 from ..kernels import Kernel, OnFeatures
 from ..losses import Squared
-from ..problem import BilevelProblem, Sample, of_instance
+from ..problem import BilevelProblem, Sample
 from ..spaces import FeatureSpace
 from ._folds import bucket, pad
 from ._iv_first_stage import width

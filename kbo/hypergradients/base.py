@@ -94,6 +94,10 @@ class Method(eqx.Module):
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """The value and hypergradient at ω, in canonical form, from a warm start if given."""
 
+    def fixed(self, prepared) -> Method:
+        """This method with each problem that it holds itself as ``prepared(problem)``."""
+        return self
+
     def comparable(self, solver) -> bool:
         """Whether values at two ω compare, so that a line search between them makes sense."""
         return solver.deterministic and not self.stochastic

@@ -30,8 +30,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from ..arithmetic import arithmetic
+from ..instance import of_instance
 from ..linalg.sharding import everywhere
-from ..problem import of_instance
 from ..spaces import RKHS, Subspace
 
 POWER_STEPS = 8

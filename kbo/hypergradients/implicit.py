@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..function import Function
+from ..instance import of_instance
 from ..linalg import SingularSystem
 from ..linalg.sharding import everywhere
-from ..problem import of_instance
 from ..result import Hypergradient, Status
 from ..spaces import Frozen
 from .base import Method, finish, on_device

@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from ..result import Hypergradient, Residuals, Status
-from ..session import prepare
 from .base import Method
 from .implicit import Implicit
 
@@ -45,18 +44,15 @@ class Mean(Method):
 
     def value(self, instance, solver):
         """See Method."""
-        values = []
-        for one in self.problems:
-            with prepare(one, instance.omega, solver, self.method) as session:
-                values.append(self.method.value(session.at(), session.solver))
+        values = [self.method.value(one.at(instance.omega), solver) for one in self.problems]
         return float(np.mean(values))
 
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """See Method."""
-        parts = []
-        for one, own in zip(self.problems, self._states(state), strict=True):
-            with prepare(one, instance.omega, solver, self.method) as session:
-                parts.append(self.method.evaluate(session.at(), session.solver, own))
+        parts = [
+            self.method.evaluate(one.at(instance.omega), solver, own)
+            for one, own in zip(self.problems, self._states(state), strict=True)
+        ]
         mean = lambda *values: np.mean(np.stack(values), axis=0)  # noqa: E731
         failed = [part.status for part in parts if not part.status.ok]
         unusable = [status for status in failed if not status.usable]
@@ -73,6 +69,10 @@ class Mean(Method):
             state=[part.state for part in parts], solver=solver,
             _bound=lambda: float(np.mean([part.error_bound for part in parts])),
         )
+
+    def fixed(self, prepared):
+        """See Method."""
+        return dataclasses.replace(self, problems=tuple(map(prepared, self.problems)))
 
     def comparable(self, solver):
         """See Method."""

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import optax
 
-from ..problem import of_instance
+from ..instance import of_instance
 from ..result import Cost, Hypergradient
 from ..solvers.coefficients import inner_objective, rows
 from .base import Method, check_parametric, finish

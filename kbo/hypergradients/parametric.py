@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..problem import of_instance
+from ..instance import of_instance
 from ..result import Cost, Hypergradient, Status
 from ..solvers.coefficients import inner_objective, outer_objective, rows
 from .base import Method, all_finite, check_parametric, finish, on_device

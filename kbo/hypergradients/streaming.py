@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..problem import Sample, of_instance
+from ..instance import of_instance
+from ..problem import Sample
 from ..spaces import Frozen
 from ..stream import Stream
 

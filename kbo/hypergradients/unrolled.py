@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from .. import serial
 from ..function import Function
-from ..problem import of_instance
+from ..instance import of_instance
 from ..result import Cost, Hypergradient, Status
 from ..solvers import Gradient
 from ..solvers.coefficients import inner_objective, outer_objective, rows, start

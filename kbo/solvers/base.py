@@ -9,7 +9,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ..problem import BilevelProblem, Instance
+from ..instance import Instance
+from ..problem import BilevelProblem
 from ..result import Status
 
 

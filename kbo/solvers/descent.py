@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ..problem import Instance, Sample
+from ..instance import Instance
+from ..problem import Sample
 from ..result import Status
 
 SMOOTHING = 0.9  # of gradient norms, which single batches scatter

@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 
 from .. import linalg
+from ..instance import of_instance
 from ..linalg import Cholesky, SingularSystem
-from ..problem import of_instance
 from ..spaces.base import replicates_first, replicates_last
 from .base import AdjointSolution
 from .coupled_features import CoupledFeatures

@@ -11,8 +11,8 @@ import numpy as np
 import optax
 
 from .. import serial
+from ..instance import of_instance
 from ..networks import LastLayer
-from ..problem import of_instance
 from ..spaces import NeuralFeatures, NeuralSpace
 from ..spaces.neural import Adjoint, Prediction
 from .base import AdjointSolution, InnerSolution, Solver

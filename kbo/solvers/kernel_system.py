@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import linalg
-from ..problem import of_instance
+from ..instance import of_instance
 from ..spaces.base import replicates_first, replicates_last
 from .coupled import Simplex, weighted_ridge
 from .representer import RepresenterSystem

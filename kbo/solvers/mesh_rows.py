@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax
 import numpy as np
 
+from ..instance import of_instance
 from ..linalg import sharding
-from ..problem import of_instance
 from .rows import in_precision, points
 
 

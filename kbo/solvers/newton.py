@@ -8,8 +8,8 @@ import dataclasses
 
 import numpy as np
 
+from ..instance import of_instance
 from ..linalg import SingularSystem
-from ..problem import of_instance
 from ..result import Status
 from .base import InnerSolution, Solver
 from .systems import ACCEPTABLE, System, host

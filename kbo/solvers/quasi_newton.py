@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import serial
+from ..instance import of_instance
 from ..linalg.lbfgs import Memory, lbfgs
-from ..problem import of_instance
 from ..result import Status
 from .base import InnerSolution, Solver
 from .coefficients import inner_objective, outer_objective, rows, start

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from .. import linalg
-from ..problem import of_instance
+from ..instance import of_instance
 from ..spaces.base import replicates_first, replicates_last
 from ..stream import Stream
 

@@ -12,8 +12,8 @@ import equinox as eqx
 import numpy as np
 from jax.sharding import Mesh
 
+from ..instance import of_instance
 from ..linalg import Cholesky, conjugate_gradients
-from ..problem import of_instance
 from ..spaces import Restriction
 from ..spaces.base import replicates_first, replicates_last
 from .base import AdjointSolution

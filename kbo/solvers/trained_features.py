@@ -10,8 +10,9 @@ import jax.numpy as jnp
 
 from .. import serial
 from ..arithmetic import resolve
+from ..instance import of_instance
 from ..losses import Loss
-from ..problem import Sample, of_instance
+from ..problem import Sample
 from .base import InnerSolution
 from .descent import Trained, batch_of, descend, judged
 from .exact import Exact

@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 from ... import losses, serial
 from ...arithmetic import arrays
 from ...function import Function
-from ...problem import of_instance
+from ...instance import of_instance
 from ...result import Cost, Hypergradient, Status
 from ...solvers import Gradient
 from ...solvers.coefficients import rows, start

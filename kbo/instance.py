@@ -1,0 +1,192 @@
+"""A problem at one ω: the residual and Λ; no algorithm."""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .losses import Joint
+from .programs import program
+from .stream import Stream
+
+
+@jax.tree_util.register_pytree_node_class
+class Instance:
+    """A problem at one ω: samples, space, ridge (F,); what solvers and Λ read.
+
+    Values of functions on n points have shape (F, n, p) here, with p = 1 for scalar predictions.
+    As a pytree it is (problem, ω): what depends on ω is made anew inside a compiled function (see
+    ``of_instance``), which can then be differentiated in ω and serves every ω.
+
+    Parameters
+    ----------
+    problem : BilevelProblem
+    omega : pytree
+        Its floating leaves.
+    inner, outer : Sample
+    space : Space
+    ridge : array (F,)
+
+    Attributes
+    ----------
+    dtype : dtype
+        Of the inner points: that of the whole computation.
+    n_outputs : int
+        p, 1 for scalar predictions.
+    """
+
+    def __init__(self, problem, omega, inner, outer, space, ridge):
+        self.problem, self.omega = problem, omega
+        self.dtype, self.n_outputs = inner.x.dtype, problem.n_outputs or 1
+        self.inner, self.outer, self.space, self.ridge = inner, outer, space, ridge
+
+    def tree_flatten(self):
+        """The problem and ω."""
+        return (self.problem, self.omega), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        """Without the parts that depend on ω: ``of_instance`` makes them."""
+        bare = object.__new__(cls)
+        bare.problem, bare.omega = children
+        return bare
+
+    def at(self, omega) -> Instance:
+        """The same problem at another ω."""
+        return self.problem.at(omega)
+
+    def replace(self, **changes) -> Instance:
+        """The problem with some fields changed, at the same ω."""
+        return self.problem.replace(**changes).at(self.omega)
+
+    def with_samples(self, inner, outer) -> Instance:
+        """The same with other samples, such as batches, in the place of both."""
+        return Instance(self.problem, self.omega, inner, outer, self.space, self.ridge)
+
+    @functools.cached_property
+    def shared(self) -> bool:
+        """Whether both samples are at the same points, so that one kernel matrix serves both."""
+        inner, outer = self.inner.x, self.outer.x
+        constant = not (callable(self.problem.inner_data) or callable(self.problem.outer_data))
+        if inner is outer or not constant:
+            return inner is outer
+        if isinstance(inner, Stream) or isinstance(outer, Stream):
+            return False
+        return inner.shape == outer.shape and np.array_equal(inner, outer)
+
+    @property
+    def _whole(self):
+        """ω as the losses see it."""
+        return self.problem.whole(self.omega)
+
+    def _rowwise(self, function, values, target):
+        """function(v, t) for each replicate and sample; v in the shape that losses see."""
+        if self.problem.n_outputs is None:
+            scalar = function
+            function = lambda v, t: scalar(v[0], t)  # noqa: E731
+        over_samples = jax.vmap(function, (0, None if target is None else 0))
+        return jax.vmap(over_samples, (0, None))(values, target)
+
+    def inner_losses(self, values):
+        """ℓ_in at (F, n, p) values: (F, n)."""
+        loss = self.problem.inner_loss
+        return self._rowwise(lambda v, t: loss(self._whole, v, t), values, self.inner.target)
+
+    def inner_slopes(self, values):
+        """∂_v ℓ_in at (F, n, p) values: (F, n, p)."""
+        return _slopes(self.inner_losses, values)
+
+    def inner_curvatures(self, values):
+        """∂²_v ℓ_in at (F, n, p) values: (F, n, p, p)."""
+        loss = self.problem.inner_loss
+        p = values.shape[-1]
+        if loss.constant_curvature:
+            return jnp.broadcast_to(jnp.eye(p, dtype=values.dtype), (*values.shape, p))
+        hessian = self._rowwise(
+            jax.hessian(lambda v, t: loss(self._whole, v, t)), values, self.inner.target
+        )
+        return hessian.reshape(*values.shape, p)
+
+    def inner_probabilities(self, values):
+        """π (F, n, p) where the curvatures are diag π − ππᵀ, else None."""
+        loss = self.problem.inner_loss
+        if self.problem.n_outputs is None:
+            return None
+        return jax.vmap(jax.vmap(lambda v: loss.probabilities(self._whole, v)))(values)
+
+    def outer_value(self, values):
+        """(1/Σv) Σ v_j ℓ_out at (F, m, p) values, a scalar; the mean of a Joint over replicates."""
+        weights = jnp.broadcast_to(self.outer.weight_matrix(), values.shape[:2])
+        loss = self.problem.outer_loss
+        if isinstance(loss, Joint):
+            values = values[:, :, 0] if self.problem.n_outputs is None else values
+            of_one = lambda v, w: loss(self._whole, v, self.outer.target, w)  # noqa: E731
+            return jnp.mean(jax.vmap(of_one)(values, weights))
+        return self.outer_sum(values) / jnp.sum(weights)
+
+    def outer_sum(self, values):
+        """Σ v_j ℓ_out at (F, m, p) values, a scalar."""
+        loss = self.problem.outer_loss
+        if isinstance(loss, Joint):
+            raise ValueError(
+                f"outer_loss={type(loss).__name__} needs all predictions at once, which a "
+                "kbo.Stream of outer points cannot give: keep the outer points in memory"
+            )
+        losses = self._rowwise(lambda v, t: loss(self._whole, v, t), values, self.outer.target)
+        weights = self.outer.weight_matrix()
+        # A left-out point's loss may overflow: it must not turn a weight of zero into NaN.
+        return jnp.sum(jnp.where(weights > 0, weights * jnp.where(weights > 0, losses, 0), 0))
+
+    def penalty_value(self):
+        """penalty(ω), zero where there is none."""
+        penalty = self.problem.penalty
+        return jnp.zeros((), self.dtype) if penalty is None else penalty(self.omega)
+
+    def lagrangian(self, h_inner, h_outer, a_inner, inner_product):
+        """Λ = L_out(h) + Σ_f [(1/Σw) Σ_i w_i a(x_i)·∂_v ℓ_in(ω, h(x_i), t_i) + ridge ⟨h, a⟩].
+
+        Its derivative in ω, functions frozen, is the hypergradient; its value is L(ω) because
+        the residual vanishes at the inner solution.
+
+        Parameters
+        ----------
+        h_inner, a_inner : array (F, n, p)
+        h_outer : array (F, m, p)
+        inner_product : array (F,)
+            ⟨h, a⟩_H.
+        """
+        total = jnp.sum(self.inner.weight_matrix(), -1)
+        residual = self.inner_pairing(h_inner, a_inner) / total
+        constraint = jnp.sum(residual + self.ridge * inner_product)
+        return self.outer_value(h_outer) + self.penalty_value() + constraint
+
+    def inner_pairing(self, h_inner, a_inner):
+        """Σ_i w_i a(x_i)·∂_v ℓ_in(ω, h(x_i), t_i), (F,)."""
+        # The slope of a left-out point may overflow: it must not turn a weight of zero into NaN.
+        weights = self.inner.weight_matrix()
+        h_inner = jnp.where(weights[:, :, None] > 0, h_inner, 0)
+        pairing = jnp.sum(a_inner * self.inner_slopes(h_inner), -1)
+        return jnp.sum(weights * pairing, -1)
+
+
+def of_instance(function=None, *, donate=False):
+    """Compile a function whose first argument is an Instance (see kbo.programs.program).
+
+    Inside, the instance is made anew from the problem and ω.
+    """
+    if function is None:
+        return functools.partial(of_instance, donate=donate)
+
+    @functools.wraps(function)
+    def inside(instance, *args):
+        return function(instance.at(instance.omega), *args)
+
+    return program(inside, donate=donate)
+
+
+def _slopes(losses, values):
+    """Each loss depends on its own value alone, so one reverse pass gives every slope."""
+    return jax.grad(lambda v: jnp.sum(losses(v)))(values)
