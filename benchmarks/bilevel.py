@@ -41,7 +41,6 @@ from fresh import fresh
 from report import RESULTS, write_results
 
 import kbo
-from kbo.checkpoint import write_atomically
 from kbo.hypergradients import (
     BOME,
     BSA,
@@ -64,6 +63,7 @@ from kbo.hypergradients import (
     Unrolled,
 )
 from kbo.optimizers import HOAG, LBFGS, BayesianSearch, GridSearch, Optax, RandomSearch
+from kbo.serial import write_atomically
 from kbo.solvers import Exact, QuasiNewton
 
 LEVELS = (1e-1, 1e-2, 1e-3)

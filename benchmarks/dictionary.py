@@ -22,10 +22,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from report import RESULTS, write_results
 
 import kbo
-from kbo.checkpoint import write_atomically
 from kbo.datasets.bilevel import one
 from kbo.hypergradients import MinMin
 from kbo.optimizers import L1, proximal_gradient
+from kbo.serial import write_atomically
 
 STEPS = np.unique(np.geomspace(1, 20_000, 28).astype(int))
 LONG = 200_000

@@ -39,10 +39,10 @@ import numpy as np
 import optax
 from scipy.stats import bootstrap
 
-from kbo.checkpoint import write_atomically
 from kbo.datasets import make_iv_dsprites
 from kbo.hypergradients import CG, Parametric, Unrolled
 from kbo.networks import MLP
+from kbo.serial import write_atomically
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report import RESULTS, write_results

@@ -34,7 +34,7 @@ def kbo_fits(points, centers):
     import jax
 
     import kbo
-    from kbo.session import prepare
+    from kbo.search.session import prepare
 
     jax.config.update("jax_enable_x64", True)
     X, y, X_test, Z = data(points, centers)

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from kbo.estimators import KernelIVRegressor, _iv_tuning
+from kbo.estimators import KernelIVRegressor
+from kbo.estimators.instruments import tuning as _iv_tuning
 
 sys.path.insert(0, str(Path(__file__).parent))
 from instrumental import DESIGNS

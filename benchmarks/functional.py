@@ -27,8 +27,8 @@ from report import RESULTS, write_results
 
 import kbo
 from kbo import losses
-from kbo.checkpoint import write_atomically
 from kbo.hypergradients import CG, Direct, Implicit, Parametric
+from kbo.serial import write_atomically
 
 RIDGES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 METHODS = {

@@ -19,7 +19,7 @@ from report import write_results
 
 import kbo
 from kbo.linalg.sharding import row_normal_matmul
-from kbo.solvers.mesh_rows import default_mesh
+from kbo.solvers._newton.mesh_rows import default_mesh
 
 DIM = 20
 

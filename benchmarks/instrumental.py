@@ -40,9 +40,9 @@ from sklearn.preprocessing import PolynomialFeatures, SplineTransformer, Standar
 from sklearn.utils import Bunch
 
 from kbo import datasets
-from kbo.checkpoint import write_atomically
 from kbo.estimators import KernelBilevelRegressor, KernelIVRegressor, TwoStageLeastSquares
 from kbo.metrics import projected_mse_scorer
+from kbo.serial import write_atomically
 
 sys.path.insert(0, str(Path(__file__).parent))
 from report import write_results

@@ -26,7 +26,7 @@ from hypergradient_speed import seconds
 from report import write_results
 
 from kbo.criteria import LeaveOut
-from kbo.session import prepare
+from kbo.search.session import prepare
 
 VALUE_GOAL, GRADIENT_GOAL = 3.5, 8.0
 

@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 import sklearn
 
-from kbo.checkpoint import write_atomically
+from kbo.serial import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -14,7 +14,6 @@ from . import (
     spaces,
 )
 from ._version import __version__
-from .check import check_hypergradient
 from .estimators import (
     DeepFeatureIV,
     FuncIVRegressor,
@@ -27,9 +26,15 @@ from .estimators import (
     TwoStageLeastSquares,
 )
 from .function import Function
-from .minimize import minimize, value_and_hypergradient
 from .problem import BilevelProblem, Sample
 from .result import BilevelError, BilevelResult, Hypergradient, Residuals, Status, StepRecord
+from .search import (
+    StandardErrors,
+    check_hypergradient,
+    minimize,
+    standard_errors,
+    value_and_hypergradient,
+)
 from .spaces import (
     RKHS,
     FeatureSpace,
@@ -39,7 +44,6 @@ from .spaces import (
     Subspace,
 )
 from .stream import Stream
-from .uncertainty import StandardErrors, standard_errors
 
 __all__ = [
     "RKHS", "BilevelError", "BilevelProblem", "BilevelResult", "DeepFeatureIV", "FeatureSpace",

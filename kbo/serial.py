@@ -1,8 +1,12 @@
-"""Pytrees of arrays in a file: what a warm start is stored as. Nothing is pickled."""
+"""Files that are whole or not there, and pytrees of arrays in them. Nothing is pickled."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import tempfile
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -61,3 +65,35 @@ def _filled(skeleton, leaves):
     if isinstance(skeleton, list):
         return [_filled(part, leaves) for part in skeleton]
     return leaves[f"leaf{skeleton}"]
+
+
+def write_atomically(path, write, mode="wb"):
+    """Write a file through a temporary neighbour, so that readers see the old or the new one.
+
+    Parameters
+    ----------
+    path : path-like
+    write : callable
+        Receives the open file.
+    mode : str
+    """
+    path = Path(path)
+    encoding = None if "b" in mode else "utf-8"
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, mode, encoding=encoding) as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are for their owner alone
+        os.replace(name, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

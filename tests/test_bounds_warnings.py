@@ -9,8 +9,8 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 
 from kbo import KernelBilevelClassifier, KernelBilevelRegressor
-from kbo.estimators import _model
-from kbo.estimators._bounds import at_bounds, bound_texts, moved_bounds, warn_of_bounds
+from kbo.estimators._common.bounds import at_bounds, bound_texts, moved_bounds, warn_of_bounds
+from kbo.estimators.kernel import model as _model
 
 
 def test_ends_are_found_in_numbers_and_arrays():
@@ -106,7 +106,7 @@ def test_what_max_time_cost_is_said():
     pytest.param(KernelBilevelClassifier(loss="squared"), True, marks=pytest.mark.slow),
 ])
 def test_many_samples_and_little_time_are_tuned_on_some_of_them(model, classes, monkeypatch):
-    from kbo.estimators import _searching
+    from kbo.estimators.kernel import searching as _searching
 
     monkeypatch.setattr(_searching, "PART", 60)
     rng = np.random.default_rng(0)
@@ -129,7 +129,7 @@ def test_many_samples_and_little_time_are_tuned_on_some_of_them(model, classes, 
 
 
 def test_a_part_that_leaves_a_fold_empty_is_not_taken(monkeypatch):
-    from kbo.estimators import _searching
+    from kbo.estimators.kernel import searching as _searching
 
     monkeypatch.setattr(_searching, "PART", 20)
     X = np.random.default_rng(0).normal(size=(60, 1))
@@ -139,7 +139,7 @@ def test_a_part_that_leaves_a_fold_empty_is_not_taken(monkeypatch):
 
 
 def test_a_long_silence_is_broken_once(monkeypatch, capsys):
-    from kbo.estimators import _searching
+    from kbo.estimators.kernel import searching as _searching
 
     monkeypatch.setattr(_searching, "PATIENCE", 0.05)
     rng = np.random.default_rng(0)

@@ -19,7 +19,7 @@ from kbo.cli import build_parser, main
 from kbo.cli._check import _log_loss, errors_left_out
 from kbo.cli._tune import _affordable
 from kbo.estimators import KernelBilevelRegressor
-from kbo.estimators._start import start_lengthscale
+from kbo.estimators._common.start import start_lengthscale
 
 FAST = ["--max-iter", "3", "--quiet"]
 

@@ -234,7 +234,7 @@ def test_sixteen_bits_are_raised_to_thirty_two():
 def test_a_problem_is_looked_at_once(x64, monkeypatch):
     calls = []
     monkeypatch.setattr(
-        "kbo.contract._check_loss", lambda *args, **more: calls.append(args)
+        "kbo.search.contract._check_loss", lambda *args, **more: calls.append(args)
     )
     make = lambda: problem(outer_loss=lambda w, v, t: 0.5 * (v - t) ** 2 + 0.125)
     for _ in range(3):

@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 
 import kbo
 from kbo.linalg import SingularSystem
-from kbo.solvers import feature_system
-from kbo.solvers.coupled_features import SLOW, CoupledFeatures
+from kbo.solvers._newton import feature_system
+from kbo.solvers._newton.coupled_features import SLOW, CoupledFeatures
 from tests import helpers
 
 

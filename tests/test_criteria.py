@@ -287,7 +287,7 @@ def test_estimators_take_many_folds_and_loo_from_one_factorisation(monkeypatch):
     # Rounding decides where a search of many steps ends; two steps do not amplify it.
     start = kbo.KernelBilevelRegressor(cv="loo", max_iter=2).fit(X, y)
     assert start.n_splits_ == 60
-    monkeypatch.setattr(kbo.estimators._criterion, "FEW_FOLDS", 1000)
+    monkeypatch.setattr(kbo.estimators.kernel.criterion, "FEW_FOLDS", 1000)
     slow = kbo.KernelBilevelRegressor(cv=LeaveOneOut(), max_iter=2).fit(X, y)
     np.testing.assert_allclose(start.criterion_, slow.criterion_, rtol=1e-7)
     np.testing.assert_allclose(start.predict(X), slow.predict(X), rtol=1e-5)

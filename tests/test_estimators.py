@@ -241,7 +241,8 @@ def test_types_of_hyperparameters_add_no_compilation():
 
 
 def test_padding_changes_nothing(monkeypatch):
-    from kbo.estimators import _folds, _task
+    from kbo.estimators._common import folds as _folds
+    from kbo.estimators.kernel import task as _task
 
     X, y = SMALL
     padded = KernelBilevelRegressor(max_iter=5).fit(X, y)

@@ -193,7 +193,7 @@ def test_error_bound_covers_inexact_solutions(space, loss, size, x64):
     """
     from kbo.hypergradients.bounds import error_bound
     from kbo.hypergradients.implicit import _reverse_pass, outer_and_slopes
-    from kbo.session import canonical
+    from kbo.search.session import canonical
     from kbo.spaces import Frozen
 
     problem, omega = helpers.everything_problem(space, loss)

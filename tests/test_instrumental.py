@@ -224,8 +224,8 @@ def test_exogenous_treatments_are_kernel_ridge_regression():
 
 
 def test_the_criterion_is_the_marginal_likelihood():
-    from kbo.estimators._iv_second_stage import Seen, second_stage_problem
-    from kbo.estimators._iv_units import treatment_kernel
+    from kbo.estimators.instruments.second_stage import Seen, second_stage_problem
+    from kbo.estimators.instruments.units import treatment_kernel
 
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(40, 2)), rng.normal(size=40)

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kbo
-from kbo.checkpoint import EvaluationLog
 from kbo.hypergradients.sampling import on_rows
 from kbo.optimizers import HOAG, LBFGS, BayesianSearch, GridSearch, RandomSearch
-from kbo.run import LEAST_PART
+from kbo.search.checkpoint import EvaluationLog
+from kbo.search.run import LEAST_PART
 from kbo.solvers import Exact, QuasiNewton
 from tests import helpers
 

@@ -21,7 +21,7 @@ from kbo.hypergradients import (
 )
 from kbo.networks import MLP
 from kbo.optimizers import LBFGS, Optax
-from kbo.session import prepare
+from kbo.search.session import prepare
 from kbo.solvers import Gradient, Nystrom
 
 from . import helpers

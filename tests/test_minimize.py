@@ -12,8 +12,9 @@ import optax
 import pytest
 
 import kbo
-from kbo.checkpoint import EvaluationLog, write_atomically
-from kbo.minimize import flat_bounds
+from kbo.search.checkpoint import EvaluationLog
+from kbo.search.verbs import flat_bounds
+from kbo.serial import write_atomically
 from tests import helpers
 
 OPTIMIZERS = {
@@ -294,14 +295,14 @@ def test_logs_grow_by_rows_and_lose_only_what_was_not_finished(tmp_path, monkeyp
         file.write(b"half a row")
     assert len(EvaluationLog(path, "f")) == 5 and path.stat().st_size == sizes[-1]
     # A kill between a row and its warm start: the row is made anew.
-    write = kbo.checkpoint.write_atomically
+    write = kbo.serial.write_atomically
 
     def killed(path, *more):
         if str(path).endswith(".state"):
             raise Killed
         write(path, *more)
 
-    monkeypatch.setattr(kbo.checkpoint, "write_atomically", killed)
+    monkeypatch.setattr(kbo.serial, "write_atomically", killed)
     with pytest.raises(Killed):
         EvaluationLog(path, "f").append(*entry(5))
     monkeypatch.undo()

@@ -135,8 +135,8 @@ def test_frozen_features_below_last_layers_give_the_closed_form():
 @pytest.mark.parametrize("loss", ["squared", "squared_vector"])
 def test_last_layers_are_minimisers_whose_minimum_has_the_slope_of_the_rest(loss):
     """Against the objectives that know of no last layer, on three replicates with weights."""
-    from kbo.solvers.objectives import adjoint_objective, inner_objective
-    from kbo.solvers.solved_layer import SolvedAdjoint, SolvedInner
+    from kbo.solvers._training.objectives import adjoint_objective, inner_objective
+    from kbo.solvers._training.solved_layer import SolvedAdjoint, SolvedInner
 
     problem, omega = helpers.everything_problem(loss=loss)
     network = LastLayer(MLP((8,)), 5, decay=0.02)
@@ -447,7 +447,7 @@ def test_stochastic_draws_rows_of_data_that_depend_on_omega():
 
 @pytest.mark.parametrize("which", ["inner", "adjoint"])
 def test_objectives_of_batches_are_unbiased(which):
-    from kbo.solvers.objectives import adjoint_objective, inner_objective
+    from kbo.solvers._training.objectives import adjoint_objective, inner_objective
 
     problem, omega = helpers.folds_problem("logistic")
     instance = problem.replace(space=kbo.NeuralSpace(MLP((4,)))).at(omega)

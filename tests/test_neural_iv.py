@@ -11,8 +11,8 @@ from sklearn.utils.estimator_checks import check_estimator
 
 import kbo
 from kbo.datasets import make_iv_demand, make_iv_sigmoid
-from kbo.estimators._iv_networks import Stage, TreatmentFeatures
-from kbo.estimators.deep_feature_iv import TwoStages
+from kbo.estimators.instruments.deep_feature import TwoStages
+from kbo.estimators.instruments.networks import Stage, TreatmentFeatures
 from kbo.networks import MLP, initial_weights
 from kbo.spaces.neural import Features
 

@@ -17,7 +17,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import kbo
 from kbo import SampleReweightingClassifier, SampleReweightingRegressor
-from kbo.estimators._weights import weighting_problem
+from kbo.estimators.reweighting.weights import weighting_problem
 
 N, CLEAN = 1000, 100
 

@@ -7,8 +7,8 @@ import pytest
 
 import kbo
 from kbo import linalg
+from kbo.linalg import rp_cholesky
 from kbo.solvers import Exact, Falkon, FullCG, Nystrom, centers
-from kbo.solvers.rp_cholesky import rp_cholesky
 from tests import helpers
 
 STRATEGIES = {
@@ -74,7 +74,7 @@ def cg_iterations(monkeypatch):
         counts.append(found[2])
         return found
 
-    monkeypatch.setattr("kbo.solvers.subspace_system.conjugate_gradients", counted)
+    monkeypatch.setattr("kbo.solvers._newton.subspace_system.conjugate_gradients", counted)
     return counts
 
 
@@ -121,7 +121,7 @@ def test_blocks_in_float32_where_they_are_safe(memory, x64, monkeypatch):
     problem, omega = kernel_problem("logistic", 400)
     problem = problem.replace(space=lambda w: kbo.RKHS(kbo.kernels.Matern32(w["kernel"]["l"])))
     used = []
-    rows = kbo.solvers.rows.Rows
+    rows = kbo.solvers._newton.rows.Rows
     normal_times = rows.normal_times
     monkeypatch.setattr(rows, "normal_times", lambda self, *arguments: (
         used.append(self._single), normal_times(self, *arguments))[1])

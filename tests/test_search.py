@@ -40,8 +40,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import kbo
 from kbo import HypergradientSearchCV
-from kbo.estimators._search_problem import search_problem
-from kbo.estimators._validation import computing
+from kbo.estimators._common.validation import computing
+from kbo.estimators.search.problem import search_problem
 
 X, Y = load_diabetes(return_X_y=True)
 X, Y = X[:150] / X.std(0), Y[:150] - Y[:150].mean()

@@ -16,7 +16,7 @@ from sklearn.svm import SVC, SVR
 
 import kbo
 from kbo import HypergradientSearchCV
-from kbo.estimators._param_space import read_dimension
+from kbo.estimators.search.space import read_dimension
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(40, 2))

@@ -17,8 +17,8 @@ from sklearn.svm import SVC, SVR
 
 import kbo
 from kbo import HypergradientSearchCV
-from kbo.estimators._search_problem import SearchProblem
-from kbo.estimators._search_trace import Trace
+from kbo.estimators.search.problem import SearchProblem
+from kbo.estimators.search.trace import Trace
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 2))

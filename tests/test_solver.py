@@ -8,8 +8,8 @@ import scipy.optimize
 
 import kbo
 from kbo import linalg
-from kbo.session import canonical
-from kbo.solvers import coupled
+from kbo.search.session import canonical
+from kbo.solvers._newton import coupled
 from tests import helpers
 
 

@@ -110,12 +110,12 @@ def test_each_solver_says_how_its_solve_ended(name, x64):
 
 
 def test_an_adjoint_that_was_cut_short_enters_the_status(x64, monkeypatch):
-    solved = kbo.solvers.kernel_system.KernelSystem.adjoint
+    solved = kbo.solvers._newton.kernel_system.KernelSystem.adjoint
 
     def half(self, *args):
         return solved(self, *args)._replace(relative=0.5)
 
-    monkeypatch.setattr("kbo.solvers.kernel_system.KernelSystem.adjoint", half)
+    monkeypatch.setattr("kbo.solvers._newton.kernel_system.KernelSystem.adjoint", half)
     with pytest.warns(UserWarning, match="ADJOINT_NOT_CONVERGED"):
         found = kbo.value_and_hypergradient(problem(), OMEGA)
     assert found.status is Status.ADJOINT_NOT_CONVERGED

@@ -7,7 +7,7 @@ from sklearn.datasets import load_diabetes
 from sklearn.model_selection import KFold
 
 from kbo import KernelBilevelClassifier, KernelBilevelRegressor, SampleReweightingClassifier
-from kbo.estimators._scale import center_and_spread
+from kbo.estimators._common.scale import center_and_spread
 from kbo.kernels import Gaussian
 
 X, Y = load_diabetes(return_X_y=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 import kbo
-from kbo.session import prepare
+from kbo.search.session import prepare
 
 RCOND = 1e-14  # of a singular block: its stationary points are a whole face of a smaller one
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 
-from kbo.checkpoint import write_atomically
+from kbo.serial import write_atomically
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kbo.checkpoint import write_atomically
+from kbo.serial import write_atomically
 from kbo.solvers import Gradient, Nystrom
 
 from . import accuracy

@@ -10,7 +10,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from .. import tabular
-from ..checkpoint import write_atomically
+from ..serial import write_atomically
 from ._text import say
 
 

@@ -15,10 +15,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
 from .. import tabular
-from ..checkpoint import write_atomically
 from ..estimators import KernelBilevelClassifier, KernelBilevelRegressor
 from ..inspection import TuningDisplay
 from ..inspection import report as what_matters
+from ..serial import write_atomically
 from ._check import SECONDS, SPLITS, START, TUNED, errors_left_out
 from ._data import load
 from ._text import say, table

@@ -18,9 +18,9 @@ from ..hypergradients.base import Method, finish
 from ..instance import of_instance
 from ..result import Hypergradient, Status
 from ..solvers import Exact
-from ..solvers.kernel_system import KernelSystem
-from ..solvers.weighted_ridge import Decoupled, SubGram
-from ..solvers.workspace import Workspace
+from ..solvers._newton.kernel_system import KernelSystem
+from ..solvers._newton.weighted_ridge import Decoupled, SubGram
+from ..solvers._newton.workspace import Workspace
 from ..spaces import RKHS
 
 

@@ -16,8 +16,8 @@ from ..function import Function
 from ..instance import of_instance
 from ..result import Cost, Hypergradient, Status
 from ..solvers import Gradient
+from ..solvers._training.descent import BLOWN_UP
 from ..solvers.coefficients import inner_objective, outer_objective, rows, start
-from ..solvers.descent import BLOWN_UP
 from .base import Method, check_parametric, finish, on_device
 
 # One object, so that what was compiled with it is found again.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..estimators._model import kernel_diagonal
-from ..estimators._validation import computing
+from ..estimators._common.validation import computing
+from ..estimators.kernel.model import kernel_diagonal
 from ._axes import axes, legend
 
 

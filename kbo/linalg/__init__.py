@@ -21,10 +21,11 @@ from .kernel_products import (
     tiled_size,
     with_known_value,
 )
+from .rp_cholesky import cross, diagonal_of, rp_cholesky
 
 __all__ = [
     "JITTERS", "TILE", "Arena", "Cholesky", "SingularSystem", "add_normal", "conjugate_gradients",
-    "cross_gram", "cross_gram_into", "fill_upper", "gram", "gram_pairing", "matmul",
-    "outer_product", "product", "symmetric_matmul", "symmetric_product", "tiled_size",
-    "with_known_value",
+    "cross", "cross_gram", "cross_gram_into", "diagonal_of", "fill_upper", "gram", "gram_pairing",
+    "matmul", "outer_product", "product", "rp_cholesky", "symmetric_matmul", "symmetric_product",
+    "tiled_size", "with_known_value",
 ]

@@ -13,10 +13,10 @@ from jax import lax
 
 from .. import linalg
 from ..arithmetic import resolve
+from ..linalg import cross, diagonal_of, rp_cholesky
 from ..programs import program
 from ..spaces import RKHS, Subspace
 from ..stream import Stream
-from .rp_cholesky import cross, diagonal_of, rp_cholesky
 
 STREAM_POOL = 100_000
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from .descent import batch_of
-from .objectives import Pointwise
+from ._training.descent import batch_of
+from ._training.objectives import Pointwise
 
 
 def inner_objective(instance, whole=False, rows=None):

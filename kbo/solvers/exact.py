@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..spaces import RKHS, FeatureSpace
-from .feature_system import FeatureSystem
-from .kernel_system import KernelSystem
-from .newton import NewtonSolver
+from ._newton.feature_system import FeatureSystem
+from ._newton.kernel_system import KernelSystem
+from ._newton.newton import NewtonSolver
 
 
 class Exact(NewtonSolver):

@@ -8,8 +8,9 @@ import equinox as eqx
 import numpy as np
 
 from ..linalg import Cholesky
-from .nystrom import PATIENCE, STORED
-from .subspace_system import SubspaceSolver, SubspaceSystem
+from ._newton.rows import STORED
+from ._newton.subspace_system import SubspaceSolver, SubspaceSystem
+from ._newton.systems import PATIENCE
 
 SINGLE_TOL = 1e-4  # float32 blocks are good for about so much before a residual in float64
 SAFE_CHANGE = 0.1

@@ -9,9 +9,9 @@ import jax
 import numpy as np
 
 from .. import kernels
+from ._newton.rows import STORED
+from ._newton.subspace_system import SubspaceSolver
 from .falkon import FalkonSystem
-from .nystrom import STORED
-from .subspace_system import SubspaceSolver
 
 INSTALL = (
     "FalkonLibrary needs PyTorch and the falkon library, which is installed from its source: "

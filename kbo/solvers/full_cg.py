@@ -7,15 +7,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from ..linalg import Cholesky, conjugate_gradients, product
+from ..linalg import Cholesky, conjugate_gradients, diagonal_of, product, rp_cholesky
 from ..spaces import RKHS
 from ..spaces.base import replicates_first, replicates_last
-from .newton import NewtonSolver
-from .nystrom import PATIENCE, STORED
-from .representer import RepresenterSystem
-from .rows import Rows
-from .rp_cholesky import diagonal_of, rp_cholesky
-from .weighted_ridge import Root, decouple
+from ._newton.newton import NewtonSolver
+from ._newton.representer import RepresenterSystem
+from ._newton.rows import STORED, Rows
+from ._newton.systems import PATIENCE
+from ._newton.weighted_ridge import Root, decouple
 
 
 class FullCG(NewtonSolver):

@@ -15,11 +15,11 @@ from ..instance import of_instance
 from ..networks import LastLayer
 from ..spaces import NeuralFeatures, NeuralSpace
 from ..spaces.neural import Adjoint, Prediction
+from ._training.descent import Plan, descend, judged
+from ._training.objectives import adjoint_objective, inner_objective
+from ._training.solved_layer import SolvedAdjoint, SolvedInner
+from ._training.trained_features import TrainedFeatures
 from .base import AdjointSolution, InnerSolution, Solver
-from .descent import Plan, descend, judged
-from .objectives import adjoint_objective, inner_objective
-from .solved_layer import SolvedAdjoint, SolvedInner
-from .trained_features import TrainedFeatures
 
 # One object, so that what was compiled with it is found again.
 ADAM = optax.adam(3e-3)

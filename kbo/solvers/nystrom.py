@@ -9,13 +9,13 @@ import equinox as eqx
 import numpy as np
 
 from ..linalg import Cholesky
-from .subspace_system import SubspaceSolver, SubspaceSystem
-from .weighted_ridge import decouple, solve_columns
+from ._newton.rows import STORED
+from ._newton.subspace_system import SubspaceSolver, SubspaceSystem
+from ._newton.systems import PATIENCE
+from ._newton.weighted_ridge import decouple, solve_columns
 
-STORED = 4e9
 MAX_CG = 500
 SAFE = 0.1  # relative size of rounding errors that refinement still removes
-PATIENCE = 50
 
 
 class Nystrom(SubspaceSolver):

@@ -1,0 +1,1 @@
+"""What all estimators share: checks of their arguments, folds, starts, solvers by name."""

@@ -1,0 +1,28 @@
+"""Values of Σ_m θ_m k(c_m, ·) at the rows that a user gives, in few compiled sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ...arithmetic import arrays
+from ...function import evaluate_at
+from .folds import bucket, pad
+from .validation import computing
+
+ROWS = 512
+
+
+def values_at(kernel, anchors, coefficients, X, device):
+    """k(X, anchors) @ coefficients, (k, p), for coefficients (N, p) and X (k, d), in float64."""
+    size = bucket(len(anchors))
+    coefficients = np.pad(coefficients, ((0, size - len(coefficients)), (0, 0)))
+    anchors = pad(anchors, size)
+    out = []
+    with computing(device):
+        kernel = arrays(kernel, np.float64)
+        for start in range(0, len(X), ROWS):
+            rows = X[start : start + ROWS]
+            height = min(bucket(len(rows)), ROWS)
+            values = evaluate_at(kernel, anchors, pad(rows, height), coefficients)
+            out.append(np.array(values[: len(rows)]))
+    return np.concatenate(out)

@@ -1,0 +1,208 @@
+"""Where tuning starts: kernels by name, in the units of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import jax
+import numpy as np
+
+from ... import kernels
+from .scale import center_and_spread
+
+KERNELS = {
+    "gaussian": kernels.Gaussian,
+    "laplacian": kernels.Laplacian,
+    "matern12": kernels.Matern12,
+    "matern32": kernels.Matern32,
+    "matern52": kernels.Matern52,
+    "rational_quadratic": kernels.RationalQuadratic,
+    "linear": kernels.Linear,
+    "polynomial": kernels.Polynomial,
+}
+CENTRED = (kernels.Linear, kernels.Polynomial)
+
+
+def start_lengthscale(X, weight):
+    """√d spreads of each of the d columns that vary, (d,); infinite for those that do not.
+
+    A constant column has taught nothing: at an infinite lengthscale it changes no prediction.
+    """
+    spread = center_and_spread(X, weight)[1]
+    return np.where(spread > 0, spread * np.sqrt(np.count_nonzero(spread)), np.inf)
+
+
+def tied_entries(ard, given, kernel, d):
+    """For each leaf of a start kernel, which of its entries are tuned as one.
+
+    Parameters
+    ----------
+    ard, given
+        The estimators' parameters ``ard`` and ``kernel``.
+    kernel : Kernel
+        What ``start_kernel`` made of it.
+    d : int
+
+    Returns
+    -------
+    list of ndarray (k,) of int, or None
+        An entry's place in the vector that is tuned; None for leaves tuned entry by entry. Parts
+        of a kernel that see some columns only are tied among these.
+
+    Raises
+    ------
+    ValueError
+        For anything but True, False or one integer for each of the d columns; for integers if the
+        kernel is not given by name.
+    """
+    labels = _ard_labels(ard, d)
+    if kernel_names(given) is None:
+        if np.ndim(ard):
+            raise ValueError(
+                f"ard={ard!r} groups the columns of kernels given by name: give one of "
+                f"{sorted(KERNELS)}, not kernel={given!r}"
+            )
+        return [None] * len(jax.tree.leaves(kernel))
+    sees_some = lambda part: isinstance(part, kernels.OnFeatures)  # noqa: E731
+    found = []
+    for path, part in jax.tree_util.tree_flatten_with_path(kernel, is_leaf=sees_some)[0]:
+        columns = list(part.columns) if sees_some(part) else slice(None)
+        place = np.unique(labels[columns], return_inverse=True)[1]
+        for own_path, _ in jax.tree_util.tree_flatten_with_path(part)[0]:
+            name = getattr((*path, *own_path)[-1], "name", "")
+            found.append(place if name == "lengthscale" else None)
+    return found
+
+
+def _ard_labels(ard, d):
+    """``ard`` as labels 0…g−1, (d,): columns of X with the same one share a tuned factor."""
+    if isinstance(ard, bool | np.bool_):
+        return np.arange(d) if ard else np.zeros(d, int)
+    labels = np.asarray(ard)
+    if labels.shape != (d,) or labels.dtype.kind not in "iu":
+        raise ValueError(
+            f"ard={ard!r} must be True (a lengthscale for each column of X), False (one for all), "
+            f"or {d} integers, one for each column: columns of the same label share a lengthscale"
+        )
+    return np.unique(labels, return_inverse=True)[1]
+
+
+def start_kernel(kernel, lengthscale, X, weight, groups=None, spreads=1.0) -> kernels.Kernel:
+    """The kernel with its start values, from the estimators' parameters of these names.
+
+    Where no lengthscale is given it is so many times √d ``spreads``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown kernel, a lengthscale that is not positive or of the wrong size, or groups
+        that are not one label for each feature.
+    """
+    if groups is not None:
+        return _sum_over_groups(kernel, lengthscale, X, weight, groups)
+    if callable(kernel) or isinstance(kernel, kernels.Kernel):
+        return kernels.as_kernel(kernel)
+    names = kernel_names(kernel)
+    if names is None:
+        raise ValueError(
+            f"kernel={kernel!r} must be one of {sorted(KERNELS)}, a list of them (a "
+            "mixture), a kbo.kernels.Kernel, or a callable k(x, z)"
+        )
+    if lengthscale is None:
+        scale = spreads * start_lengthscale(X, weight)
+    else:
+        scale = _given_lengthscale(lengthscale, X.shape[1])
+    return mixture(names, scale, center_and_spread(X, weight)[0])
+
+
+def kernel_names(kernel):
+    """The names that an estimator's ``kernel`` consists of, or None where it has none."""
+    names = [kernel] if isinstance(kernel, str) else kernel
+    named = isinstance(names, list | tuple) and len(names) > 0
+    named = named and all(isinstance(name, str) and name in KERNELS for name in names)
+    return tuple(names) if named else None
+
+
+def _given_lengthscale(lengthscale, d):
+    """(d,), from one number or one for each feature."""
+    given = np.asarray(lengthscale)
+    if given.dtype.kind not in "fiu" or given.shape not in ((), (d,)):
+        raise ValueError(
+            f"lengthscale={lengthscale!r} must be a number, or one for each of {d} features"
+        )
+    if not (np.isfinite(given) & (given > 0)).all():
+        raise ValueError(f"lengthscale={lengthscale!r} must be positive and finite")
+    return np.array(np.broadcast_to(given, d), float)
+
+
+def group_columns(groups, d):
+    """The features of each group, in the order of the sorted labels.
+
+    Raises
+    ------
+    ValueError
+        If there is not one label for each of the d features.
+    """
+    labels = np.asarray(groups)
+    if labels.shape != (d,):
+        raise ValueError(f"groups has shape {labels.shape}: give a label for each of {d} features")
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
+
+
+def _sum_over_groups(kernel, lengthscale, X, weight, groups):
+    """Σ_g (1/G) k(x_g, z_g)."""
+    if not isinstance(kernel, str) or kernel not in KERNELS:
+        raise ValueError(f"kernel={kernel!r} must be one of {sorted(KERNELS)} with groups")
+    members = group_columns(groups, X.shape[1])
+    given = None if lengthscale is None else _given_lengthscale(lengthscale, X.shape[1])
+    total = None
+    for columns in members:
+        own = None if given is None else given[columns]
+        part = kernels.OnFeatures(start_kernel(kernel, own, X[:, columns], weight), columns)
+        part = part * (1.0 / len(members))
+        total = part if total is None else total + part
+    return total
+
+
+def mixture(names, lengthscale, center) -> kernels.Kernel:
+    """The kernels of these names, of one lengthscale and in equal parts.
+
+    Those of inner products see points less ``center``: others depend on differences alone.
+    """
+    parts = [
+        kind(lengthscale=lengthscale, center=center) if issubclass(kind, CENTRED)
+        else kind(lengthscale=lengthscale)
+        for kind in (KERNELS[name] for name in names)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    mixed = parts[0] * (1.0 / len(parts))
+    for part in parts[1:]:
+        mixed = mixed + part * (1.0 / len(parts))
+    return mixed
+
+
+def tuned_names(tune):
+    """The estimators' parameter ``tune`` as a set of names, or None for all.
+
+    Raises
+    ------
+    ValueError
+        For a name that no parameter has.
+    """
+    if tune is None:
+        return None
+    names = [tune] if isinstance(tune, str) else tune
+    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"tune={tune!r} must be None, a name or a list of names")
+    names = list(names)
+    known = {
+        "alpha", "lengthscale", "scale", "period", "exponent", "offset", "delta", "width",
+        "centers",
+    }
+    unknown = sorted(set(names) - known)
+    if unknown:
+        raise ValueError(
+            f"tune names {unknown}; choose among {sorted(known)}, or None for all but the centres"
+        )
+    return set(names)

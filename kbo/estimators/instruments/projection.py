@@ -1,0 +1,107 @@
+"""Least squares on the columns of the first stage, and the second stage in their coordinates."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+
+from .data import RANK, SAME
+
+
+class Projection(NamedTuple):
+    """Weighted least squares on columns Q that are orthonormal under √w, and its rank."""
+
+    basis: np.ndarray
+    root: np.ndarray
+
+    @classmethod
+    def on(cls, features, root):
+        """Onto the span of features (n, q), with root = √w (n,)."""
+        U, levels, _ = np.linalg.svd(scaled(features, root), full_matrices=False)
+        return cls(U[:, levels > RANK * levels.max()], root)
+
+    @property
+    def rank(self):
+        """Of the features."""
+        return self.basis.shape[1]
+
+    def coordinates(self, values):
+        """c (rank, k) with Qc = √w times the fitted values of values (n, k)."""
+        return self.basis.T @ (self.root[:, None] * values)
+
+
+def least_explained(columns, projection):
+    """Strength of the instruments for the combination of columns that they explain least.
+
+        F = ρ²/(1 − ρ²) · (n − r)/k
+
+    Combinations whose canonical correlation with the instruments is one are exogenous, the constant
+    among them, and partialled out. ρ is the least of the other correlations, r the rank of the
+    instruments, k what they have beyond the exogenous combinations. For one endogenous column F is
+    the partial F of the excluded instruments, for several the statistic of Cragg and Donald: the
+    least eigenvalue of Σ^{-1/2} XᵀPX Σ^{-1/2}/k with Σ = XᵀMX/(n − r), X partialled out.
+
+    Parameters
+    ----------
+    columns : ndarray (n, p)
+        With a constant among them; n samples of positive weight.
+    projection : Projection
+
+    Returns
+    -------
+    F, ρ² : float
+        Infinity and 1 where all are exogenous; zeros where nothing is left to explain the others,
+        or where there are as many instruments as samples.
+    """
+    free = len(columns) - projection.rank
+    if free <= 0:
+        return 0.0, 0.0
+    own = Projection.on(columns, projection.root).basis
+    errors = own - projection.basis @ (projection.basis.T @ own)
+    unexplained = np.linalg.eigvalsh(errors.T @ errors)
+    endogenous = unexplained > SAME**2
+    if not endogenous.any():
+        return np.inf, 1.0
+    excluded = projection.rank - np.sum(~endogenous)
+    if excluded <= 0:
+        return 0.0, 0.0
+    worst = min(unexplained[-1], 1.0)
+    return float((1.0 - worst) / worst * free / excluded), float(1.0 - worst)
+
+
+def scaled(features, root):
+    """√w times the features, each column with norm 1."""
+    columns = root[:, None] * features
+    norms = np.linalg.norm(columns, axis=0)
+    return columns / np.where(norms > 0, norms, 1.0)
+
+
+def rank(matrix):
+    """The number of independent columns."""
+    levels = np.linalg.svd(matrix, compute_uv=False)
+    return int(np.sum(levels > RANK * levels.max()))
+
+
+def ridge_readout(inside, alpha):
+    """(BᵀB + alpha·I)⁻¹Bᵀ, (p, rank), for coordinates B (rank, p) of columns; B⁺ without a ridge.
+
+    The first column, the constant, is not penalised.
+
+    Raises
+    ------
+    ValueError
+        For an alpha that rounding swallows.
+    """
+    if alpha == 0:
+        return np.linalg.pinv(inside, rcond=RANK)
+    gram = inside.T @ inside
+    penalised = np.arange(1, len(gram))
+    gram[penalised, penalised] += alpha
+    try:
+        return scipy.linalg.solve(gram, inside.T, assume_a="pos")
+    except np.linalg.LinAlgError as error:
+        raise ValueError(
+            f"alpha={alpha} is lost in rounding beside ΦᵀWPΦ: raise it, or give 0"
+        ) from error

@@ -1,0 +1,125 @@
+"""How strong instruments are: how much of the treatment they explain beyond exogenous columns."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import scipy.linalg
+
+from .._common.folds import Folds
+from .data import RANK
+from .first_stage import nystrom_features, principal_components
+from .tuning import UNDERSMOOTHING
+
+WEAK_R2 = 0.02  # share of variance explained out of sample below which a first stage is weak
+STRONG = 10.0  # Staiger and Stock's (1997) rule of thumb for the first-stage F
+BASELINE_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+BASELINE_SHIFTS = (-0.7, 0.0, 0.7)  # of log lengthscales
+QUANTILES = 64  # that span the features of a combination of columns
+
+
+class WeakInstrumentWarning(UserWarning):
+    """The instruments explain so little of the treatment that the estimate is not to be trusted."""
+
+
+def out_of_fold_errors(features, alphas, targets, folds: Folds):
+    """mean_f Σ_{test_f} e eᵀ, (p, p) for each alpha, e the errors of ridge regression on train_f.
+
+    Parameters
+    ----------
+    features : ndarray (n, M)
+    alphas : sequence of float
+    targets : ndarray (n, p)
+    """
+    totals = [0.0] * len(alphas)
+    for train, test in zip(folds.train, folds.test, strict=True):
+        share = train / train.sum()
+        centred, errors = features - share @ features, targets - share @ targets
+        weighted = (train[:, None] * centred).T
+        gram, moments = weighted @ centred, weighted @ errors
+        for k, alpha in enumerate(alphas):
+            missed = errors - centred @ np.linalg.solve(gram + alpha * np.eye(len(gram)), moments)
+            totals[k] += missed.T @ (test[:, None] * missed)
+    return [total / len(folds.train) for total in totals]
+
+
+def _freedom(features, alpha, weight):
+    """The trace of ridge regression, the constant not counted."""
+    centred = features - (weight / weight.sum()) @ features
+    levels = np.linalg.eigvalsh(centred.T @ (weight[:, None] * centred))
+    return float(np.sum(levels / (levels + alpha)))
+
+
+def _best(candidates, targets, folds):
+    """The least of the errors of candidates (features, alphas), and its degrees of freedom."""
+    tried = [
+        (error, features, alpha) for features, alphas in candidates
+        for alpha, error in zip(
+            alphas, out_of_fold_errors(features, alphas, targets, folds), strict=True
+        )
+    ]
+    error, features, alpha = min(tried, key=lambda found: np.trace(found[0]))
+    return error, _freedom(features, alpha, folds.weight)
+
+
+def _exogenous_candidates(family, tuner, exogenous):
+    """A constant, and kernel ridge regressions on the exogenous columns (n, k) alone."""
+    out = [(np.zeros((len(tuner.X), 0)), (1.0,))]
+    if exogenous.any():
+        known, centers = tuner.X[:, exogenous], np.unique(tuner.centers[:, exogenous], axis=0)
+        for shift in BASELINE_SHIFTS:
+            kernel = family(lengthscale=np.array(np.sqrt(known.shape[1]) * np.exp(shift)))
+            out.append((nystrom_features(kernel, centers, known), BASELINE_ALPHAS))
+    return out
+
+
+def first_stage_strength(found, tuner, exogenous):
+    """R² = 1 − SSE(Z)/SSE(exogenous columns) out of fold, and the F ratio it amounts to.
+
+    Of the features of one combination of the endogenous columns, that which Z explains least: in
+    no direction can h be told better than the treatment is moved in it.
+
+        F = (R²/k) / ((1 − R²)/(n − f)),  f = degrees of freedom of the first stage, k = those
+        that it has beyond the exogenous columns
+
+    Parameters
+    ----------
+    found : Stages
+    tuner : Tuner
+    exogenous : ndarray (d,) of bool
+    """
+    folds, weight, family = tuner.folds, tuner.folds.weight, type(found.instrument_kernel)
+    features = tuner.instrument_features(found.instrument_kernel, found.solver)
+    stage = [(features, (found.instrument_alpha / UNDERSMOOTHING,))]  # that predicts best
+    without = _exogenous_candidates(family, tuner, exogenous)
+
+    # In the span of the centres, as h is: there may be more columns than centres.
+    axes = np.linalg.qr(tuner.centers[:, ~exogenous].T)[0]
+    columns = principal_components(tuner.X[:, ~exogenous] @ axes, weight)
+    spread = np.sqrt(weight @ columns**2 / weight.sum())
+    apart = spread > RANK * spread.max()
+    columns = columns[:, apart] / spread[apart]
+    (explained, _), (baseline, _) = (_best(c, columns, folds) for c in (stage, without))
+    baseline += RANK * np.trace(baseline) * np.eye(len(baseline))  # singular for few samples
+    worst = columns @ scipy.linalg.eigh(explained, baseline)[1][:, -1]
+    worst /= np.sqrt(weight @ worst**2 / weight.sum())
+
+    ends = np.unique(np.quantile(worst, np.linspace(0, 1, QUANTILES)))[:, None]
+    features = nystrom_features(family(lengthscale=np.array(1.0)), ends, worst[:, None])
+    targets = principal_components(features, weight)
+    (explained, spent), (baseline, freedom) = (_best(c, targets, folds) for c in (stage, without))
+    strength = float(1.0 - np.trace(explained) / np.trace(baseline))
+    extra, left = max(spent - freedom, 1.0), max(weight.sum() - spent, 1.0)
+    return strength, strength / extra * left / max(1.0 - strength, np.finfo(float).tiny)
+
+
+def warn_if_weak(statistic, stacklevel):
+    """WeakInstrumentWarning where the first stage's F is below 10."""
+    if statistic < STRONG:
+        warnings.warn(
+            f"weak instruments: the first-stage F is {statistic:.1f}, below {STRONG:g}, so that "
+            "the estimate is biased towards the one that ignores Z and its errors are "
+            "understated; give stronger instruments or more samples",
+            WeakInstrumentWarning, stacklevel=stacklevel + 1,
+        )

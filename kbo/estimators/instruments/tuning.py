@@ -1,0 +1,232 @@
+"""Both stages of kernel instrumental variables, tuned in turn."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import scipy.linalg
+
+from ...hypergradients import Implicit
+from ...optimizers import LBFGS
+from ...search.session import prepare
+from ...search.verbs import search
+from ...solvers import Exact, Nystrom
+from ...solvers.centers import Uniform
+from .._common.solver import as_solver
+from ..kernel.model import Tunable
+from .data import distinct_rows
+from .first_stage import (
+    first_stage_problem,
+    nystrom_features,
+    principal_components,
+    smoother_rows,
+)
+from .second_stage import (
+    Seen,
+    feature_root,
+    second_stage_problem,
+    seen_in_folds,
+    seen_whole,
+)
+
+# The second stage solves Ê[y − h(X) | Z] = 0 for h, in which the ridge of Ê biases nothing but
+# hides what it smooths away: that which predicts best hides too much (benchmarks/first_stage.py).
+UNDERSMOOTHING = 0.1
+ROUNDS = 2
+LOOSER = 100.0  # the first stage's tolerance: errors of folds vary by more than that
+STILL = 0.1  # change of logarithms below which another round would find the same
+LOG_RANGE = 5.0
+RIDGES = (1e-6, 1e4)  # times the number of samples: beyond, nothing or everything is smoothed
+START_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
+START_SHIFTS = (-0.7, 0.0, 0.7, 1.4)  # of log lengthscales
+EXACT_POINTS = 512
+FEW, MANY = 256, 512  # centres up to 2,000 samples, and beyond
+
+
+class Stages(NamedTuple):
+    """What tuning found, in standardised units.
+
+    Attributes
+    ----------
+    kernel, instrument_kernel : Kernel
+        NumPy parameters.
+    alpha, instrument_alpha : float
+    first, second : BilevelResult or None
+    dual : ndarray (M,)
+        h = Σ_m dual_m k(c_m, ·).
+    solver : Solver or None
+        Of the first stage.
+    """
+
+    kernel: Any
+    alpha: float
+    dual: np.ndarray
+    second: Any
+    instrument_kernel: Any = None
+    instrument_alpha: float | None = None
+    first: Any = None
+    solver: Any = None
+
+
+def first_stage_solver(solver, n_centers, n, seed):
+    """"auto" is exact for few samples and takes few centres for many; else see as_solver."""
+    if not isinstance(solver, str) or solver != "auto":
+        return as_solver(solver, n_centers, seed)
+    as_solver(solver, n_centers, seed)  # for its checks
+    if n <= EXACT_POINTS and n_centers is None:
+        return Exact()
+    default = FEW if n <= 2000 else MANY
+    return Nystrom(Uniform(min(n, n_centers or default), seed))
+
+
+class Tuner(NamedTuple):
+    """The samples of both stages and how they are tuned.
+
+    Attributes
+    ----------
+    X, y, Z : ndarray (n, d), (n,), (n, q) or None
+        Standardised; Z is None where all of X is exogenous.
+    folds : Folds
+        In whose order the samples are.
+    centers : ndarray (M, d)
+        Distinct rows of X.
+    kernel, instrument_kernel : Tunable
+    judged_by_folds : bool
+        The second stage, instead of by its likelihood.
+    solver : Solver
+        Of the first stage.
+    max_iter, tol, progress
+        Of each search.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    Z: np.ndarray | None
+    folds: Any
+    centers: np.ndarray
+    kernel: Tunable
+    instrument_kernel: Tunable
+    judged_by_folds: bool
+    solver: Any
+    max_iter: int
+    tol: float
+    progress: bool
+
+    def run(self) -> Stages:
+        """Tune one stage after the other until the second changes no more."""
+        first = second = solver = None
+        for _ in range(ROUNDS if self.Z is not None else 1):
+            previous = second
+            if self.Z is not None:
+                start = self.kernel.start() if second is None else second.omega["kernel"]
+                first, solver = self._first(start, first)
+            problem = self._problem(first, solver)
+            second = self._second(
+                self._problem(first, solver, True) if self.judged_by_folds else problem, second
+            )
+            if previous is not None and _distance(previous.omega, second.omega) < STILL:
+                break
+        found = Stages(
+            self.kernel.at(second.omega["kernel"], np.exp), float(np.exp(second.omega["alpha"])),
+            self._dual(problem, second.omega), second,
+        )
+        if self.Z is None:
+            return found
+        kernel, alpha = self._smoothing(first)
+        return found._replace(
+            instrument_kernel=kernel, instrument_alpha=alpha, first=first, solver=solver,
+        )
+
+    def treatment_components(self, logs):
+        """ψ(x) at the samples, by its principal components (n, COMPONENTS)."""
+        features = nystrom_features(self.kernel.at(logs, np.exp), self.centers, self.X)
+        return principal_components(features, self.folds.weight)
+
+    def _first(self, logs, earlier):
+        """The first stage tuned for the features of k at these logs, and its solver."""
+        targets = self.treatment_components(logs)
+        problem = first_stage_problem(self.instrument_kernel, self.Z, targets, self.folds)
+        starts = [
+            {"alpha": np.array(np.log(a)), "kernel": self.instrument_kernel.start()}
+            for a in START_ALPHAS
+        ]
+        starts = starts if earlier is None else [earlier.omega]
+        solver = self.solver.fixed(problem.at(starts[0]))
+        return self._search(problem, starts, solver, LOOSER * self.tol), solver
+
+    def _smoothing(self, first):
+        """k_Z and alpha of the smoother."""
+        kernel = self.instrument_kernel.at(first.omega["kernel"], np.exp)
+        return kernel, UNDERSMOOTHING * float(np.exp(first.omega["alpha"]))
+
+    def instrument_features(self, kernel, solver):
+        """Features (n, M) of k_Z, in the span of the solver's centres if it has any."""
+        if hasattr(solver, "centers"):
+            centers = np.unique(np.asarray(solver.centers), axis=0)
+        else:
+            centers = self.Z[distinct_rows(self.Z, self.folds.weight)]
+        return nystrom_features(kernel, centers, self.Z)
+
+    def _problem(self, first, solver, in_folds=False):
+        """The second stage, on all samples or in folds."""
+        weight, folds = self.folds.weight, self.folds
+        if first is None:
+            parts = (folds.train, folds.test) if in_folds else (weight[None],)
+            return second_stage_problem(
+                self.kernel, self.centers, weight.sum(), Seen(self.X, self.y, *parts)
+            )
+        kernel, alpha = self._smoothing(first)
+        features = self.instrument_features(kernel, solver)
+        if in_folds:
+            ridge = alpha / weight.sum()
+            train, test = (
+                [smoother_rows(features, ridge * part.sum(), part) for part in parts]
+                for parts in (folds.train, folds.test)
+            )
+            seen = seen_in_folds(train, test, self.y)
+        else:
+            seen = seen_whole(smoother_rows(features, alpha, weight), self.y, weight)
+        return second_stage_problem(self.kernel, self.centers, weight.sum(), seen, self.X)
+
+    def _second(self, problem, earlier):
+        starts = [
+            {"alpha": np.array(np.log(a)), "kernel": [log + shift for log in self.kernel.start()]}
+            for a in START_ALPHAS for shift in START_SHIFTS
+        ]
+        starts = starts if earlier is None else [earlier.omega]
+        return self._search(problem, starts, Exact(), self.tol)
+
+    def _search(self, problem, starts, solver, tol):
+        """From the best of the starts, which is kept if nothing is better."""
+        with prepare(problem, starts[0], solver, Implicit()) as session:
+            return self._search_in(session, starts, tol)
+
+    def _search_in(self, session, starts, tol):
+        levels = [session.value(omega) for omega in starts] if len(starts) > 1 else [0.0]
+        start = starts[int(np.argmin(levels))]
+        side = lambda r: [np.full(np.shape(log), r) for log in start["kernel"]]  # noqa: E731
+        total = self.folds.weight.sum()
+        bounds = [
+            {"alpha": np.array(np.log(ridge * (1 if ridge < 1 else total))), "kernel": side(reach)}
+            for ridge, reach in zip(RIDGES, (-LOG_RANGE, LOG_RANGE), strict=True)
+        ]
+        return search(
+            session, start, bounds=bounds, throw=False, progress=self.progress,
+            optimizer=LBFGS(self.max_iter, tol=0.0, ftol=tol, log=True),
+        )
+
+    def _dual(self, problem, omega):
+        """h = Σ_m dual_m k(c_m, ·)."""
+        with prepare(problem, omega, Exact()) as session:
+            theta = np.asarray(session.solve().coefficients)[0, :, 0]
+            root = np.asarray(feature_root(session.at()))
+        dual = scipy.linalg.solve_triangular(root, theta, lower=True, trans="T")
+        return dual[: len(self.centers)]
+
+
+def _distance(left, right):
+    """The largest change of a logarithm."""
+    pairs = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
+    return max(float(np.max(np.abs(a - b))) for a, b in pairs)

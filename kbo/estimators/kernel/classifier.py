@@ -1,0 +1,182 @@
+"""Kernel classification that tunes itself."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import expit, softmax
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import validate_data
+
+from ... import losses
+from .._common.validation import as_loss, check_weights
+from .fit import KernelBilevelBase
+
+LOSSES = ("logistic", "squared")
+SQUARED_SCALE = 2.0  # of least squares scores, before it is tuned
+
+
+def likelihood_parts(loss, index, K, weight):
+    """The inner loss, its targets, those of the likelihood, and the best constant scores.
+
+    Parameters
+    ----------
+    loss : {"logistic", "squared"}
+    index : ndarray (n,) of int
+        The class of each sample, 0…K−1.
+    K : int
+    weight : ndarray (n,)
+    """
+    present = np.bincount(index, weights=weight, minlength=K)
+    prior = np.maximum(present, 1e-3 * weight.sum()) / weight.sum()
+    signs = 2.0 * index - 1.0
+    labels = signs if K == 2 else index
+    if loss == "squared":
+        codes = signs if K == 2 else 2.0 * np.eye(K)[index] - 1.0
+        return losses.Squared(), codes, labels, np.asarray(np.average(codes, 0, weight))
+    if K == 2:
+        return losses.Logistic(), labels, labels, np.log(prior[1] / prior[0])
+    return losses.Multinomial(), labels, labels, np.log(prior) - np.log(prior).mean()
+
+
+class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
+    """Kernel classification whose hyperparameters are tuned by hypergradient inside ``fit``.
+
+    Like KernelBilevelRegressor, with scores h: one for two classes, K for K > 2.
+
+    Parameters
+    ----------
+    kernel : str, list of str, kbo.kernels.Kernel or callable, default "gaussian"
+        As in KernelBilevelRegressor.
+    alpha : float, default 0.1
+        Start value of the ridge.
+    tol : float, default 5e-3
+        The search stops when two steps running lower the criterion by at most this fraction of its
+        value at the start.
+    ard : bool or array of int (d,), default False
+        As in KernelBilevelRegressor. One lengthscale per feature is worth it with thousands of
+        samples; with a few hundred, so many hyperparameters overfit the criterion (breast_cancer,
+        wine, iris and digits are all classified better without).
+    lengthscale, groups, tune, cv, criterion, max_iter, max_time, n_restarts, solver, n_centers,
+    random_state, device, callback, checkpoint, error_score, standard_errors, verbose
+        As in KernelBilevelRegressor; ``cv`` stratifies, the criteria are "cv" and, with
+        loss="squared", "loo", and "scale" in ``tune`` is also that of the scores.
+    loss : {"logistic", "squared"}, default "logistic"
+        The inner loss. "logistic" is the softmax likelihood for K > 2. "squared" regresses on
+        ±1 codes: one factorisation per fold instead of a Newton iteration, so much the faster
+        for many classes; its scores are calibrated by a tuned scale.
+    outer_loss : None or callable
+        ℓ_out(omega, scores, target), target in {−1, 1} for two classes, in 0…K−1 otherwise;
+        None means the logistic (softmax) likelihood.
+
+    Attributes
+    ----------
+    classes_ : ndarray (K,)
+    others
+        As in KernelBilevelRegressor.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_wine
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from kbo import KernelBilevelClassifier
+    >>> X, y = load_wine(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), KernelBilevelClassifier(loss="squared"))
+    >>> bool(model.fit(X, y).score(X, y) > 0.95)
+    True
+    """
+
+    def __init__(
+        self, kernel="gaussian", *, loss="logistic", outer_loss=None, alpha=0.1,
+        lengthscale=None, ard=False, groups=None, tune=None, cv=None, criterion="cv", max_iter=100,
+        tol=5e-3, max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
+        device=None, callback=None, checkpoint=None, error_score=np.nan, standard_errors=False,
+        verbose=0,
+    ):
+        self.kernel = kernel
+        self.loss = loss
+        self.outer_loss = outer_loss
+        self.alpha = alpha
+        self.lengthscale = lengthscale
+        self.ard = ard
+        self.groups = groups
+        self.tune = tune
+        self.cv = cv
+        self.criterion = criterion
+        self.max_iter = max_iter
+        self.tol = tol
+        self.max_time = max_time
+        self.n_restarts = n_restarts
+        self.solver = solver
+        self.n_centers = n_centers
+        self.random_state = random_state
+        self.device = device
+        self.callback = callback
+        self.checkpoint = checkpoint
+        self.error_score = error_score
+        self.standard_errors = standard_errors
+        self.verbose = verbose
+
+    def fit(self, X, y, sample_weight=None, groups=None):
+        """Tune on stratified folds, then fit on all samples.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        y : array-like (n,)
+            Labels of any kind; at least two classes.
+        sample_weight : array-like (n,), optional
+        groups : array-like (n,), optional
+            As in KernelBilevelRegressor; folds are stratified all the same.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        if np.ndim(self.alpha):
+            raise ValueError(f"alpha={self.alpha!r} must be one number")
+        X, y = validate_data(self, X, y, dtype=np.float64)
+        check_classification_targets(y)
+        weight = check_weights(sample_weight, X)
+        self.classes_ = np.unique(y[weight > 0])
+        # What a sample of no weight is labelled matters to nobody, if it is a class at all.
+        index = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+        K = len(self.classes_)
+        present = np.bincount(index, weights=weight, minlength=K)
+        if (present > 0).sum() < 2:
+            raise ValueError(
+                "y has one class only (among samples of positive weight): the number of classes "
+                "must be greater than one; got 1 class"
+            )
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss={self.loss!r} must be one of {LOSSES}")
+        inner, inner_target, labels, offset = likelihood_parts(self.loss, index, K, weight)
+        likelihood = losses.Logistic() if K == 2 else losses.Multinomial()
+        if self.loss == "squared":
+            likelihood = losses.Scaled(likelihood, scale=SQUARED_SCALE)
+        outer = likelihood
+        if self.outer_loss is not None:
+            outer = as_loss(self.outer_loss, {}, "outer_loss")
+        return self._fit(
+            X, (inner_target, labels), offset, None if K == 2 else K, inner, outer, weight,
+            labels=index, classifier=True, calibrate=self.outer_loss is None, groups=groups,
+        )
+
+    def decision_function(self, X):
+        """Scores: (k,) for two classes, positive for the second; (k, K) otherwise."""
+        return self._scores(X)
+
+    def predict(self, X):
+        """The class with the highest score."""
+        scores = self.decision_function(X)
+        chosen = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)
+        return self.classes_[chosen]
+
+    def predict_proba(self, X):
+        """Class probabilities (k, K): the likelihood's link of the (rescaled) scores."""
+        scores = self.decision_function(X) * self.outer_parameters_.get("scale", 1.0)
+        if scores.ndim == 1:
+            return np.stack([expit(-scores), expit(scores)], axis=1)
+        return softmax(scores, axis=1)

@@ -1,0 +1,151 @@
+"""What the estimators minimise: a cross-validation, or a criterion that needs no folds."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ... import criteria
+from ...hypergradients import Implicit
+from ...hypergradients.base import Method
+from ...losses import as_loss
+from ...solvers import Exact, Nystrom
+from .._common.folds import make_folds
+from .._common.scale import center_and_spread
+
+CRITERIA = ("cv", "loo", "gcv", "marginal_likelihood", "complexity")
+FEW_FOLDS = 5  # up to so many, fitting them one by one costs less than one inverse
+
+
+class Criterion(NamedTuple):
+    """A criterion as a method and the weights of its problem.
+
+    Attributes
+    ----------
+    order : ndarray (n,)
+        Of the samples: with folds, those of one are next to each other.
+    train, test : ndarray (F, n)
+        Inner and outer weights in that order.
+    weight : ndarray (n,)
+        Sample weights in that order.
+    n_splits : int or None
+    method : type
+        Implicit, or a class of kbo.criteria.
+    argument : object or None
+        What the class is given: fold numbers, the noise variance, or the unit of y.
+    nonnegative : bool or None
+        Whether it is never negative; None: as the outer loss.
+    """
+
+    order: np.ndarray
+    train: np.ndarray
+    test: np.ndarray
+    weight: np.ndarray
+    n_splits: int | None
+    method: type = Implicit
+    argument: object = None
+    nonnegative: bool | None = None
+
+    def on(self, rows) -> Criterion:
+        """The criterion on some of the samples, the weights that judge of the same sums."""
+        test = self.test[:, rows]
+        left = test.sum(1, keepdims=True)
+        share = np.divide(self.test.sum(1, keepdims=True), left, out=0 * left, where=left > 0)
+        per_sample = self.method is criteria.LeaveOut
+        return self._replace(
+            order=self.order[rows], train=self.train[:, rows], test=test * share,
+            weight=self.weight[rows],
+            argument=self.argument[rows] if per_sample else self.argument,
+        )
+
+    def method_for(self, size) -> Method:
+        """The method for the samples padded to ``size``."""
+        if self.method is criteria.LeaveOut:
+            padding = np.full(size - len(self.argument), -1)
+            return criteria.LeaveOut(np.concatenate([self.argument, padding]))
+        return self.method() if self.argument is None else self.method(self.argument)
+
+
+def make_criterion(
+    name, cv, X, y, sample_weight, classifier, random_state, inner, outer_loss, solver, groups=None
+) -> Criterion:
+    """The criterion of this name; ``cv="loo"`` is another name of "loo".
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or one that the loss, the solver or the estimator does not go with.
+    """
+    if name not in CRITERIA:
+        raise ValueError(f"criterion={name!r} must be one of {CRITERIA}")
+    if isinstance(cv, str):
+        if cv != "loo" or name not in ("cv", "loo"):
+            raise ValueError(
+                f"cv={cv!r} with criterion={name!r}: the only string is cv='loo', for itself"
+            )
+        name = "loo"
+    if groups is not None and name != "cv":
+        raise ValueError(f"groups make folds, which criterion={name!r} has none of: use 'cv'")
+    closed = as_loss(inner).constant_curvature and isinstance(solver, Exact)
+    if name == "cv":
+        folds = make_folds(cv, X, y, sample_weight, classifier, random_state, groups)
+        found = Criterion(*folds, len(folds.train))
+        return _from_one_factorisation(found) if closed else found
+    if name == "loo":
+        if not closed:
+            raise ValueError(
+                "leaving one out has a closed form for loss='squared' and solver='exact' only: "
+                "give cv=sklearn.model_selection.LeaveOneOut(), or a number of folds"
+            )
+        return _leave_one_out(sample_weight)
+    return _without_folds(name, y, sample_weight, classifier, inner, outer_loss, solver, closed)
+
+
+def _from_one_factorisation(folds):
+    """The same criterion by LeaveOut, where folds partition the samples and are many."""
+    tested = folds.test > 0
+    complement = np.where(tested, 0.0, folds.weight)
+    if len(tested) <= FEW_FOLDS or (tested.sum(0) > 1).any() or (folds.train != complement).any():
+        return folds
+    labels = np.where(tested.any(0), tested.argmax(0), -1)
+    return folds._replace(
+        train=folds.weight[None], test=folds.test.sum(0)[None], method=criteria.LeaveOut,
+        argument=labels,
+    )
+
+
+def _leave_one_out(weight):
+    n, used = len(weight), weight > 0
+    if used.sum() < 2:
+        raise ValueError(f"n_samples={used.sum()} cannot be split: give more samples, or tune=()")
+    labels = np.where(used, np.arange(n), -1)
+    return Criterion(
+        np.arange(n), weight[None], weight[None], weight, int(used.sum()), criteria.LeaveOut, labels
+    )
+
+
+def _without_folds(name, y, weight, classifier, inner, outer_loss, solver, closed):
+    if classifier:
+        raise ValueError(f"criterion={name!r} is for regression: a classifier has 'cv' and 'loo'")
+    if outer_loss is not None:
+        raise ValueError(f"criterion={name!r} has no outer loss: leave outer_loss=None")
+    squared = as_loss(inner).constant_curvature
+    if not closed and name != "complexity":
+        raise ValueError(f"criterion={name!r} needs loss='squared' and solver='exact'")
+    if name == "complexity" and not (squared and isinstance(solver, Nystrom)):
+        raise ValueError("criterion='complexity' needs loss='squared' and solver='nystrom'")
+    argument = None
+    if name != "gcv":  # the units of y, so that rescaling it changes nothing
+        spread = center_and_spread(y.reshape(len(y), -1), weight)[1]
+        variance = float(np.mean(spread**2)) or 1.0
+        argument = variance if name == "complexity" else np.sqrt(variance)
+    method = {
+        "gcv": criteria.GCV, "marginal_likelihood": criteria.MarginalLikelihood,
+        "complexity": criteria.NystromComplexity,
+    }[name]
+    rows = weight[None]
+    return Criterion(
+        np.arange(len(weight)), rows, rows, weight, None, method, argument,
+        name != "marginal_likelihood",
+    )

@@ -1,0 +1,178 @@
+"""What the regressor and the classifier share: fit = tune over folds, then refit on all data."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from numbers import Integral, Real
+
+import jax
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ...linalg import SingularSystem
+from ...result import Status
+from ...search.session import canonical, prepare
+from .._common.predict import values_at
+from .._common.solver import as_solver, learning_centers
+from .._common.start import group_columns, start_kernel, tied_entries, tuned_names
+from .._common.validation import computing
+from .criterion import make_criterion
+from .model import Model, Tunable, named_numbers
+from .searching import Searching
+from .task import padded_problem
+
+OPTIONAL_ATTRIBUTES = (
+    "lengthscale_", "group_alpha_", "criterion_", "criterion_start_", "n_splits_",
+    "standard_errors_",
+)
+
+
+class KernelBilevelBase(Searching, BaseEstimator):
+    """Parameters, validation and the fit of both estimators."""
+
+    # -- fit ------------------------------------------------------------------------------------
+
+    def _check_parameters(self):
+        checks = {
+            "tol": (self.tol, Real, 0, False),
+            "max_iter": (self.max_iter, Integral, 1, True),
+            "n_restarts": (self.n_restarts, Integral, 0, True),
+        }
+        for name, (value, kind, least, inclusive) in checks.items():
+            good = isinstance(value, kind) and not isinstance(value, bool) and np.isfinite(value)
+            good = good and (value >= least if inclusive else value > least)
+            if not good:
+                bound = "at least" if inclusive else "greater than"
+                raise ValueError(f"{name}={value!r} must be a number {bound} {least}")
+        alpha = np.asarray(self.alpha)
+        good = alpha.dtype.kind in "fiu" and alpha.size > 0
+        if not (good and (np.isfinite(alpha) & (alpha > 0)).all()):
+            raise ValueError(f"alpha={self.alpha!r} must be positive and finite")
+        if not (self.callback is None or callable(self.callback)):
+            raise ValueError(f"callback={self.callback!r} must be callable or None")
+        if self.max_time is not None and not (
+            isinstance(self.max_time, Real) and self.max_time > 0
+        ):
+            raise ValueError(f"max_time={self.max_time!r} must be a positive number of seconds")
+        if not (self.error_score == "raise" or isinstance(self.error_score, Real)):
+            raise ValueError(f"error_score={self.error_score!r} must be 'raise' or a number")
+
+    def _fit(
+        self, X, targets, offset, n_outputs, inner, outer, sample_weight, labels, classifier,
+        calibrate=False, groups=None,
+    ):
+        """Tune over folds, refit on everything, and store what was learnt.
+
+        Parameters
+        ----------
+        targets : pair of ndarray (n,) or (n, p)
+            What the inner and what the outer loss compare predictions with.
+        offset : ndarray () or (p,)
+        inner, outer : Loss
+        labels : ndarray
+            What splitters see as y.
+        calibrate : bool
+            Whether the outer loss's parameters are tuned: right for a scale of the scores, which
+            ``predict_proba`` applies; other parameters would game the criterion.
+        groups : array-like (n,) or None
+            What splitters see as groups.
+        """
+        for name in OPTIONAL_ATTRIBUTES:  # of an earlier fit
+            self.__dict__.pop(name, None)
+        self._said = {}
+        self._ends = np.inf if self.max_time is None else time.perf_counter() + self.max_time
+        tune = tuned_names(self.tune)
+        random = None if self.random_state is None else check_random_state(self.random_state)
+        kernel = start_kernel(self.kernel, self.lengthscale, X, sample_weight, self.groups)
+        tied = tied_entries(self.ard, self.kernel, kernel, X.shape[1])
+        with computing(self.device):
+            model = Model(
+                kernel=Tunable.of(kernel, tune, fixed=("center",), tied=tied),
+                inner_loss=Tunable.of(inner, tune, fixed=("quantile", "unit")),
+                outer_loss=Tunable.of(outer, tune if calibrate else ()),
+                alpha=np.array(self.alpha, float),
+                offset=offset,
+                tune_alpha=tune is None or "alpha" in tune,
+                n_outputs=n_outputs,
+            )
+            learn_centers = tune is not None and "centers" in tune
+            searching = learn_centers or bool(jax.tree.leaves(model.start()))
+            self.n_iter_, self.n_evaluations_, self.history_ = 1, 0, []
+            self.status_ = Status.CONVERGED.name
+            whole = padded_problem(model, X, targets, sample_weight[None], sample_weight[None])
+            seed = 0 if random is None else random.randint(2**31)
+            solver = as_solver(self.solver, self.n_centers, seed)
+            problem, start = canonical(whole, model.start())
+            solver = solver.fixed(problem.at(start))
+            self.solver_ = str(solver)
+            if searching:
+                criterion = make_criterion(
+                    self.criterion, self.cv, X, labels, sample_weight, classifier, random,
+                    whole.inner_loss, self.outer_loss, solver, groups,
+                )
+                if self.standard_errors and self.criterion not in ("cv", "loo"):
+                    raise ValueError(
+                        f"standard_errors=True has no parts to compare with criterion="
+                        f"{self.criterion!r}: use 'cv' or 'loo'"
+                    )
+                if criterion.n_splits is not None:
+                    self.n_splits_ = criterion.n_splits
+            if learn_centers:
+                solver, model = learning_centers(solver, model, X, sample_weight)
+            omega = model.start()
+            if searching:
+                omega, model = self._search(model, criterion, X, targets, solver)
+                whole = padded_problem(model, X, targets, sample_weight[None], sample_weight[None])
+            self._refit(model, omega, whole, len(X), solver)
+        for text in self._said:  # each once
+            warnings.warn(text, ConvergenceWarning, stacklevel=3)
+        return self
+
+    def _refit(self, model, omega, problem, n, solver):
+        with prepare(problem, omega, solver) as session:
+            try:
+                solution = session.solve()
+            except SingularSystem as error:
+                raise ValueError(f"the final fit failed: {Status.SINGULAR}") from error
+            at = session.at()
+            anchors = at.inner.x[:n] if at.space.centers is None else at.space.centers
+        if not solution.status.ok:
+            self._warn(str(solution.status))
+        self.X_fit_ = np.array(anchors)
+        coefficients = np.array(solution.coefficients[0, : len(anchors)])
+        self.dual_coef_ = coefficients[:, 0] if model.n_outputs is None else coefficients
+        self.kernel_ = model.kernel_at(omega)
+        self.alpha_ = model.alpha_at(omega)
+        lengthscale = getattr(self.kernel_, "lengthscale", None)
+        if lengthscale is not None:
+            self.lengthscale_ = np.array(lengthscale)
+        if self.groups is not None:
+            numbers = named_numbers(self.kernel_)
+            self.group_alpha_ = self.alpha_ / np.array([v for k, v in numbers if k == "scale"])
+            self.lengthscale_ = np.empty(self.X_fit_.shape[1])
+            lengths = [v for k, v in numbers if k == "lengthscale"]
+            members = group_columns(self.groups, self.X_fit_.shape[1])
+            for columns, length in zip(members, lengths, strict=True):
+                self.lengthscale_[columns] = length
+        self.intercept_ = np.array(model.offset)
+        self.loss_parameters_ = _numbers(model.inner_loss, omega["inner"])
+        self.outer_parameters_ = _numbers(model.outer_loss, omega["outer"])
+
+    # -- predict --------------------------------------------------------------------------------
+
+    def _scores(self, X):
+        """offset + h(x), (k,) or (k, p)."""
+        check_is_fitted(self)
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        coefficients = self.dual_coef_.reshape(len(self.X_fit_), -1)
+        values = values_at(self.kernel_, self.X_fit_, coefficients, X, self.device)
+        return self.intercept_ + (values[:, 0] if self.dual_coef_.ndim == 1 else values)
+
+
+def _numbers(tunable, logs) -> dict:
+    """The parameters of a loss as plain numbers, tuned or held."""
+    return {name: np.array(leaf) for name, leaf in named_numbers(tunable.at(logs, np.exp))}

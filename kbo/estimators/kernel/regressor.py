@@ -1,0 +1,275 @@
+"""Kernel regression that tunes itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils.validation import validate_data
+
+from ... import losses
+from .._common.scale import NORMAL, within_reach
+from .._common.validation import check_weights
+from .fit import KernelBilevelBase
+from .losses import LEAST_SCALE, ROBUST, OfTheMean, best_constant, spread_of, start_loss
+from .tuning import held_out_values
+
+
+class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase):
+    """Kernel regression whose hyperparameters are tuned by hypergradient inside ``fit``.
+
+        h_f = argmin_h Σ_{i∈train_f} w_i ℓ(c + h(x_i), y_i) + (alpha/2) ‖h‖²_k
+        L   = mean_f mean_{j∈test_f} ℓ_out(c + h_f(x_j), y_j)        minimised over alpha, k, ℓ
+
+    Parameters
+    ----------
+    kernel : str, list of str, kbo.kernels.Kernel or callable, default "matern52"
+        A name ("gaussian", "laplacian", "matern12", "matern32", "matern52",
+        "rational_quadratic", "linear", "polynomial"), a list of names (their mixture, with tuned
+        weights), a kernel with start values of its own, or a JAX function k(x, z).
+    loss : str, kbo.losses.Loss or callable, default "squared"
+        The inner loss ℓ: "squared", "huber", "quantile", "poisson" (log link: ``predict``
+        returns the mean), a Loss, or a callable loss(omega, prediction, target), convex in the
+        prediction. "huber" and "quantile" start in units of the robust spread of the residuals
+        that the start leaves on held-out samples, so that outliers of any size count alike.
+        "quantile" is the pinball loss times the spread of y: alpha then has no unit.
+    outer_loss : str, Loss, callable or None
+        ℓ_out, its parameters held at their start values; None takes the inner loss. Robust losses
+        by name see y with values beyond six robust standard deviations drawn in to there. With
+        loss="poisson" it judges the mean, as ``predict`` returns it.
+    quantile : float, default 0.5
+        For loss="quantile".
+    alpha : float or array (p,), default 0.01
+        Start value of the ridge, in KernelRidge's convention (shared by all folds); with
+        loss="squared" and criterion="cv", one for each output if there are p of them. The search
+        starts there or at a hundred times it, wherever the criterion is lower.
+    lengthscale : float, array (d,) or None
+        Start value, in the units of X, for kernels given by name; None takes √d spreads of each
+        feature: its standard deviation, with values further than six robust standard deviations
+        from the median drawn in to there, and for a dummy of any frequency half the distance of
+        its two values. No prediction depends on the units or the zero of a feature, and a feature
+        that is constant in ``fit`` is ignored (its lengthscale_ is infinite).
+    ard : bool or array of int (d,), default True
+        For kernels given by name. True: one lengthscale per feature, so that irrelevant features
+        are switched off. False: one tuned factor for all. Integers, one for each feature: features
+        with the same integer share one tuned factor, by which their start values are multiplied
+        (within each of ``groups``, where there are any). The columns into which one categorical
+        variable is encoded, for example, are relevant together or not at all.
+    groups : None or array-like (d,)
+        A label for each feature. h is then a sum of functions of one group of features each, with
+        kernels of the given name and tuned weights: each group has its own ridge. For
+        kernel="linear" this is ridge regression with group-wise (banded) ridges.
+    tune : None, str or iterable of str
+        Names of the parameters to tune: "alpha", "lengthscale", "scale" (weights of mixtures and
+        groups), "period", "exponent", "offset", "delta", "width", "centers" (their positions:
+        worth it where few of them have to do); None tunes all but the centres, () none.
+    cv : None, int, splitter, iterable of splits or "loo"
+        None means 5 folds; "loo" is criterion="loo".
+    criterion : {"cv", "loo", "gcv", "marginal_likelihood", "complexity"}
+        What is minimised: the outer loss over the folds of ``cv``; the outer loss of leaving one
+        sample out at a time, from one factorisation (as more than five folds are); or, for the
+        squared loss and without folds, kbo.criteria's GCV, MarginalLikelihood or
+        NystromComplexity (with solver="nystrom").
+    max_iter : int, default 100
+        Accepted steps of the outer optimiser.
+    tol : float, default 5e-3
+        The search stops when two steps running lower the criterion by at most this fraction.
+    max_time : float or None
+        Seconds after which no further evaluation is begun; the best iterate is kept, and what was
+        left undone is said. Among 1,024 samples or more the search begins on 512 of them, and
+        ends there where an evaluation with all would not fit into the time left (``criterion_``
+        and ``history_`` are then of these). The final fit comes on top.
+    n_restarts : int, default 0
+        Further searches, from starts whose lengthscales are divided by 2, 4, …; the best of all
+        ends is kept.
+    solver : {"auto", "exact", "nystrom", "falkon", "full_cg"} or kbo.solvers.Solver
+        "auto" is exact up to 3,000 samples and works in the span of ``n_centers`` points above.
+    n_centers : int or None
+        How many points span the model, for "auto", "nystrom" and "falkon", drawn uniformly; None
+        means 10√n. Solvers of kbo.solvers choose otherwise (k-means++, leverage scores, …).
+    random_state : None, int or RandomState
+        Shuffles the folds when ``cv`` is None or an int (None keeps the order of the samples) and
+        draws the centres.
+    device : None, "cpu" or "gpu"
+    callback : callable or None
+        Called with a dict for the start and each step; a true result stops the search.
+    checkpoint : path or None
+        A file from which a killed ``fit`` with the same arguments resumes exactly; restarts
+        append .1, .2, … to its name.
+    error_score : "raise" or number
+        What to do when no finite criterion can be had at all: raise, or warn and keep the start.
+    standard_errors : bool, default False
+        Whether to compute ``standard_errors_``: it takes one hypergradient a fold, and two for
+        each number tuned (with the criteria "cv" and "loo").
+    verbose : int
+        A progress bar if positive.
+
+    Attributes
+    ----------
+    alpha_, kernel_, lengthscale_, intercept_
+        The tuned ridge, kernel (NumPy parameters), its lengthscale where it has one ((d,) for
+        kernels given by name, whatever ``ard``), and c.
+    group_alpha_ : ndarray (G,)
+        With ``groups``, the ridge of each, in the order of the sorted labels.
+    standard_errors_ : dict
+        Of the criterion over the folds, and of the logarithm of each number tuned, by name (of
+        lengthscales, of each factor that is tuned); see kbo.standard_errors.
+    dual_coef_ : ndarray (n,) or (n, p), or (M,) or (M, p)
+    X_fit_ : ndarray (n, d), or (M, d)
+        The points that dual_coef_ belongs to: the samples, or the centres.
+    solver_ : str
+        The solver that was used.
+    loss_parameters_, outer_parameters_ : dict
+        Parameters of the losses, tuned or held.
+    criterion_, criterion_start_ : float
+        L at the end (never above the start's) and at the start.
+    history_ : list of dict
+        What ``callback`` was given: the starts and the accepted steps, in order.
+    n_iter_, n_evaluations_, n_splits_ : int
+    status_ : str
+    n_features_in_, feature_names_in_
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from kbo import KernelBilevelRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = KernelBilevelRegressor().fit(X, y)
+    >>> bool(model.criterion_ < model.criterion_start_)
+    True
+    """
+
+    _log_criterion = True
+
+    def __init__(
+        self, kernel="matern52", *, loss="squared", outer_loss=None, quantile=0.5, alpha=0.01,
+        lengthscale=None, ard=True, groups=None, tune=None, cv=None, criterion="cv", max_iter=100,
+        tol=5e-3, max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
+        device=None, callback=None, checkpoint=None, error_score=np.nan, standard_errors=False,
+        verbose=0,
+    ):
+        self.kernel = kernel
+        self.loss = loss
+        self.outer_loss = outer_loss
+        self.quantile = quantile
+        self.alpha = alpha
+        self.lengthscale = lengthscale
+        self.ard = ard
+        self.groups = groups
+        self.tune = tune
+        self.cv = cv
+        self.criterion = criterion
+        self.max_iter = max_iter
+        self.tol = tol
+        self.max_time = max_time
+        self.n_restarts = n_restarts
+        self.solver = solver
+        self.n_centers = n_centers
+        self.random_state = random_state
+        self.device = device
+        self.callback = callback
+        self.checkpoint = checkpoint
+        self.error_score = error_score
+        self.standard_errors = standard_errors
+        self.verbose = verbose
+
+    def fit(self, X, y, sample_weight=None, groups=None):
+        """Tune on the folds, then fit on all samples.
+
+        Parameters
+        ----------
+        X : array-like (n, d)
+        y : array-like (n,) or (n, p)
+        sample_weight : array-like (n,), optional
+            Weight k means k repetitions, in the inner and in the outer loss.
+        groups : array-like (n,), optional
+            Of the samples (not of the features, as the constructor's are), for splitters that keep
+            a group in one fold, such as GroupKFold; where ``cv`` is None or a number, that is what
+            the samples are split by.
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        y = y.astype(np.float64)
+        weight = check_weights(sample_weight, X)
+        if np.ndim(self.alpha):
+            self._check_alphas(y)
+        self._unit = spread_of(y, weight)
+        inner, outer = self._losses()
+        self._log_link = isinstance(inner, losses.Poisson)
+        if self._log_link and (y < 0).any():
+            raise ValueError("loss='poisson' needs targets that are not negative")
+        if isinstance(outer, losses.Poisson) and not self._log_link:
+            raise ValueError(
+                "outer_loss='poisson' judges logarithms of means: it needs loss='poisson'"
+            )
+        if self._log_link and not isinstance(outer, losses.Poisson):
+            outer = OfTheMean(outer)
+        offset = best_constant(inner, y, weight)
+        n_outputs = None if y.ndim == 1 else y.shape[1]
+        return self._fit(
+            X, (y, y), offset, n_outputs, inner, outer, weight, labels=y, classifier=False,
+            groups=groups,
+        )
+
+    def _losses(self, scale=None):
+        chosen = self.loss if self.outer_loss is None else self.outer_loss
+        return tuple(
+            start_loss(name, value, self.quantile, self._unit, scale)
+            for name, value in (("loss", self.loss), ("outer_loss", chosen))
+        )
+
+    def _in_units_of_residuals(self, task):
+        """Robust losses by name start in units of what the start leaves of the held-out targets.
+
+        Of the outer loss's targets those far off are drawn in. Where a robust loss is linear, the
+        distance adds a constant to L, beside which the rest could not be told.
+        """
+        chosen = self.loss if self.outer_loss is None else self.outer_loss
+        robust = [isinstance(value, str) and value in ROBUST for value in (self.loss, chosen)]
+        self._robust = any(robust)
+        if not any(robust):
+            return task
+        model, test = task.model, task.criterion.test
+        y, best = task.targets[1].reshape(len(task.X), -1), np.inf
+        fold, row = np.nonzero(test)
+        for values in held_out_values(model, task.problem, task.solver, len(y)):
+            residuals = (y - np.broadcast_to(model.offset, y.shape[1:]) - values)[fold, row]
+            _, typical = within_reach(residuals, test[fold, row])
+            best = min(best, NORMAL * float(np.sqrt(np.mean(typical**2))))
+        if not np.isfinite(best):
+            return task
+        inner, outer = self._losses(max(best, LEAST_SCALE * self._unit))
+        model = replace(
+            model, inner_loss=model.inner_loss.at_base(inner),
+            outer_loss=model.outer_loss.at_base(outer),
+        )
+        targets = task.targets
+        if robust[1]:
+            near, _ = within_reach(y, task.criterion.weight)
+            targets = targets[0], near.reshape(targets[1].shape)
+        return replace(task, model=model, targets=targets)
+
+    def _check_alphas(self, y):
+        squared = self.loss == "squared" or isinstance(self.loss, losses.Squared)
+        if not squared or np.shape(self.alpha) != y.shape[1:]:
+            raise ValueError(
+                f"alpha has shape {np.shape(self.alpha)}: give one number, or with loss='squared' "
+                f"one for each output of y, whose shape is {y.shape}"
+            )
+        if self.groups is not None:
+            raise ValueError("alpha must be one number where there are groups: each has its own")
+        if self.criterion != "cv" or isinstance(self.cv, str):
+            raise ValueError(
+                "alpha must be one number for closed-form criteria: with one for each output use "
+                "criterion='cv' and a number of folds"
+            )
+
+    def predict(self, X):
+        """c + h(x), (k,) or (k, p); its exponential for the Poisson loss."""
+        scores = self._scores(X)
+        return np.exp(scores) if self._log_link else scores

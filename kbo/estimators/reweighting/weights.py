@@ -1,0 +1,76 @@
+"""One weight for each sample, learned from samples that are trusted: the bilevel problem."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ... import losses
+from ...problem import BilevelProblem, Sample
+from ...spaces import RKHS
+from .._common.folds import bucket, pad
+
+
+class WeightedSample(eqx.Module):
+    """ω ↦ the sample with weights wᵢσ(ωᵢ)."""
+
+    x: Any
+    target: Any
+    weight: Any
+
+    def __call__(self, omega):
+        return Sample(self.x, self.target, self.weight * jax.nn.sigmoid(omega))
+
+
+class RidgeOfWeights(eqx.Module):
+    """ω ↦ alpha/Σᵢ wᵢσ(ωᵢ): alpha is the same whatever the weights sum to."""
+
+    alpha: Any
+    weight: Any
+
+    def __call__(self, omega):
+        return self.alpha / jnp.sum(self.weight * jax.nn.sigmoid(omega))
+
+
+class MeanSquare(eqx.Module):
+    """ω ↦ size·Σᵢ wᵢωᵢ²/Σᵢ wᵢ."""
+
+    size: Any
+    weight: Any
+
+    def __call__(self, omega):
+        return self.size * jnp.average(omega**2, weights=self.weight)
+
+
+def weighting_problem(kernel, alpha, penalty, doubtful, trusted):
+    """Inner: least squares on the doubtful samples; outer: the squared error on the trusted ones.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    alpha, penalty : float
+    doubtful, trusted : tuple (X, targets, weight)
+        Targets (n,) or (n, p), alike in both.
+
+    Returns
+    -------
+    problem : BilevelProblem
+    start : ndarray
+        ω = 0, every weight a half; as long as the next bucket, what is added has no weight.
+    """
+    sides = []
+    for X, target, weight in (doubtful, trusted):
+        size = bucket(len(X))
+        sides.append((pad(X, size), pad(target, size), np.pad(weight, (0, size - len(X)))))
+    target, weight = sides[0][1:]
+    problem = BilevelProblem(
+        losses.Squared(), losses.Squared(), WeightedSample(*sides[0]), Sample(*sides[1]),
+        RKHS(kernel), RidgeOfWeights(np.float64(alpha), weight),
+        penalty=MeanSquare(np.float64(penalty), weight),
+        n_outputs=None if target.ndim == 1 else target.shape[1],
+    )
+    return problem, np.zeros(len(weight))

@@ -1,0 +1,1 @@
+"""Estimators as bilevel problems, in their own parameters."""

@@ -1,0 +1,114 @@
+"""kbo's own estimators, not tuning themselves, for a search over their parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from .... import losses
+from ....problem import BilevelProblem
+from ....spaces import RKHS
+from ..._common.scale import center_and_spread
+from ..._common.start import kernel_names, mixture, start_kernel
+from ...kernel.classifier import SQUARED_SCALE, likelihood_parts
+from ...kernel.losses import best_constant, spread_of, start_loss
+from ..space import Values
+from .base import Adapter, Classifier, n_outputs, samples
+from .parts import RidgeOf, Shifted
+
+
+class NamedKernel(eqx.Module):
+    """ω ↦ the RKHS of a kernel given to kbo's estimators by name, or of an instance as it is."""
+
+    values: Values
+    names: tuple = eqx.field(static=True)
+    kernel: Any
+    center: Any
+
+    def __call__(self, omega):
+        if "lengthscale" not in dict(self.values.logs):  # not searched
+            return RKHS(self.kernel)
+        return RKHS(mixture(self.names, self.values(omega)["lengthscale"], self.center))
+
+
+class _OfKbo:
+    """alpha, and the lengthscale of kernels given by name."""
+
+    shares_points = False  # the offset is fitted to each training set
+
+    def _read(self, estimator, X):
+        if estimator.tune is None or tuple(np.atleast_1d(estimator.tune)):
+            raise ValueError(f"{type(estimator).__name__} tunes itself in fit: give tune=()")
+        if estimator.groups is not None or np.ndim(estimator.alpha):
+            raise ValueError(
+                "groups, and an alpha for each output, cannot be searched from outside: let the "
+                "estimator tune them itself (tune=None)"
+            )
+        self.estimator, weight = estimator, np.ones(len(X))
+        self.names = kernel_names(estimator.kernel)
+        self.kernel = start_kernel(estimator.kernel, estimator.lengthscale, X, weight)
+        self.center = center_and_spread(X, weight)[0]
+        self.defaults = {"alpha": estimator.alpha}
+        if self.names is not None:
+            first = self.kernel
+            while not hasattr(first, "lengthscale"):
+                first = getattr(first, "left", getattr(first, "kernel", None))
+            length = first.lengthscale
+            if estimator.ard is False:  # one number: the root mean square
+                length = np.sqrt(np.mean(length[np.isfinite(length)] ** 2))
+            self.defaults["lengthscale"] = length
+
+    def _problem(self, values, train, test, inner_loss, outer_loss, outputs):
+        inner, outer = samples(train, test)
+        return BilevelProblem(
+            inner_loss, outer_loss, inner, outer,
+            NamedKernel(values, self.names, self.kernel, self.center),
+            RidgeOf(values, "alpha", train.weights.sum(1)), n_outputs=outputs,
+        )
+
+
+class OfKboRegressor(_OfKbo, Adapter):
+    """See _OfKbo."""
+
+    def __init__(self, estimator, X, y):
+        self._read(estimator, X)
+        if estimator.loss == "poisson":
+            raise ValueError("loss='poisson' is not supported here: let the estimator tune itself")
+
+    def problem(self, values, train, test, outer_loss):
+        """See Adapter."""
+        weight = train.weights[0]
+        est = self.estimator
+        inner = start_loss("loss", est.loss, est.quantile, spread_of(train.y, weight))
+        offset = best_constant(inner, train.y, weight)
+        if isinstance(inner, losses.Squared):
+            train = train._replace(y=train.y - offset)
+        else:
+            inner = Shifted(inner, offset)
+        outer_loss = Shifted(outer_loss, offset)
+        return self._problem(values, train, test, inner, outer_loss, n_outputs(train.y))
+
+
+class OfKboClassifier(_OfKbo, Classifier):
+    """See _OfKbo; squared scores are judged at the scale that calibration starts from."""
+
+    def __init__(self, estimator, X, y):
+        self.classes = np.unique(y)
+        self._read(estimator, X)
+
+    def problem(self, values, train, test, outer_loss):
+        """See Adapter."""
+        K = len(self.classes)
+        index = train.y if K > 2 else (train.y > 0).astype(int)
+        inner, inner_y, _, offset = likelihood_parts(
+            self.estimator.loss, index, K, train.weights[0]
+        )
+        if isinstance(inner, losses.Squared):
+            inner_y = inner_y - offset
+            outer_loss = Shifted(outer_loss, SQUARED_SCALE * offset, SQUARED_SCALE)
+        else:
+            inner, outer_loss = Shifted(inner, offset), Shifted(outer_loss, offset)
+        train = train._replace(y=inner_y)
+        return self._problem(values, train, test, inner, outer_loss, None if K == 2 else K)

@@ -1,0 +1,141 @@
+"""Losses, spaces and ridges that the adapters put together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .... import kernels, losses
+from ....spaces import RKHS, FeatureSpace
+from ..space import Values
+
+
+class Shifted(losses.Loss):
+    """ℓ(ω, offset + scale·v, t)."""
+
+    loss: Any
+    offset: Any
+    scale: Any = 1.0
+
+    def __call__(self, omega, prediction, target):
+        return self.loss(omega, self.offset + self.scale * prediction, target)
+
+    @property
+    def nonnegative(self):
+        """As the loss itself."""
+        return getattr(self.loss, "nonnegative", False)
+
+
+class Mapped(losses.Loss):
+    """ℓ(ω, g(v), t) for a function g of a table (1, p) of predictions, entry by entry."""
+
+    loss: Any
+    function: Any = eqx.field(static=True)
+
+    def __call__(self, omega, prediction, target):
+        table = jnp.reshape(prediction, (1, -1))
+        return self.loss(omega, jnp.reshape(self.function(table), jnp.shape(prediction)), target)
+
+
+class SmoothHinge(losses.Loss):
+    """ℓ = s·log(1 + exp((1 − t·v)/s)): the hinge loss, smoothed over a width s."""
+
+    nonnegative = True
+    width: Any = 0.1
+
+    def __call__(self, omega, prediction, target):
+        return jnp.sum(self.width * jax.nn.softplus((1 - target * prediction) / self.width))
+
+
+class SmoothInsensitive(losses.Loss):
+    """ℓ = max(|v − t| − ε, 0) with both kinks smoothed over a width s; ε = values(ω)["epsilon"]."""
+
+    nonnegative = True
+    values: Values
+    width: Any
+
+    def __call__(self, omega, prediction, target):
+        epsilon, width = self.values(omega)["epsilon"], self.width
+        u = prediction - target
+        sides = jax.nn.softplus((u - epsilon) / width) + jax.nn.softplus((-u - epsilon) / width)
+        return jnp.sum(width * sides)
+
+
+class KernelOf(eqx.Module):
+    """ω ↦ the RKHS of scikit-learn's kernel of this name, plus a constant for an intercept."""
+
+    values: Values
+    name: str = eqx.field(static=True)
+    degree: int = eqx.field(static=True, default=3)
+    constant: Any = None
+
+    def __call__(self, omega):
+        v = self.values(omega)
+        kernel = SKLEARN_KERNELS[self.name](v, self.degree)
+        if self.constant is not None:
+            kernel = kernel + kernels.Linear(lengthscale=jnp.inf, offset=self.constant)
+        return RKHS(kernel)
+
+
+class SigmoidKernel(kernels.Kernel):
+    """k(x, z) = tanh(γ x·z + c₀): not positive definite for every γ and c₀."""
+
+    gamma: Any
+    coef0: Any
+
+    def evaluate(self, x, z):
+        return jnp.tanh(self.gamma * (x @ z) + self.coef0)
+
+
+SKLEARN_KERNELS = {
+    "linear": lambda v, degree: kernels.Linear(),
+    "rbf": lambda v, degree: kernels.Gaussian(1 / jnp.sqrt(2 * v["gamma"])),
+    "laplacian": lambda v, degree: kernels.Laplacian(1 / v["gamma"]),
+    "poly": lambda v, degree: kernels.Polynomial(degree, 1 / jnp.sqrt(v["gamma"]), v["coef0"]),
+    "sigmoid": lambda v, degree: SigmoidKernel(v["gamma"], v["coef0"]),
+}
+USES = {"linear": (), "rbf": ("gamma",), "laplacian": ("gamma",), "poly": ("gamma", "coef0"),
+        "sigmoid": ("gamma", "coef0")}
+
+
+class FixedSpace(eqx.Module):
+    """ω ↦ linear functions of the points and, where ``constant`` is not zero, of a constant."""
+
+    constant: Any
+
+    def __call__(self, omega):
+        return FeatureSpace(LinearFeatures(self.constant))
+
+
+class LinearFeatures(eqx.Module):
+    """x ↦ (x, constant)."""
+
+    constant: Any
+
+    def __call__(self, x):
+        return jnp.concatenate([x, jnp.reshape(self.constant, (1,))])
+
+
+class ValueOf(eqx.Module):
+    """ω ↦ one parameter."""
+
+    values: Values
+    name: str = eqx.field(static=True)
+
+    def __call__(self, omega):
+        return self.values(omega)[self.name]
+
+
+class RidgeOf(eqx.Module):
+    """ω ↦ alpha/Σw, or 1/(C Σw)."""
+
+    values: Values
+    name: str = eqx.field(static=True)
+    total: Any
+
+    def __call__(self, omega):
+        value = self.values(omega)[self.name]
+        return (1 / value if self.name == "C" else value) / self.total

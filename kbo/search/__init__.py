@@ -1,0 +1,11 @@
+"""The outer problem: its preparation, evaluation and minimisation, and reports on the result."""
+
+from .check import HypergradientReport, check_hypergradient
+from .session import Session, prepare
+from .uncertainty import StandardErrors, standard_errors
+from .verbs import minimize, value_and_hypergradient
+
+__all__ = [
+    "HypergradientReport", "Session", "StandardErrors", "check_hypergradient", "minimize",
+    "prepare", "standard_errors", "value_and_hypergradient",
+]

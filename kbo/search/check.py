@@ -1,0 +1,152 @@
+"""A report on whether a hypergradient can be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from ..function import Function
+from ..hypergradients import FiniteDifference, Implicit
+from ..hypergradients.base import on_device
+from ..result import BilevelError, Status
+from .session import prepare
+
+
+@dataclass(frozen=True)
+class HypergradientReport:
+    """What ``check_hypergradient`` found; ``print`` it.
+
+    Attributes
+    ----------
+    derivatives, differences : ndarray (k,)
+        ∇L·u by the method, and by fourth-order central differences, for k random unit u.
+    relative_error : float
+        ‖derivatives − differences‖ / ‖differences‖.
+    adjoint_identity : float
+        |⟨ρ₁, A⁻¹ρ₂⟩ − ⟨A⁻¹ρ₁, ρ₂⟩| relative: the solves are self-adjoint, as the formula needs.
+    error_bound : float
+        The a-posteriori bound on ‖grad − ∇L‖, relative to ‖grad‖.
+    rounding : float
+        The error that differences themselves are expected to have, relative.
+    tol : float
+    status : Status
+        Of the hypergradient.
+    """
+
+    derivatives: np.ndarray
+    differences: np.ndarray
+    relative_error: float
+    adjoint_identity: float
+    error_bound: float
+    rounding: float
+    tol: float
+    status: Status
+
+    @property
+    def ok(self) -> bool:
+        """Both errors are within tol or what rounding explains."""
+        bound = self.error_bound if np.isfinite(self.error_bound) else 0.0
+        allowed = max(self.tol, self.rounding) + bound
+        return bool(self.relative_error <= allowed and self.adjoint_identity <= allowed)
+
+    def __str__(self):
+        rows = [
+            f"{'direction':>9}  {'hypergradient':>16}  {'difference':>16}  {'error':>8}",
+            *(
+                f"{k:9d}  {a:16.9e}  {b:16.9e}  {abs(a - b):8.1e}"
+                for k, (a, b) in enumerate(zip(self.derivatives, self.differences, strict=True))
+            ),
+            f"relative error    {self.relative_error:8.1e}   (tol {self.tol:.0e}; differences are "
+            f"good to about {self.rounding:.0e})",
+            f"adjoint identity  {self.adjoint_identity:8.1e}",
+            f"error bound       {self.error_bound:8.1e}   (from the residuals of both solves)",
+            self._verdict(),
+        ]
+        return "\n".join(rows)
+
+    def _verdict(self):
+        if self.ok:
+            return "the hypergradient is right"
+        if not self.status.ok:  # it does not claim to be ∇L
+            return f"the hypergradient is an approximation, {self.status.name}: {self.status}"
+        return (
+            "the hypergradient is WRONG: is the inner loss convex and smooth in the prediction, "
+            "and the inner problem solved? (see hg.status)"
+        )
+
+
+def check_hypergradient(
+    problem, omega, *, solver=None, method=None, directions=5, step=1e-3, tol=1e-6, seed=0
+) -> HypergradientReport:
+    """Compare ∇L(ω) with central differences in random directions.
+
+    Parameters
+    ----------
+    problem : BilevelProblem
+    omega : pytree
+    solver, method
+        As in value_and_hypergradient.
+    directions : int
+        k random unit vectors.
+    step : float
+        Of the differences, relative to max(1, |ω|).
+    tol : float
+        Relative error up to which the report says "right".
+    seed : int
+
+    Returns
+    -------
+    HypergradientReport
+    """
+    with prepare(problem, omega, solver, method or Implicit()) as session:
+        return _compare(session, directions, step, tol, seed)
+
+
+def _compare(session, directions, step, tol, seed):
+    instance, solver = session.at(), session.solver
+    result = session.evaluate()
+    if not (result.status.completed or result.status is Status.ADJOINT_NOT_CONVERGED):
+        result = session.explained(result)
+        raise BilevelError(result.status, result, result.hint)
+    grad, unravel = ravel_pytree(jax.tree.map(jnp.asarray, result.grad))
+    draws = np.random.default_rng(seed).standard_normal((directions, grad.size))
+    draws /= np.linalg.norm(draws, axis=1, keepdims=True)
+    oracle = FiniteDifference(step=step)
+    differences = np.array([
+        oracle.directional(instance, unravel(jnp.asarray(u, grad.dtype)), solver)
+        for u in draws
+    ])
+    derivatives = draws @ np.asarray(grad, float)
+    size = max(np.linalg.norm(differences), np.finfo(float).tiny)
+    noise = float(np.finfo(instance.dtype).eps) * 1e2 * abs(result.value) / step
+    return HypergradientReport(
+        derivatives=derivatives,
+        differences=differences,
+        relative_error=float(np.linalg.norm(derivatives - differences) / size),
+        adjoint_identity=_adjoint_identity(instance, solver, seed),
+        error_bound=result.error_bound / max(float(np.linalg.norm(grad)), np.finfo(float).tiny),
+        rounding=noise / size,
+        tol=tol, status=result.status,
+    )
+
+
+def _adjoint_identity(instance, solver, seed) -> float:
+    """⟨s₁, a(s₂)⟩ = ⟨s₂, a(s₁)⟩ for the adjoints of two random outer slopes."""
+    solution = solver.solve(instance)
+    shape = solution.h_outer.shape
+    first, second = np.random.default_rng(seed).standard_normal((2, *shape))
+    x = instance.outer.x
+
+    def at_outer(slopes):
+        a = solution.adjoint(slopes)
+        coefficients = on_device(a.coefficients, x.dtype)
+        function = Function(solution.instance, coefficients, a.on_both)
+        return np.reshape(function(x), shape)
+
+    values = [at_outer(s) for s in (first, second)]
+    left, right = np.sum(second * values[0]), np.sum(first * values[1])
+    return float(abs(left - right) / max(abs(left), abs(right), np.finfo(float).tiny))

@@ -1,0 +1,136 @@
+"""A log of evaluations on disk, from which a killed run resumes exactly.
+
+Outer optimisers are deterministic functions of the values and gradients they are given. So a
+run is resumed by starting it again and answering from the log until the log ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from .. import serial
+from ..result import Status
+
+
+class EvaluationLog:
+    """Evaluations (ω, L, ∇L, residuals, status) in the order made, and the warm start after them.
+
+    Rows are appended to one file, so that a step costs the same however many there were; the last
+    warm start is in another, ``path``.state. A row that a kill left without its warm start is made
+    anew.
+
+    Parameters
+    ----------
+    path : path-like or None
+        Where the log lives; None keeps none: there is nothing to resume.
+    fingerprint : str
+        Identifies the problem and the settings.
+
+    Raises
+    ------
+    ValueError
+        If the file belongs to another problem or other settings, is not a log, or has lost its warm
+        start.
+    """
+
+    _SCALARS = 7  # status, whether a warm start belongs to it, L, two residuals, seconds, part
+
+    def __init__(self, path, fingerprint):
+        self.path = None if path is None else Path(path)
+        self.fingerprint = fingerprint
+        self._names = [status.name for status in Status]
+        self._rows, self._count = [], 0
+        self.warm_start = None
+        if self.path is not None and self.path.exists():
+            self._read()
+
+    def __len__(self):
+        return self._count
+
+    @property
+    def kept(self) -> bool:
+        """Whether anything is written."""
+        return self.path is not None
+
+    @property
+    def _state_path(self):
+        return self.path.with_name(self.path.name + ".state")
+
+    def _read(self):
+        head, _, body = self.path.read_bytes().partition(b"\n")
+        try:
+            header = json.loads(head)
+            size, self._names, owner = header["size"], header["statuses"], header["fingerprint"]
+            if header["scalars"] != self._SCALARS:
+                raise ValueError("of another version")
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f"checkpoint={str(self.path)!r} is not a checkpoint of this version of kbo: "
+                "name another file"
+            ) from error
+        if owner != self.fingerprint:
+            raise ValueError(
+                f"checkpoint={str(self.path)!r} belongs to another problem, starting point or "
+                "optimiser: delete it, or name another file"
+            )
+        width = self._SCALARS + 2 * size
+        whole = len(body) // (8 * width)
+        rows = np.frombuffer(body, np.float64, whole * width).reshape(whole, width)
+        count, warm_start = self._read_state()
+        if len(rows) and rows[-1, 1] and count == len(rows) - 1:
+            rows = rows[:-1]
+        if len(rows) and rows[-1, 1] and count != len(rows):
+            raise ValueError(
+                f"checkpoint={str(self.path)!r} needs its warm start, {str(self._state_path)!r}: "
+                "put it back, or delete the checkpoint"
+            )
+        self._rows, self._count = rows, len(rows)
+        self.warm_start = warm_start if len(rows) and rows[-1, 1] else None
+        with open(self.path, "r+b") as file:  # what follows was never finished
+            file.truncate(len(head) + 1 + 8 * width * len(rows))
+
+    def _read_state(self):
+        """The number of rows that a warm start belongs to, and the warm start."""
+        if not self._state_path.exists():
+            return 0, None
+        warm_start, named = serial.read(self._state_path)
+        own = str(named["fingerprint"]) == self.fingerprint
+        return (int(named["count"]), warm_start) if own else (0, None)
+
+    def row(self, k):
+        """The k-th evaluation read: omega, value, grad, residuals, status name, seconds, part."""
+        status, _, value, inner, adjoint, seconds, part = self._rows[k][: self._SCALARS]
+        omega, grad = np.split(self._rows[k][self._SCALARS :], 2)
+        return omega, value, grad, (inner, adjoint), self._names[int(status)], seconds, part
+
+    def append(self, omega, value, grad, residuals, status, seconds, warm_start, part=1.0):
+        """Write one evaluation, of a part of the samples or the whole; then its warm start."""
+        if not self.kept:
+            return
+        scalars = (
+            self._names.index(status), warm_start is not None, value, *residuals, seconds, part
+        )
+        row = np.concatenate([np.array(scalars, float), omega, grad])
+        if not self._count:
+            header = {
+                "fingerprint": self.fingerprint, "size": len(omega), "statuses": self._names,
+                "scalars": self._SCALARS,
+            }
+            text = json.dumps(header).encode() + b"\n"
+            self._state_path.unlink(missing_ok=True)  # of a log that was deleted
+            serial.write_atomically(self.path, lambda file: file.write(text))
+        with open(self.path, "ab") as file:
+            file.write(row.tobytes())
+            file.flush()
+            os.fsync(file.fileno())
+        self._count += 1
+        self.warm_start = warm_start
+        if warm_start is not None:
+            state = {"fingerprint": self.fingerprint, "count": self._count}
+            serial.write_atomically(
+                self._state_path, lambda file: serial.write(file, warm_start, **state)
+            )

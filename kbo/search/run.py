@@ -1,0 +1,206 @@
+"""One run of an outer optimiser: what is evaluated, remembered, logged and reported."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from ..hypergradients.sampling import on_rows
+from ..optimizers import OutOfTime, projected_gradient
+from ..result import Cost, Hypergradient, InvalidPoint, Residuals, Status, StepRecord
+from .session import nothing
+
+HISTORY_SIZE = 100_000  # numbers in ω up to which a history holds every ω
+LEAST_PART = 16  # rows
+
+
+class Stop(Exception):
+    """Raised through an optimiser when the callback asks to stop, or time is up."""
+
+
+class Run:
+    """Evaluations behind an optimiser: log, history, best iterate, warm start, progress.
+
+    Values that are not ``comparable`` depend on draws, on what was solved before, or on how well.
+    """
+
+    def __init__(
+        self, session, lower, upper, log, callback, max_time, progress, comparable
+    ):
+        self.session = self._seen = session  # the whole problem, and what is evaluated now
+        self.flat, self.unravel = ravel_pytree(session.omega)
+        self.lower, self.upper = lower, upper
+        self.log, self.callback, self.progress = log, callback, progress
+        self.max_time = np.inf if max_time is None else max_time
+        self.history: list[StepRecord] = []
+        self.evaluations = self.rejected = 0
+        self.state, self.cost, self.last = None, Cost(0, 0), None
+        self._part = 1.0
+        self.ratio, self._first_norm, self._by_values = 1.0, 0.0, False
+        self.comparable = comparable
+        self.best = None
+        self.failure = None
+        self.earlier = log.row(len(log) - 1)[5] if len(log) else 0.0
+        self.started = time.perf_counter()
+        self._bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
+        self._recent = []
+
+    def seconds(self):
+        return self.earlier + time.perf_counter() - self.started
+
+    def evaluate(self, point, accuracy=None, gradient=True, part=1.0):
+        """L and ∇L at a flat point; +inf (and the reason kept) where they cannot be had.
+
+        See Optimizer for ``accuracy``, ``gradient`` and ``part``.
+        """
+        self._by_values |= not gradient
+        if part != self._part:
+            self._turn_to(part)
+        known = self.evaluations < len(self.log)
+        found = self._replayed(point) if known else self._computed(point, accuracy, gradient)
+        value, grad, residuals, status, seconds, function = found
+        self.evaluations += 1
+        self.rejected += not status.usable
+        if not status.usable:
+            self.failure = status
+            return np.inf, np.zeros_like(grad)
+        if not status.completed:
+            self.failure = status
+        if gradient:
+            norm = np.linalg.norm(grad)
+            self._first_norm = self._first_norm or norm
+            self.ratio = norm / self._first_norm if norm else 0.0
+        if np.isnan(grad).all():  # not computed
+            grad = None
+        if part == 1:
+            self._see((np.array(point), value, grad, residuals, seconds, function, status))
+        return value, grad
+
+    def _replayed(self, point):
+        """The next evaluation of the log: L, ∇L, residuals, status, seconds, no function."""
+        at, value, grad, residuals, name, seconds, part = self.log.row(self.evaluations)
+        if self._part < part:  # here the time was up
+            raise OutOfTime
+        if self._part != part or not np.array_equal(at, point):
+            raise ValueError("the checkpoint does not follow from this start: delete it")
+        self.state = self.log.warm_start
+        return float(value), grad, Residuals(*residuals), Status[str(name)], seconds, None
+
+    def _computed(self, point, accuracy, gradient):
+        """A new evaluation, likewise, with its function."""
+        if self.seconds() > self.max_time:
+            if self._part < 1:
+                raise OutOfTime
+            if self.history:
+                raise Stop
+        at = self.tree(point)
+        try:
+            result = self._result(at, accuracy, gradient)
+        except InvalidPoint:
+            if not self.evaluations:
+                raise
+            result = nothing(at, Status.NON_FINITE)
+        self.cost = self.cost + self._part * (result.cost or Cost(0, 0))
+        self.last = result
+        self.state = result.state if result.status.usable else self.state
+        grad = np.asarray(ravel_pytree(result.grad)[0], float)
+        seconds = self.seconds()
+        self._keep(point, result.value, grad, result.residuals, result.status, seconds)
+        return result.value, grad, result.residuals, result.status, seconds, result.inner
+
+    def _turn_to(self, part):
+        """The problem on a share of its samples, or the whole; the warm start is another's."""
+        self._part, self.state, self._seen = part, None, self.session
+        if part < 1:
+            whole = self.session.at()
+            sizes = [
+                max(LEAST_PART, round(part * sample.size)) for sample in (whole.inner, whole.outer)
+            ]
+            problem = on_rows(whole.problem, sizes, [0], whole.shared)
+            self._seen = dataclasses.replace(self.session, problem=problem)
+
+    def _see(self, seen):
+        """An evaluation of the whole problem; its point is ours, not the optimiser's to change."""
+        self._recent.append(seen)
+        point, value, grad, *_, status = seen
+        first = not self.history
+        if self.comparable and self._is_best(point, value):
+            self.best = (point, value, grad, status)
+        if first:
+            self.report(point)
+
+    def _keep(self, point, value, grad, residuals, status, seconds):
+        """Write an evaluation to the log, if there is one."""
+        if self.log.kept:  # a warm start may be as large as a network
+            self.log.append(
+                point, value, grad, (residuals.inner, residuals.adjoint), status.name, seconds,
+                self.session.method.warm_start(self.session.solver, self.state), self._part,
+            )
+
+    def _is_best(self, point, value):
+        """Lower than all before, or the lowest once more, now with its gradient."""
+        if self.best is None or value < self.best[1]:
+            return True
+        return self.best[2] is None and np.array_equal(point, self.best[0])
+
+    def _result(self, at, accuracy, gradient) -> Hypergradient:
+        """One evaluation; without a gradient, NaN in its place and nothing known but the value."""
+        # Values alone are compared as they are, and so is the gradient at the lowest.
+        session = self._seen if self._by_values else self._seen.loosened(self.ratio)
+        if accuracy is not None:
+            session = session.within(accuracy)
+        if gradient:
+            return session.evaluate(at, self.state)
+        found = session.value(at)
+        status = Status.CONVERGED if np.isfinite(found) else Status.NON_FINITE
+        grad = jax.tree.map(lambda leaf: np.full(leaf.shape, np.nan), at)
+        return dataclasses.replace(
+            nothing(at, status), value=found, grad=grad, inner=None, state=self.state
+        )
+
+    def report(self, point):
+        """Record an accepted iterate; let the callback see it."""
+        found = next(recent for recent in self._recent[::-1] if np.array_equal(recent[0], point))
+        point, value, grad, residuals, seconds, function, status = found
+        if not self.comparable:
+            self.best = (point, value, grad, status)
+        self._recent = [found]
+        norm = self.grad_norm(point, grad)
+        large = point.size > HISTORY_SIZE
+        seen = self.callback is not None or not large
+        record = StepRecord(
+            step=len(self.history), omega=self.as_tree(point) if seen else None, value=value,
+            grad_norm=norm, residuals=residuals, seconds=float(seconds),
+            evaluations=self.evaluations, cost=self.cost,
+        )
+        self.history.append(dataclasses.replace(record, omega=None) if large else record)
+        if self.progress is not None:
+            self.progress.set_postfix(value=f"{value:.6g}", grad=f"{norm:.1e}")
+            self.progress.update()
+        if self.callback is None:
+            return
+        # The history keeps no functions: they may be networks.
+        if self.callback(dataclasses.replace(record, function=function)):
+            raise Stop
+
+    def grad_norm(self, point, grad) -> float:
+        """Of the projected gradient; infinite where it was not computed."""
+        if grad is None:
+            return np.inf
+        if self._bounded:
+            grad = projected_gradient(point, grad, self.lower, self.upper)
+        return float(np.linalg.norm(grad))
+
+    def tree(self, point):
+        """The floating leaves of ω, in its structure, as jax arrays."""
+        return self.unravel(jnp.asarray(point, self.flat.dtype))
+
+    def as_tree(self, point):
+        """ω as the user gave it."""
+        floating = jax.tree.map(np.array, self.tree(point))
+        return self.session.problem.whole(floating)

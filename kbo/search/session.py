@@ -1,0 +1,235 @@
+"""A problem prepared to be evaluated: its arguments in canonical form, its choices made, once."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..arithmetic import arithmetic, arrays
+from ..instance import Instance
+from ..linalg import SingularSystem
+from ..problem import BilevelProblem
+from ..programs import digest_of, identified, plain, traced_once
+from ..result import BilevelError, Hypergradient, InvalidPoint, Residuals, Status
+from ..solvers import Solver, default_solver
+from .contract import check, sample_at
+from .diagnosis import not_differentiable
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """A problem with the solver and the method that evaluate it; ``prepare`` makes one.
+
+    Attributes
+    ----------
+    problem : BilevelProblem
+        In canonical form, over the span of the solver's centres if it has any.
+    omega : pytree
+        The first ω, in canonical form.
+    solver : Solver
+        With every choice made that is to hold for all ω.
+    method : Method or None
+    """
+
+    problem: BilevelProblem
+    omega: Any
+    solver: Solver
+    method: Any = None
+
+    def at(self, omega=None) -> Instance:
+        """The problem at an ω of any numbers, by default the first one."""
+        if omega is None:
+            omega = self.omega
+        return self.problem.at(jax.tree.map(self._like, self.omega, omega))
+
+    @staticmethod
+    def _like(leaf, number):
+        return jnp.asarray(number, leaf.dtype)
+
+    def starting_at(self, omega) -> Session:
+        """The same with another first ω."""
+        return dataclasses.replace(self, omega=self.at(omega).omega)
+
+    def solve(self, omega=None):
+        """The inner solution at ω."""
+        return self.solver.solve(self.at(omega))
+
+    def evaluate(self, omega=None, state=None) -> Hypergradient:
+        """L and ∇L at ω; an unsolvable system is a status."""
+        instance = self.at(omega)
+        try:
+            found = self.method.evaluate(instance, self.solver, state)
+        except SingularSystem:
+            found = nothing(instance.omega, Status.SINGULAR)
+        except BilevelError as error:
+            found = nothing(instance.omega, error.status)
+        return dataclasses.replace(found, hint=self.hint(found.status))
+
+    def value(self, omega=None) -> float:
+        """L(ω) alone; infinite where it cannot be computed."""
+        try:
+            return self.method.value(self.at(omega), self.solver)
+        except (SingularSystem, BilevelError, InvalidPoint):
+            return np.inf
+
+    def loosened(self, ratio) -> Session:
+        """What suffices in a search whose gradient is still ``ratio`` times the first one."""
+        return dataclasses.replace(self, solver=self.solver.loosened(ratio))
+
+    def within(self, tol) -> Session:
+        """Inner problem and adjoint solved to another tolerance, where they have one."""
+        solver, method = self.solver.within(tol), self.method.within(tol)
+        return dataclasses.replace(self, solver=solver, method=method)
+
+    def hint(self, status) -> str:
+        """What to do about a status, by the names of this solver's and this method's arguments."""
+        if status is Status.INNER_NOT_CONVERGED:
+            return self.solver.remedy
+        if status in (Status.ADJOINT_NOT_CONVERGED, Status.TRUNCATED, Status.DIVERGED):
+            return self.method.remedy or self.solver.remedy
+        return ""
+
+    def explained(self, result, omega=None) -> Hypergradient:
+        """A result without usable numbers, with the function to blame where a derivative is NaN."""
+        if result.status not in (Status.NON_FINITE, Status.SINGULAR):
+            return result
+        blamed = not_differentiable(self.at(omega))
+        if not blamed:
+            return result
+        return dataclasses.replace(result, status=Status.NOT_DIFFERENTIABLE, hint=blamed)
+
+
+def nothing(omega, status) -> Hypergradient:
+    """What is returned where nothing could be computed."""
+    return Hypergradient(
+        value=np.inf, grad=jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)), omega),
+        inner=no_function, adjoint=None, residuals=Residuals(np.inf, np.inf), jitter=np.inf,
+        status=status, state=None,
+    )
+
+
+def no_function(x):
+    """What stands for h where there is none."""
+    raise BilevelError(Status.SINGULAR)
+
+
+@contextlib.contextmanager
+def prepare(problem, omega, solver=None, method=None, key=None):
+    """A Session of the problem, ω, solver (None is the default one) and method.
+
+    ``key`` is what the solver draws from. Inside the context JAX computes in float64 if the solver
+    does.
+
+    Raises
+    ------
+    ValueError
+        For an ω whose numbers are not floating and finite, or a problem that does not keep what
+        its fields promise.
+    TypeError
+        If ω is being traced, or an argument is of another kind.
+    """
+    expect_instance("solver", solver, Solver, "kbo.solvers.Exact()")
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(arithmetic(solver is not None and solver.double))
+        problem, omega, solver = _prepared(stack, problem, omega, solver, key)
+        if method is not None:
+            others = lambda other: _prepared(stack, other, omega, solver)[0]  # noqa: E731
+            method = identified(method).fixed(others)
+        yield Session(problem, omega, solver, method)
+
+
+def _prepared(stack, problem, omega, solver, key=None):
+    """Problem, ω and solver in canonical form, the problem over the span of the solver's centres.
+    """
+    if not isinstance(problem, BilevelProblem):
+        raise TypeError(f"problem={problem!r} must be a kbo.BilevelProblem")
+    if solver is not None and solver.double:
+        problem = _doubled(problem)
+    problem, omega = canonical(problem, omega)
+    written = plain(problem)
+    digest = digest_of(written)
+    known = identified(written)
+    stack.enter_context(traced_once(known, digest))
+    problem = known.replace(code=digest)
+    check(problem, omega)
+    instance = problem.at(omega)
+    solver = solver or default_solver(instance)
+    solver = solver if key is None else solver.keyed(key)
+    solver = identified(solver).fixed(instance)
+    if problem.streamed and not (solver.streams and solver.mesh is None):
+        raise ValueError(
+            f"x is a kbo.Stream, which solver={solver} cannot read: use Nystrom or Falkon, "
+            "without a mesh"
+        )
+    return solver.restrict(problem), omega, solver
+
+
+def expect_instance(name, value, kind, example):
+    """Refuse what is no instance of ``kind``, nor None: a class or a text, say."""
+    if not (value is None or isinstance(value, kind)):
+        raise TypeError(f"{name}={value!r} must be an instance such as {example}")
+
+
+def _doubled(problem):
+    single = lambda leaf: isinstance(leaf, jax.Array) and leaf.dtype == jnp.float32  # noqa: E731
+    return jax.tree.map(lambda v: v.astype(jnp.float64) if single(v) else v, problem)
+
+
+def canonical(problem: BilevelProblem, omega):
+    """Numbers become arrays of the data's dtype, so that new values never mean new compilations.
+
+    Raises
+    ------
+    ValueError
+        If a number in ω is not floating, real and finite.
+    TypeError
+        If ω is being traced.
+    """
+    floating, constants = split(omega)
+    if jax.tree.leaves(constants):
+        problem = problem.with_constants(identified(constants))
+    dtype = sample_at(problem, floating, "inner_data").x.dtype
+    return arrays(problem, dtype), jax.tree.map(lambda v: v.astype(dtype), floating)
+
+
+def split(omega):
+    """ω's floating leaves as arrays, and its functions, such as a network's activation.
+
+    Each has None in the place of the other's leaves.
+    """
+    paths, structure = jax.tree_util.tree_flatten_with_path(omega)
+    kinds = [_outer_leaf(f"omega{jax.tree_util.keystr(path)}", leaf) for path, leaf in paths]
+    floating, constants = ([kind[side] for kind in kinds] for side in (0, 1))
+    return jax.tree.unflatten(structure, floating), jax.tree.unflatten(structure, constants)
+
+
+def _outer_leaf(name, leaf):
+    """(array, None), or (None, leaf) where it is a function."""
+    if isinstance(leaf, jax.core.Tracer):
+        raise TypeError(
+            f"{name} is being traced by jax.jit, grad, vmap or scan; kbo runs LAPACK between its "
+            "compiled parts, so that it cannot be traced: call it outside, and use its .grad"
+        )
+    if callable(leaf):
+        return None, leaf
+    if not _is_floating(leaf):
+        raise ValueError(
+            f"{name}={leaf!r} is no real floating number, and has no derivative: write 1.0 for 1; "
+            "an index, a key or a flag belongs into the problem, not into omega"
+        )
+    if not np.isfinite(np.asarray(leaf, float)).all():
+        raise ValueError(f"{name}={leaf!r} must be finite")
+    return jnp.asarray(np.asarray(leaf), float), None  # on no device in particular
+
+
+def _is_floating(leaf) -> bool:
+    try:
+        return eqx.is_array_like(leaf) and jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    except TypeError:  # an array of texts or objects
+        return False

@@ -1,0 +1,273 @@
+"""The public verbs value_and_hypergradient and minimize."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from ..fingerprint import read
+from ..hypergradients import Implicit
+from ..hypergradients.base import Method
+from ..optimizers import Optimizer, default_optimizer
+from ..programs import identified
+from ..result import BilevelError, BilevelResult, Hypergradient, Status
+from ..spaces import NeuralSpace
+from .checkpoint import EvaluationLog
+from .run import Run, Stop
+from .session import expect_instance, no_function, nothing, prepare
+
+SMALL_RIDGE = 1e-4  # below it float32 costs the hypergradient its digits
+
+
+def value_and_hypergradient(
+    problem, omega, *, solver=None, method=None, state=None, throw=True, key=None
+) -> Hypergradient:
+    """L(ω) and ∇L(ω) = ∂_ω Λ(ω; h_ω, a_ω).
+
+    Parameters
+    ----------
+    problem : BilevelProblem
+    omega : pytree of floats or arrays
+    solver : kbo.solvers.Solver, default Exact(), or Gradient() for spaces of networks
+    method : kbo.hypergradients.Method, default Implicit()
+    state : object, optional
+        ``.state`` of an earlier result for the same problem: memory and a warm start. It changes
+        the cost, never the answer (but networks, and Unrolled, go on training from it); it is used
+        up (do not pass one state to two threads).
+    throw : bool
+        Whether a result that is unusable, or whose inner problem is not solved, raises, and one
+        whose adjoint is not solved warns; otherwise see ``.status``.
+    key : PRNG key, optional
+        For solvers that draw (Gradient: first weights and batches); others need none.
+
+    Returns
+    -------
+    Hypergradient
+
+    Raises
+    ------
+    BilevelError
+        With ``throw=True``, where ``.status`` is none of CONVERGED, TRUNCATED and
+        ADJOINT_NOT_CONVERGED.
+    ValueError
+        For an ω whose numbers are not floating and finite, losses, spaces or targets that do not
+        fit together, or a ridge that is not positive.
+    TypeError
+        If ω is being traced by a JAX transformation.
+
+    Warns
+    -----
+    UserWarning
+        With ``throw=True``, where ``.status`` is ADJOINT_NOT_CONVERGED.
+    """
+    method = _method(method)
+    _expect_numbers(omega)
+    with prepare(problem, omega, solver, method, key) as session:
+        _warn_if_single_precision(session.at())
+        result = session.explained(session.evaluate(state=state))
+    status = result.status
+    if throw and status is Status.ADJOINT_NOT_CONVERGED:
+        error = BilevelError(status, result, result.hint)
+        warnings.warn(f"{error} (residuals.adjoint is {result.residuals.adjoint:.1e})",
+                      stacklevel=2)
+    elif throw and not status.completed:
+        raise BilevelError(status, result, result.hint)
+    return result
+
+
+def _expect_numbers(omega):
+    """Refuse an ω in which there is nothing to tune."""
+    if all(callable(leaf) for leaf in jax.tree.leaves(omega)):
+        raise ValueError(f"omega={omega!r} holds no number to tune")
+
+
+def _method(method) -> Method:
+    expect_instance("method", method, Method, "kbo.hypergradients.Implicit()")
+    return method or Implicit()
+
+
+def _warn_if_single_precision(instance):
+    if instance.dtype == jnp.float64:
+        return
+    if isinstance(instance.space, NeuralSpace):
+        return  # there is no kernel matrix whose inverse could lose them
+    if float(jnp.min(instance.ridge)) < SMALL_RIDGE:
+        warnings.warn(
+            "float32 data with a ridge below 1e-4 lose digits: enable jax_enable_x64, or run "
+            "inside `with jax.enable_x64(True):`",
+            stacklevel=3,
+        )
+
+
+def minimize(
+    problem, omega0, *, optimizer=None, solver=None, method=None, bounds=None,
+    callback: Callable | None = None, max_time=None, progress=False, checkpoint=None, throw=True,
+    key=None,
+) -> BilevelResult:
+    """argmin_ω L(ω), by gradient; the lowest finite iterate is returned.
+
+    Where values do not compare (networks in training, stochastic methods) it is the last one.
+
+    Parameters
+    ----------
+    problem : BilevelProblem
+    omega0 : pytree of floats or arrays
+    optimizer : kbo.optimizers.Optimizer, default LBFGS()
+        Where values do not compare, the default is Optax(optax.adam(1e-2)). With a stochastic
+        method it makes all its steps: a small direction may be chance, or that of a beginning.
+    solver, method
+        As in value_and_hypergradient. Each inner problem starts from the last one's solution.
+    bounds : pair (lower, upper), optional
+        Numbers, pytrees like ω (or like its upper part), or flat arrays in the order of its
+        leaves.
+    callback : callable, optional
+        Called with the StepRecord of the start and of every accepted step, ``.function`` of which
+        is h there; a true result stops.
+    max_time : float, optional
+        Seconds after which no evaluation is begun, but the first of the whole problem; the best
+        iterate is returned, STOPPED.
+    progress : bool
+        Show a tqdm bar of the accepted steps.
+    checkpoint : path, optional
+        File to which every evaluation is appended; the last warm start is in another,
+        ``checkpoint``.state. Called again with the same arguments after a kill, the run continues
+        and ends at exactly the same iterate.
+    throw : bool
+        Whether to raise where the run ended unusable (no finite start, or a first inner problem
+        without a solution). Missing the tolerance never raises: see ``.status``.
+    key : PRNG key, optional
+        As in value_and_hypergradient.
+
+    Returns
+    -------
+    BilevelResult
+
+    Raises
+    ------
+    BilevelError
+        With ``throw=True``, where the start has no finite value and gradient.
+    ValueError
+        For bounds that cross or exclude the start, or a checkpoint of another run.
+    """
+    method = _method(method)
+    _expect_numbers(omega0)
+    expect_instance("optimizer", optimizer, Optimizer, "kbo.optimizers.LBFGS()")
+    with prepare(problem, omega0, solver, method, key) as session:
+        return search(
+            session, session.omega, optimizer=optimizer, bounds=bounds, callback=callback,
+            max_time=max_time, progress=progress, checkpoint=checkpoint, throw=throw,
+        )
+
+
+def search(
+    session, omega0, *, optimizer=None, bounds=None, callback=None, max_time=None, progress=False,
+    checkpoint=None, throw=True,
+) -> BilevelResult:
+    """As ``minimize``, of a problem that is prepared already."""
+    session = session.starting_at(omega0)
+    method, solver = session.method, session.solver
+    _warn_if_single_precision(session.at())
+    start = np.asarray(ravel_pytree(session.omega)[0], float)
+    lower, upper = flat_bounds(bounds, session.omega)
+    if not ((lower <= start) & (start <= upper)).all():
+        raise ValueError(
+            "omega0 lies outside bounds (or the bounds cross): move one or the other"
+        )
+    optimizer = identified(optimizer or default_optimizer(method.comparable(solver)))
+    if method.stochastic:
+        optimizer = optimizer.endless()
+    log = EvaluationLog(checkpoint, _digest(
+        checkpoint, problem=session.problem, start=start, lower=lower, upper=upper,
+        optimizer=optimizer, solver=solver, method=method,
+    ))
+    bar = _progress_bar(optimizer) if progress else None
+    comparable = method.comparable(solver) and optimizer.comparable
+    run = Run(session, lower, upper, log, callback, max_time, bar, comparable)
+    try:
+        status = optimizer.run(run.evaluate, run.report, start, lower, upper, run.tree)
+    except Stop:
+        status = Status.STOPPED
+    finally:
+        if bar is not None:
+            bar.close()
+    return _conclude(run, status, throw)
+
+
+def _digest(checkpoint, **parts) -> str:
+    """What identifies a run; only a checkpoint asks for it."""
+    if checkpoint is None:
+        return ""
+    reading = read(parts)
+    if reading.unseen:
+        raise ValueError(
+            "checkpoint cannot tell whether a later run is this one, because it depends on "
+            f"{'; '.join(reading.unseen)}, the state of which cannot be read: hold arrays, numbers "
+            "or functions instead, or run without checkpoint"
+        )
+    return reading.digest
+
+
+def _conclude(run, status, throw):
+    session = run.session
+    if run.best is None:
+        failed = session.explained(run.last or nothing(session.omega, run.failure))
+        if throw:
+            raise BilevelError(failed.status, None, failed.hint)
+        return BilevelResult(
+            run.as_tree(run.flat), np.inf, np.inf, no_function, failed.status, 0,
+            run.evaluations, [], failure=failed.status, hint=failed.hint,
+        )
+    point, value, grad, found = run.best
+    omega = run.unravel(jnp.asarray(point, run.flat.dtype))
+    function, solved = session.method.function(session.at(omega), session.solver, run.state)
+    # A search has converged only where what it saw last, and the solution returned, have.
+    status = next((own for own in (status, solved, found) if not own.ok), status)
+    return BilevelResult(
+        omega=run.as_tree(point),
+        value=value,
+        grad_norm=run.grad_norm(point, grad),
+        function=function,
+        status=status,
+        n_steps=len(run.history) - 1,
+        n_evaluations=run.evaluations,
+        history=run.history,
+        solver=session.solver,
+        n_rejected=run.rejected,
+        failure=run.failure,
+        hint=session.hint(status),
+    )
+
+
+def flat_bounds(bounds, omega0):
+    """(lower, upper), each in the order of ω's leaves; infinite where there are none."""
+    size = ravel_pytree(omega0)[0].size
+    if bounds is None:
+        return np.full(size, -np.inf), np.full(size, np.inf)
+    try:
+        lower, upper = bounds
+        return tuple(_like(side, omega0) for side in (lower, upper))
+    except (TypeError, ValueError) as error:
+        raise ValueError("bounds must be a pair (lower, upper) of numbers or of pytrees like "
+                         f"omega0: {error}") from error
+
+
+def _like(side, omega0):
+    """One side of the bounds, flat: a number, or an array of its shape, for any part of ω."""
+    if getattr(side, "shape", None) == ravel_pytree(omega0)[0].shape:
+        return np.asarray(side, float)
+    fill = lambda bound, leaf: np.broadcast_to(np.asarray(bound, float), np.shape(leaf))  # noqa: E731
+    spread = lambda bound, part: jax.tree.map(functools.partial(fill, bound), part)  # noqa: E731
+    filled = jax.tree.map(spread, side, omega0)
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(filled)])
+
+
+def _progress_bar(optimizer):
+    from tqdm.auto import tqdm
+
+    return tqdm(total=getattr(optimizer, "max_steps", None), desc="kbo.minimize", unit="step")

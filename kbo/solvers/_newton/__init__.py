@@ -1,0 +1,1 @@
+"""What the Newton solvers share: the iteration, and the ridge systems of each space."""

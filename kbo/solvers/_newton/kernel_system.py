@@ -1,0 +1,84 @@
+"""The Gram matrix of the inner points, factorised."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+
+from ... import linalg
+from ...instance import of_instance
+from ...spaces.base import replicates_first, replicates_last
+from .coupled import Simplex, weighted_ridge
+from .representer import RepresenterSystem
+from .systems import Factor, FactoredSystem, host
+from .weighted_ridge import SubGram
+
+
+@of_instance(donate=True)
+def _gram(instance, out):
+    return linalg.gram(instance.space.kernel, instance.inner.x, out)
+
+
+@of_instance
+def _cross_gram(instance):
+    return linalg.cross_gram(instance.space.kernel, instance.outer.x, instance.inner.x)
+
+
+class KernelSystem(FactoredSystem, RepresenterSystem):
+    """The Gram matrix as a whole, and a factor of it for each replicate."""
+
+    def __init__(self, instance, workspace):
+        super().__init__(instance)
+        self._shared, self._arena = instance.shared, workspace.arena
+        self._arena.reset()
+        x = instance.inner.x
+        self.size, side = x.shape[0], linalg.tiled_size(x.shape[0])
+        out, workspace.gram = workspace.gram, None
+        if out is None or out.shape != (side, side) or out.dtype != x.dtype:
+            out = jnp.zeros((side, side), x.dtype)
+        self.gram = workspace.gram = _gram(instance, out)
+        self.lower = host(self.gram)
+        self._cross = None if self._shared else host(_cross_gram(instance))
+        self.diagonal = self.lower.diagonal()[: self.size]
+
+    def values(self, coefficients):
+        flat = replicates_last(coefficients)
+        return replicates_first(linalg.symmetric_product(self.lower, flat), len(self.alpha))
+
+    def outer_values(self, coefficients, inner_values):
+        if self._shared:
+            return inner_values
+        return replicates_first(
+            linalg.product(self._cross, replicates_last(coefficients)), len(self.alpha)
+        )
+
+    def _embed(self, slopes):
+        if self._shared:
+            return self.values(slopes)
+        return replicates_first(
+            linalg.product(self._cross.T, replicates_last(slopes)), len(self.alpha)
+        )
+
+    def _factor(self, replicate, curvatures, probabilities):
+        weights, alpha = self.weights[replicate], self.alpha[replicate]
+        support = np.flatnonzero(weights > 0)
+        kernel = SubGram(self.lower, support, self._arena)
+        if probabilities is None:
+            return _KernelFactor(weighted_ridge(kernel, curvatures[support], alpha))
+        return _KernelFactor(Simplex(kernel, weights[support], probabilities[support], alpha))
+
+
+class _KernelFactor(Factor):
+    """Coefficients vanish off the replicate's support."""
+
+    def __init__(self, ridge):
+        self._support, self._ridge = ridge.kernel.support, ridge
+        self.jitter = self._ridge.jitter
+
+    def solve(self, rhs, enough=0.0):
+        out = np.zeros_like(rhs)
+        out[self._support] = self._ridge.solve(rhs[self._support])
+        return out
+
+    def release(self):
+        self._ridge.release()

@@ -1,0 +1,81 @@
+"""The representer theorem: h = Σ_i θ_i k(x_i, ·) on the inner points."""
+
+from __future__ import annotations
+
+import abc
+
+import numpy as np
+
+from ..base import AdjointSolution
+from .systems import System, corrected, relative_size
+from .weighted_ridge import SMALL_CURVATURE
+
+
+class RepresenterSystem(System):
+    """All that does not depend on how products with K are computed and ridge systems solved.
+
+    Attributes
+    ----------
+    diagonal : ndarray (n,)
+        k(x_i, x_i).
+    """
+
+    diagonal: np.ndarray
+    _shared: bool
+
+    def _refined(self, apply, rhs, curvatures):
+        return corrected(self.solve, apply, rhs)
+
+    @abc.abstractmethod
+    def _embed(self, slopes) -> np.ndarray:
+        """Σ_j slopes_j k(x'_j, ·) at the inner points, (F, n, p)."""
+
+    def pairing(self, left, right, right_values):
+        return np.sum(left * right_values, (1, 2))
+
+    def norm_bound(self, coefficients):
+        # ρᵀKρ ≤ trace(K on ρ's support)·‖ρ‖².
+        used = (coefficients != 0).any(2)
+        trace = np.sum(np.where(used, np.abs(self.diagonal), 0.0), 1)
+        return np.sqrt(trace) * np.linalg.norm(coefficients, axis=(1, 2))
+
+    def gradient(self, slopes, coefficients):
+        weighted = self.weights[:, :, None] * slopes
+        return weighted / self.total[:, None, None] + self.ridge[:, None, None] * coefficients
+
+    def minimise(self, functional):
+        return self.solve(-functional)
+
+    def adjoint(self, slopes, curvatures):
+        # a = Σ β_i k(x_i, ·) − Σ_j (slopes_j/ridge) k(x'_j, ·) with (αI + CK)β = C embedding.
+        alpha = self.alpha[:, None, None]
+        riesz = -slopes / self.ridge[:, None, None]
+        embedding = self._embed(riesz)
+        curve = lambda values: np.einsum("fiab,fib->fia", curvatures, values)  # noqa: E731
+
+        def apply(beta):
+            values = self.values(beta)
+            return alpha * beta + curve(values), values
+
+        rhs = curve(-embedding)
+        beta, values, rest = self._refined(apply, rhs, curvatures)
+        values = values + embedding
+        # −αβ = C a is the better route to a where C is invertible: no cancellation for small α.
+        inverse = _pseudo_inverse(curvatures)
+        values -= np.einsum("fiab,fib->fia", inverse, curve(values) + alpha * beta)
+        residual = float((self.norm_bound(rest) / self.total).max())
+        relative, both = relative_size(rest, rhs), not self._shared
+        coefficients = np.concatenate([beta, riesz], axis=1) if both else beta + riesz
+        return AdjointSolution(values, coefficients, both, residual, relative=relative)
+
+
+def _pseudo_inverse(curvatures):
+    """C⁺ on the part of each block that is well determined."""
+    scale = np.abs(curvatures).max(initial=0.0)
+    if curvatures.shape[-1] == 1:
+        kept = curvatures > SMALL_CURVATURE * scale
+        return np.divide(1.0, curvatures, out=np.zeros_like(curvatures), where=kept)
+    values, vectors = np.linalg.eigh(curvatures)
+    kept = values > SMALL_CURVATURE * scale
+    inverses = np.divide(1.0, values, out=np.zeros_like(values), where=kept)
+    return np.einsum("fiac,fic,fibc->fiab", vectors, inverses, vectors)

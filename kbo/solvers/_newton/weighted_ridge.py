@@ -1,0 +1,215 @@
+"""The one linear operator, solved again and again: curvature-weighted ridge systems.
+
+Curvatures C_i = w_i ∂²ℓ_i are p×p blocks. Where they are multiples of the identity one
+factorisation serves every output; where they are diagonal the outputs decouple. The module
+``coupled`` has the rest.
+"""
+
+from __future__ import annotations
+
+import abc
+from functools import partial
+
+import numpy as np
+
+from ...linalg import Cholesky, symmetric_product
+
+SMALL_CURVATURE = 1e-6  # of the largest: below it, dividing by the curvature loses digits
+
+
+def decouple(curvatures):
+    """(n, p, p) as (n,) if multiples of the identity, (n, p) if diagonal, else unchanged."""
+    p = curvatures.shape[-1]
+    diagonal = np.diagonal(curvatures, axis1=1, axis2=2)
+    if p > 1 and np.count_nonzero(curvatures) > np.count_nonzero(diagonal):
+        return curvatures
+    return diagonal[:, 0].copy() if (diagonal == diagonal[:, :1]).all() else diagonal.copy()
+
+
+def convex_part(curvatures):
+    """(n, p, p) with negative eigenvalues set to zero: Newton's step then descends all the same."""
+    diagonal = np.diagonal(curvatures, axis1=-2, axis2=-1)
+    if np.count_nonzero(curvatures) == np.count_nonzero(diagonal):
+        return np.maximum(curvatures, 0.0) if (diagonal < 0).any() else curvatures
+    values, vectors = np.linalg.eigh(curvatures)
+    if (values >= 0).all():
+        return curvatures
+    return np.einsum("...ac,...c,...bc->...ab", vectors, np.maximum(values, 0.0), vectors)
+
+
+class Root:
+    """S with S² = C, and its pseudo-inverse on the well-determined part.
+
+    Parameters
+    ----------
+    curvatures : ndarray (n,), (n, p) or (n, p, p)
+        As ``decouple`` returns them.
+    small : float
+        What is not well determined, relative to the largest curvature.
+    """
+
+    def __init__(self, curvatures, small=SMALL_CURVATURE):
+        self.coupled = curvatures.ndim == 3
+        if self.coupled:
+            values, vectors = np.linalg.eigh(curvatures)
+        else:
+            values, vectors = curvatures, None
+        roots = np.sqrt(np.maximum(values, 0.0))
+        kept = roots > np.sqrt(small) * roots.max(initial=0.0)
+        inverses = np.divide(1.0, roots, out=np.zeros_like(roots), where=kept)
+        self.full_rank = bool(kept.all())
+        compose = lambda spectrum: np.einsum("iac,ic,ibc->iab", vectors, spectrum, vectors)  # noqa: E731
+        self.root = compose(roots) if self.coupled else roots
+        self.pinv = compose(inverses) if self.coupled else inverses
+        self.uniform = curvatures.ndim == 1 and bool((curvatures == curvatures[0]).all())
+
+    @staticmethod
+    def _apply(factor, r):
+        if factor.ndim == 3:
+            return np.einsum("iab,ib->ia", factor, r)
+        return factor[:, None] * r if factor.ndim == 1 else factor * r
+
+    def times(self, r):
+        """S r for (n, p) r."""
+        return self._apply(self.root, r)
+
+    def divide(self, r):
+        """S⁺ r."""
+        return self._apply(self.pinv, r)
+
+
+class WeightedRidge(abc.ABC):
+    """(α I + C K)⁻¹, C = blockdiag(C_i), on the points with positive weight.
+
+    Attributes
+    ----------
+    jitter : float
+    kernel : SubGram
+    """
+
+    jitter: float
+    kernel: SubGram
+
+    @abc.abstractmethod
+    def solve(self, rhs: np.ndarray) -> np.ndarray:
+        """β with (α I + C K) β = rhs, both (n, p)."""
+
+    @abc.abstractmethod
+    def release(self):
+        """Give the factors' memory back; the system cannot be solved again."""
+
+
+class SubGram:
+    """K on the points with positive weight, a principal submatrix of the whole Gram matrix.
+
+    Parameters
+    ----------
+    gram : ndarray (N, N)
+        Its lower triangle is read.
+    support : ndarray of int
+        Increasing indices. Contiguous runs are copied as slices, so samples ordered by fold
+        are cheap to leave out.
+    arena : kbo.linalg.Arena
+    """
+
+    def __init__(self, gram, support, arena):
+        self._gram, self.support, self._arena = gram, support, arena
+
+    def buffer(self, p=1) -> np.ndarray:
+        """Memory for a matrix of p unknowns a point."""
+        return self._arena.take(p * len(self.support))
+
+    def give_back(self, buffers):
+        """Return memory from ``buffer``."""
+        for buffer in buffers:
+            self._arena.give_back(buffer)
+
+    def copy_to(self, out) -> np.ndarray:
+        """Fill the lower triangle of ``out``."""
+        support = self.support
+        starts = np.concatenate([[0], np.flatnonzero(np.diff(support) != 1) + 1])
+        if len(starts) > 32:
+            np.take(self._gram[support], support, axis=1, out=out)
+            return out
+        lengths = np.diff(np.append(starts, len(support)))
+        runs = [
+            (slice(a, a + k), slice(support[a], support[a] + k))
+            for a, k in zip(starts, lengths, strict=True)
+        ]
+        for r, (to_rows, rows) in enumerate(runs):
+            for to_columns, columns in runs[: r + 1]:
+                out[to_rows, to_columns] = self._gram[rows, columns]
+        return out
+
+    def times(self, r) -> np.ndarray:
+        """K r, (n, p)."""
+        scattered = np.zeros((len(self._gram), r.shape[1]))
+        scattered[self.support] = r
+        return symmetric_product(self._gram, scattered)[self.support]
+
+
+class Symmetric(WeightedRidge):
+    """S(αI + SKS)⁻¹S⁺ where S is invertible, corrected where it is not (Woodbury)."""
+
+    def __init__(self, kernel, curvatures, alpha, small=SMALL_CURVATURE):
+        self.kernel = kernel
+        self._root = Root(curvatures, small)
+        self._alpha = alpha
+        self._buffers = []
+
+    def _buffer(self, p=1):
+        self._buffers.append(self.kernel.buffer(p))
+        return self._buffers[-1]
+
+    def release(self):
+        self.kernel.give_back(self._buffers)
+
+    @abc.abstractmethod
+    def _solve_symmetric(self, rhs):
+        """(αI + SKS)⁻¹ rhs."""
+
+    def solve(self, rhs):
+        root = self._root
+        scaled = root.divide(rhs)
+        beta = root.times(self._solve_symmetric(scaled))
+        if root.full_rank:
+            return beta
+        rest = rhs - root.times(scaled)
+        through = self._solve_symmetric(root.times(self.kernel.times(rest)))
+        return beta + (rest - root.times(through)) / self._alpha
+
+
+class Decoupled(Symmetric):
+    """One factor for all outputs, or one for each, of αI + SKS."""
+
+    def __init__(self, kernel, curvatures, alpha, small=SMALL_CURVATURE):
+        super().__init__(kernel, curvatures, alpha, small)
+        roots = self._root.root
+        self.factors = []
+        for s in [roots] if roots.ndim == 1 else roots.T:
+            build = partial(self._matrix, s, self._buffer())
+            self.factors.append(Cholesky(build))
+        self.jitter = max(factor.jitter for factor in self.factors)
+
+    def _matrix(self, s, out):
+        """αI + SKS for one diagonal S."""
+        self.kernel.copy_to(out)
+        with np.errstate(all="ignore"):  # the upper triangle holds whatever was there
+            if not self._root.uniform:
+                out *= s[:, None]
+                out *= s
+            elif s[0] != 1.0:
+                out *= s[0] ** 2
+        out.flat[:: len(out) + 1] += self._alpha
+        return out
+
+    def _solve_symmetric(self, rhs):
+        return solve_columns(self.factors, rhs)
+
+
+def solve_columns(factors, rhs):
+    """One factor for every column of ``rhs`` (N, p), or one for each."""
+    if len(factors) == 1:
+        return factors[0].solve(rhs)
+    columns = [factor.solve(column) for factor, column in zip(factors, rhs.T, strict=True)]
+    return np.stack(columns, axis=1)

@@ -1,0 +1,1 @@
+"""What trained networks share: the loop, and the objectives that it descends."""

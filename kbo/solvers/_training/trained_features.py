@@ -1,0 +1,112 @@
+"""Features trained by gradient, and the exact solution for h and a on top of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from ... import serial
+from ...arithmetic import resolve
+from ...instance import of_instance
+from ...losses import Loss
+from ...problem import Sample
+from ..base import InnerSolution
+from ..exact import Exact
+from .descent import Trained, batch_of, descend, judged
+from .last_layer import last_layer
+from .objectives import Pointwise, penalised, shares_of
+
+
+def features_objective(instance, of):
+    """(params, rows) to min_h J(h) over the h on top of φ."""
+
+    def objective(params, rows):
+        batch = batch_of(instance, rows)
+        space, x = batch.space.with_weights(params), batch.inner.x
+        linear = batch.space.kernel is None
+        design = (space.features(x) if linear else space.kernel.matrix(x, x))[None]
+        shares = shares_of(instance, batch)
+        of_batch = lambda values: of(values, batch, rows)  # noqa: E731
+        layer = last_layer(batch, of_batch, design, shares, linear)
+        values = design @ layer
+        square = jnp.sum(layer * (layer if linear else values), (1, 2))
+        return penalised(batch, shares, of_batch(values)[0], square)
+
+    return objective
+
+
+class OnTrained(eqx.Module):
+    """ω ↦ the space on top of φ with given weights; the NeuralFeatures may depend on ω.
+
+    Parameters
+    ----------
+    space : NeuralFeatures or callable of ω
+    params : pytree
+    """
+
+    space: Any
+    params: Any
+
+    def __call__(self, omega):
+        """The space at ω."""
+        return resolve(self.space, omega).with_weights(self.params)
+
+
+class Bowl(Loss):
+    """½‖v‖² + s·v: any loss of constant curvature at a fixed ω, up to a constant."""
+
+    constant_curvature = True
+
+    def __call__(self, omega, prediction, target):
+        return jnp.sum((0.5 * prediction + target) * prediction)
+
+
+@of_instance
+def _fit_features(instance, trained, plan, key):
+    of = Pointwise.of(instance)
+    trained, report = descend(features_objective(instance, of), instance, trained, plan, key)
+    return trained, report, of.at_zero
+
+
+class TrainedFeatures(InnerSolution):
+    """See InnerSolution: φ trained in the constructor, then the exact solution on top of it."""
+
+    def __init__(self, instance, solver, space, state):
+        if instance.ridge.shape[0] > 1:
+            raise ValueError(
+                "NeuralFeatures trains one φ, which replicates (folds) would share and leak "
+                "through: use NeuralSpace, or one replicate"
+            )
+        plan = solver.plan()
+        keys = jax.random.split(solver.key)
+        if not isinstance(state, Trained):
+            fresh = plan.start(space.initial(keys[0], instance.inner.x[0]))
+            state = serial.like(fresh, state)
+        self.state, report, at_zero = _fit_features(instance, state, plan, keys[1])
+        on_trained = OnTrained(instance.problem.space, self.state.params)
+        self.instance = instance.replace(space=on_trained)
+        self._solution = Exact().solve(_with_slopes(self.instance, at_zero))
+        trained = judged(report, plan)
+        solved = self._solution.status
+        self.status = trained if solved.ok or not trained.completed else solved
+
+    def __getattr__(self, name):
+        return getattr(self._solution, name)
+
+    def adjoint(self, slopes):
+        """See InnerSolution."""
+        return self._solution.adjoint(slopes)
+
+
+def _with_slopes(instance, at_zero):
+    """The instance with its slopes known, so that no solver computes ω's targets again."""
+    if at_zero is None:
+        return instance
+    slopes = at_zero[0] if instance.problem.n_outputs else at_zero[0, :, 0]
+    # Where slopes overflow training has diverged and says so: nothing else need fail on them.
+    slopes = jnp.where(jnp.isfinite(slopes), slopes, 0)
+    inner = Sample(instance.inner.x, slopes, instance.inner.weights)
+    return instance.replace(inner_loss=Bowl(), inner_data=inner)
