@@ -24,6 +24,7 @@ from .estimators import (
     SampleReweightingClassifier,
     SampleReweightingRegressor,
     TwoStageLeastSquares,
+    register_adapter,
 )
 from .function import Function
 from .problem import BilevelProblem, Sample
@@ -53,5 +54,5 @@ __all__ = [
     "SampleReweightingRegressor", "StandardErrors", "Status", "StepRecord", "Stream", "Subspace",
     "TwoStageLeastSquares", "__version__", "check_hypergradient", "criteria", "datasets",
     "hypergradients", "kernels", "losses", "metrics", "minimize", "networks", "optimizers",
-    "solvers", "spaces", "standard_errors", "value_and_hypergradient",
+    "register_adapter", "solvers", "spaces", "standard_errors", "value_and_hypergradient",
 ]

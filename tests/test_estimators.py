@@ -6,6 +6,7 @@ import threading
 import warnings
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
@@ -655,3 +656,22 @@ def test_groups_follow_samples_that_have_weight():
         for rows, w in ((slice(None), weight), (kept, None))
     )
     np.testing.assert_allclose(model.predict(X), alone.predict(X), rtol=1e-7)
+
+
+class Tilted(kbo.kernels.Kernel):
+    """A kernel whose parameter no kernel of kbo has."""
+
+    tilt: float = 0.1
+
+    def evaluate(self, x, z):
+        return jnp.exp(-self.tilt * jnp.sum((x - z) ** 2))
+
+
+def test_the_names_to_tune_are_those_of_kernel_and_loss():
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    y = np.sin(X[:, 0])
+    model = KernelBilevelRegressor(Tilted(), tune="tilt", max_iter=5).fit(X, y)
+    assert model.kernel_.tilt != 0.1 and model.alpha_ == 0.01
+    for wrong in ({"tune": "tilt"}, {"tune": "period"}, {"kernel": Tilted(), "tune": "lengthscale"}):
+        with pytest.raises(ValueError, match="tune names"):
+            KernelBilevelRegressor(**wrong).fit(X, y)

@@ -9,10 +9,11 @@ from .instruments import (
 )
 from .kernel import KernelBilevelClassifier, KernelBilevelRegressor
 from .reweighting import SampleReweightingClassifier, SampleReweightingRegressor
-from .search import HypergradientSearchCV
+from .search import HypergradientSearchCV, register_adapter
 
 __all__ = [
     "DeepFeatureIV", "FuncIVRegressor", "HypergradientSearchCV", "KernelBilevelClassifier",
     "KernelBilevelRegressor", "KernelIVRegressor", "SampleReweightingClassifier",
     "SampleReweightingRegressor", "TwoStageLeastSquares", "WeakInstrumentWarning",
+    "register_adapter",
 ]

@@ -172,8 +172,8 @@ class Parametric(Method):
         if status.usable and kept is None:
             status = Status.DIVERGED
         elif status.completed and all_finite((value, grad)):
-            tol = getattr(linear_solver, "tol", None) or 0.0
-            status = _judged(status, relative, bool(met), max(tol, ACCEPTABLE))
+            allowed = max(linear_solver.tol or 0.0, ACCEPTABLE)
+            status = _judged(status, relative, bool(met), allowed)
         return finish(
             instance, solver, value + change if corrected else value, grad, coefficients, status,
             (solution.residual, relative), jitter=solution.jitter,

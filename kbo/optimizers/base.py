@@ -42,7 +42,8 @@ class Optimizer(eqx.Module):
 
     def endless(self) -> Optimizer:
         """The same without a tolerance, so that it makes all its steps."""
-        return dataclasses.replace(self, tol=-np.inf) if hasattr(self, "tol") else self
+        changes = {"tol": -np.inf} if "tol" in self.__dataclass_fields__ else {}
+        return dataclasses.replace(self, **changes)
 
     @abc.abstractmethod
     def run(self, evaluate: Callable, report: Callable, omega, lower, upper, tree=None) -> Status:

@@ -38,8 +38,9 @@ def value_and_hypergradient(
     method : kbo.hypergradients.Method, default Implicit()
     state : object, optional
         ``.state`` of an earlier result for the same problem: memory and a warm start. It changes
-        the cost, never the answer (but networks, and Unrolled, go on training from it); it is used
-        up (do not pass one state to two threads).
+        the cost, never the answer (but networks, and Unrolled, go on training from it, and
+        QuasiNewton's steps may then end short of its tolerance, as the status says); it is used up
+        (do not pass one state to two threads).
     throw : bool
         Whether a result that is unusable, or whose inner problem is not solved, raises, and one
         whose adjoint is not solved warns; otherwise see ``.status``.

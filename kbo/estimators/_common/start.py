@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import jax
 import numpy as np
 
@@ -180,29 +178,3 @@ def mixture(names, lengthscale, center) -> kernels.Kernel:
     for part in parts[1:]:
         mixed = mixed + part * (1.0 / len(parts))
     return mixed
-
-
-def tuned_names(tune):
-    """The estimators' parameter ``tune`` as a set of names, or None for all.
-
-    Raises
-    ------
-    ValueError
-        For a name that no parameter has.
-    """
-    if tune is None:
-        return None
-    names = [tune] if isinstance(tune, str) else tune
-    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"tune={tune!r} must be None, a name or a list of names")
-    names = list(names)
-    known = {
-        "alpha", "lengthscale", "scale", "period", "exponent", "offset", "delta", "width",
-        "centers",
-    }
-    unknown = sorted(set(names) - known)
-    if unknown:
-        raise ValueError(
-            f"tune names {unknown}; choose among {sorted(known)}, or None for all but the centres"
-        )
-    return set(names)

@@ -18,12 +18,13 @@ from ...result import Status
 from ...search.session import canonical, prepare
 from .._common.predict import values_at
 from .._common.solver import as_solver, learning_centers
-from .._common.start import group_columns, start_kernel, tied_entries, tuned_names
+from .._common.start import group_columns, start_kernel, tied_entries
 from .._common.validation import computing
 from .criterion import make_criterion
-from .model import Model, Tunable, named_numbers
+from .model import NEVER_TUNED, Model, Tunable, named_numbers
 from .searching import Searching
 from .task import padded_problem
+from .tuning import tuned_names
 
 OPTIONAL_ATTRIBUTES = (
     "lengthscale_", "group_alpha_", "criterion_", "criterion_start_", "n_splits_",
@@ -85,14 +86,14 @@ class KernelBilevelBase(Searching, BaseEstimator):
             self.__dict__.pop(name, None)
         self._said = {}
         self._ends = np.inf if self.max_time is None else time.perf_counter() + self.max_time
-        tune = tuned_names(self.tune)
         random = None if self.random_state is None else check_random_state(self.random_state)
         kernel = start_kernel(self.kernel, self.lengthscale, X, sample_weight, self.groups)
         tied = tied_entries(self.ard, self.kernel, kernel, X.shape[1])
+        tune = tuned_names(self.tune, kernel, inner, outer)
         with computing(self.device):
             model = Model(
-                kernel=Tunable.of(kernel, tune, fixed=("center",), tied=tied),
-                inner_loss=Tunable.of(inner, tune, fixed=("quantile", "unit")),
+                kernel=Tunable.of(kernel, tune, fixed=NEVER_TUNED, tied=tied),
+                inner_loss=Tunable.of(inner, tune, fixed=NEVER_TUNED),
                 outer_loss=Tunable.of(outer, tune if calibrate else ()),
                 alpha=np.array(self.alpha, float),
                 offset=offset,

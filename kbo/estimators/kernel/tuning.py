@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from ...linalg import SingularSystem
 from ...search.session import prepare
 from ...search.uncertainty import standard_errors
+from .model import NEVER_TUNED, named_numbers
 
 SMOOTHER = 100.0  # times alpha: the other start that is tried
 
@@ -74,3 +77,30 @@ def errors_by_name(model, problem, omega, solver, method, bounds):
             for k, error in enumerate(own):
                 named[name if len(own) == 1 else f"{name}_{k}"] = error
     return {name: float(v) if np.ndim(v) == 0 else v for name, v in named.items()}
+
+
+def tuned_names(tune, kernel, *losses):
+    """The estimators' parameter ``tune`` as a set of names, or None for all.
+
+    Besides alpha and the centres, kernel and losses have those that their classes give them.
+
+    Raises
+    ------
+    ValueError
+        For a name that no parameter of theirs has.
+    """
+    if tune is None:
+        return None
+    names = [tune] if isinstance(tune, str) else tune
+    if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"tune={tune!r} must be None, a name or a list of names")
+    names = set(names)
+    parts = (kernel, *losses)
+    known = {name for part in parts for name, _ in named_numbers(part)} - NEVER_TUNED
+    known |= {"alpha", "centers"}
+    if names - known:
+        raise ValueError(
+            f"tune names {sorted(names - known)}; with this kernel and loss choose among "
+            f"{sorted(known)}, or None for all but the centres"
+        )
+    return names

@@ -6,10 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.svm import SVC, SVR
 from sklearn.utils import _safe_indexing, check_array
 
 from ... import losses
@@ -20,19 +16,10 @@ from ...solvers import Exact
 from .._common.bounds import bound_texts
 from .._common.folds import bucket, pad
 from .._common.validation import as_loss
-from ..kernel.classifier import KernelBilevelClassifier
-from ..kernel.regressor import KernelBilevelRegressor
-from .adapters.base import OfKernelRidge, OfLogisticRegression, OfRidge, OfSVC, OfSVR, Part
-from .adapters.gaussian_process import OfGaussianProcess
-from .adapters.kbo import OfKboClassifier, OfKboRegressor
+from .adapters import ADAPTERS, Part
 from .layers import check_not_overridden, unwrap
 from .space import Dimension, Values, read_dimension
 
-ADAPTERS = {
-    KernelRidge: OfKernelRidge, Ridge: OfRidge, LogisticRegression: OfLogisticRegression,
-    SVC: OfSVC, SVR: OfSVR, GaussianProcessRegressor: OfGaussianProcess,
-    KernelBilevelRegressor: OfKboRegressor, KernelBilevelClassifier: OfKboClassifier,
-}
 OUTER_LOSSES = {
     "squared": losses.Squared, "huber": losses.Huber, "logistic": losses.Logistic,
     "multinomial": losses.Multinomial,
@@ -172,7 +159,8 @@ def _known_kind(final):
         known = sorted(kind.__name__ for kind in ADAPTERS)
         raise ValueError(
             f"estimator={type(final).__name__} is not differentiable here: use one of {known}, or "
-            "a Pipeline or TransformedTargetRegressor around one"
+            "a Pipeline or TransformedTargetRegressor around one, or make it known by "
+            "kbo.register_adapter"
         )
     check_not_overridden(final, kind)
     return kind

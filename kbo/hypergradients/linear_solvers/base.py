@@ -46,25 +46,29 @@ class LinearSolver(eqx.Module):
         Whether it needs the estimate, which the inner solver QuasiNewton makes.
     remedy : str
         What makes it solve better.
+    tol : float or None
+        Relative residual that is enough; None where there is none, or it is the inner solver's.
     """
 
     needs_inverse: ClassVar[bool] = False
     remedy: ClassVar[str] = "use another linear_solver, such as CG(steps) or Direct()"
+    tol = None
 
     def __check_init__(self):
         for name in POSITIVE:
             if not getattr(self, name, 1) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be positive")
-        if getattr(self, "tol", None) is not None and not self.tol >= 0:
+        if self.tol is not None and not self.tol >= 0:
             raise ValueError(f"tol={self.tol!r} must not be negative")
 
     def within(self, tol) -> LinearSolver:
         """This solver to another relative tolerance; itself where it has none."""
-        return dataclasses.replace(self, tol=tol) if hasattr(self, "tol") else self
+        changes = {"tol": tol} if "tol" in self.__dataclass_fields__ else {}
+        return dataclasses.replace(self, **changes)
 
     def completed(self, tol) -> LinearSolver:
         """This solver with ``tol`` where its own is None."""
-        return self.within(tol) if getattr(self, "tol", 0.0) is None else self
+        return self.within(tol) if self.tol is None else self
 
     @abc.abstractmethod
     def solve(self, multiply, b, start, inverse=None) -> Solved:

@@ -30,7 +30,7 @@ UNUSED = 2**31 - 1  # a tag that no step uses
 class LoopState(NamedTuple):
     """Steps so far, θ (F, N), and what the method remembers besides."""
 
-    count: jax.Array
+    steps: jax.Array
     theta: jax.Array
     memory: Any
 

@@ -8,12 +8,13 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from sklearn.base import clone
+from sklearn.gaussian_process import GaussianProcessRegressor
 
 from .... import kernels, losses
 from ....problem import BilevelProblem
 from ....spaces import RKHS
 from ..space import Values
-from .base import Adapter, n_outputs, samples
+from .base import Adapter, n_outputs, register_adapter, samples
 from .gp_scale import (
     CONSTANT,
     NOISE,
@@ -120,6 +121,7 @@ class NoiseRidge(eqx.Module):
         return (values["alpha"] + _translate(self.described, values)[1]) / self.total
 
 
+@register_adapter(GaussianProcessRegressor)
 class OfGaussianProcess(Adapter):
     """The posterior mean: alpha, and every hyperparameter of the kernel by its full name.
 

@@ -12,10 +12,11 @@ from ....problem import BilevelProblem
 from ....spaces import RKHS
 from ..._common.scale import center_and_spread
 from ..._common.start import kernel_names, mixture, start_kernel
-from ...kernel.classifier import SQUARED_SCALE, likelihood_parts
+from ...kernel.classifier import SQUARED_SCALE, KernelBilevelClassifier, likelihood_parts
 from ...kernel.losses import best_constant, spread_of, start_loss
+from ...kernel.regressor import KernelBilevelRegressor
 from ..space import Values
-from .base import Adapter, Classifier, n_outputs, samples
+from .base import Adapter, Classifier, n_outputs, register_adapter, samples
 from .parts import RidgeOf, Shifted
 
 
@@ -69,6 +70,7 @@ class _OfKbo:
         )
 
 
+@register_adapter(KernelBilevelRegressor)
 class OfKboRegressor(_OfKbo, Adapter):
     """See _OfKbo."""
 
@@ -91,6 +93,7 @@ class OfKboRegressor(_OfKbo, Adapter):
         return self._problem(values, train, test, inner, outer_loss, n_outputs(train.y))
 
 
+@register_adapter(KernelBilevelClassifier)
 class OfKboClassifier(_OfKbo, Classifier):
     """See _OfKbo; squared scores are judged at the scale that calibration starts from."""
 
