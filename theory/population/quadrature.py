@@ -21,13 +21,6 @@ def gauss_legendre(level, low=-1.0, high=1.0):
     return 0.5 * (low + high) + 0.5 * (high - low) * nodes, 0.5 * weights
 
 
-def product_rule(*rules):
-    """Nodes (N, p) and probabilities (N,) of independent coordinates."""
-    mesh = np.meshgrid(*[rule[0] for rule in rules], indexing="ij")
-    weight = np.meshgrid(*[rule[1] for rule in rules], indexing="ij")
-    return np.stack([side.ravel() for side in mesh], 1), np.prod(weight, axis=0).ravel()
-
-
 class _MovingSpace(eqx.Module):
     """ω ↦ the RKHS of a kernel that depends on ω."""
 
