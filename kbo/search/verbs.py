@@ -121,7 +121,7 @@ def minimize(
     omega0 : pytree of floats or arrays
     optimizer : kbo.optimizers.Optimizer, default LBFGS()
         Where values do not compare, the default is Optax(optax.adam(1e-2)). With a stochastic
-        method it makes all its steps: a small direction may be chance, or that of a beginning.
+        method the optimizer makes all its steps, because a small direction may be due to chance.
     solver, method
         As in value_and_hypergradient. Each inner problem starts from the last one's solution.
     bounds : pair (lower, upper), optional
