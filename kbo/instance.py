@@ -12,6 +12,8 @@ from .losses import Joint
 from .programs import program
 from .stream import Stream
 
+PARTS = ("inner", "outer", "space", "ridge", "dtype", "n_outputs")
+
 
 @jax.tree_util.register_pytree_node_class
 class Instance:
@@ -49,10 +51,22 @@ class Instance:
 
     @classmethod
     def tree_unflatten(cls, _, children):
-        """Without the parts that depend on ω: ``of_instance`` makes them."""
+        """Without the parts that depend on ω, which are made when they are asked for."""
         bare = object.__new__(cls)
         bare.problem, bare.omega = children
         return bare
+
+    def __getattr__(self, name):
+        """A part that depends on ω, where the instance comes out of a pytree or a pickle."""
+        if name in PARTS:
+            return getattr(self.problem.at(self.omega), name)
+        raise AttributeError(f"an Instance has no attribute {name!r}")
+
+    def __reduce__(self):
+        return Instance.tree_unflatten, (None, (self.problem, self.omega))
+
+    def __repr__(self):
+        return f"Instance({self.problem!r}, {self.omega!r})"
 
     def at(self, omega) -> Instance:
         """The same problem at another ω."""
@@ -63,7 +77,10 @@ class Instance:
         return self.problem.replace(**changes).at(self.omega)
 
     def with_samples(self, inner, outer) -> Instance:
-        """The same with other samples, such as batches, in the place of both."""
+        """The same with other samples, such as batches; not for other compiled functions.
+
+        As a pytree it would be the whole again.
+        """
         return Instance(self.problem, self.omega, inner, outer, self.space, self.ridge)
 
     @functools.cached_property

@@ -214,6 +214,10 @@ class Scaled(Loss):
     loss: Loss = eqx.field(converter=as_loss)
     scale: Any = 1.0
 
+    def __check_init__(self):
+        if not isinstance(self.loss, Loss):
+            raise ValueError(f"loss={self.loss!r} must be a loss of one sample, or a callable")
+
     @property
     def nonnegative(self):
         """As the loss that is scaled."""

@@ -16,7 +16,12 @@ import numpy as np
 def write(file, tree, **named):
     """Write a pytree of arrays, and more arrays by name, to an open file.
 
-    Lists, tuples and dicts keep their structure; of any other node only its leaves are kept.
+    Lists, tuples and None are kept; of any other node its leaves, in JAX's order.
+
+    Raises
+    ------
+    TypeError
+        For a leaf that is no array of numbers.
     """
     leaves = []
     skeleton = json.dumps(_skeleton(tree, leaves))
@@ -25,7 +30,7 @@ def write(file, tree, **named):
 
 
 def read(file):
-    """(tree, names): what ``write`` wrote, tuples and other nodes as lists; None stays None."""
+    """(tree, names): what ``write`` wrote, tuples and other nodes as lists."""
     with np.load(file, allow_pickle=False) as stored:
         known = dict(stored)
     skeleton = json.loads(str(known.pop("skeleton")))
@@ -39,32 +44,40 @@ def like(template, tree):
     leaves = jax.tree.leaves(tree)
     if [np.shape(leaf) for leaf in leaves] != [np.shape(leaf) for leaf in wanted]:
         return template
-    typed = [jnp.asarray(a, b.dtype) for a, b in zip(leaves, wanted, strict=True)]
+    typed = [jnp.asarray(a, jnp.result_type(b)) for a, b in zip(leaves, wanted, strict=True)]
     return jax.tree.unflatten(structure, typed)
 
 
 def _skeleton(tree, leaves):
+    """The nesting of lists, with a description of each leaf, which is added to ``leaves``."""
     if tree is None:
         return None
-    if isinstance(tree, dict):
-        return {key: _skeleton(part, leaves) for key, part in tree.items()}
     if not isinstance(tree, list | tuple):
         inside = jax.tree.leaves(tree)
         if len(inside) == 1 and inside[0] is tree:
-            leaves.append(np.asarray(tree))
-            return len(leaves) - 1
+            return _described(np.asarray(tree), leaves)
         tree = inside
     return [_skeleton(part, leaves) for part in tree]
+
+
+def _described(array, leaves):
+    if array.dtype.kind == "O":
+        raise TypeError(f"a warm start holds {array!r}, which is no array of numbers")
+    described = {"leaf": len(leaves), "dtype": array.dtype.name, "shape": array.shape}
+    own = array.dtype.kind == "V"  # of JAX's types, as bfloat16, which NumPy's files do not know
+    leaves.append(np.frombuffer(array.tobytes(), np.uint8) if own else array)
+    return described
 
 
 def _filled(skeleton, leaves):
     if skeleton is None:
         return None
-    if isinstance(skeleton, dict):
-        return {key: _filled(part, leaves) for key, part in skeleton.items()}
     if isinstance(skeleton, list):
         return [_filled(part, leaves) for part in skeleton]
-    return leaves[f"leaf{skeleton}"]
+    array = leaves[f"leaf{skeleton['leaf']}"]
+    if array.dtype.name == skeleton["dtype"]:
+        return array
+    return np.frombuffer(array.tobytes(), jnp.dtype(skeleton["dtype"])).reshape(skeleton["shape"])
 
 
 def write_atomically(path, write, mode="wb"):

@@ -672,6 +672,9 @@ def test_the_names_to_tune_are_those_of_kernel_and_loss():
     y = np.sin(X[:, 0])
     model = KernelBilevelRegressor(Tilted(), tune="tilt", max_iter=5).fit(X, y)
     assert model.kernel_.tilt != 0.1 and model.alpha_ == 0.01
-    for wrong in ({"tune": "tilt"}, {"tune": "period"}, {"kernel": Tilted(), "tune": "lengthscale"}):
+    outer = {"outer_loss": kbo.losses.Huber(1.0), "tune": ["delta"]}  # only the inner one's are
+    for wrong in (
+        {"tune": "tilt"}, {"tune": "period"}, {"kernel": Tilted(), "tune": "lengthscale"}, outer,
+    ):
         with pytest.raises(ValueError, match="tune names"):
             KernelBilevelRegressor(**wrong).fit(X, y)

@@ -83,7 +83,7 @@ class Regression:
 
     Parameters
     ----------
-    instance
+    instance : Instance
     workspace : Workspace
 
     Attributes
@@ -164,7 +164,7 @@ class Regression:
 
 
 class GramCriterion(Method):
-    """A criterion of one kernel ridge regression, for ``minimize(instance, method=…)``.
+    """A criterion of one kernel ridge regression, for ``minimize(problem, method=…)``.
 
     Regression means: inner data, RKHS and ridge of the problem, with the inner loss ½‖v − t‖², and
     weights without replicates that do not depend on ω. The value and gradient cost one Cholesky

@@ -44,14 +44,14 @@ class Mean(Method):
 
     def value(self, instance, solver):
         """See Method."""
-        values = [self.method.value(one.at(instance.omega), solver) for one in self.problems]
+        values = [self.method.value(one, solver) for one in self._at(instance.omega)]
         return float(np.mean(values))
 
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """See Method."""
         parts = [
-            self.method.evaluate(one.at(instance.omega), solver, own)
-            for one, own in zip(self.problems, self._states(state), strict=True)
+            self.method.evaluate(one, solver, own)
+            for one, own in zip(self._at(instance.omega), self._states(state), strict=True)
         ]
         mean = lambda *values: np.mean(np.stack(values), axis=0)  # noqa: E731
         failed = [part.status for part in parts if not part.status.ok]
@@ -72,7 +72,8 @@ class Mean(Method):
 
     def fixed(self, prepared):
         """See Method."""
-        return dataclasses.replace(self, problems=tuple(map(prepared, self.problems)))
+        problems = tuple(map(prepared, self.problems))
+        return dataclasses.replace(self, problems=problems, method=self.method.fixed(prepared))
 
     def comparable(self, solver):
         """See Method."""
@@ -89,6 +90,16 @@ class Mean(Method):
     def function(self, instance, solver, state):
         """See Method: of the first problem."""
         return self.method.function(instance, solver, self._states(state)[0])
+
+    def _at(self, omega):
+        """The instances, each with ω in the dtype of its own data."""
+        for problem in self.problems:
+            instance = problem.at(omega)
+            dtype = instance.dtype
+            if any(leaf.dtype != dtype for leaf in jax.tree.leaves(omega)):
+                typed = jax.tree.map(lambda leaf, dtype=dtype: leaf.astype(dtype), omega)
+                instance = problem.at(typed)
+            yield instance
 
     def _states(self, state):
         """One state for each problem."""

@@ -11,8 +11,6 @@ from .implicit import Implicit
 from .sampling import on_rows
 from .single_loop import SingleLoop
 
-COUNTER = 8  # bytes in which a stored warm start keeps the number of evaluations
-
 
 class StochasticState(NamedTuple):
     """Evaluations so far, and the method's own state."""
@@ -74,6 +72,10 @@ class Stochastic(Method):
     def within(self, tol):
         """See Method."""
         return dataclasses.replace(self, method=self.method.within(tol))
+
+    def fixed(self, prepared):
+        """See Method."""
+        return dataclasses.replace(self, method=self.method.fixed(prepared))
 
     def value(self, instance, solver):
         """See Method: of the first draw."""

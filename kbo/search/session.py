@@ -137,11 +137,11 @@ def prepare(problem, omega, solver=None, method=None, key=None):
     expect_instance("solver", solver, Solver, "kbo.solvers.Exact()")
     with contextlib.ExitStack() as stack:
         stack.enter_context(arithmetic(solver is not None and solver.double))
-        problem, omega, solver = _prepared(stack, problem, omega, solver, key)
+        problem, floating, solver = _prepared(stack, problem, omega, solver, key)
         if method is not None:
             others = lambda other: _prepared(stack, other, omega, solver)[0]  # noqa: E731
             method = identified(method).fixed(others)
-        yield Session(problem, omega, solver, method)
+        yield Session(problem, floating, solver, method)
 
 
 def _prepared(stack, problem, omega, solver, key=None):

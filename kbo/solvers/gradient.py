@@ -148,7 +148,7 @@ class Gradient(Solver):
     def _check_layer(self, network, loss):
         if not loss.constant_curvature:
             raise ValueError(
-                f"inner_loss={type(loss).__name__} with a LastLayer, which is solved for where the "
+                f"inner_loss={loss} with a LastLayer, which is solved for where the "
                 "inner loss is Squared or SquaredTo: use a network such as MLP, or NeuralFeatures"
             )
         least = 2 * (network.n_features + 1)

@@ -21,7 +21,7 @@ from .._common.solver import as_solver, learning_centers
 from .._common.start import group_columns, start_kernel, tied_entries
 from .._common.validation import computing
 from .criterion import make_criterion
-from .model import NEVER_TUNED, Model, Tunable, named_numbers
+from .model import KERNEL_FIXED, LOSS_FIXED, Model, Tunable, named_numbers
 from .searching import Searching
 from .task import padded_problem
 from .tuning import tuned_names
@@ -89,11 +89,12 @@ class KernelBilevelBase(Searching, BaseEstimator):
         random = None if self.random_state is None else check_random_state(self.random_state)
         kernel = start_kernel(self.kernel, self.lengthscale, X, sample_weight, self.groups)
         tied = tied_entries(self.ard, self.kernel, kernel, X.shape[1])
-        tune = tuned_names(self.tune, kernel, inner, outer)
+        judged = (outer,) if calibrate else ()
+        tune = tuned_names(self.tune, kernel, inner, *judged)
         with computing(self.device):
             model = Model(
-                kernel=Tunable.of(kernel, tune, fixed=NEVER_TUNED, tied=tied),
-                inner_loss=Tunable.of(inner, tune, fixed=NEVER_TUNED),
+                kernel=Tunable.of(kernel, tune, fixed=KERNEL_FIXED, tied=tied),
+                inner_loss=Tunable.of(inner, tune, fixed=LOSS_FIXED),
                 outer_loss=Tunable.of(outer, tune if calibrate else ()),
                 alpha=np.array(self.alpha, float),
                 offset=offset,

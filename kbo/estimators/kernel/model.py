@@ -22,7 +22,7 @@ from ...programs import program
 from ...spaces import RKHS
 from .._common.folds import bucket, pad
 
-NEVER_TUNED = {"center", "quantile", "unit"}  # what these say is no matter of fit
+KERNEL_FIXED, LOSS_FIXED = {"center"}, {"quantile", "unit"}  # never tuned: no matters of fit
 LOG_RANGE = 9.0
 ALPHA_REACH = np.log(1e3)
 LOSS_LOG_RANGE = 3.0  # a loss whose width tends to nothing is no longer smooth

@@ -63,7 +63,9 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     tune : None, str or iterable of str
         Names of the parameters to tune: "alpha", "lengthscale", "scale" (weights of mixtures and
         groups), "period", "exponent", "offset", "delta", "width", "centers" (their positions:
-        worth it where few of them have to do); None tunes all but the centres, () none.
+        worth it where few of them have to do), or what the numbers of a kernel or loss of your own
+        are called. Names that this kernel and loss have not are refused. None tunes all but the
+        centres, () none.
     cv : None, int, splitter, iterable of splits or "loo"
         None means 5 folds; "loo" is criterion="loo".
     criterion : {"cv", "loo", "gcv", "marginal_likelihood", "complexity"}

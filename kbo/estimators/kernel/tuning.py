@@ -9,7 +9,7 @@ import numpy as np
 from ...linalg import SingularSystem
 from ...search.session import prepare
 from ...search.uncertainty import standard_errors
-from .model import NEVER_TUNED, named_numbers
+from .model import KERNEL_FIXED, LOSS_FIXED, named_numbers
 
 SMOOTHER = 100.0  # times alpha: the other start that is tried
 
@@ -95,9 +95,9 @@ def tuned_names(tune, kernel, *losses):
     if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"tune={tune!r} must be None, a name or a list of names")
     names = set(names)
-    parts = (kernel, *losses)
-    known = {name for part in parts for name, _ in named_numbers(part)} - NEVER_TUNED
-    known |= {"alpha", "centers"}
+    of_kernel = {name for name, _ in named_numbers(kernel)} - KERNEL_FIXED
+    of_losses = {name for loss in losses for name, _ in named_numbers(loss)} - LOSS_FIXED
+    known = {"alpha", "centers"} | of_kernel | of_losses
     if names - known:
         raise ValueError(
             f"tune names {sorted(names - known)}; with this kernel and loss choose among "

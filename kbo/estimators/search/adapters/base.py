@@ -91,8 +91,8 @@ def register_adapter(estimator_class, adapter=None):
     ----------
     estimator_class : type
     adapter : type, optional
-        A subclass of Adapter, called as adapter(estimator, X, y). Without it, a decorator:
-        ``@kbo.register_adapter(MyRegressor)`` above the adapter's class.
+        A subclass of kbo.estimators.search.adapters.Adapter, called as adapter(estimator, X, y).
+        Without it, a decorator: ``@kbo.register_adapter(MyRegressor)`` above the adapter's class.
 
     Raises
     ------
@@ -104,7 +104,9 @@ def register_adapter(estimator_class, adapter=None):
     if adapter is None:
         return lambda adapter: register_adapter(estimator_class, adapter)
     if not (isinstance(adapter, type) and issubclass(adapter, Adapter)):
-        raise TypeError(f"adapter={adapter!r} must be a subclass of kbo's Adapter")
+        raise TypeError(
+            f"adapter={adapter!r} must be a subclass of kbo.estimators.search.adapters.Adapter"
+        )
     ADAPTERS[estimator_class] = adapter
     return adapter
 

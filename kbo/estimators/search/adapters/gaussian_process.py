@@ -161,7 +161,7 @@ class OfGaussianProcess(Adapter):
         )
 
     def finished(self, values, dimensions, folds):
-        """The scale of the variances set from the samples left out, see _gp_scale."""
+        """The scale of the variances set from the samples left out, see gp_scale."""
         by_name = {d.name: d for d in dimensions}
         constants = scaling_constants(self.described, by_name)
         if not constants or not any(name in by_name for name in self._noises):
