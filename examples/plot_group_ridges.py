@@ -19,10 +19,10 @@ X, y = load_diabetes(return_X_y=True)
 expansion = PolynomialFeatures(2, include_bias=False).fit(X)
 groups = np.where(expansion.powers_.sum(1) == 1, "main effects", "interactions")
 X = scale(expansion.transform(scale(X)))
-settings = {"kernel": "linear", "ard": False, "lengthscale": 1.0, "tune": ("alpha", "scale")}
+settings = {"kernel": "linear", "ard": False, "lengthscale": 1.0}
 models = {
-    "one ridge": KernelBilevelRegressor(**settings),
-    "one for each group": KernelBilevelRegressor(**settings, groups=groups),
+    "one ridge": KernelBilevelRegressor(**settings, tune="alpha"),
+    "one for each group": KernelBilevelRegressor(**settings, tune=("alpha", "scale"), groups=groups),
 }
 folds = KFold(10, shuffle=True, random_state=0)
 scores = {name: cross_val_score(model, X, y, cv=folds) for name, model in models.items()}
