@@ -22,7 +22,9 @@ X = scale(expansion.transform(scale(X)))
 settings = {"kernel": "linear", "ard": False, "lengthscale": 1.0}
 models = {
     "one ridge": KernelBilevelRegressor(**settings, tune="alpha"),
-    "one for each group": KernelBilevelRegressor(**settings, tune=("alpha", "scale"), groups=groups),
+    "one for each group": KernelBilevelRegressor(
+        **settings, groups=groups, tune=("alpha", "scale")
+    ),
 }
 folds = KFold(10, shuffle=True, random_state=0)
 scores = {name: cross_val_score(model, X, y, cv=folds) for name, model in models.items()}
