@@ -574,7 +574,7 @@ def test_combinations_without_sense_are_refused():
             kbo.NeuralSpace(*networks, inner_product=Sobolev())
         solved = kbo.NeuralSpace(*networks)
         huber = iv_like(solved, inner_loss=kbo.losses.Huber(1.0))
-        with pytest.raises(ValueError, match="inner_loss=Huber.* with a LastLayer"):
+        with pytest.raises(ValueError, match=r"inner_loss=Huber.* with a LastLayer"):
             kbo.value_and_hypergradient(huber, OMEGA)
         squared = iv_like(solved, inner_loss=kbo.losses.Squared())
         with pytest.raises(ValueError, match="at least 66"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from .objectives import constant_curvature, n_outputs
+from .objectives import constant_curvature
 
 NEWTON_STEPS = 6  # for the last layer within a training step, where the loss is not squared
 ROUNDING = 10  # times ε·(size of a Gram matrix)
@@ -45,7 +45,7 @@ def last_layer(batch, of_batch, design, shares, linear):
         right = jnp.einsum("fiq,fip->fqp", design, aim) if linear else aim
         return _solve(design, curved, right, batch.ridge, linear)
 
-    start = jnp.zeros((*design.shape[::2], n_outputs(batch)), design.dtype)
+    start = jnp.zeros((*design.shape[::2], batch.n_outputs), design.dtype)
     if constant:
         return hold(newton_step(0, start))
     return hold(jax.lax.fori_loop(0, NEWTON_STEPS, newton_step, start))

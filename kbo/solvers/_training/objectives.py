@@ -41,18 +41,13 @@ class Pointwise(eqx.Module):
         if not constant_curvature(instance):
             return cls(None)
         x = instance.inner.x
-        return cls(instance.inner_slopes(jnp.zeros((1, len(x), n_outputs(instance)), x.dtype)))
+        return cls(instance.inner_slopes(jnp.zeros((1, len(x), instance.n_outputs), x.dtype)))
 
     def __call__(self, values, batch, rows):
         if self.at_zero is None:
             return batch.inner_losses(values), batch.inner_slopes(values)
         own = self.at_zero if rows is None else self.at_zero[:, rows[0]]
         return jnp.sum((0.5 * values + own) * values, -1), values + own
-
-
-def n_outputs(instance) -> int:
-    """p, one for scalar predictions."""
-    return instance.n_outputs
 
 
 def inner_objective(instance):
