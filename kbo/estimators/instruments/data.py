@@ -1,4 +1,4 @@
-"""What instrumental-variable estimators are given: checked, standardised, split in columns."""
+"""Input of instrumental-variable estimators: checks, standardisation, exogenous columns."""
 
 from __future__ import annotations
 
@@ -9,55 +9,57 @@ from sklearn.utils.validation import check_array, check_consistent_length, valid
 
 from .._common.validation import check_weights
 
-SAME = 1e-4  # of a standard deviation: what rounding to single precision may change
-RANK = 1e-10  # relative singular values below which columns count as dependent
+SAME = 1e-4  # differences of this many standard deviations may be rounding to single precision
+RANK = 1e-10  # relative singular value below which columns count as linearly dependent
 
 
 class Standard(NamedTuple):
-    """x ↦ (x − mean)/scale, of weighted samples; constant columns keep their unit."""
+    """x ↦ (x − mean)/scale, from weighted samples; constant columns have scale 1."""
 
     mean: np.ndarray
     scale: np.ndarray
 
     @classmethod
     def of(cls, values, weight):
-        """Mean and standard deviation of ``values`` (n,) or (n, d) under ``weight`` (n,)."""
+        """Scale each column of ``values`` (n,) or (n, d) by its own deviation; weights (n,)."""
         mean = np.average(values, axis=0, weights=weight)
         spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight))
         return cls(mean, np.where(is_constant(spread, mean), 1.0, spread))
 
     @classmethod
     def together(cls, values, weight):
-        """One scale for all columns: the root of their mean variance."""
+        """Scale all columns by one number, the square root of their mean variance."""
         mean = np.average(values, axis=0, weights=weight)
         scale = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weight).mean())
         return cls(mean, np.full(values.shape[1], scale or 1.0))
 
     def __call__(self, values):
-        """Values in these units."""
+        """The values, standardised."""
         return (values - self.mean) / self.scale
 
 
 def is_constant(spread, mean):
-    """Whether a standard deviation is a rounding error of its mean."""
+    """Whether a standard deviation is zero up to rounding errors of the mean."""
     return spread <= 1e-12 * np.maximum(np.abs(mean), np.finfo(float).tiny)
 
 
 def check_iv_data(estimator, X, y, Z, sample_weight):
     """X (n, d), y (n,), Z (n, q) or None and weights (n,), as finite float64.
 
-    Weights are relative to their mean over the samples that have any: their scale says nothing.
+    Weights are divided by their mean over the samples of positive weight, since their scale
+    carries no information.
 
     Raises
     ------
     ValueError
-        Naming the argument, where one is not finite or not of the right shape, or for one sample.
+        If an argument (which is named) is not finite or has the wrong shape, or if there are fewer
+        than two samples.
     """
     X, y = validate_data(
         estimator, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2
     )
     if Z is not None:
-        # Not validate_data: that would take Z's names for the features of X.
+        # Not validate_data: it would record Z's column names as those of X.
         if np.ndim(Z) == 1:
             raise ValueError(
                 f"Z has shape {np.shape(Z)}: it must be (n, q); reshape one instrument with "
@@ -72,12 +74,12 @@ def check_iv_data(estimator, X, y, Z, sample_weight):
 def exogenous_columns(X, Z, weight):
     """Which columns of X are exogenous, (d,) bool: those in the span of Z's columns and a constant.
 
-    Only samples with weight count. ``Z=None`` makes all of them so.
+    Only samples of positive weight count. With ``Z=None`` all columns are exogenous.
 
     Raises
     ------
     ValueError
-        Where X has other columns and Z holds nothing that could explain them.
+        If X has endogenous columns and Z contains nothing that could explain them.
     """
     if Z is None:
         return np.ones(X.shape[1], bool)
@@ -95,9 +97,10 @@ def exogenous_columns(X, Z, weight):
 def in_span(values, columns):
     """Which columns of values (n, d) are combinations of a constant and of columns (n, q), (d,).
 
-    Up to SAME of a column's own standard deviation: copies in other units, in single precision, or
-    with another reference category are found. Where there are as many independent columns as
-    samples every vector is a combination; a copy of a single column is then asked for.
+    A column counts if what is left of it is at most SAME times its standard deviation, so that
+    copies in other units, in single precision or with another reference category are found. If
+    there are as many independent columns as samples, every vector is a combination; a column of
+    ``values`` must then be a copy of a single column.
     """
     values, columns = (_centred(v) for v in (values, columns))
     moving = values.any(0)
@@ -112,7 +115,7 @@ def in_span(values, columns):
 
 
 def _centred(values):
-    """Columns less their means, of norm one, or zero where that is a rounding error."""
+    """Columns centred and scaled to norm one; constant columns become zero."""
     mean = values.mean(0)
     centred = values - mean
     norms = np.linalg.norm(centred, axis=0)
@@ -121,14 +124,14 @@ def _centred(values):
 
 
 def distinct_rows(values, weight):
-    """Indices of the first of each distinct row that carries weight, in order."""
+    """Indices, in order, of the first occurrence of each distinct row of positive weight."""
     used = np.flatnonzero(weight > 0)
     first = np.unique(values[used], axis=0, return_index=True)[1]
     return used[np.sort(first)]
 
 
 def drawn(rows, count, random):
-    """``count`` of ``rows``, drawn without replacement; all of them where there are no more."""
+    """``count`` of ``rows``, drawn without replacement and sorted; all rows if there are fewer."""
     if len(rows) <= count:
         return rows
     return np.sort(random.choice(rows, count, replace=False))

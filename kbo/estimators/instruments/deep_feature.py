@@ -1,4 +1,4 @@
-"""Deep feature instrumental variables as published: automatic differentiation of closed forms."""
+"""Deep feature instrumental-variable regression (DFIV), by differentiating closed forms."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from .networks import BODY_FEATURES, NeuralIVBase
 
 
 class DeepFeatureIV(NeuralIVBase):
-    """h(x) = u·Ψ(x) + b by two-stage least squares on features that two networks learn (DFIV).
+    """h(x) = u·Ψ(x) + b by two-stage least squares on features learned by two networks (DFIV).
 
         first stage   min_φ min_V  E₁ ½‖Ψ(x) − V[φ(z), 1]‖² + (first_ridge/2)‖V‖²
         second stage  min_Ψ min_u  E₂ ½(y − u·V(Ψ)[φ(z), 1] − b)² + (second_ridge/2)‖u‖²
 
-    The two are minimised in turn; V(Ψ) and u are closed forms through which the second stage is
-    differentiated automatically. Computes in single precision.
+    The two stages are minimised in turn. V(Ψ) and u have closed forms, through which the second
+    stage is differentiated automatically. All computations are in single precision.
 
     Parameters
     ----------
     n_features : int
-        The size of Ψ.
+        The dimension of Ψ.
     treatment_network, instrument_network : kbo.networks.Network, default MLP((64, 64))
         Ψ before its tanh, and φ.
     first_ridge, second_ridge : float
     max_iter : int
-        Steps of Ψ.
+        Number of steps of Ψ.
     inner_iter : int
-        Steps of φ per step of Ψ.
+        Number of steps of φ per step of Ψ.
     learning_rate, weight_decay : float
-        Of AdamW, for both.
+        Settings of AdamW, for both networks.
     standardize : bool
-        Whether the columns of X are centred and scaled to variance 1, as y and Z always are: not
-        where they share a unit, such as pixels, of which some would be but noise.
+        Whether the columns of X are centred and scaled to variance 1, as y and Z always are. Use
+        False for columns of one unit, such as pixels, some of which may be pure noise.
     random_state : int, RandomState or None
-        Of the halves and of first weights.
+        Draws the halves and the initial weights.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class DeepFeatureIV(NeuralIVBase):
     first_stage_strength_ : float
         The share of the variance of Ψ(x) that V[φ(z), 1] explains on the second half.
     n_iter_ : int
-        Steps of Ψ taken.
+        Number of steps of Ψ taken.
     n_features_in_, n_instruments_in_ : int
 
     Notes
@@ -59,7 +59,7 @@ class DeepFeatureIV(NeuralIVBase):
     References
     ----------
     Xu, Chen, Srinivasan, de Freitas, Doucet, Gretton (2021), Learning Deep Features in
-    Instrumental Variable Regression, Algorithm 1. There b is penalised as well.
+    Instrumental Variable Regression, Algorithm 1, in which b is penalised as well.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class DeepFeatureIV(NeuralIVBase):
             Treatment and exogenous covariates.
         y : array-like (n,)
         Z : array-like (n, q), optional
-            Instruments and exogenous covariates; None treats X as exogenous.
+            Instruments, and the exogenous columns of X again. None: all of X is exogenous.
         sample_weight : array-like (n,), optional
 
         Returns
@@ -99,7 +99,8 @@ class DeepFeatureIV(NeuralIVBase):
         Raises
         ------
         ValueError
-            For data that are not finite, a Z without variation, or a fit that diverges.
+            If an argument is not finite or has the wrong shape, Z contains no instrument, fewer
+            than four samples have weight, or the fit diverges.
         """
         stages, seed = self._prepare(X, y, Z, sample_weight)
         features, params = self._start(stages[0], seed)
@@ -117,7 +118,7 @@ class DeepFeatureIV(NeuralIVBase):
 
 
 class TwoStages(eqx.Module):
-    """The two objectives."""
+    """The objectives of the two stages."""
 
     features: eqx.Module
     network: eqx.Module
@@ -130,13 +131,13 @@ class TwoStages(eqx.Module):
         return jnp.column_stack([phi, jnp.ones(len(z), z.dtype)])
 
     def layer(self, phi, targets, stage):
-        """V, (r, q)."""
+        """V, (r, q): the ridge regression of targets (n, q) on φ (n, r), in closed form."""
         share = stage.weight / jnp.sum(stage.weight)
         gram = phi.T @ (share[:, None] * phi) + self.first_ridge * jnp.eye(phi.shape[1])
         return jax.scipy.linalg.solve(gram, phi.T @ (share[:, None] * targets), assume_a="pos")
 
     def first(self, body, targets, stage):
-        """min_V of the first stage."""
+        """The objective of the first stage at the body's weights, minimised over V."""
         phi = self.instruments(body, stage.z)
         V = self.layer(phi, targets, stage)
         share = stage.weight / jnp.sum(stage.weight)
@@ -144,7 +145,7 @@ class TwoStages(eqx.Module):
         return 0.5 * share @ errors + 0.5 * self.first_ridge * jnp.sum(V**2)
 
     def second(self, params, body, stages):
-        """min_u of the second stage."""
+        """The objective of the second stage at Ψ's weights, minimised over u and b."""
         targets = self.features.rows(params, stages[0].x)
         V = self.layer(self.instruments(body, stages[0].z), targets, stages[0])
         predicted = self.instruments(body, stages[1].z) @ V
@@ -153,7 +154,7 @@ class TwoStages(eqx.Module):
 
 @program
 def _train(two, params, body, stages, optimizer, steps, inner_steps):
-    """Both networks' weights after ``steps`` alternations."""
+    """The weights of both networks after ``steps`` alternations of the two stages."""
 
     def alternate(carry, _):
         params, body, outer_state, inner_state = carry

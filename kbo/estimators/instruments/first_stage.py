@@ -12,13 +12,13 @@ from ...programs import program
 from .._common.folds import bucket, pad
 from ..kernel.model import TunedAlpha, TunedRidge, TunedSpace
 
-COMPONENTS = 16  # principal components of the features that the first stage is judged on
-NUGGET = 1e-9
-NEGLIGIBLE = 1e-5  # of the ridge: directions in which the first stage's data say nothing
+COMPONENTS = 16  # the first stage is judged on this many principal components of the features
+NUGGET = 1e-9  # added to the diagonal, relative to its mean
+NEGLIGIBLE = 1e-5  # eigenvalues below this fraction of the ridge are left out
 
 
 def width(count):
-    """A number of features padded to one of few sizes."""
+    """``count`` rounded up to a multiple of 64: few sizes, so few compilations."""
     return -(-count // 64) * 64
 
 
@@ -28,14 +28,14 @@ def _kernel_matrix(kernel, x, z):
 
 
 def kernel_matrix(kernel, x, z):
-    """k(x_i, z_j), (n, m), of a kernel with NumPy parameters; few sizes are compiled."""
+    """k(x_i, z_j), (n, m), for a kernel with NumPy parameters; padded, so few compilations."""
     kernel = arrays(kernel, np.float64)
     padded = _kernel_matrix(kernel, pad(x, bucket(len(x))), pad(z, bucket(len(z))))
     return np.array(padded)[: len(x), : len(z)]
 
 
 def nystrom_features(kernel, centers, points):
-    """Features (n, M) with φ(x)·φ(x') = k(x, x') on the span of the centres."""
+    """Nyström features (n, M): φ(x)·φ(x') is k(x, x') projected onto the span of the centres."""
     matrix = kernel_matrix(kernel, centers, centers)
     matrix[np.diag_indices_from(matrix)] += NUGGET * np.trace(matrix) / len(matrix)
     root = scipy.linalg.cholesky(matrix, lower=True)
@@ -44,10 +44,10 @@ def nystrom_features(kernel, centers, points):
 
 
 def principal_components(features, weight):
-    """The first COMPONENTS principal components (n, COMPONENTS) of features (n, M), zeros after.
+    """The first COMPONENTS principal components (n, COMPONENTS) of features (n, M).
 
-    A squared loss does not change when its targets are rotated, and what is left out has little
-    variance to be explained.
+    Missing components are zero. The squared loss is invariant to rotations of its targets, and the
+    components left out have little variance to be explained.
     """
     share = weight / weight.sum()
     centred = features - share @ features
@@ -57,17 +57,17 @@ def principal_components(features, weight):
 
 
 def first_stage_problem(kernel, Z, targets, folds):
-    """min over (alpha, k_Z) of Σ_f mean_{test_f} ½‖g_f(z) − ψ(x)‖², g_f ridge regression.
+    """min over (alpha, k_Z) of mean_f mean_{test_f} ½‖g_f(z) − ψ(x)‖², g_f by kernel ridge.
 
     Parameters
     ----------
     kernel : Tunable
-        k_Z at ω = 0; alpha is 1 there.
+        k_Z at ω = 0, where alpha is 1.
     Z : ndarray (n, q)
     targets : ndarray (n, p)
         ψ(x), centred.
     folds : Folds
-        In whose order the samples are.
+        The samples are in the order of these folds.
     """
     size = bucket(len(Z))
     extra = ((0, 0), (0, size - len(Z)))
@@ -82,20 +82,20 @@ def first_stage_problem(kernel, Z, targets, folds):
 
 
 def smoother_rows(features, alpha, weight):
-    """T (S, n) with TᵀT = WS, S = 1w̄ᵀ + Φ(ΦᵀWΦ + alpha·I)⁻¹ΦᵀW: kernel ridge regression on Z.
+    """T (R, n) with TᵀT = WS, S = 1w̄ᵀ + Φ(ΦᵀWΦ + alpha·I)⁻¹ΦᵀW: kernel ridge regression on Z.
 
     Φ are the centred features of k_Z and w̄ = w/Σw; the constant is not penalised. For values g of
-    a function at the samples ‖Tg‖² = Σ_i w_i g_i Ê[g | z_i]: what of g is seen through Z.
+    a function at the samples, ‖Tg‖² = Σ_i w_i g_i Ê[g | z_i] measures what is seen of g through Z.
 
-    Directions of ΦᵀWΦ below NEGLIGIBLE·alpha change no smoothed value by more than that fraction,
-    and are left out. The last rows are zero, one of them at least.
+    Eigendirections of ΦᵀWΦ below NEGLIGIBLE·alpha change the smoothed values by at most the
+    fraction NEGLIGIBLE, and are left out. At least the last row of T is zero.
 
     Parameters
     ----------
     features : ndarray (n, M)
     alpha : float
     weight : ndarray (n,)
-        Samples without weight are not looked at.
+        Samples of weight zero have no influence.
     """
     total = weight.sum()
     features = features - (weight / total) @ features

@@ -1,4 +1,4 @@
-"""Instrumental variables as a bilevel problem with learned treatment features."""
+"""Instrumental-variable regression as a bilevel problem with learned treatment features."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ...solvers import Auto, Gradient
 from ...spaces import RKHS, NeuralFeatures, NeuralSpace
 from .networks import BODY_FEATURES, NeuralIVBase
 
-HEURISTIC_ROWS = 1000  # for the median of distances
+HEURISTIC_ROWS = 1000  # rows of Z in the median of pairwise distances
 
 
 class FuncIVRegressor(NeuralIVBase):
@@ -30,47 +30,52 @@ class FuncIVRegressor(NeuralIVBase):
         inner   g_ω = argmin_g E₁ ½‖g(z) − Ψ_ω(x)‖² + (first_ridge/2)‖g‖²
         outer   L(ω) = min_{u,b} E₂ ½(y − u·g_ω(z) − b)² + (second_ridge/2)‖u‖²
 
-    E₁ and E₂ are means over two random halves of the data. ω moves by Adam along the
-    functional hypergradient. Computes in single precision.
+    E₁ and E₂ are means over two random halves of the data. ω is trained by AdamW with the
+    functional hypergradient. All computations are in single precision.
 
     Parameters
     ----------
     space : {"last_layer", "network", "rkhs"}
-        Where g lives: a network whose last layer is solved for exactly, with its adjoint on the
-        same features (FuncID-linear); the same with another network for the adjoint (FuncID); the
-        RKHS of a Gaussian kernel with the median heuristic's lengthscale.
+        The space of g. "last_layer": a network whose last layer is solved for exactly, with the
+        adjoint on the same features (FuncID-linear). "network": the same network, with a second
+        one for the adjoint (FuncID). "rkhs": the RKHS of a Gaussian kernel whose lengthscale is
+        set by the median heuristic.
     n_features : int
-        The size of Ψ.
+        The dimension of Ψ.
     treatment_network, instrument_network : kbo.networks.Network, default MLP((64, 64))
-        Ψ before its tanh, and the body of g, 32 features below its last layer; unused with "rkhs".
+        Ψ before its tanh, and the body of g, with 32 features below its last layer; the latter is
+        unused with "rkhs".
     adjoint_network : kbo.networks.Network, optional
-        The adjoint, with "network" alone; None is ``instrument_network`` with n_features outputs.
+        The adjoint, for space="network" only; None means ``instrument_network`` with n_features
+        outputs.
     first_ridge : float, optional
-        None is 1e-2, and 1e-4 with "rkhs", where it weighs on all but the smoothest functions of z.
-        With "network" it is the decay of g's last layer (kbo.networks.LastLayer).
+        None means 1e-2, and 1e-4 with "rkhs", where the ridge affects all but the smoothest
+        functions of z. With "network" it is the decay of g's last layer (kbo.networks.LastLayer).
     second_ridge : float
     max_iter : int
-        Steps of ω.
+        Number of steps of ω.
     average : float
-        The share of them, the last ones, whose mean is ω in the end: see kbo.optimizers.Optax. With
-        "rkhs", where values are exact, only if that has the lowest.
+        ω becomes the mean of its iterates over this last share of the steps, see
+        kbo.optimizers.Optax. With "rkhs", where values are exact, it does so only if the mean has
+        the lowest outer value.
     inner_iter : int
-        Steps of the instrument network, and of the adjoint's, per step of ω.
+        Number of steps of the instrument network, and of the adjoint network, per step of ω.
     learning_rate, weight_decay : float
-        Of AdamW, for all networks.
+        Settings of AdamW, for all networks.
     adjoint_l2 : float
-        With "network" alone, c of the term (c/2)‖ψ‖² on the weights ψ of the adjoint's network, in
-        its objective: it regresses the slopes of the outer loss, which y's noise is in, on z, and
-        Ψ follows what it fits of that noise. Weight decay of AdamW is no such term.
+        For space="network" only: the coefficient c of a penalty (c/2)‖ψ‖² on the weights ψ of the
+        adjoint network. That network regresses the slopes of the outer loss, which contain the
+        noise of y, on z, and Ψ follows whatever it fits of that noise. AdamW's weight decay is not
+        part of the objective and does not replace the penalty.
     method : kbo.hypergradients.Method, optional
-        Of the hypergradient; None is Implicit().
+        How the hypergradient is computed; None means Implicit().
     standardize : bool
-        Whether the columns of X are centred and scaled to variance 1, as y and Z always are: not
-        where they share a unit, such as pixels, of which some would be but noise.
+        Whether the columns of X are centred and scaled to variance 1, as y and Z always are. Use
+        False for columns of one unit, such as pixels, some of which may be pure noise.
     random_state : int, RandomState or None
-        Of the halves and of first weights.
+        Draws the halves and the initial weights.
     callback : callable, optional
-        Called with the StepRecord of every step of ω; a true result stops.
+        Called with the StepRecord of every step of ω; a true return value stops the search.
 
     Attributes
     ----------
@@ -81,7 +86,7 @@ class FuncIVRegressor(NeuralIVBase):
     history_ : list of kbo.StepRecord
         Outer values, gradient norms and seconds, step by step.
     n_iter_ : int
-        Steps of ω taken, that to the mean included.
+        Number of steps of ω taken, including the final one to the mean.
     n_features_in_, n_instruments_in_ : int
 
     Notes
@@ -139,7 +144,7 @@ class FuncIVRegressor(NeuralIVBase):
             Treatment and exogenous covariates.
         y : array-like (n,)
         Z : array-like (n, q), optional
-            Instruments and exogenous covariates; None treats X as exogenous.
+            Instruments, and the exogenous columns of X again. None: all of X is exogenous.
         sample_weight : array-like (n,), optional
 
         Returns
@@ -149,7 +154,8 @@ class FuncIVRegressor(NeuralIVBase):
         Raises
         ------
         ValueError
-            For data that are not finite, or a Z without variation.
+            If an argument is not finite or has the wrong shape, Z contains no instrument, fewer
+            than four samples have weight, or the readout diverges.
         kbo.BilevelError
             If training diverges.
         """
@@ -183,7 +189,7 @@ class FuncIVRegressor(NeuralIVBase):
         return self
 
     def _space(self, first, seed, ridge):
-        """Where g lives, and what finds it."""
+        """The space of g, and the solver of the inner problem."""
         if self.space == "rkhs":
             rows = np.asarray(first.z)[:HEURISTIC_ROWS]
             return RKHS(Gaussian(max(float(np.median(pdist(rows))), 1e-3))), Auto()

@@ -37,17 +37,16 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         first stage   Ê[g(X) | Z], by kernel ridge regression on Z (ridge λ, kernel k_Z)
         second stage  h = argmin_h (1/Σw) Σ_i w_i e_i Ê[e | z_i] + ξ ‖h‖²_k,  e = y − h(X)
 
-    At the true h nothing of e is found through Z, whatever λ: it is the errors that are smoothed,
-    not h alone, so that λ biases nothing. Ridges and lengthscales are tuned by hypergradient:
-    (λ, k_Z) by how well the features ψ(X) of k are predicted out of fold, (ξ, k) by ``criterion``.
-    λ is then a tenth of that, as what it smooths away is lost to the second stage. The two stages
-    take turns until neither changes. Everything is standardised within.
+    The first stage smooths the errors e, not h alone. At the true h, E[e | Z] = 0, so that λ
+    causes no bias. Ridges and lengthscales are tuned by hypergradient: (λ, k_Z) on how well the
+    features ψ(X) of k are predicted out of fold, (ξ, k) on ``criterion``. The λ used is a tenth of
+    the tuned one, because what the first stage smooths away is lost to the second. The stages are
+    tuned in turn, at most twice. Columns are standardised internally.
 
-    Columns of X in the span of Z's columns are exogenous, and k = k_E·k_O, of endogenous and
-    exogenous columns. Without endogenous columns the estimator is kernel ridge regression.
-
-    There is no confidence band: for an ill-posed inverse problem whose ridges are chosen by the
-    data, no theory says that one would cover h. TwoStageLeastSquares has one.
+    Columns of X in the span of Z's columns are exogenous; k = k_E·k_O is the product of a kernel
+    on the endogenous columns and one on the exogenous ones. Without endogenous columns the
+    estimator is kernel ridge regression. There is no confidence band, since no theory guarantees
+    coverage in an ill-posed problem with data-driven ridges; TwoStageLeastSquares has one.
 
     Parameters
     ----------
@@ -55,64 +54,65 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         k and k_Z: "gaussian", "laplacian", "matern12", "matern32", "matern52" or
         "rational_quadratic".
     ard : bool, default True
-        One lengthscale for each column of X and Z; otherwise one for X_E, X_O and Z each.
+        One lengthscale for each column of X and Z; otherwise one each for X_E, X_O and Z.
     criterion : {"marginal_likelihood", "cv"}
-        What the second stage is judged by. The marginal likelihood is that of the Gaussian process
-        whose mean is h, Ty ~ N(0, s(TKTᵀ/(nξ) + I)) with TᵀT = WS for the first stage S, where s
-        is the variance of the rest of y too, times a weak prior: the log of each lengthscale, in
-        standard deviations, is N(log(1.5√d), 1). The other is Σ w e Ê[e | z] on the test samples
-        of the folds of ``cv``, with h fitted to the training samples; it varies more.
+        The criterion of the second stage. The marginal likelihood is that of the Gaussian process
+        with posterior mean h, Ty ~ N(0, s(TKTᵀ/(nξ) + I)), where TᵀT = WS for the first stage's
+        smoother S and s is also the variance of the part of y outside T, times a weak prior: the
+        log lengthscale of each standardised column is N(log(1.5√d), 1). "cv" is Σ w e Ê[e | z] on
+        the test samples of each fold, with h fitted to the training samples; it is noisier.
     cv : None, int, splitter or iterable of splits
-        Of the first stage, and of criterion="cv"; None means 5 folds.
+        The folds of the first stage and of criterion="cv"; None means 5 folds.
     n_components : int, default 192
-        How many of the samples of X, drawn uniformly, span h.
+        The number of samples of X, drawn uniformly, whose kernel functions span h.
     solver : {"auto", "exact", "nystrom", "falkon", "full_cg"} or kbo.solvers.Solver
-        Of the first stage: "auto" is exact up to 512 samples and Nystrom with ``n_centers`` above.
+        For the first stage. "auto" is exact up to 512 samples, Nystrom with ``n_centers`` above.
     n_centers : int or None
-        How many samples of Z span the first stage; None means for "auto" 256 up to 2,000 samples
-        and 512 beyond.
+        The number of samples of Z that span the first stage; None means, with "auto", 256 up to
+        2,000 samples and 512 beyond.
     max_iter : int, default 50
-        Accepted steps of each search.
+        Maximal number of accepted steps of each search.
     tol : float, default 1e-5
-        The second stage's search stops when two steps running lower the criterion by at most this
-        fraction, the first stage's at a hundred times it.
+        The search of the second stage stops when each of two consecutive steps lowers the
+        criterion by at most this fraction, that of the first stage at a hundred times it.
     standardize : bool, default True
-        Whether each column of X is scaled to variance 1, as those of Z and y always are, or all by
-        one number: where they share a unit, such as pixels, of which some would be but noise.
+        Whether each column of X is scaled to variance 1, as y and the columns of Z always are. If
+        False, one factor scales all of X: for columns of one unit, such as pixels, some of which
+        may be pure noise.
     random_state : None, int or RandomState
-        Draws the points that span h and μ, and shuffles the folds when ``cv`` is None or an int
-        (None keeps the order of the samples, and draws as 0 does).
+        Draws the points that span h and the first stage, and shuffles the folds if ``cv`` is None
+        or an int (None does not shuffle, and draws as 0 does).
     device : None, "cpu" or "gpu"
     verbose : int
-        Progress bars if positive.
+        Positive values show progress bars.
 
     Attributes
     ----------
     first_stage_ridge_, second_stage_ridge_ : float
-        λ and ξ. Those of the first stage exist where some column is endogenous.
+        λ and ξ. Attributes of the first stage exist if some column of X is endogenous.
     treatment_lengthscale_, instrument_lengthscale_ : ndarray (d,), (q,)
-        Of k and k_Z, in the units of X and Z.
+        The lengthscales of k and k_Z, in the units of X and Z.
     first_stage_strength_ : float
         R² = 1 − SSE(Z)/SSE(exogenous columns), out of fold: the share of the variance that Z
-        explains beyond a constant and the exogenous columns. The variance is that of the features,
-        of lengthscale 1, of one standardised combination of the endogenous columns: the one that Z
-        explains least, among those of their first 16 principal components.
+        explains beyond a constant and the exogenous columns. The variance is that of the kernel
+        features (lengthscale 1) of one standardised combination of the endogenous columns: the
+        one that Z explains least, among combinations of their first 16 principal components.
     first_stage_statistic_ : float
-        The F ratio R²/(1 − R²)·(n − f)/k, for f effective degrees of freedom of the first stage,
+        The F ratio R²/(1 − R²)·(n − f)/k, where the first stage has f effective degrees of freedom,
         k of them beyond the exogenous columns. Below 10 (Staiger and Stock's rule of thumb for the
-        linear case) a WeakInstrumentWarning is given; a flexible first stage on few samples has a
-        low F even where R² is not small, and overfits.
+        linear case) a WeakInstrumentWarning is given. A flexible first stage on few samples
+        overfits, and has a low F even if R² is not small.
     first_stage_result_, second_stage_result_ : dict
-        "value" (of the criterion; the log of a posterior's is −2/n times the log density),
-        "status", "n_steps" and "n_evaluations" of the last searches.
+        "value" (of the criterion; for the marginal likelihood, its log is −2/n times the log
+        posterior density), "status", "n_steps" and "n_evaluations" of the last search of each.
     endogenous_ : ndarray (d,) of bool
-        The columns of X that are no combination of Z's columns and a constant.
+        The columns of X that are not linear combinations of Z's columns and a constant.
     kernel_, instrument_kernel_ : Kernel
-        With NumPy parameters, in the units of X and Z.
+        The tuned kernels, with NumPy parameters in the units of X and Z.
     X_fit_, dual_coef_, intercept_ : ndarray (M, d), ndarray (M,), float
         h(x) = intercept_ + Σ_m dual_coef_m k(X_fit_m, x).
     solver_ : str
-        Of the first stage.
+        The solver of the first stage.
     n_iter_, n_features_in_, feature_names_in_, n_instruments_in_
 
     References
@@ -120,9 +120,9 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
     Singh, Sahani, Gretton (2019), Kernel Instrumental Variable Regression: the two stages, with y
     regressed on Ê[h | z] instead.
     Dikkala, Lewis, Mackey, Syrgkanis (2020), Minimax Estimation of Conditional Moment Models: this
-    second stage, as the value of a game, for a norm of the adversary.
+    second stage, as the value of a game against an adversary with penalised norm.
     Wang, Zhou, Ren, Zhu (2021), Scalable Quasi-Bayesian Inference for Instrumental Variable
-    Regression: the Gaussian process with this mean.
+    Regression: the Gaussian process whose posterior mean is h.
     Staiger, Stock (1997), Instrumental Variables Regression with Weak Instruments.
 
     Examples
@@ -183,8 +183,8 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         Z : array-like (n, q), optional
             Instruments, and the exogenous columns of X again. None: all of X is exogenous.
         sample_weight : array-like (n,), optional
-            Relative to their mean over the samples that have any, in both stages: w, 1000 w and
-            w/Σw give the same.
+            Weights of the samples in both stages. Only their ratios matter: w, 1000 w and w/Σw
+            give the same fit.
 
         Returns
         -------
@@ -193,17 +193,17 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If an argument is not finite or not of the right shape, or Z holds no instrument.
+            If an argument is not finite or has the wrong shape, or Z contains no instrument.
 
         Warns
         -----
         WeakInstrumentWarning
-            Where ``first_stage_statistic_`` is below 10.
+            If ``first_stage_statistic_`` is below 10.
         ConvergenceWarning
-            Where the last search of a stage missed its tolerance.
+            If the last search of a stage did not reach its tolerance.
         """
         self._validate_params()
-        for name in OPTIONAL_ATTRIBUTES:  # of an earlier fit
+        for name in OPTIONAL_ATTRIBUTES:  # drop those of an earlier fit
             self.__dict__.pop(name, None)
         X, y, Z, weight = check_iv_data(self, X, y, Z, sample_weight)
         exogenous = exogenous_columns(X, Z, weight)
@@ -263,7 +263,7 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
                 warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
     def predict(self, X):
-        """h(X), (k,): what y would be if X were set, not observed.
+        """h(X), (k,): the mean of y if X were set by intervention rather than observed.
 
         Parameters
         ----------
@@ -280,7 +280,7 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like (k, d), optional
-            None means the samples of ``fit``, with their weights.
+            The points to average over; None means the samples of ``fit``, with their weights.
         """
         check_is_fitted(self)
         if X is None:

@@ -1,4 +1,4 @@
-"""What instrumental-variable estimators with learned treatment features have in common."""
+"""Base class of the instrumental-variable estimators with learned treatment features."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from ...programs import program
 from .data import Standard, check_iv_data, exogenous_columns
 from .strength import WEAK_R2, WeakInstrumentWarning
 
-BODY_FEATURES = 32  # of the instrument network below its last layer
-BLOCK = 8192  # rows that a network sees at once
+BODY_FEATURES = 32  # number of features of the instrument network below its last layer
+BLOCK = 8192  # a network is applied to at most this many rows at once
 
 
-@functools.cache  # one object for equal settings, so that what was compiled is found again
+@functools.cache  # equal settings give the same object, so that compiled programs are reused
 def _adamw(rate, decay, l2):
     adamw = optax.adamw(rate, weight_decay=decay)
     return optax.chain(optax.add_decayed_weights(l2), adamw) if l2 else adamw
 
 
 class Stage(NamedTuple):
-    """The samples of one stage, standardised, in single precision."""
+    """The samples of one stage (one half of the data), standardised, in single precision."""
 
     x: jax.Array
     y: jax.Array
@@ -49,11 +49,11 @@ class TreatmentFeatures(eqx.Module):
     network: Network
 
     def __call__(self, params, x):
-        """At one point."""
+        """Ψ_ω(x), (q,), at one point x (d,)."""
         return jnp.tanh(self.network.apply(params, x))
 
     def rows(self, params, x):
-        """At points (n, d)."""
+        """Ψ_ω at each of the points x (n, d), (n, q)."""
         return jax.lax.map(lambda point: self(params, point), x, batch_size=min(BLOCK, len(x)))
 
 
@@ -69,7 +69,7 @@ def _mean_derivative(features, params, slopes, x):
 
 
 class NeuralIVBase(RegressorMixin, BaseEstimator):
-    """Fits Ψ and a readout u on two halves of the data; subclasses train Ψ."""
+    """h(x) = u·Ψ(x) + b with one half of the data for each stage; subclasses train Ψ."""
 
     __metadata_request__fit: ClassVar = {"Z": True}
 
@@ -100,7 +100,7 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
         return _adamw(float(self.learning_rate), float(self.weight_decay), float(l2))
 
     def _prepare(self, X, y, Z, sample_weight):
-        """Both stages' samples, and a seed for weights."""
+        """Check the arguments of ``fit``; the samples of both stages, and a seed for weights."""
         self._validate_params()
         X, y, Z, weight = check_iv_data(self, X, y, Z, sample_weight)
         self._exogenous = exogenous_columns(X, Z, weight)
@@ -123,7 +123,7 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
         return stages, int(random.randint(2**31 - 1))
 
     def _start(self, stage, seed):
-        """Ψ and the weights it starts from."""
+        """Ψ and its initial weights."""
         features = TreatmentFeatures(self._networks()[0])
         params = initial_weights(
             features.network, jax.random.key(seed), stage.x[0], self.n_features, 1
@@ -131,7 +131,7 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
         return features, jax.tree.map(lambda leaf: leaf[0], params)
 
     def _finish(self, features, params, second, predicted):
-        """The readout from the first stage's predictions (m, q) on the second half."""
+        """Fit the readout to the first stage's predictions (m, q) on the second half; store all."""
         fitted = Readout(self.second_ridge).fit(None, predicted, second.y, second.weight)
         self._features, self._params = features, jax.tree.map(np.asarray, params)
         self.n_iter_ = self.max_iter
@@ -156,14 +156,14 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
         return self
 
     def _treatment(self, X):
-        """X in the network's units, and the readout, as arrays of its precision."""
+        """The readout u, and X in the network's units, as single-precision arrays."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         return jnp.asarray(self.readout_, jnp.float32), jnp.asarray(self._units[0](X), jnp.float32)
 
     @arithmetic(double=False)
     def predict(self, X):
-        """h(x) = ȳ + s_y (Ψ(x)·u + b), (n,).
+        """h(x) = ȳ + s_y (Ψ(x)·u + b), (n,), for mean ȳ and standard deviation s_y of y.
 
         Parameters
         ----------
@@ -175,7 +175,7 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
 
     @arithmetic(double=False)
     def average_derivative(self, X):
-        """(1/n) Σ_i ∂h/∂x(x_i), (d,).
+        """(1/n) Σ_i ∂h/∂x(x_i), (d,): the mean effect of a small change of each column.
 
         Parameters
         ----------

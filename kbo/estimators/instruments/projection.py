@@ -1,4 +1,4 @@
-"""Least squares on the columns of the first stage, and the second stage in their coordinates."""
+"""Linear algebra of two-stage least squares: projection, instrument strength, ridge readout."""
 
 from __future__ import annotations
 
@@ -11,24 +11,32 @@ from .data import RANK, SAME
 
 
 class Projection(NamedTuple):
-    """Weighted least squares on columns Q that are orthonormal under √w, and its rank."""
+    """Weighted least squares on some columns, by an orthonormal basis Q of √w times their span.
+
+    Attributes
+    ----------
+    basis : ndarray (n, rank)
+        Q.
+    root : ndarray (n,)
+        √w.
+    """
 
     basis: np.ndarray
     root: np.ndarray
 
     @classmethod
     def on(cls, features, root):
-        """Onto the span of features (n, q), with root = √w (n,)."""
+        """The projection onto the span of features (n, q), with root = √w (n,)."""
         U, levels, _ = np.linalg.svd(scaled(features, root), full_matrices=False)
         return cls(U[:, levels > RANK * levels.max()], root)
 
     @property
     def rank(self):
-        """Of the features."""
+        """The dimension of the span."""
         return self.basis.shape[1]
 
     def coordinates(self, values):
-        """c (rank, k) with Qc = √w times the fitted values of values (n, k)."""
+        """c (rank, k) such that Qc is √w times the fitted values, for values (n, k)."""
         return self.basis.T @ (self.root[:, None] * values)
 
 
@@ -37,23 +45,25 @@ def least_explained(columns, projection):
 
         F = ρ²/(1 − ρ²) · (n − r)/k
 
-    Combinations whose canonical correlation with the instruments is one are exogenous, the constant
-    among them, and partialled out. ρ is the least of the other correlations, r the rank of the
-    instruments, k what they have beyond the exogenous combinations. For one endogenous column F is
-    the partial F of the excluded instruments, for several the statistic of Cragg and Donald: the
-    least eigenvalue of Σ^{-1/2} XᵀPX Σ^{-1/2}/k with Σ = XᵀMX/(n − r), X partialled out.
+    Combinations whose canonical correlation with the instruments is one, such as the constant, are
+    exogenous and are partialled out. ρ is the smallest of the other canonical correlations, r the
+    rank of the instruments, and k the part of that rank beyond the exogenous combinations. For one
+    endogenous column F is the partial F of the excluded instruments; for several it is the
+    statistic of Cragg and Donald, the smallest eigenvalue of Σ^{-1/2} XᵀPX Σ^{-1/2}/k with
+    Σ = XᵀMX/(n − r), where exogenous combinations are partialled out of X.
 
     Parameters
     ----------
     columns : ndarray (n, p)
-        With a constant among them; n samples of positive weight.
+        Including a constant, at the n samples of positive weight.
     projection : Projection
+        Onto the span of the instruments.
 
     Returns
     -------
     F, ρ² : float
-        Infinity and 1 where all are exogenous; zeros where nothing is left to explain the others,
-        or where there are as many instruments as samples.
+        Infinity and 1 if all combinations are exogenous; zeros if no instrument is left to explain
+        the others, or if there are as many independent instruments as samples.
     """
     free = len(columns) - projection.rank
     if free <= 0:
@@ -72,27 +82,27 @@ def least_explained(columns, projection):
 
 
 def scaled(features, root):
-    """√w times the features, each column with norm 1."""
+    """√w times the features, with columns scaled to norm 1."""
     columns = root[:, None] * features
     norms = np.linalg.norm(columns, axis=0)
     return columns / np.where(norms > 0, norms, 1.0)
 
 
 def rank(matrix):
-    """The number of independent columns."""
+    """The numerical rank: the number of linearly independent columns."""
     levels = np.linalg.svd(matrix, compute_uv=False)
     return int(np.sum(levels > RANK * levels.max()))
 
 
 def ridge_readout(inside, alpha):
-    """(BᵀB + alpha·I)⁻¹Bᵀ, (p, rank), for coordinates B (rank, p) of columns; B⁺ without a ridge.
+    """(BᵀB + alpha·I)⁻¹Bᵀ, (p, rank), for coordinates B (rank, p) of columns; B⁺ if alpha is 0.
 
     The first column, the constant, is not penalised.
 
     Raises
     ------
     ValueError
-        For an alpha that rounding swallows.
+        If alpha is so small that it is lost in rounding and the matrix is singular.
     """
     if alpha == 0:
         return np.linalg.pinv(inside, rcond=RANK)

@@ -1,4 +1,4 @@
-"""The second stage: the h whose errors y − h(X) the first stage finds nothing in."""
+"""The second stage: fit h such that the first stage predicts zero for the errors y − h(X)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ from .._common.folds import bucket, pad
 from ..kernel.model import Tunable, TunedAlpha, TunedRidge
 from .first_stage import width
 
-NUGGET = 1e-8
-PRIOR_MODE = 0.4  # of log(lengthscale/start): one and a half times √d standard deviations
+NUGGET = 1e-8  # added to the diagonal, relative to its mean
+PRIOR_MODE = 0.4  # prior mean of log(lengthscale/start), log 1.5; the start is √d deviations
 
 
 class TreatmentKernel(Kernel):
-    """k(x, z) = k_E(x_E, z_E)·k_O(x_O, z_O): endogenous columns E, exogenous columns O."""
+    """k(x, z) = k_E(x_E, z_E)·k_O(x_O, z_O), with endogenous columns E and exogenous columns O.
+
+    A factor without columns is None.
+    """
 
     endogenous: OnFeatures | None
     exogenous: OnFeatures | None
@@ -40,16 +43,19 @@ class TreatmentKernel(Kernel):
 
 
 class EmbeddingSpace(eqx.Module):
-    """ω ↦ the features of what is seen of h, at the kernel of ω.
+    """ω ↦ the feature space of h for the kernel at ω.
 
     Parameters
     ----------
     kernel : Tunable
-        Of a TreatmentKernel.
+        A tunable TreatmentKernel.
     centers : array (M, d)
-        C; where ``valid`` (M,) is zero they are padding, whose features are zero.
+        C, the points whose kernel functions span h.
+    valid : array (M,)
+        1 for a centre, 0 for padding, whose features are zero.
     X : array (n, d) or None
-        None where h is seen at points x itself, else Σ_i t_i h(X_i) for rows t (n,).
+        With None, a sample of the problem is a point x, and its value is h(x). Otherwise a sample
+        is a row t (n,), and its value is Σ_i t_i h(X_i).
     """
 
     kernel: Tunable
@@ -61,16 +67,17 @@ class EmbeddingSpace(eqx.Module):
         return FeatureSpace(Embedding(self, omega))
 
     def root(self, kernel):
-        """L (M, M); the identity on padding, up to a factor."""
+        """L (M, M) with LLᵀ = k(C, C) + δI; on padding, a multiple of the identity."""
         matrix = kernel.matrix(self.centers, self.centers) * jnp.outer(self.valid, self.valid)
         level = jnp.trace(matrix) / jnp.sum(self.valid)
         return jnp.linalg.cholesky(matrix + jnp.diag(NUGGET * level + level * (1 - self.valid)))
 
 
 class Embedding(eqx.Module):
-    """t ↦ L⁻¹ k(C, X)t, or x ↦ L⁻¹ k(C, x), LLᵀ = k(C, C) + δI.
+    """t ↦ L⁻¹ k(C, X)t, or x ↦ L⁻¹ k(C, x), where LLᵀ = k(C, C) + δI.
 
-    Nothing but the last two products depends on the point: under ``vmap`` the rest is done once.
+    For rows t only the last product and the triangular solve depend on the argument: under
+    ``vmap`` the rest is computed once.
     """
 
     space: EmbeddingSpace
@@ -88,7 +95,7 @@ class Embedding(eqx.Module):
 
 @of_instance
 def feature_root(instance):
-    """L of a second-stage problem."""
+    """L (M, M) of a second-stage problem at its ω: the features are L⁻¹ k(C, ·)."""
     space = instance.problem.space
     return space.root(space.kernel.at(instance.omega["kernel"]))
 
@@ -96,14 +103,15 @@ def feature_root(instance):
 class Posterior(eqx.Module):
     """ℓ(ω, v, y) = ½ c(ω) y (y − v),  c(ω) = det(I + RᵀWR/alpha)^{1/n} e^{‖log ℓ − m‖²/n}·Σw/n.
 
-    R holds the features of the second stage. At the ridge regression h, Σ w y (y − h) is
-    yᵀ(W⁻¹ + RRᵀ/alpha)⁻¹y, so that the logarithm of the mean loss is −2/n times the log posterior
-    density of (alpha, ℓ), but for a constant: the marginal likelihood of y ~ N(0, s(RRᵀ/alpha +
-    W⁻¹)) with the likeliest s, times the prior log ℓ ~ N(m, 1) of each lengthscale.
+    The rows of R are the features of the second stage, and ℓ in ‖log ℓ − m‖ are the lengthscales.
+    At the ridge regression h, Σ w y (y − h) = yᵀ(W⁻¹ + RRᵀ/alpha)⁻¹y, so that the logarithm of the
+    mean loss is, up to a constant, −2/n times the log posterior density of (alpha, ℓ): the
+    marginal likelihood of y ~ N(0, s(RRᵀ/alpha + W⁻¹)), maximised over s, times the prior
+    log ℓ ~ N(m, 1) of each lengthscale.
 
-    The prior matters where samples are few. With lengthscales that tend to nothing h can fit
-    anything that is seen of y, and a likelihood that is indifferent to h between the samples does
-    not forbid it.
+    The prior matters if samples are few. As lengthscales tend to zero, h can fit everything that
+    is observed of y, and the likelihood alone does not prevent that, because it does not depend on
+    h between the samples.
 
     Parameters
     ----------
@@ -111,7 +119,7 @@ class Posterior(eqx.Module):
     sample : Sample
     alpha : TunedAlpha
     count : array ()
-        n, how many samples the quadratic form Σ w y (y − h) is of.
+        n, the number of samples behind the quadratic form Σ w y (y − h).
     """
 
     space: EmbeddingSpace
@@ -131,17 +139,18 @@ class Posterior(eqx.Module):
 
 
 class Seen(NamedTuple):
-    """What the second stage sees of h: rows of T in ‖T(y − h(X))‖², and which count.
+    """The data of the second stage: the rows of T in ‖T(y − h(X))‖², and their weights.
 
     Attributes
     ----------
     points : ndarray (R, n) or (n, d)
-        T; or, where no column is endogenous and T is diagonal, the samples of X.
+        T; or the samples of X, if no column is endogenous and T is diagonal.
     target : ndarray (R,)
         Ty, or y.
     train : ndarray (F, R)
+        Weights of the rows in the fit of each fold.
     test : ndarray (F, R) or None
-        None where h is judged by its posterior.
+        Weights of the rows in the outer loss; None if the criterion is the posterior density.
     """
 
     points: np.ndarray
@@ -151,18 +160,22 @@ class Seen(NamedTuple):
 
 
 def seen_whole(rows, y, weight) -> Seen:
-    """T, and the rest of y in its last row, which is zero: ‖target‖² = Σ w y²."""
+    """The data for the marginal likelihood: T, and Ty completed so that ‖target‖² = Σ w y².
+
+    The last row of T is zero; its entry of the target takes up the part of y outside T.
+    """
     target = rows @ y
     target[-1] = np.sqrt(max(weight @ y**2 - target @ target, 0.0))
     return Seen(rows, target, np.ones((1, len(target))))
 
 
 def seen_in_folds(train, test, y) -> Seen:
-    """T of each fold's training samples, and of its test samples, whose weights sum to one.
+    """The data for cross-validation: the rows of T for each fold's training and test samples.
 
     Parameters
     ----------
-    train, test : list of F ndarray (S_f, n)
+    train, test : list of F ndarray (R_f, n)
+        T for the training and for the test samples of each fold.
     """
     every = train + test
     sizes = [len(rows) for rows in every]
@@ -170,27 +183,27 @@ def seen_in_folds(train, test, y) -> Seen:
     chosen = (member == np.arange(len(every))[:, None]).astype(float)
     judged = chosen[len(train) :] / chosen[len(train) :].sum(1, keepdims=True)
     rows = np.concatenate(every)
-    # A mean over the rows of a test form is then that form.
+    # The outer loss is a mean over a fold's test rows: scaled by √R_f, it becomes the sum ‖T e‖².
     rows *= np.where(member < len(train), 1.0, np.sqrt(np.repeat(sizes, sizes)))[:, None]
     return Seen(rows, rows @ y, chosen[: len(train)], judged)
 
 
 def second_stage_problem(kernel, centers, count, seen, X=None):
-    """What h should be, judged by its posterior or by folds.
+    """The bilevel problem of the second stage, judged by the posterior density or by folds.
 
         h = argmin_h ½ ‖T(y − h(X))‖² + (alpha/2)‖h‖²    tuned: alpha and k
 
     Parameters
     ----------
     kernel : Tunable
-        Of a TreatmentKernel, at ω = 0; alpha is 1 there.
+        A tunable TreatmentKernel, at ω = 0, where alpha is 1.
     centers : ndarray (M, d)
         Distinct rows of X.
     count : float
         Σw = n.
     seen : Seen
     X : ndarray (n, d)
-        Of which the columns of T are; None where ``seen.points`` are the samples themselves.
+        The samples that the columns of T belong to; None if ``seen.points`` are the samples.
     """
     points, target, (train, test) = seen.points, seen.target, seen[2:]
     if X is None:

@@ -1,4 +1,4 @@
-"""How strong instruments are: how much of the treatment they explain beyond exogenous columns."""
+"""Strength of instruments: how much of the treatment they explain beyond exogenous columns."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from .data import RANK
 from .first_stage import nystrom_features, principal_components
 from .tuning import UNDERSMOOTHING
 
-WEAK_R2 = 0.02  # share of variance explained out of sample below which a first stage is weak
+WEAK_R2 = 0.02  # a first stage that explains less of the variance out of sample is weak
 STRONG = 10.0  # Staiger and Stock's (1997) rule of thumb for the first-stage F
 BASELINE_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
-BASELINE_SHIFTS = (-0.7, 0.0, 0.7)  # of log lengthscales
-QUANTILES = 64  # that span the features of a combination of columns
+BASELINE_SHIFTS = (-0.7, 0.0, 0.7)  # added to the log lengthscale
+QUANTILES = 64  # the centres for the features of a combination of columns
 
 
 class WeakInstrumentWarning(UserWarning):
-    """The instruments explain so little of the treatment that the estimate is not to be trusted."""
+    """The instruments explain too little of the treatment for the estimate to be trusted."""
 
 
 def out_of_fold_errors(features, alphas, targets, folds: Folds):
-    """mean_f Σ_{test_f} e eᵀ, (p, p) for each alpha, e the errors of ridge regression on train_f.
+    """mean_f Σ_{test_f} e eᵀ, (p, p) for each alpha; e are the errors of a ridge fit on train_f.
 
     Parameters
     ----------
@@ -45,14 +45,17 @@ def out_of_fold_errors(features, alphas, targets, folds: Folds):
 
 
 def _freedom(features, alpha, weight):
-    """The trace of ridge regression, the constant not counted."""
+    """Effective degrees of freedom: the trace of the ridge smoother, without the constant."""
     centred = features - (weight / weight.sum()) @ features
     levels = np.linalg.eigvalsh(centred.T @ (weight[:, None] * centred))
     return float(np.sum(levels / (levels + alpha)))
 
 
 def _best(candidates, targets, folds):
-    """The least of the errors of candidates (features, alphas), and its degrees of freedom."""
+    """The error matrix of smallest trace among candidates (features, alphas).
+
+    The second value returned is the effective degrees of freedom of that candidate.
+    """
     tried = [
         (error, features, alpha) for features, alphas in candidates
         for alpha, error in zip(
@@ -64,7 +67,7 @@ def _best(candidates, targets, folds):
 
 
 def _exogenous_candidates(family, tuner, exogenous):
-    """A constant, and kernel ridge regressions on the exogenous columns (n, k) alone."""
+    """Baselines without instruments: a constant, and kernel ridge on the exogenous columns."""
     out = [(np.zeros((len(tuner.X), 0)), (1.0,))]
     if exogenous.any():
         known, centers = tuner.X[:, exogenous], np.unique(tuner.centers[:, exogenous], axis=0)
@@ -75,13 +78,14 @@ def _exogenous_candidates(family, tuner, exogenous):
 
 
 def first_stage_strength(found, tuner, exogenous):
-    """R² = 1 − SSE(Z)/SSE(exogenous columns) out of fold, and the F ratio it amounts to.
+    """R² = 1 − SSE(Z)/SSE(exogenous columns) out of fold, and the corresponding F ratio.
 
-    Of the features of one combination of the endogenous columns, that which Z explains least: in
-    no direction can h be told better than the treatment is moved in it.
+        F = (R²/k) / ((1 − R²)/(n − f))
 
-        F = (R²/k) / ((1 − R²)/(n − f)),  f = degrees of freedom of the first stage, k = those
-        that it has beyond the exogenous columns
+    The first stage has f effective degrees of freedom, k of them beyond the exogenous columns.
+    Both statistics are of the kernel features of one combination of the endogenous columns, the
+    one that Z explains least: h is identified in a direction only as far as Z moves the treatment
+    in that direction.
 
     Parameters
     ----------
@@ -91,17 +95,18 @@ def first_stage_strength(found, tuner, exogenous):
     """
     folds, weight, family = tuner.folds, tuner.folds.weight, type(found.instrument_kernel)
     features = tuner.instrument_features(found.instrument_kernel, found.solver)
-    stage = [(features, (found.instrument_alpha / UNDERSMOOTHING,))]  # that predicts best
+    # Strength is judged at the ridge that predicts best, before undersmoothing.
+    stage = [(features, (found.instrument_alpha / UNDERSMOOTHING,))]
     without = _exogenous_candidates(family, tuner, exogenous)
 
-    # In the span of the centres, as h is: there may be more columns than centres.
+    # Only directions in the span of the centres count, as for h: columns may outnumber centres.
     axes = np.linalg.qr(tuner.centers[:, ~exogenous].T)[0]
     columns = principal_components(tuner.X[:, ~exogenous] @ axes, weight)
     spread = np.sqrt(weight @ columns**2 / weight.sum())
     apart = spread > RANK * spread.max()
     columns = columns[:, apart] / spread[apart]
     (explained, _), (baseline, _) = (_best(c, columns, folds) for c in (stage, without))
-    baseline += RANK * np.trace(baseline) * np.eye(len(baseline))  # singular for few samples
+    baseline += RANK * np.trace(baseline) * np.eye(len(baseline))  # may be singular: few samples
     worst = columns @ scipy.linalg.eigh(explained, baseline)[1][:, -1]
     worst /= np.sqrt(weight @ worst**2 / weight.sum())
 
@@ -115,7 +120,7 @@ def first_stage_strength(found, tuner, exogenous):
 
 
 def warn_if_weak(statistic, stacklevel):
-    """WeakInstrumentWarning where the first stage's F is below 10."""
+    """Give a WeakInstrumentWarning if the first stage's F is below 10."""
     if statistic < STRONG:
         warnings.warn(
             f"weak instruments: the first-stage F is {statistic:.1f}, below {STRONG:g}, so that "

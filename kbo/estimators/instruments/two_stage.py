@@ -1,4 +1,4 @@
-"""Two-stage least squares, linear or in a sieve."""
+"""Two-stage least squares, linear or with sieves."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .data import Standard, check_iv_data, exogenous_columns, is_constant
 from .projection import Projection, least_explained, rank, ridge_readout, scaled
 from .strength import warn_if_weak
 
-STEP = 1e-5  # of a standard deviation: the central differences of the derivative
+STEP = 1e-5  # step of the central differences, in standard deviations of the column
 
 
 class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
@@ -23,40 +23,41 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
 
         P = Ψ(ΨᵀWΨ)⁺ΨᵀW,    β = (ΦᵀWPΦ + alpha·I)⁻¹ ΦᵀWPy
 
-    Φ and Ψ hold a constant and, without transformers, the columns of X and of Z: linear 2SLS. With
-    transformers they are sieves, in which h(x) = Φ(x)β is nonparametric. The constant is not
-    penalised.
+    Φ and Ψ contain a constant and, without transformers, the columns of X and of Z (linear 2SLS).
+    With transformers they are sieves, and h(x) = Φ(x)β is a nonparametric estimate. The constant
+    is not penalised.
 
     Parameters
     ----------
     treatment_basis, instrument_basis : transformer or None
         scikit-learn transformers of X and of Z into Φ and Ψ (PolynomialFeatures, SplineTransformer,
-        …), fitted to the samples of positive weight; None takes the columns as they are. Ψ must
-        have at least as many independent columns as Φ.
+        …), fitted to the samples of positive weight; None takes the columns as they are. If alpha
+        is 0, Ψ must identify all independent columns of Φ, so it needs at least as many.
     alpha : float, default 0
-        Ridge on β in units of standardised columns of Φ, for weights of mean one.
+        Ridge on the coefficients of the standardised columns of Φ, for weights of mean one.
 
     Attributes
     ----------
     coef_, intercept_ : ndarray (p,), float
-        Of the columns of Φ but for the constant, and of the constant.
+        The coefficients of the columns of Φ other than the constant, and of the constant.
     covariance_ : ndarray (1 + p, 1 + p)
-        Of (intercept_, coef_): the sandwich A⁻¹ (Σ_i w_i² e_i² φ̂_i φ̂_iᵀ) A⁻¹ · n/(n − p − 1),
-        A = ΦᵀWPΦ + alpha·I, φ̂ = PΦ, e = y − Φβ, robust against heteroskedasticity (HC1), n
-        samples of positive weight. Exact for least squares as n → ∞; it leaves out the bias of a
-        ridge, and that of a sieve that is too small.
+        The covariance of (intercept_, coef_): A⁻¹ (Σ_i w_i² e_i² φ̂_i φ̂_iᵀ) A⁻¹ · n/(n − p − 1),
+        A = ΦᵀWPΦ + alpha·I, φ̂ = PΦ, e = y − Φβ, for n samples of positive weight. This sandwich
+        estimator is robust to heteroskedasticity (HC1) and exact for least squares as n → ∞. It
+        does not include the bias of a ridge, or of a sieve that is too small.
     first_stage_statistic_ : float
-        How strong the instruments are, jointly. With one endogenous column it is the partial F of
+        The joint strength of the instruments. With one endogenous column it is the partial F of
         the excluded instruments, the columns of Ψ beyond the exogenous ones: F =
-        ((SSE₀ − SSE)/k)/(SSE/(n − rank Ψ)), n samples of positive weight. With several it is the
-        statistic of Cragg and Donald, that F for the combination of the endogenous columns of Φ
-        which is explained least. Below 10 a WeakInstrumentWarning is given (Staiger and Stock's
-        rule of thumb). Infinite without endogenous columns. Both hold for errors of one variance.
-        A rich sieve has weak combinations, which a ridge is for.
+        ((SSE₀ − SSE)/k)/(SSE/(n − rank Ψ)), for k excluded instruments and n samples of positive
+        weight. With several it is Cragg and Donald's statistic, the same F for the combination of
+        the endogenous columns of Φ that is explained least. Below 10 (Staiger and Stock's rule of
+        thumb) a WeakInstrumentWarning is given; without endogenous columns it is infinite. Both
+        statistics assume homoskedastic errors. A rich sieve always has weakly explained
+        combinations, which is what the ridge is for.
     first_stage_strength_ : float
         The partial R² = 1 − SSE/SSE₀ of that column or combination, in the sample.
     endogenous_ : ndarray (d,) of bool
-        The columns of X that are no combination of Z's columns and a constant.
+        The columns of X that are not linear combinations of Z's columns and a constant.
     treatment_basis_, instrument_basis_
         The fitted transformers.
     n_features_in_, feature_names_in_, n_instruments_in_
@@ -94,7 +95,7 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         self.alpha = alpha
 
     def fit(self, X, y, Z=None, sample_weight=None):
-        """Both stages.
+        """Fit both stages.
 
         Parameters
         ----------
@@ -104,8 +105,8 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         Z : array-like (n, q), optional
             Instruments, and the exogenous columns of X again. None: all of X is exogenous, Ψ = Φ.
         sample_weight : array-like (n,), optional
-            Of the squares in both stages, relative to their mean over the samples that have any:
-            w, 1000 w and w/Σw give the same.
+            Weights of the squared errors in both stages. Only their ratios matter: w, 1000 w and
+            w/Σw give the same fit.
 
         Returns
         -------
@@ -114,13 +115,13 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If an argument is not finite or not of the right shape, Z holds no instrument, or Ψ
-            has fewer independent columns than Φ and alpha is zero.
+            If an argument is not finite or has the wrong shape, Z contains no instrument, or alpha
+            is zero and Ψ does not identify all independent columns of Φ.
 
         Warns
         -----
         WeakInstrumentWarning
-            Where ``first_stage_statistic_`` is below 10.
+            If ``first_stage_statistic_`` is below 10.
         """
         self._validate_params()
         X, y, Z, weight = check_iv_data(self, X, y, Z, sample_weight)
@@ -152,7 +153,7 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         return self
 
     def _solve(self, columns, y, root, projection):
-        inside = projection.coordinates(columns)  # few rows: all of Ψ's part in what follows
+        inside = projection.coordinates(columns)  # rank(Ψ) rows rather than n, all that is needed
         independent, identified = rank(scaled(columns, root)), rank(inside)
         if self.alpha == 0 and identified < independent:
             raise ValueError(
@@ -166,7 +167,7 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         errors = root * (y - columns @ beta)
         middle = projection.basis.T @ (errors[:, None] ** 2 * projection.basis)
         spread = readout @ middle @ readout.T * (n / max(n - independent, 1))
-        # Back from standardised columns.
+        # Transform back from standardised columns to the user's.
         back = np.zeros((p, p))
         back[0, 0] = 1.0
         back[np.arange(1, p), np.arange(1, p)] = 1 / self._units.scale
@@ -190,14 +191,14 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         return self.intercept_ + columns @ self.coef_
 
     def confidence_band(self, X, level=0.95):
-        """h(x) ± z·se(h(x)), pointwise, (k,) each, z the normal quantile of ``level``.
+        """h(x) ± z·se(h(x)), a pointwise band; z is the normal quantile for ``level``.
 
         Parameters
         ----------
         X : array-like (k, d)
         level : float
-            In (0, 1): the probability, for many samples, with which the band covers Φ(x)β at each
-            point, for strong instruments.
+            In (0, 1): the asymptotic probability that the band covers Φ(x)β at a point, if the
+            instruments are strong.
 
         Returns
         -------
@@ -206,8 +207,8 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For a level outside (0, 1), or where ``alpha`` is positive: the band would not cover,
-            as it leaves out the ridge's bias.
+            If ``level`` is outside (0, 1), or if ``alpha`` is positive: the band leaves out the
+            bias of the ridge, and would not have this coverage.
         """
         check_is_fitted(self)
         if self._penalty > 0:
@@ -225,7 +226,7 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         return value - reach, value + reach
 
     def average_derivative(self, X):
-        """(1/k) Σ_i ∂h/∂x(x_i), (d,); by central differences where there is a basis.
+        """(1/k) Σ_i ∂h/∂x(x_i), (d,); by central differences if there is a ``treatment_basis``.
 
         Parameters
         ----------
@@ -249,7 +250,7 @@ def _fitted(basis, values):
 
 
 def _expand(basis, values):
-    """Columns (n, p) of a basis."""
+    """The columns (n, p) that a fitted basis makes of the values; the values if it is None."""
     if basis is None:
         return values
     expanded = basis.transform(values)

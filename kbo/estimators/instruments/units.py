@@ -1,4 +1,4 @@
-"""Kernels of instrumental-variable regression: at their start, and in the users' units."""
+"""Kernels of instrumental-variable regression: their start values, and the user's units."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .second_stage import TreatmentKernel
 
 
 def named_kernel(name, size, ard):
-    """A kernel of ``size`` standardised columns at its start, lengthscale √size, tunable."""
+    """The tunable kernel of ``size`` standardised columns; its lengthscale starts at √size."""
     return Tunable.of(_named(name, size, ard, size), ("lengthscale",))
 
 
@@ -26,7 +26,7 @@ def _named(name, size, ard, total):
 
 
 def treatment_kernel(name, ard, exogenous):
-    """The start of k_E·k_O, tunable; ``exogenous`` (d,) says which columns are O."""
+    """The tunable k_E·k_O at its start; ``exogenous`` (d,) marks the columns of k_O."""
     parts = [np.flatnonzero(~exogenous), np.flatnonzero(exogenous)]
     kernel = TreatmentKernel(*[
         OnFeatures(_named(name, len(columns), ard, len(exogenous)), columns)
@@ -37,12 +37,12 @@ def treatment_kernel(name, ard, exogenous):
 
 
 def in_units(kernel, scale):
-    """A kernel of standardised points as one of the points themselves."""
+    """The kernel of standardised points, rescaled to points in the user's units."""
     return eqx.tree_at(lambda k: k.lengthscale, kernel, kernel.lengthscale * scale)
 
 
 def treatment_in_units(kernel, scale):
-    """``in_units`` of a TreatmentKernel, and its lengthscales (d,)."""
+    """A TreatmentKernel rescaled to the user's units, and its lengthscales (d,)."""
     lengthscale, parts = np.empty(len(scale)), [kernel.endogenous, kernel.exogenous]
     for k, part in enumerate(parts):
         if part is not None:
@@ -60,7 +60,7 @@ def _mean_derivative(kernel, anchors, coefficients, X, weight):
 
 
 def mean_derivative(kernel, anchors, coefficients, X, share):
-    """Σ_i share_i ∂h/∂x(x_i), (d,), of h = Σ_m coefficients_m k(anchors_m, ·)."""
+    """Σ_i share_i ∂h/∂x(x_i), (d,), for h = Σ_m coefficients_m k(anchors_m, ·)."""
     size, width = bucket(len(X)), bucket(len(anchors))
     mean = _mean_derivative(
         arrays(kernel, np.float64), pad(anchors, width),
