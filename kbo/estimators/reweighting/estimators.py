@@ -15,37 +15,40 @@ from .fit import SampleReweighting, final_has
 
 
 class SampleReweightingClassifier(ClassifierMixin, SampleReweighting):
-    """Classification that learns from a few trusted samples which others to trust.
+    """Classification that learns a weight for each sample from a few trusted samples.
 
         inner  h_ω = argmin_h Σ_{i doubtful} σ(ω_i) w_i ½‖h(x_i) − c(y_i)‖² + (alpha/2) ‖h‖²
         outer  L(ω) = mean of ½‖h_ω(x_j) − c(y_j)‖² over the trusted samples j
                + penalty · mean of ω_i²
 
-    c codes classes as ±1. The weights σ(ω) ∈ (0, 1) are found by hypergradient; then ``estimator``
-    is fitted to all samples with them, trusted samples with weight one.
+    Samples that are not trusted are called doubtful; c codes classes as ±1, centred. The weights
+    σ(ω) ∈ (0, 1) are found by hypergradient. Then ``estimator`` is fitted to all samples with
+    these weights, trusted samples having weight one.
 
     Parameters
     ----------
     estimator : classifier, default KernelBilevelClassifier(loss="squared", ard=False)
-        The final one; its ``fit`` takes sample_weight.
+        The final classifier; its ``fit`` must take sample_weight.
     kernel, lengthscale : as in KernelBilevelClassifier
-        Of h; where it is None, √d/2 spreads of each of d features.
+        Those of h. With lengthscale=None it is √d/2 spreads of each of the d features.
     alpha : float or None
-        The ridge of h; None is 0.01 Σ w_i, so smooth that a wrong label is outvoted by those
-        around it. With a small one h follows every label, and the weights fit the trusted samples
-        instead of telling right labels from wrong.
+        The ridge of h. None means 0.01 Σ w_i over the doubtful samples: h is then so smooth that
+        its neighbours outvote a wrong label. With a small ridge h follows every label, and the
+        weights fit the trusted samples instead of telling right labels from wrong.
     penalty : float, default 0.01
-        Keeps weights from 0 and 1, where they would end otherwise, atypical samples among the
-        rejected.
+        Keeps the weights away from 0 and 1. Without it they all end there, and atypical samples
+        are rejected along with wrong ones.
     trusted_fraction : float, default 0.1
-        Of the samples, drawn as trusted where ``fit`` is not told which are.
+        The fraction of samples drawn as trusted if ``fit`` is not told which ones are.
     max_iter : int, default 50
     tol : float, default 1e-4
-        Stop when two steps running lower L by at most this fraction of its first value.
+        Stop when each of two consecutive steps lowers L by at most this fraction of its value at
+        the start.
     solver, n_centers, random_state, device, verbose
         As in KernelBilevelClassifier.
     callback : callable or None
-        Called with a dict (value, grad_norm, seconds) at each step; a true result stops.
+        Called with a dict (value, grad_norm, seconds) at each step; a true return value stops the
+        search.
 
     Attributes
     ----------
@@ -53,9 +56,10 @@ class SampleReweightingClassifier(ClassifierMixin, SampleReweighting):
         σ(ω) for doubtful samples, one for the others.
     trusted_ : ndarray (n,) of bool
     estimator_ : classifier
+        The fitted final classifier.
     classes_ : ndarray (K,)
     criterion_, criterion_start_ : float
-        L at the end and at the start (all weights a half).
+        L at the end and at the start (where all weights are a half).
     n_iter_, history_ : int, list of dict
 
     References
@@ -94,8 +98,8 @@ class SampleReweightingClassifier(ClassifierMixin, SampleReweighting):
         y : array-like (n,)
         sample_weight : array-like (n,), optional
         trusted : array-like (n,) of bool, optional
-            The samples whose labels are known to be right. None draws ``trusted_fraction`` of
-            them, for data of which no part is known to be better than the rest.
+            The samples whose labels are known to be right. None draws a fraction
+            ``trusted_fraction`` of all samples, for data of which no part is known to be better.
 
         Returns
         -------
@@ -104,7 +108,7 @@ class SampleReweightingClassifier(ClassifierMixin, SampleReweighting):
         Raises
         ------
         ValueError
-            If all samples are trusted or none, or there is one class only.
+            If all samples are trusted or none is, or if there is only one class.
         """
         self._check()
         X, y = validate_data(self, X, y, dtype=np.float64)
@@ -121,30 +125,30 @@ class SampleReweightingClassifier(ClassifierMixin, SampleReweighting):
 
     @available_if(final_has("predict_proba"))
     def predict_proba(self, X):
-        """The final estimator's probabilities, (k, K)."""
+        """The final classifier's class probabilities, (k, K)."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         return self.estimator_.predict_proba(X)
 
     @available_if(final_has("decision_function"))
     def decision_function(self, X):
-        """The final estimator's scores."""
+        """The final classifier's scores."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         return self.estimator_.decision_function(X)
 
 
 class SampleReweightingRegressor(MultiOutputMixin, RegressorMixin, SampleReweighting):
-    """Regression that learns from a few trusted samples which others to trust.
+    """Regression that learns a weight for each sample from a few trusted samples.
 
         inner  h_ω = argmin_h Σ_{i doubtful} σ(ω_i) w_i ½(h(x_i) − y_i)² + (alpha/2) ‖h‖²
         outer  L(ω) = mean of ½(h_ω(x_j) − y_j)² over the trusted samples j
                + penalty · mean of ω_i²
 
-    with y less its mean over the trusted samples, in units of its spread there. It finds targets
-    that err to one side wherever they lie close together (a changed unit, a drifting sensor);
-    errors of either sign among neighbours cancel in h, and L tells little about each: for those
-    use a robust loss.
+    Here y is standardised by its mean and spread over the trusted samples (over all samples if
+    they are drawn). The method finds wrong targets whose errors have the same sign among
+    neighbours (a changed unit, a drifting sensor). Errors of either sign cancel in h, so that L
+    says little about each; use a robust loss for those.
 
     Parameters
     ----------
@@ -195,7 +199,7 @@ class SampleReweightingRegressor(MultiOutputMixin, RegressorMixin, SampleReweigh
         Raises
         ------
         ValueError
-            If all samples are trusted, or none.
+            If all samples are trusted, or none is.
         """
         self._check()
         X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)

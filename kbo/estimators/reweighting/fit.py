@@ -1,4 +1,4 @@
-"""What the estimators that learn which samples to trust share: split, learn weights, refit."""
+"""Base class of the sample-reweighting estimators: split, learn the weights, refit."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .._common.start import start_kernel
 from .._common.validation import computing
 from .weights import weighting_problem
 
-ALPHA_PER_WEIGHT = 0.01  # so smooth a model that a flipped label is outvoted by its neighbours
+ALPHA_PER_WEIGHT = 0.01  # smooth enough that a wrong label is outvoted by its neighbours
 
 
 def final_has(name):
-    """A condition for ``available_if``: the estimator that is reweighted has a method."""
+    """A condition for ``available_if``: the final estimator has a method of this name."""
     return lambda self: hasattr(getattr(self, "estimator_", self._final()), name)
 
 
 class SampleReweighting(MetaEstimatorMixin, BaseEstimator):
-    """What the classifier and the regressor share."""
+    """Parameters, checks and fit of the reweighting classifier and regressor."""
 
     __metadata_request__fit = {"trusted": True}  # noqa: RUF012
 
@@ -73,14 +73,14 @@ class SampleReweighting(MetaEstimatorMixin, BaseEstimator):
             )
 
     def _split(self, n, trusted, labels):
-        """The trusted samples as a mask: as given, or drawn."""
+        """The mask (n,) of trusted samples, given or drawn; ``labels`` stratify the draw."""
         if n < 2:
             raise ValueError(f"n_samples={n}: some samples are trusted and some are not")
         if trusted is None:
             random = check_random_state(self.random_state)
             size = min(max(1, round(self.trusted_fraction * n)), n - 1)
             if labels is not None and (np.bincount(labels).min() < 2 or size < labels.max() + 1):
-                labels = None  # too few of a class to stratify
+                labels = None  # some class has too few samples to stratify
             rows = train_test_split(
                 np.arange(n), test_size=size, stratify=labels, random_state=random
             )[1]
@@ -101,7 +101,7 @@ class SampleReweighting(MetaEstimatorMixin, BaseEstimator):
         return mask
 
     def _learn(self, X, targets, weight, mask):
-        """σ(ω) of the doubtful samples that make the model of them good on the trusted ones."""
+        """σ(ω) of the doubtful samples, such that their weighted fit predicts the trusted ones."""
         sides = [(X[m], targets[m], weight[m]) for m in (~mask, mask)]
         kernel = start_kernel(self.kernel, self.lengthscale, X, weight, spreads=0.5)
         alpha = ALPHA_PER_WEIGHT * sides[0][2].sum() if self.alpha is None else self.alpha
@@ -144,6 +144,6 @@ class SampleReweighting(MetaEstimatorMixin, BaseEstimator):
         return self
 
     def predict(self, X):
-        """What the final estimator predicts."""
+        """The final estimator's predictions."""
         check_is_fitted(self)
         return self.estimator_.predict(validate_data(self, X, reset=False, dtype=np.float64))

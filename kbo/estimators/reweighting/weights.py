@@ -1,4 +1,4 @@
-"""One weight for each sample, learned from samples that are trusted: the bilevel problem."""
+"""The bilevel problem of sample reweighting: a weight per sample, judged on trusted samples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .._common.folds import bucket, pad
 
 
 class WeightedSample(eqx.Module):
-    """ω ↦ the sample with weights wᵢσ(ωᵢ)."""
+    """ω ↦ the Sample with weights wᵢσ(ωᵢ)."""
 
     x: Any
     target: Any
@@ -27,7 +27,7 @@ class WeightedSample(eqx.Module):
 
 
 class RidgeOfWeights(eqx.Module):
-    """ω ↦ alpha/Σᵢ wᵢσ(ωᵢ): alpha is the same whatever the weights sum to."""
+    """ω ↦ alpha/Σᵢ wᵢσ(ωᵢ): the ridge relative to a sum of losses is alpha for every ω."""
 
     alpha: Any
     weight: Any
@@ -47,20 +47,21 @@ class MeanSquare(eqx.Module):
 
 
 def weighting_problem(kernel, alpha, penalty, doubtful, trusted):
-    """Inner: least squares on the doubtful samples; outer: the squared error on the trusted ones.
+    """Inner problem: weighted kernel ridge on the doubtful samples; outer: error on the trusted.
 
     Parameters
     ----------
     kernel : Kernel
     alpha, penalty : float
     doubtful, trusted : tuple (X, targets, weight)
-        Targets (n,) or (n, p), alike in both.
+        Targets have shape (n,) in both, or (n, p) in both.
 
     Returns
     -------
     problem : BilevelProblem
     start : ndarray
-        ω = 0, every weight a half; as long as the next bucket, what is added has no weight.
+        ω = 0, where every weight is halved. Its length is the padded number of doubtful samples;
+        padding has weight zero.
     """
     sides = []
     for X, target, weight in (doubtful, trusted):
