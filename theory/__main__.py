@@ -1,4 +1,4 @@
-"""``python -m theory``: published experiments, run again."""
+"""``python -m theory``: run published experiments again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .reproduce import EXPERIMENTS, INPUTS, listing
 
 
 def main(argv=None) -> int:
-    """Run the command; 2 is returned for bad input."""
+    """Run the command; return 0, or 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m theory", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="what there is")

@@ -1,4 +1,4 @@
-"""Errors of approximate hypergradients against the accuracy of the inner problem, on one sample."""
+"""Error of approximate hypergradients against the accuracy of the inner problem, on one sample."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ import kbo
 from kbo.hypergradients import CG, MinMin, Neumann, Parametric, Unrolled
 from kbo.solvers import Exact, QuasiNewton
 
-FLOOR = 1e-10  # relative errors below it are rounding
+FLOOR = 1e-10  # relative errors below this are rounding
 
 
 @dataclass(frozen=True)
 class Exponent:
-    """Of a power law error ∝ accuracy^slope, or of error ∝ exp(slope·steps).
+    """Exponent of a power law, error ∝ accuracy^slope, or rate of error ∝ exp(slope·steps).
 
     Attributes
     ----------
     slope : float
         The mean over samples.
     interval : pair of float
-        95 %, by Student's t over the samples.
+        95 % confidence interval of the slope, by Student's t over the samples.
     slopes : ndarray (R,)
-        One for each sample.
+        The slope of each sample.
     """
 
     slope: float
@@ -56,10 +56,10 @@ def _ridge(omega):
 
 
 def logistic_features(seed, n=80, d=12):
-    """Logistic regression with a sample weight for each half: ω = (log ridge, log weight).
+    """Logistic regression with a weight for half of the samples: ω = (log ridge, log weight).
 
-    A feature space of dimension d: θ is all of h, so that parametric methods are at no
-    disadvantage. Features of sizes from 1 to 0.3.
+    The space is a feature space of dimension d, in which θ is all of h, so that parametric methods
+    are at no disadvantage. The features' scales range from 1 to 0.3.
 
     Parameters
     ----------
@@ -87,7 +87,7 @@ def logistic_features(seed, n=80, d=12):
 
 
 def curvature(problem, omega):
-    """(μ, ‖∂²_θθJ‖) at the solution: the extreme eigenvalues."""
+    """(μ, ‖∂²_θθJ‖): the extreme eigenvalues of the inner Hessian at the solution."""
     with jax.enable_x64(True):
         omega = jnp.asarray(omega)
         found = kbo.value_and_hypergradient(problem, omega, solver=Exact())
@@ -105,7 +105,7 @@ def _flat(grad):
 
 
 def _error(problem, omega, exact, method, solver):
-    """Of the gradient, relative."""
+    """The relative error of the gradient, and the Hypergradient itself."""
     with jax.enable_x64(True):
         found = kbo.value_and_hypergradient(
             problem, omega, method=method, solver=solver, throw=False
@@ -114,7 +114,7 @@ def _error(problem, omega, exact, method, solver):
 
 
 def approximations(problem, omega):
-    """What is compared, and the rate κ per step that theory predicts.
+    """The methods compared, and the rate κ per step that theory predicts for each.
 
     Returns
     -------
@@ -133,7 +133,7 @@ def approximations(problem, omega):
 
 
 def inner_steps(steps=(2, 4, 6, 8, 16, 32, 64), n_samples=5, make=logistic_features):
-    """Hypergradient errors of AID and ITD against the number K of inner (or linear) steps.
+    """Hypergradient errors of AID and ITD against the number K of inner or linear-solver steps.
 
         ITD ~ K κ^K,  Neumann ≤ κ^K,  κ = 1 − μ/‖∂²_θθJ‖
         CG ≤ 2 ((√c − 1)/(√c + 1))^K,  c = ‖∂²_θθJ‖/μ
@@ -148,7 +148,7 @@ def inner_steps(steps=(2, 4, 6, 8, 16, 32, 64), n_samples=5, make=logistic_featu
     Returns
     -------
     DataFrame
-        method, seed, K, error (relative), predicted log κ.
+        Columns method, seed, K, error (relative) and predicted (log κ).
 
     References
     ----------
@@ -168,12 +168,12 @@ def inner_steps(steps=(2, 4, 6, 8, 16, 32, 64), n_samples=5, make=logistic_featu
 
 
 def tolerances(tols=tuple(10.0**-k for k in range(1, 8)), n_samples=5, make=logistic_features):
-    """Errors of HOAG's hypergradient, inner and linear problem solved to ε: O(ε).
+    """Errors of HOAG's hypergradient: O(ε) where inner and linear problem are solved to ε.
 
     Returns
     -------
     DataFrame
-        method, seed, accuracy (ε), error.
+        Columns method, seed, accuracy (ε) and error (relative).
 
     References
     ----------
@@ -194,12 +194,15 @@ def tolerances(tols=tuple(10.0**-k for k in range(1, 8)), n_samples=5, make=logi
 def super_efficiency(
     steps=(20, 30, 40, 60, 80), n_samples=5, make=logistic_features
 ):
-    """Errors of g1, g2 and g3 for F = G against e = ‖θ_K − θ*‖: exponents 1, > 1 and 2.
+    """Errors of g1, g2 and g3 where outer and inner objective are the same, F = G.
+
+    Against e = ‖θ_K − θ*‖ their exponents are 1 for g1 (the analytic gradient), above 1 for g2
+    (automatic) and 2 for g3 (implicit).
 
     Returns
     -------
     DataFrame
-        method, seed, K, accuracy (e), error.
+        Columns method (the gradient), seed, K, accuracy (e, relative to ‖θ*‖) and error (relative).
 
     References
     ----------
@@ -225,19 +228,19 @@ def super_efficiency(
 
 
 def exponents(table, against="accuracy") -> dict[str, Exponent]:
-    """The slope for each method: of log error against log ``accuracy``, or against ``K`` itself.
+    """For each method, the slope of log error against log ``accuracy``, or against ``K``.
 
     Parameters
     ----------
     table : DataFrame
-        Of the functions above.
+        The result of one of the functions above.
     against : {"accuracy", "K"}
 
     Raises
     ------
     ValueError
-        For errors that are not finite, samples of which fewer than two errors are above rounding
-        (1e-10), and a single sample, which has no interval.
+        If an error is not finite, if fewer than two errors of a sample are above rounding (1e-10),
+        or if there is only one sample, which gives no interval.
     """
     if not np.isfinite(table.error).all():
         raise ValueError("table has errors that are not finite: leave those methods out")

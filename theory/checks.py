@@ -1,4 +1,4 @@
-"""Arguments that make no sense are refused, by name and with the remedy."""
+"""Checks of arguments: each error names the argument and says what it must be."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 
 
 def positive(name, value) -> float:
-    """A finite number above zero."""
+    """``value`` as a float; ValueError unless it is a finite number above zero."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < np.inf:
         raise ValueError(f"{name}={value!r} must be a finite number above 0")
     return float(value)
 
 
 def count(name, value, least) -> int:
-    """An integer of at least ``least``."""
+    """``value`` as an int; ValueError unless it is an integer of at least ``least``."""
     integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not integer or value < least:
         raise ValueError(f"{name}={value!r} must be an integer of at least {least}")
@@ -24,14 +24,14 @@ def count(name, value, least) -> int:
 
 
 def share(name, value) -> float:
-    """A number strictly between 0 and 1."""
+    """``value`` as a float; ValueError unless it lies strictly between 0 and 1."""
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < 1:
         raise ValueError(f"{name}={value!r} must lie between 0 and 1: write 0.95 for 95 %")
     return float(value)
 
 
 def point(name, value, size) -> np.ndarray:
-    """A finite vector of ``size`` numbers."""
+    """``value`` as an array; ValueError unless it is a finite vector of ``size`` numbers."""
     vector = np.asarray(value, float)
     if vector.shape != (size,) or not np.isfinite(vector).all():
         shown = f"has shape {vector.shape}" if vector.shape != (size,) else f"is {vector}"
@@ -40,7 +40,7 @@ def point(name, value, size) -> np.ndarray:
 
 
 def box(name, value):
-    """A pair of finite vectors, the first nowhere above the second."""
+    """``value`` as two arrays; ValueError unless they are finite vectors (q,) with low ≤ high."""
     low, high = (np.atleast_1d(np.asarray(side, float)) for side in value)
     finite = np.isfinite(low).all() and np.isfinite(high).all()
     if low.ndim != 1 or low.shape != high.shape or not finite or (low > high).any():
@@ -49,12 +49,12 @@ def box(name, value):
 
 
 def stream(use, random_state) -> np.random.Generator:
-    """A generator for one use of a seed, independent of those of its other uses.
+    """A random generator for one named use of a seed, independent of the seed's other uses.
 
     Parameters
     ----------
     use : str
-    random_state : int, sequence of int, SeedSequence, or a Generator, which is used as it is
+    random_state : int, sequence of int, SeedSequence, or a Generator, which is returned as it is
     """
     if isinstance(random_state, np.random.Generator):
         return random_state

@@ -1,4 +1,4 @@
-"""Any number of ω at once: the estimate in the span of fixed centres, as one compiled program."""
+"""Estimates in the span of fixed centres, at many ω at once, as one compiled program."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ import kbo
 
 from .estimators import Estimate, Plain
 
-STEPS = 50  # of Newton, and halvings of each
-TOL = 1e-12  # of ‖∇J‖, relative to its value at zero or the ridge
-DETERMINED = 1e-13  # eigenvalues of K_MM, relative to the largest, that rounding leaves
+STEPS = 50  # at most: Newton steps, and halvings of each step
+TOL = 1e-12  # on ‖∇J‖, relative to the larger of its value at h = 0 and the ridge
+DETERMINED = 1e-13  # eigenvalues of K_MM below this share of the largest are rounding
 
 
 class Compiled(Plain):
-    """L̂ and ∇L̂ of kernels that do not depend on ω, h in the span of k(z_j, ·), j = 1…M.
+    """L̂ and ∇L̂ with h in the span of k(z_j, ·), j = 1…M, for a kernel independent of ω.
 
-    In an orthonormal basis φ of the span h = φᵀθ. Newton's steps for θ, the solve for the adjoint
-    and ∂_ωΛ are one program, mapped over all ω of a request: where a sup over Ω asks for dozens,
-    it is an order of magnitude sooner than ``Plain``, whose steps go through Python one by one.
+    In an orthonormal basis φ of the span, h = φᵀθ. Newton's steps for θ, the solve for the adjoint
+    and ∂_ωΛ form one program, vectorised over all ω of a request. For a sup over Ω, which requests
+    dozens of them, this is an order of magnitude faster than ``Plain``, which runs each step from
+    Python.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class Compiled(Plain):
         self.centers = np.asarray(centers, float)
 
     def __call__(self, problem, quadratic):
-        """See Plain.
+        """Build the Estimate of one sample; ``quadratic`` is not used.
 
         Raises
         ------
@@ -62,14 +63,14 @@ class Compiled(Plain):
 
 
 class Basis(eqx.Module):
-    """φ(x) = Λ^(−½) Uᵀ k(z, x), K_MM = UΛUᵀ: orthonormal in the RKHS."""
+    """φ(x) = Λ^(−½) Uᵀ k(z, x) with K_MM = UΛUᵀ, a basis that is orthonormal in the RKHS."""
 
     kernel: kbo.kernels.Kernel
     centers: jax.Array
     transform: jax.Array
 
     def __call__(self, x):
-        """(n, r)."""
+        """φ at n points, (n, r)."""
         return self.kernel.matrix(x, self.centers) @ self.transform
 
 
@@ -81,7 +82,7 @@ def _basis(kernel, centers):
 
 @eqx.filter_jit
 def _evaluate(problem, basis, points):
-    """L, ∇L and whether Newton failed, at each ω."""
+    """L, ∇L and whether Newton's method failed, at each ω."""
     phi = basis(problem.inner_data.x)
     shared = problem.inner_data.x is problem.outer_data.x
     phi_out = phi if shared else basis(problem.outer_data.x)
@@ -104,7 +105,7 @@ def _evaluate(problem, basis, points):
 
 
 def _newton(instance, phi):
-    """θ, ∂²J there and whether ‖∂J‖ has fallen to TOL or to rounding."""
+    """θ, ∂²J at θ, and whether ‖∂J‖ has fallen to TOL or to rounding."""
     weights = instance.inner.weight_matrix()[0]
     weights, ridge = weights / jnp.sum(weights), instance.ridge[0]
 
@@ -133,7 +134,7 @@ def _newton(instance, phi):
         _, size = jax.lax.while_loop(too_long, lambda c: (c[0] + 1, 0.5 * c[1]), (0, 1.0))
         theta = theta - size * move
         after, hessian = derivatives(theta)
-        # Newton is quadratic near the end: where a step gains nothing, rounding is reached.
+        # Newton converges quadratically near the solution, unless rounding has been reached.
         small = jnp.linalg.norm(gradient) <= 1e-6 * first
         stalled = small & (jnp.linalg.norm(after) >= 0.25 * jnp.linalg.norm(gradient))
         return k + 1, theta, after, hessian, stalled
@@ -144,7 +145,8 @@ def _newton(instance, phi):
 
     zero = jnp.zeros(phi.shape[1], phi.dtype)
     gradient, hessian = derivatives(zero)
-    first = jnp.maximum(jnp.linalg.norm(gradient), ridge)  # an h of norm 1, where h is zero
+    # Where the solution is zero, so is this gradient: the ridge is its scale for ‖h‖ = 1.
+    first = jnp.maximum(jnp.linalg.norm(gradient), ridge)
     _, theta, gradient, hessian, stalled = jax.lax.while_loop(
         going, step, (0, zero, gradient, hessian, False)
     )

@@ -1,4 +1,4 @@
-"""How L and ∇L are estimated from a sample, right ways and deliberately wrong ones."""
+"""Estimators of L and ∇L from a sample: correct ones, and deliberately wrong ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Estimate(NamedTuple):
     functions : callable
         ω ↦ the Hypergradient, with ĥ and â.
     together : callable, optional
-        (k, q) points ↦ (k,) values and (k, q) gradients, where that costs less than one by one.
+        (k, q) points ↦ (k,) values and (k, q) gradients, where this costs less than calling
+        ``value_and_grad`` at each point.
     """
 
     value_and_grad: Callable
@@ -40,7 +41,7 @@ class Estimate(NamedTuple):
         return np.array(values), np.array(grads)
 
     def remembering(self):
-        """The same, each request computed once however many quantities make it."""
+        """The same estimate, with each request computed once however many quantities make it."""
         return Estimate(*[part and _remembered(part) for part in self])
 
 
@@ -57,11 +58,12 @@ def _remembered(function):
 
 
 class Plain:
-    """kbo's hypergradient; where L is quadratic in ω, from one factorisation for all ω.
+    """kbo's hypergradient; where L is quadratic in ω, one factorisation serves all ω.
 
     Parameters
     ----------
-    solver : kbo.solvers.Solver or callable of n
+    solver : kbo.solvers.Solver or callable, default Exact()
+        A callable returns the solver for a sample of size n.
     """
 
     def __init__(self, solver=None):
@@ -77,13 +79,13 @@ class Plain:
         return chosen or kbo.solvers.Exact()
 
     def __call__(self, problem, quadratic) -> Estimate:
-        """What is estimated from one sample.
+        """Build the Estimate of one sample.
 
         Parameters
         ----------
         problem : BilevelProblem
         quadratic : bool
-            Whether L̂ is a quadratic that ``empirical_quadratic`` finds.
+            Whether L̂ is quadratic in ω, so that ``empirical_quadratic`` can find it.
         """
         solver = self._solver(problem)
 
@@ -105,14 +107,14 @@ class Plain:
 
 
 class ScaledAdjoint(Plain):
-    """∇L̂ with the adjoint multiplied by ``factor``: 0 forgets it, ½ halves it. Wrong on purpose."""
+    """∇L̂ with the adjoint times ``factor`` (0 omits it, ½ halves it): wrong on purpose."""
 
     def __init__(self, factor):
         super().__init__()
         self.factor = factor
 
     def __call__(self, problem, quadratic):
-        """See Plain."""
+        """Build the Estimate of one sample, with the adjoint's part of ∇L̂ scaled."""
         right = super().__call__(problem, quadratic)
 
         def value_and_grad(omega):
@@ -124,7 +126,7 @@ class ScaledAdjoint(Plain):
 
 
 def _direct_gradient(problem, omega, functions):
-    """∂_ω of the outer loss at fixed h: all that is left without the adjoint."""
+    """∂_ω of the outer loss at fixed h: what is left of the gradient without the adjoint."""
     with jax.enable_x64(True):
         h = functions(omega).inner(problem.outer_data.x)
         h = h.reshape(1, len(h), -1)
@@ -133,12 +135,12 @@ def _direct_gradient(problem, omega, functions):
 
 
 class Forgets(Plain):
-    """∇L̂ without the derivative of one part of the problem in ω. Wrong on purpose.
+    """∇L̂ that ignores how one part of the problem depends on ω: wrong on purpose.
 
     Parameters
     ----------
     part : {"inner_loss", "outer_loss", "space", "ridge"}
-        Held at its value: the hypergradient lacks that term of ∂_ωΛ.
+        The part treated as constant in ω: the hypergradient lacks its term of ∂_ωΛ.
     """
 
     def __init__(self, part):
@@ -146,7 +148,7 @@ class Forgets(Plain):
         self.part = part
 
     def __call__(self, problem, quadratic):
-        """See Plain.
+        """Build the Estimate of one sample, with the part held constant in ω.
 
         Raises
         ------
@@ -160,7 +162,7 @@ class Forgets(Plain):
 
 
 class _Held(eqx.Module):
-    """f(ω, …), constant in ω as far as derivatives go."""
+    """f(ω, …), which derivatives treat as constant in ω."""
 
     function: Any
 
@@ -169,7 +171,7 @@ class _Held(eqx.Module):
 
 
 class OtherRidge(Plain):
-    """The ridge times a function of n. Wrong on purpose: the truth is that of a fixed ridge.
+    """The ridge times a function of n, where the truth is that of a fixed ridge: wrong on purpose.
 
     Parameters
     ----------
@@ -182,17 +184,17 @@ class OtherRidge(Plain):
         self.factor = factor
 
     def __call__(self, problem, quadratic):
-        """See Plain."""
+        """Build the Estimate of one sample, with the ridge multiplied by ``factor(n)``."""
         factor, ridge = float(self.factor(problem.inner_data.size)), problem.ridge
         ridge = (lambda omega: factor * problem.ridge(omega)) if callable(ridge) else factor * ridge
         return super().__call__(problem.replace(ridge=ridge), quadratic)
 
 
 class Dependent(Plain):
-    """The first √n samples only: the sample is smaller than it says. Wrong on purpose."""
+    """Uses the first √n samples only, as if the sample size were overstated: wrong on purpose."""
 
     def __call__(self, problem, quadratic):
-        """See Plain."""
+        """Build the Estimate of the first √n inner and the first √m outer samples."""
         with jax.enable_x64(True):
             parts = [_repeated(part) for part in (problem.inner_data, problem.outer_data)]
         changed = problem.replace(inner_data=parts[0], outer_data=parts[1])
@@ -205,12 +207,12 @@ def _repeated(sample):
 
 
 class OtherKernel(Plain):
-    """A kernel that is not the problem's. Wrong on purpose."""
+    """Uses a kernel that is not the problem's: wrong on purpose."""
 
     def __init__(self, kernel):
         super().__init__()
         self.kernel = kernel
 
     def __call__(self, problem, quadratic):
-        """See Plain."""
+        """Build the Estimate of one sample, with the other kernel."""
         return super().__call__(problem.replace(space=kbo.RKHS(self.kernel)), quadratic)

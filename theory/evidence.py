@@ -1,4 +1,4 @@
-"""Tests of a bound put together: one p-value, what speaks against a conclusion, and a verdict."""
+"""Combines the tests of a bound into one p-value, a list of doubts and a verdict."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-MISFIT = 0.001  # p-value below which a curve is not believed to have its shape
-WIDE = 0.1  # half-width of an interval above which nothing is concluded
+MISFIT = 0.001  # p-value below which a curve is taken not to have the assumed shape
+WIDE = 0.1  # half-width of a slope's interval above which nothing is concluded
 
 
 @dataclass
 class Evidence:
-    """What tests say about "the error tends to zero at least as fast as n^predicted".
+    """Evidence on the claim "the error tends to zero at least as fast as n^predicted".
 
     Parameters
     ----------
     level : float
         α, of all tests together.
     predicted : float
+        The exponent of the bound.
     tolerance : float
-        Relative to the truth.
+        The largest limit of the error that may count as zero, relative to the truth.
     size : float or None
-        The truth's.
+        The size of the truth; None where it is unknown.
     """
 
     level: float
@@ -41,13 +42,13 @@ class Evidence:
 
     @property
     def p_value(self):
-        """Of all tests, by Bonferroni's inequality; None without any."""
+        """p-value of all tests together, by Bonferroni's inequality; None without any test."""
         if not self.tests:
             return None
         return min(1.0, len(self.tests) * min(p for p, _ in self.tests))
 
     def limit(self, found):
-        """A limit of the error."""
+        """Add the test of the error's limit."""
         share = "" if not self.size else f", {100 * found.size / self.size:.2g} % of the truth"
         self.tests.append(
             (found.p_value, f"the mean error tends to {found.size:.2g}{share}, not to zero")
@@ -65,7 +66,7 @@ class Evidence:
             )
 
     def slope(self, total, upper, repeats):
-        """The total slope over all sizes, and over the larger half of them."""
+        """Add the test of the total slopes: over all sizes, and over the larger half of them."""
         slow = (
             f"the error falls as n^{upper.slope:.2f} over the larger half of the sizes "
             f"(n^{total.slope:.2f} over all)"
@@ -84,7 +85,7 @@ class Evidence:
             self.doubts.append(f"{slow}: sizes beyond {total.sizes[-1]:.0f} would decide")
 
     def parts(self, found, held):
-        """A fit of v₀ + C₁²/m + C₂²/n; ``held`` is "n", "m" or None."""
+        """Add the test of a fit of v₀ + C₁²/m + C₂²/n; ``held`` is "n", "m" or None."""
         if held is not None:
             term = found.terms[held]
             self.doubts.append(
@@ -107,7 +108,7 @@ class Evidence:
             )
 
     def time(self, descent, last):
-        """The part of a descent's curve that falls with t, up to ``last``."""
+        """Add the test of the part of a descent's curve that falls with t, up to ``last``."""
         slope = descent.term.slope
         if slope is not None:
             self.tests.append((
@@ -121,7 +122,7 @@ class Evidence:
             )
 
     def verdict(self, total, upper):
-        """Verdict and reason; the slopes are None where n and m vary apart."""
+        """The verdict and its reason; the slopes are None where n and m vary separately."""
         if self.p_value is not None and self.p_value < self.level:
             return "inconsistent", min(self.tests)[1]
         if self.doubts:

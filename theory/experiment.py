@@ -1,4 +1,4 @@
-"""Errors of value and gradient over sample sizes and repeats, in cells that can be resumed."""
+"""Errors of value and gradient over sample sizes and repeats, computed in resumable cells."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .estimators import Plain
 from .quantities import QUANTITIES
 from .records import Records, Store
 
-BLOCK = 5  # repeats in a cell
+BLOCK = 5  # repeats per cell
 
 
 def run_rate_experiment(
     problem, n_grid, n_repeats=50, quantities=("value", "grad"), random_state=0, n_jobs=None,
     store=None, *, omega=None, estimator=None, progress=False,
 ) -> Records:
-    """Errors of samples of the problem against its population, over sizes and repeats.
+    """Measure the errors of sample estimates against the population, over sizes and repeats.
 
-    Cells of five repeats at one pair (n, m) are computed by joblib, each in one BLAS thread, so
-    that the records are the same, bit for bit, whatever the number of workers or the backend
+    joblib computes cells of five repeats at one pair (n, m), each with one BLAS thread, so that
+    the records are the same, bit for bit, for any number of workers and any backend
     (``joblib.parallel_config(backend="dask")`` spreads the cells over a cluster).
 
     Parameters
@@ -35,18 +35,18 @@ def run_rate_experiment(
         A number means n = m.
     n_repeats : int
     quantities : iterable of str
-        Of ``theory.quantities.QUANTITIES``: "value" and "grad" at one point, "sup_value" and
+        Names in ``theory.quantities.QUANTITIES``: "value" and "grad" at one point, "sup_value" and
         "sup_grad" over Ω (Theorem 4.1), "descent_end", "descent_min" and "descent_curve" along
         gradient descent (Corollary 4.2), "h_rkhs", "h_l2", "a_rkhs", "a_l2".
     random_state : int
-        Samples depend on it, n, m and the number of the repeat, on nothing else.
+        A sample depends only on this seed, on n and m, and on the index of the repeat.
     n_jobs : int or None
         As in joblib.
     store : path or None
-        A folder: finished cells are kept there, and not computed again.
+        A folder in which finished cells are kept; they are not computed again.
     omega : array (q,) or (n_repeats, q), optional
-        One point, or one for each repeat. Drawn uniformly from Ω (with ``random_state``) where it
-        is not given, one for all repeats.
+        One point, or one for each repeat. By default one point for all repeats, drawn uniformly
+        from Ω with ``random_state``.
     estimator : callable, default theory.estimators.Plain()
         (BilevelProblem, whether L̂ is quadratic) ↦ Estimate.
     progress : bool
@@ -59,9 +59,9 @@ def run_rate_experiment(
     Raises
     ------
     ValueError
-        For an unknown quantity, or one that the problem does not have, sizes and repeats that are
-        not whole numbers of at least 2, an omega of another size, and estimates that are not
-        finite.
+        For an unknown quantity or one that the problem does not have, for sizes or repeats that
+        are not whole numbers of at least 2, for an omega of the wrong size, and for estimates that
+        are not finite.
 
     References
     ----------
@@ -97,14 +97,14 @@ def run_rate_experiment(
             for name in quantities
         },
     }
-    # What cells depend on besides: the problem by a sample of it, the estimator by its fields.
+    # Cells also depend on the problem, told by a sample of it, and on the estimator's fields.
     depends = fingerprint((problem.sample(8, 8, 0), vars(estimator)))
     values = problem.value_and_grad(points[0])
     kept = Store(store, {**about, "depends": depends, "truth": [values[0], *map(float, values[1])]})
     cells = [
         (n, m, block) for n, m in sizes for block in range(0, n_repeats, BLOCK)
     ]
-    # Large ones first: what is left at the end is short.
+    # Large cells first, so that no worker is left with a long one at the end.
     order = sorted(range(len(cells)), key=lambda k: (-sum(cells[k][:2]), cells[k][2]))
     work = (
         delayed(_cell)(
@@ -122,7 +122,7 @@ def run_rate_experiment(
 
 
 def _sizes(n_grid):
-    """Pairs (n, m) of whole numbers, each once, in the order given."""
+    """Pairs (n, m) of whole numbers, without duplicates, in the order given."""
     pairs = [(s, s) if np.ndim(s) == 0 else tuple(s) for s in n_grid]
     for pair in pairs:
         if len(pair) != 2 or not all(
@@ -147,13 +147,13 @@ def _bar(results, total, progress):
 def _cell(
     problem, n, m, block, repeats, points, quantities, truths, random_state, estimator, store
 ):
-    """The errors of some repeats at one (n, m): from the store, or computed and kept."""
+    """The errors of some repeats at one (n, m): read from the store, or computed and stored."""
     known = store.get(n, m, f"{block}+{repeats}")
     if known is not None:
         return known
     started = time.perf_counter()
     errors = {name: [] for name in quantities}
-    # One BLAS thread: sums are then added in the same order in any worker.
+    # With one BLAS thread, sums are added in the same order in every worker.
     with threadpool_limits(1, "blas"):
         for repeat in range(block, block + repeats):
             sample = problem.sample(n, m, np.random.SeedSequence([random_state, n, m, repeat]))

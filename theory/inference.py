@@ -1,4 +1,4 @@
-"""Whether errors fall as a bound says: parts, tests, and a verdict that does not overclaim."""
+"""Whether errors fall as a bound says: fits, tests, and a verdict that does not overclaim."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .terms import Term, fit_parts, fit_time, largest_constant
 
 PREDICTED = -0.5
 FEWEST_DRAWS = 100
-NEGLIGIBLE = 0.2  # of the tolerance: a limit that the shape of the curve may leave
+NEGLIGIBLE = 0.2  # share of the tolerance up to which a limit may be the curve's misfit
 
 
 @dataclass(frozen=True)
@@ -24,33 +24,33 @@ class RateFit:
     Attributes
     ----------
     slope, interval : float and pair of float, or None
-        Of the mean error, bias and fluctuation together: those of ``total``.
+        The exponent of the mean error (bias and fluctuation together), as in ``total``.
     total : Slope or None
-        Along n, or m where n is held; None for a descent's curve and where n and m vary apart: one
-        exponent says nothing there.
+        Along n, or along m where n is held. None for a descent's curve, and where n and m vary
+        separately: one exponent says nothing there.
     bias, fluctuation : Slope or None
-        None for quantities that are norms already; bias also where no bias is visible at three
-        sizes at least.
+        None for quantities that are norms already; bias also where it is visible at fewer than
+        three sizes.
     limit : Limit or None
-        Of the mean error, b₀ in b₀ + b₁(n + c)^(−β); of norms, the root of that of the mean square.
-        None where that test is not possible.
+        Limit of the mean error, b₀ in b₀ + b₁(n + c)^(−β); for norms, the square root of the limit
+        of the mean square. None where that test is not possible.
     terms : dict of str to Term
-        "m" and "n" where those are not in proportion, and "floor" where neither is held; "t" and
-        "n" of a descent's curve.
+        "m" and "n" where n and m are not in proportion, and "floor" where neither is held; "t" and
+        "n" for a descent's curve.
     p_value : float or None
-        Of "the error tends to zero at least as fast as the bound": of all tests together, by
-        Bonferroni's inequality, and the one that the verdict is taken from. None where n is held:
-        the bound then allows any error.
+        Of the hypothesis "the error tends to zero at least as fast as the bound", from all tests
+        together by Bonferroni's inequality; the verdict is taken from it. None without any test,
+        as where n is held: the bound then allows any error.
     asymptotic_from : float or None
-        The smallest n from which a line of the predicted slope fits (none rejected at 5 %, four
-        sizes at least).
+        The smallest n from which a line of the predicted slope fits (not rejected at 5 %, on at
+        least four sizes).
     verdict : {"consistent", "faster than the bound", "inconsistent", "inconclusive"}
     reason : str
-        Of the verdict; where it is inconclusive, what would decide.
+        Why the verdict was given; where it is inconclusive, what would decide.
     outside : tuple of str
         Assumptions of the theorem that the problem does not meet.
     resolution : float or None
-        How far each size of an error may be off, relative, where it is a sup by interpolation.
+        For a sup found by interpolation, how far the errors' sizes may be off, relative to them.
     """
 
     slope: float | None
@@ -101,34 +101,35 @@ def fit_rate(
         e_r(n) = b(n) + ε_r(n),  b = E e_r:   total E‖e_r‖,  bias ‖b‖,  fluctuation √E‖ε_r‖²
         b(n) = b₀ + b₁ (n + c)^(−β)
 
-    Slopes are fitted in logarithms by least squares, weighted by the bootstrap's variances. ‖b‖² is
-    estimated without the bias of its own, ‖ē‖² − s²/R; sizes at which no bias is visible (‖ē‖²
-    below 4 s²/R) are left out of its fit.
+    Slopes are fitted by least squares in logarithms, weighted by the bootstrap's variances. The
+    unbiased estimate of ‖b‖² is ‖ē‖² − s²/R; sizes at which no bias is visible (‖ē‖² below 4 s²/R)
+    are left out of its fit.
 
-    The verdict rests on one p-value, of "the error tends to zero as n^predicted or faster". It is
-    twice the smaller of two: of ‖b₀‖ being at most a fifth of ``tolerance``, that is 1 % of the
-    truth, or zero where the truth's size is not known (``limits.find_limit``; for norms, of the
-    root of the limit of the mean square), and of a slope of ``predicted`` or steeper. For the slope
-    the larger of two p-values counts: over all sizes, and over their larger half, those at or above
-    the median. With α = (1 − confidence)/2, the level of a one-sided test,
+    The verdict rests on one p-value, of the hypothesis "the error tends to zero as n^predicted or
+    faster". It is twice the smaller of two p-values. The first is of ‖b₀‖ being at most a fifth of
+    ``tolerance`` (by default 1 % of the truth), or zero where the truth's size is not known; see
+    ``limits.find_limit``. For norms, ‖b₀‖ is the square root of the limit of the mean square. The
+    second is of the slope being ``predicted`` or steeper: the larger of the p-values over all sizes
+    and over their larger half, those at or above the median. With α = (1 − confidence)/2, the level
+    of a one-sided test,
 
-    * "inconsistent" says p < α. A right estimator gets it with probability α at most.
-    * "consistent" and "faster than the bound" say that p ≥ α, that the upper limit of ‖b₀‖ (at
-      level α/2) is at most ``tolerance`` times the truth, and that the total slope is known to
-      ±0.1 and its intervals, over all sizes and over the larger half, are not slower than the
+    * "inconsistent" means p < α. A correct estimator gets it with probability at most α.
+    * "consistent" and "faster than the bound" mean that p ≥ α, that the upper confidence limit of
+      ‖b₀‖ (at level α/2) is at most ``tolerance`` times the truth, that the total slope is known to
+      ±0.1, and that its intervals, over all sizes and over the larger half, are not slower than the
       bound. An estimator whose mean error tends to ``tolerance`` times the truth or more gets one
-      of them with probability α/2 at most. It is "faster" if the interval of the total slope lies
-      below ``predicted``, and the slope over the larger half of the sizes does too.
-    * "inconclusive" says anything else, and what would decide.
+      of the two with probability at most α/2. It is "faster" if the interval of the total slope
+      lies below ``predicted``, and the slope over the larger half of the sizes does too.
+    * "inconclusive" means anything else; the reason says what would decide.
 
-    Both probabilities hold where the mean error has the shape above, which is tested, but with
-    little power at few sizes. A fluctuation that does not fall is seen by slopes alone.
+    Both probabilities hold where the mean error has the shape above. This is tested too, but with
+    little power at few sizes. A fluctuation that does not fall is detected by the slopes alone.
 
-    Where n and m vary apart, mean squares are fitted by v₀ + C₁²/m + C₂²/n (``terms.fit_parts``)
-    and v₀ = 0 is tested; b(n) is as above, since value and gradient are means over the outer
-    sample, in which m brings no bias. With n held the bound allows any error that stays, with m
-    held any fluctuation: both terms are reported, and the verdict is "inconclusive" at best. A
-    descent's curve is fitted in t as well (``terms.fit_time``).
+    Where n and m vary separately, mean squares are fitted by v₀ + C₁²/m + C₂²/n
+    (``terms.fit_parts``) and v₀ = 0 is tested. b(n) is as above: value and gradient are means over
+    the outer sample, so that m brings no bias. With n held the bound allows any error that remains,
+    with m held any fluctuation: both terms are reported, and the verdict is "inconclusive" at best.
+    A descent's curve is fitted in t as well (``terms.fit_time``).
 
     Parameters
     ----------
@@ -139,16 +140,16 @@ def fit_rate(
     confidence : float
         In (0, 1).
     n_bootstrap : int
-        100 at least.
+        At least 100.
     random_state : int
     tolerance : float
-        The error of the limit, relative to the truth, from which on an estimator must not pass.
+        An estimator must not pass if its error tends to this limit or more, relative to the truth.
     truth_size : float, optional
-        ‖truth‖, where the records do not know it.
+        ‖truth‖, where the records do not contain it.
     slowest : float
-        The smallest β. The mean of a smooth function of sample means, as L̂ and ∇L̂ are at a fixed
-        ridge, is off by b₁/n + b₂/n² + …; give ½ where only the bound is known: less is then
-        rejected, and less passes.
+        The smallest β. L̂ and ∇L̂ at a fixed ridge are smooth functions of sample means, whose bias
+        is b₁/n + b₂/n² + …, hence 1. Give ½ where only the bound is known: then fewer estimators
+        are rejected, and fewer pass.
 
     Returns
     -------
@@ -157,8 +158,8 @@ def fit_rate(
     Raises
     ------
     ValueError
-        For a quantity that was not measured, fewer than three sizes or four repeats, errors of
-        zero or that are not finite, and options out of range.
+        For a quantity that was not measured, fewer than three sizes or four repeats, errors that
+        are zero or not finite, and options out of range.
     """
     _check(predicted, confidence, n_bootstrap, tolerance, truth_size, slowest)
     data, level = Measured.of(records, quantity), 0.5 * (1 - confidence)
@@ -187,7 +188,7 @@ def fit_rate(
         evidence.time(descent, data.kind.times[-1])
     verdict = evidence.verdict(total, upper)
     if data.curves is not None and data.together:
-        # A curve has no one exponent: that in n is of its end.
+        # A curve has no single exponent: the one in n is that of its end.
         terms["n"] = Term(*largest_constant(data.sizes, data.magnitudes, level), total)
         total = None
     return RateFit(

@@ -1,4 +1,4 @@
-"""What each observation contributes to L̂ and ∇L̂, on the whole of a sample and on parts of it."""
+"""Contributions of each observation to L̂ and ∇L̂, on a whole sample and on parts of it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from jax.flatten_util import ravel_pytree
 
 import kbo
 
-AGREE = 1e-2  # two differences, one with half the step: the error is below a third of that
-FLOOR = 1e-8  # of the contributions: what is below it is rounding
+AGREE = 1e-2  # relative change when the step is halved; the error is below a third of it
+FLOOR = 1e-8  # relative to the contributions: changes below it are rounding
 
 
 class Contributions:
     """ω ↦ (L̂, ∇L̂, w_i ∂L̂/∂w_i) as one vector (1 + q + n + m).
 
-    Adding one more observation i to a sample moves L̂ by its weight times ∂L̂/∂w_i: its influence.
-    Weights become part of ω, so that the hypergradient's one reverse pass has the derivatives.
+    w_i ∂L̂/∂w_i is the influence of observation i: the change of L̂, to first order, if i counts
+    once more. Weights become part of ω, so that the hypergradient's one reverse pass gives all of
+    these derivatives.
 
     Parameters
     ----------
@@ -37,16 +38,20 @@ class Contributions:
         self._whole = self._on([np.arange(len(w)) for w in weights], weights)
 
     def whole(self, flat):
-        """Of all observations."""
+        """The contributions at ω, on the whole of both samples."""
         return self._at(flat, self._whole)
 
     def parts(self, orders, count):
-        """ω ↦ the mean over ``count`` disjoint parts of the orders, permutations of the rows."""
+        """ω ↦ the mean over ``count`` disjoint parts; ``orders`` are permutations of the rows."""
         cut = [self._on(*part) for part in self._cut(orders, count)]
         return lambda flat: np.mean([self._at(flat, part) for part in cut], axis=0)
 
     def _cut(self, orders, count):
-        """Rows and weights of each part; of one size, so that they share compiled programs."""
+        """Rows and weights of each part.
+
+        All parts have one size, so that they share compiled programs: those that are a row short
+        get another row with weight zero.
+        """
         whole = [np.array_split(order, count) for order in orders]
         for parts in zip(*whole, strict=True):
             rows, weights = [], []
@@ -57,7 +62,7 @@ class Contributions:
             yield rows, weights
 
     def _on(self, rows, weights):
-        """The problem on some rows, their weights, and the rows."""
+        """The problem on some rows, with the weights of these rows and the rows themselves."""
         problem = self._problem.replace(**{
             name: _Weighted(_taken(getattr(self._problem, name).sample, kept), name)
             for name, kept in zip(SAMPLES, rows, strict=True)
@@ -88,7 +93,7 @@ def _taken(sample, rows):
 
 
 class _Weighted(eqx.Module):
-    """ω ↦ a sample whose weights are part of ω."""
+    """ω ↦ a sample whose weights are an entry of ω."""
 
     sample: kbo.Sample
     key: str = eqx.field(static=True)
@@ -98,7 +103,7 @@ class _Weighted(eqx.Module):
 
 
 class _Inside(eqx.Module):
-    """f of the user's own ω, where ω holds weights besides."""
+    """f as a function of the user's own ω, which is one entry of an ω that also holds weights."""
 
     function: Any
 
@@ -107,7 +112,7 @@ class _Inside(eqx.Module):
 
 
 class _JointInside(kbo.losses.Joint):
-    """The same for a loss of all predictions at once."""
+    """The same as ``_Inside``, for a loss of all predictions at once."""
 
     function: Any
 
@@ -134,11 +139,12 @@ def central(function, flat, k, step):
 
 
 def suited_step(function, flat, k, step, size):
-    """A step along ω_k, with which a difference of ``function`` has settled, and that difference.
+    """A step along ω_k at which the central difference of ``function`` settles, and the derivative.
 
-    Steps relative to |ω_k| come first, as suits a ridge; then, where rounding or curvature says
-    no, those in absolute units from ``step`` down. Settled means that half the step changes the
-    difference by less than a hundredth of it.
+    Steps relative to |ω_k|, which suit a ridge, are tried first. Where rounding or curvature rules
+    them out, steps in absolute units follow, from ``step`` downwards. Settled means that halving
+    the step changes the difference by less than a hundredth of it; the two differences are then
+    extrapolated.
 
     Parameters
     ----------
@@ -174,12 +180,12 @@ def suited_step(function, flat, k, step, size):
 
 
 def paired(inner, outer) -> bool:
-    """Whether both samples hold the same observations, row for row; told by their points.
+    """Whether both samples hold the same observations row for row, judged by their points.
 
     Raises
     ------
     ValueError
-        If they share observations otherwise: some, or in another order.
+        If they share only some observations, or all of them in another order.
     """
     points = [np.asarray(sample.x) for sample in (inner, outer)]
     if inner is outer or np.array_equal(*points):
@@ -189,7 +195,7 @@ def paired(inner, outer) -> bool:
             continue
         distinct = [{row.tobytes() for row in np.ascontiguousarray(side)} for side in rows]
         if [len(side) for side in distinct] != [len(side) for side in rows]:
-            continue  # points of few values: equal ones are different observations
+            continue  # repeated rows: equal rows may be different observations
         common = len(distinct[0] & distinct[1])
         if common:
             raise ValueError(

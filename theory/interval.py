@@ -29,14 +29,14 @@ class HypergradientInterval:
     value, grad : float, ndarray (q,)
         The estimates of L(ω) and ∇L(ω) that the intervals are about, in the order of ω's leaves.
     value_bias, grad_bias : float, ndarray (q,)
-        What extrapolation took away: L̂(ω) and ∇L̂(ω) are ``value + value_bias`` and ``grad +
-        grad_bias``.
+        The bias that extrapolation removed: L̂(ω) and ∇L̂(ω) are ``value + value_bias`` and ``grad
+        + grad_bias``.
     value_error, grad_error : float, ndarray (q,)
         Standard errors.
     value_interval : pair of float
     grad_interval : ndarray (q, 2)
     covariance : ndarray (q, q)
-        Of the gradient.
+        Of the gradient's estimate.
     """
 
     value: float
@@ -53,46 +53,49 @@ class HypergradientInterval:
 def hypergradient_interval(
     problem, omega, *, confidence=0.95, solver=None, splits=2, step=1e-2, random_state=0
 ):
-    """L(ω) and ∇L(ω) of the population at the same ridge, with confidence intervals.
+    """Confidence intervals for the population's L(ω) and ∇L(ω) at the same ridge.
 
         T = 8/3 T_n − 2 T_{n/2} + 1/3 T_{n/4}       T_n = (L̂(ω), ∇L̂(ω))
         var T ≈ Σ_i I_i I_iᵀ,  I_i = D_i + √½ (E_i − D_i)
         D_i = w_i ∂T_n/∂w_i,  E_i = w_i ∂T/∂w_i,  i over all observations, inner and outer
 
-    T_{n/2} is the mean over the two halves of both samples, T_{n/4} over the four quarters, and
-    both over ``splits`` random partitions. The bias of T_n, a series in 1/n at a fixed ridge, loses
-    its first two terms in T, while the leading term of the fluctuation, a sum over observations,
-    is that of T_n. I_i is the influence of observation i, its squares' sum the infinitesimal
-    jackknife. A jackknife counts what is quadratic in the data twice in the variance (Efron, Stein
-    1981); what extrapolation adds is quadratic to leading order, hence the √½.
+    T_{n/2} is the mean over the two halves of both samples and T_{n/4} the mean over the four
+    quarters, each averaged over ``splits`` random partitions. The bias of T_n at a fixed ridge is a
+    series in 1/n, whose first two terms cancel in T; the leading term of the fluctuation, a sum
+    over observations, is the same in T as in T_n. I_i is the influence of observation i, and the
+    sum of squares is the infinitesimal jackknife. A jackknife counts the variance of terms
+    quadratic in the data twice (Efron, Stein 1981); what extrapolation adds is quadratic to leading
+    order, hence the √½.
 
     Without extrapolation (``splits=0``) the interval is centred at the plug-in estimate, whose bias
     may be several standard errors.
 
-    Where this is not enough: where n is no multiple of the effective dimension Σ μ/(μ + ridge), a
-    quarter of the sample hardly learns h, and no series in 1/n describes its bias. On the problem
+    This is not enough unless n is several times the effective dimension Σ μ/(μ + ridge): otherwise
+    a quarter of the sample hardly learns h, and no series in 1/n describes its bias. On the problem
     of the KBO paper, whose effective dimension is 92, 95 % intervals cover the gradient's entries
     94 to 97 % of the time at n = 500 (20 to 79 % without extrapolation; 400 data sets,
     ``benchmarks/theory_coverage.py``), but at n = 200 half a standard error of bias is left and
-    they cover about 90 %. A ``grad_bias`` of several ``grad_error`` is a sign of it. The target is
-    the population problem at this ridge, not at ridge 0.
+    they cover about 90 %. A ``grad_bias`` of several ``grad_error`` is a sign of this. The target
+    is the population problem at this ridge, not at ridge 0.
 
     Parameters
     ----------
     problem : BilevelProblem
-        Without replicates; its samples are in memory and do not depend on ω. They are independent,
-        or the same rows in the same order (told by equal ``x``): each row is then one observation
-        that acts inside and outside. Weights are importance weights: one row is one observation.
+        Without replicates, its samples in memory and independent of ω. The two samples are either
+        independent, or the same rows in the same order (recognised by equal ``x``): each row is
+        then one observation of both the inner and the outer problem. Weights are importance
+        weights: one row is one observation.
     omega : pytree
     confidence : float
     solver : kbo.solvers.Solver, default Exact()
     splits : int
-        Random partitions that are averaged; 0 does not extrapolate, at about a seventh of the cost.
+        How many random partitions are averaged; 0 means no extrapolation, at about a seventh of the
+        cost.
     step : float
-        Of the differences along ω that give ∂∇L̂/∂w_i, relative to |ω_k|; another is found where it
-        does not suit.
+        Step of the differences along ω that give ∂∇L̂/∂w_i, relative to |ω_k|; another is found
+        where it does not suit.
     random_state : int
-        Of the partitions.
+        Seed of the partitions.
 
     Returns
     -------
@@ -101,11 +104,11 @@ def hypergradient_interval(
     Raises
     ------
     ValueError
-        For replicates, samples that depend on ω or share some of their rows, fewer than 16 rows to
-        extrapolate from, a derivative along ω that no step finds, or a ``confidence`` that does not
-        lie between 0 and 1.
+        For replicates, samples that depend on ω or share only some of their rows, fewer than 16
+        rows to extrapolate from, a derivative along ω that no step finds, or a ``confidence`` that
+        does not lie between 0 and 1.
     BilevelError
-        Where the inner problem cannot be solved.
+        If the inner problem cannot be solved.
 
     References
     ----------
@@ -137,7 +140,7 @@ def hypergradient_interval(
         random = np.random.default_rng(random_state)
         orders = [_orders(random, sizes, same) for _ in range(splits)]
         plain, full = _estimates(contributions, orders, np.asarray(flat), step)
-    if same:  # one observation acts inside and outside
+    if same:  # the influence of an observation is the sum of its inner and its outer one
         plain, full = ((found, rows[:, : sizes[0]] + rows[:, sizes[0] :])
                        for found, rows in (plain, full))
     (found, before), influence = (full[0], plain[0]), plain[1] + ONCE * (full[1] - plain[1])
@@ -160,7 +163,7 @@ def _orders(random, sizes, same):
 
 
 def _estimates(contributions, orders, flat, step):
-    """(1 + q,) estimates and (1 + q, n + m) influences: of the whole sample, and extrapolated."""
+    """Estimates (1 + q,) and influences (1 + q, n + m), first of T_n and then of T."""
     first = 1 + len(flat)
     terms = [
         (factor / len(orders), contributions.parts(order, size))

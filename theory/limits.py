@@ -1,4 +1,4 @@
-"""The limit of an error: where it tends to as samples grow, and how far from zero that may be."""
+"""The limit of an error as samples grow, and how far from zero it may be."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import stats
 SHIFTS = np.linspace(-0.5, 1, 13)  # c, in units of the smallest size
 EXPONENTS = (1.0, 1.25, 1.5, 2.0)  # β, in units of the slowest one
 ROUNDING = 1e-12  # relative
-NUISANCE = 0.001  # chance that the true (β, c) is not among those kept
+NUISANCE = 0.001  # probability that the true (β, c) is not among those kept
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,13 @@ class Limit:
     size : float
         ‖b̂₀‖ at the (β, c) that fit best.
     largest : float
-        Upper confidence limit of ‖b₀‖, over all (β, c) that fit.
+        Upper confidence limit of ‖b₀‖, the largest over all (β, c) that fit.
     p_value : float
-        Of b₀ = 0, or of ‖b₀‖ at most what is negligible.
+        Of the hypothesis that b₀ = 0, or that ‖b₀‖ is at most ``negligible``.
     exponent, shift : float
         β and c that fit best.
     fit : float
-        p-value of the shape of the curve itself: what is left about the best one is noise.
+        p-value of the curve's shape: of the residuals about the best curve being noise.
     """
 
     size: float
@@ -42,36 +42,36 @@ class Limit:
 def find_limit(
     sizes, rows, *, block=None, slowest=1.0, level=0.025, negligible=0.0, nonnegative=False
 ) -> Limit:
-    """Where the mean of ``rows`` tends to as the size grows, with a test that it is zero.
+    """The limit of the mean of ``rows`` as the size grows, with a test that it is zero.
 
         mean_n = b₀ + b₁ (n + c)^(−β),   β ∈ slowest · [1, 2],  c ∈ [−½, 1] · smallest n
 
-    For given (β, c) least squares, with weights R/tr S for all entries, give b̂₀ = Σ_i a_i ē_i of
-    covariance V = Σ_i a_i² S_i/R_i. Then ‖b̂₀ − b₀‖²/tr V is about F(f, ν) distributed, with
-    f = (tr V)²/tr V² and ν = (tr V)²/Σ_i (tr V_i)²/(R_i − 1): a ball, in place of the ellipsoid
-    that would need more repeats than entries. (β, c) themselves are unknown: those whose residual
-    sum of squares is above the smallest one by more than noise explains are dropped, and of the
-    others the worst counts (Berger and Boos). Blocks of entries are taken one by one, by
-    Bonferroni's inequality.
+    For given (β, c), least squares with weights R_i/tr S_i for all entries gives b̂₀ = Σ_i a_i ē_i
+    with covariance V = Σ_i V_i, V_i = a_i² S_i/R_i. Then ‖b̂₀ − b₀‖²/tr V is approximately F(f, ν)
+    distributed, with f = (tr V)²/tr V² and ν = (tr V)²/Σ_i (tr V_i)²/(R_i − 1). The confidence
+    region is a ball, since an ellipsoid would need more repeats than entries. (β, c) are unknown:
+    those whose residual sum of squares exceeds the smallest by more than noise explains are
+    dropped, and the worst case over the others is taken (Berger and Boos). Blocks of entries are
+    tested one by one and combined by Bonferroni's inequality.
 
     Parameters
     ----------
     sizes : sequence of number (S,)
-        Not all distinct where several cells have one size.
+        A size repeats where several cells have it.
     rows : sequence of array (R_i, k)
-        Of each size, one row for each repeat.
+        For each size, one row for each repeat.
     block : int, optional
-        Entries whose Euclidean norm is one number; ``k`` by default.
+        Number of entries over which the Euclidean norm is taken; ``k`` by default.
     slowest : float
-        The smallest β. 1 is right for the mean of a smooth function of sample means: it is off by
+        The smallest β. 1 is right for a smooth function of sample means: the bias of its mean is
         b₁/n + b₂/n² + …
     level : float
-        Of the upper limit, and the one for which the test is meant.
+        Level of the upper limit and of the test.
     negligible : float
-        The test is of ‖b₀‖ ≤ this. The curve is an approximation itself, b₂ need not be parallel to
-        b₁: with repeats enough, zero is always rejected.
+        The hypothesis is ‖b₀‖ ≤ ``negligible``. The curve is itself an approximation, as b₂ need
+        not be parallel to b₁: with enough repeats, b₀ = 0 is always rejected.
     nonnegative : bool
-        Whether b₀ ≥ 0 is known; the test is one-sided then.
+        Whether b₀ ≥ 0 is known; the test is then one-sided.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def find_limit(
     k = np.shape(rows[0])[1]
     block = block or k
     means = np.array([r.mean(0) for r in rows])
-    # An estimator that is always the same has no noise but rounding.
+    # An estimator that does not vary has no noise but rounding.
     rounding = ROUNDING**2 * np.mean(means**2) * np.eye(k)
     covariances = np.array([np.cov(r.T).reshape(k, k) + rounding for r in rows])  # S_i
     covariances /= repeats[:, None, None]  # of the means
@@ -104,7 +104,7 @@ def find_limit(
             candidates.append((left, beta, shift, solve[0]))
     best = min(candidates, key=lambda c: c[0])
     freedom = (repeats - 1).sum()
-    # Two parameters each take up the noise of one direction: at most the largest share of tr S.
+    # Each of the two parameters absorbs the noise of one direction: at most this share of tr S.
     share = (np.linalg.norm(covariances, 2, axis=(1, 2)) / trace).max()
     slack = 2 * share * stats.f.isf(NUISANCE, 2, freedom)
     kept = [c[3] for c in candidates if c[0] <= best[0] + slack]
@@ -126,7 +126,7 @@ def find_limit(
 
 
 def _ball(a, means, covariances, repeats, level):
-    """b̂₀ (P, d), tr V (P,), f (P,), ν (P,) and the radius (P,), of each block."""
+    """b̂₀ (P, d), tr V (P,), f (P,), ν (P,) and the radius (P,) of each block."""
     centre = (a @ means).reshape(covariances.shape[1:3])
     parts = a[:, None, None, None] ** 2 * covariances
     total = parts.sum(0)
@@ -137,7 +137,7 @@ def _ball(a, means, covariances, repeats, level):
 
 
 def _judge(centre, trace, f, nu, radius, negligible, nonnegative):
-    """p-value of ‖b₀‖ ≤ negligible in all blocks, and the upper limit of the largest ‖b₀‖."""
+    """p-value of ‖b₀‖ ≤ ``negligible`` in all blocks, and the upper limit of the largest ‖b₀‖."""
     norm = np.maximum(centre[:, 0], 0.0) if nonnegative else np.linalg.norm(centre, axis=1)
     away = np.maximum(norm - negligible, 0.0)
     p = stats.f.sf(away**2 / trace, f, nu) * (0.5 if nonnegative else 1.0)
@@ -146,9 +146,9 @@ def _judge(centre, trace, f, nu, radius, negligible, nonnegative):
 
 
 def _fit(left, freedom, covariances, noise):
-    """p-value of the residual sum of squares about the best curve; covariances of trace 1."""
+    """p-value of the residual sum of squares about the best curve; the covariances have trace 1."""
     if freedom <= 0:
         return 1.0
-    # Each term is ‖·‖² over its mean: χ²_f/f, with f as for one mean.
+    # Each term is ‖·‖² divided by its mean, about χ²_f/f, with f as for a single mean.
     f = np.mean(1 / (covariances**2).sum((1, 2)))
     return float(stats.f.sf(left / freedom, f * freedom, f * noise))

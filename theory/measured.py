@@ -1,4 +1,4 @@
-"""One quantity of some records, checked, and in the order that fits need."""
+"""The records of one quantity, checked and sorted for the fits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FEWEST_REPEATS = 4
 
 
 def proportional(pairs):
-    """Whether m is one multiple of n in all pairs (n, m), up to the rounding of sizes."""
+    """Whether m/n is the same in all pairs (n, m), up to the rounding of sizes."""
     n, m = np.asarray(pairs, float).T
     return bool(np.ptp(np.log(m / n)) < 0.05)
 
@@ -31,18 +31,19 @@ def held(pairs):
 
 @dataclass(frozen=True)
 class Measured:
-    """Errors by sample size.
+    """Errors of one quantity by sample size.
 
     Attributes
     ----------
     kind : Quantity
     domain : SimpleNamespace
-        Of the records.
+        ``Records.domain``.
     pairs : ndarray (S, 2)
         (n, m), in increasing order.
     errors : list of ndarray (R_i, k)
         For a curve, its last column.
     curves : list of ndarray (R_i, T) or None
+        The whole curves, for a quantity that is one.
     """
 
     kind: Quantity
@@ -53,7 +54,7 @@ class Measured:
 
     @classmethod
     def of(cls, records, quantity):
-        """Check that a fit is possible, and sort.
+        """Check that the records of a quantity can be fitted, and sort them.
 
         Raises
         ------
@@ -97,33 +98,33 @@ class Measured:
 
     @property
     def sizes(self):
-        """What varies (S,): n, or m where n is held."""
+        """The sizes that vary (S,): n, or m where n is held."""
         return self.pairs[:, int(self.held == "n")].astype(float)
 
     @property
     def fewest(self):
-        """Repeats at the size that has fewest."""
+        """The number of repeats at the size that has fewest."""
         return min(len(e) for e in self.errors)
 
     def magnitude(self, rows):
-        """(R, k) ↦ (R,)."""
+        """Sizes of errors, (R, k) ↦ (R,)."""
         return self.kind.magnitude(rows, self.domain)
 
     @property
     def magnitudes(self):
-        """(R_i,) for each size."""
+        """Sizes of the errors at each sample size, (R_i,) each."""
         return [self.magnitude(rows) for rows in self.errors]
 
     @property
     def resolution(self):
-        """Of magnitudes, relative to them, or None where they are exact."""
+        """How far the magnitudes may be off, relative to them; None where they are exact."""
         off = [self.kind.resolution(rows, self.domain) for rows in self.errors]
         if off[0] is None:
             return None
         return float(max(o.mean() / m.mean() for o, m in zip(off, self.magnitudes, strict=True)))
 
     def limit(self, slowest, predicted, level, negligible):
-        """Of the mean error, or of the root mean square of a norm."""
+        """The ``Limit`` of the mean error, or of the root mean square of a norm."""
         if self.kind.signed:
             return find_limit(
                 self.n, self.errors, block=self.kind.block(self.domain), slowest=slowest,
@@ -137,7 +138,7 @@ class Measured:
         return replace(found, size=found.size**0.5, largest=found.largest**0.5)
 
     def slopes(self, n_bootstrap, random_state, level):
-        """Total, total over the larger half of the sizes, fluctuation and bias (or None)."""
+        """Slopes of total, total over the larger half, fluctuation and bias (or None)."""
         random = np.random.default_rng(random_state)
         draws = [random.integers(len(e), size=(n_bootstrap, len(e))) for e in self.errors]
         sizes, half = self.sizes, larger_half(self.sizes)

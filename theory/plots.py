@@ -1,4 +1,4 @@
-"""Error against sample size: total, bias and fluctuation, with the slope that was fitted."""
+"""Plots of error against sample size: total, bias and fluctuation, with the fitted slopes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def plot_rates(records, quantities=None, axes=None):
     Parameters
     ----------
     records : Records or dict of str to Records
-        Several are drawn together, by name.
+        Those of a dict are drawn together, labelled by name.
     quantities : sequence of str, optional
-        The paper's four (of those measured) by default, or all.
+        By default those of the paper's four that were measured, or all if none of them was.
     axes : sequence of matplotlib Axes, optional
 
     Returns
@@ -37,7 +37,7 @@ def plot_rates(records, quantities=None, axes=None):
     ------
     ValueError
         For a quantity that was not measured, cells with one repeat, errors that are not finite, or
-        n and m that vary apart.
+        n and m that vary separately.
 
     References
     ----------
@@ -71,7 +71,7 @@ def plot_rates(records, quantities=None, axes=None):
 
 
 def _varies(records, quantity):
-    """0 where n varies (m with it or not), 1 where m alone does."""
+    """0 where n varies (with or without m), 1 where only m does."""
     pairs = list(records.cells(quantity))
     if not held(pairs) and not proportional(pairs):
         raise ValueError(f"{quantity} has n and m apart: fit_rate shows its parts, a curve cannot")

@@ -1,4 +1,4 @@
-"""Quadratic functions of ω: L of problems whose losses are squared and linear in ω."""
+"""Quadratic functions of ω: L of problems with squared losses and inner targets linear in ω."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import kbo
 from kbo.search.session import prepare
 
-RCOND = 1e-14  # of a singular block: its stationary points are a whole face of a smaller one
+# Cut-off for a singular block: |L| also takes the value at its stationary points on a smaller face.
+RCOND = 1e-14
 
 
 class Quadratic(NamedTuple):
@@ -38,9 +39,9 @@ class Quadratic(NamedTuple):
         return float(np.linalg.norm(vertices @ self.A - self.b, axis=1).max())
 
     def sup_value(self, box):
-        """max |L| over a box, exactly: over the stationary points of all its 3^q faces.
+        """max |L| over a box, exactly: the largest at the stationary points of its 3^q faces.
 
-        A, b and c may have leading axes: one maximum for each.
+        A, b and c may have leading axes; there is then one maximum for each of their entries.
         """
         A, b, c = np.asarray(self.A), np.asarray(self.b), np.asarray(self.c)
         best = np.zeros(c.shape)
@@ -62,15 +63,15 @@ class Quadratic(NamedTuple):
 
 
 def empirical_quadratic(problem, solver=None) -> Quadratic:
-    """L of a sample, where the inner target is Φω and both losses are squared.
+    """L of a sample, where the inner targets are Φω and both losses are squared.
 
-    h_ω = Σ_k ω_k h_k, one kernel ridge regression with q outputs: with H = (h_k(x'_j)) and y the
-    outer targets, A = HᵀH/m, b = Hᵀy/m, c = yᵀy/2m.
+    h_ω = Σ_k ω_k h_k, where the h_k are one kernel ridge regression with q outputs. With
+    H = (h_k(x'_j))_jk and the outer targets y, A = HᵀH/m, b = Hᵀy/m and c = yᵀy/2m.
 
     Parameters
     ----------
     problem : BilevelProblem
-        As LinearPopulation samples it: the inner target is the matrix Φ (n, q).
+        As sampled by LinearPopulation: the inner target is the matrix Φ (n, q).
     solver : kbo.solvers.Solver, default Exact()
     """
     features, y = np.asarray(problem.inner_data.target), np.asarray(problem.outer_data.target)
@@ -84,5 +85,5 @@ def empirical_quadratic(problem, solver=None) -> Quadratic:
 
 
 def _none(omega, prediction, target):
-    """An outer loss that is not looked at."""
+    """An outer loss of zero, as only the inner problem is solved."""
     return 0.0 * prediction.sum()

@@ -13,19 +13,19 @@ from kbo.optimizers import GradientDescent
 
 from .quadratic import Quadratic
 
-NODES = 5  # of the interpolation in ω along each axis, where L is not quadratic
-FINE = 21
+NODES = 5  # of the interpolation along each axis of ω, where L is not quadratic
+FINE = 21  # points of the grid along each axis on which the interpolant is evaluated
 
 
 class Quantity(abc.ABC):
-    """One quantity: the truth of it, its error in a sample, and the size of an error.
+    """One quantity: its true value, the error of a sample's estimate, and the size of an error.
 
     Attributes
     ----------
     signed : bool
-        Whether errors average out: bias and fluctuation can then be told apart.
+        Whether errors average out, so that bias and fluctuation can be told apart.
     times : tuple of int or None
-        Of a curve: the steps that the entries of an error belong to.
+        For a curve, the steps to which the entries of an error belong.
     """
 
     signed = True
@@ -33,26 +33,26 @@ class Quantity(abc.ABC):
 
     @abc.abstractmethod
     def truth(self, population, omega):
-        """What ``error`` compares with; computed once."""
+        """What ``error`` compares the estimate with; computed once for each ω."""
 
     @abc.abstractmethod
     def size(self, truth) -> float:
-        """How large the truth is, in the units of ``magnitude``."""
+        """The size of the truth, in the units of ``magnitude``."""
 
     def block(self, domain):
-        """Entries of an error whose Euclidean norm is its size at one point; None for all."""
+        """How many entries of an error belong to one point ω; None for all of them."""
         return None
 
     def resolution(self, errors, domain):
-        """How far ``magnitude`` may be off, (R,), where it is not exact; None otherwise."""
+        """How far ``magnitude`` may be off, (R,); None where it is exact."""
         return None
 
     @abc.abstractmethod
     def error(self, estimate, population, omega, truth) -> np.ndarray:
-        """(k,)."""
+        """The error of the estimate from one sample, (k,)."""
 
     def magnitude(self, errors, domain) -> np.ndarray:
-        """(R, k) ↦ (R,), given the ``domain`` of the records."""
+        """The sizes of errors, (R, k) ↦ (R,), given the ``domain`` of the records."""
         return np.linalg.norm(errors, axis=1)
 
 
@@ -60,15 +60,15 @@ class Value(Quantity):
     """L̂(ω) − L(ω)."""
 
     def truth(self, population, omega):
-        """See Quantity."""
+        """L(ω)."""
         return population.value_and_grad(omega)[0]
 
     def size(self, truth):
-        """See Quantity."""
+        """|L(ω)|."""
         return float(abs(truth))
 
     def error(self, estimate, population, omega, truth):
-        """See Quantity."""
+        """L̂(ω) − L(ω), (1,)."""
         return np.array([estimate.value_and_grad(omega)[0] - truth])
 
 
@@ -76,24 +76,24 @@ class Gradient(Quantity):
     """∇L̂(ω) − ∇L(ω)."""
 
     def truth(self, population, omega):
-        """See Quantity."""
+        """∇L(ω), (q,)."""
         return population.value_and_grad(omega)[1]
 
     def size(self, truth):
-        """See Quantity."""
+        """‖∇L(ω)‖."""
         return float(np.linalg.norm(truth))
 
     def error(self, estimate, population, omega, truth):
-        """See Quantity."""
+        """∇L̂(ω) − ∇L(ω), (q,)."""
         return estimate.value_and_grad(omega)[1] - truth
 
 
 class Sup(Quantity):
-    """The error over all of Ω, a box.
+    """The largest error over all of Ω, a box.
 
-    Where L is quadratic in ω: exactly, from 3^q points (value) or the vertices (gradient).
-    Otherwise by interpolation on 5^q Chebyshev-Lobatto points and a fine grid, for q ≤ 3;
-    ``resolution`` says how exact that is.
+    It is exact where L is quadratic in ω, from 3^q points (value) or the vertices (gradient).
+    Otherwise the error is interpolated from 5^q Chebyshev-Lobatto points to a fine grid, for
+    q ≤ 3; ``resolution`` says how accurate that is.
 
     Parameters
     ----------
@@ -113,24 +113,24 @@ class Sup(Quantity):
         return np.array(list(itertools.product(*axes)))
 
     def truth(self, population, omega):
-        """See Quantity."""
+        """The points of Ω, (k, q), and L (k,) or ∇L (k, q) at each."""
         points = self._points(population)
         return points, np.array([population.value_and_grad(p)[self.part] for p in points])
 
     def size(self, truth):
-        """See Quantity."""
+        """The largest |L| or ‖∇L‖ at the points."""
         return float(np.linalg.norm(truth[1].reshape(len(truth[0]), -1), axis=1).max())
 
     def block(self, domain):
-        """See Quantity."""
+        """q entries for gradients, one for values."""
         return domain.size if self.part else 1
 
     def error(self, estimate, population, omega, truth):
-        """See Quantity."""
+        """The errors of L̂ or ∇L̂ at all points, concatenated."""
         return (estimate.values_and_grads(truth[0])[self.part] - truth[1]).ravel()
 
     def magnitude(self, errors, domain):
-        """See Quantity."""
+        """The largest error over Ω, for each of R repeats, (R,)."""
         q = domain.size
         shaped = errors.reshape(len(errors), -1, self.block(domain))
         if not domain.quadratic:
@@ -140,10 +140,10 @@ class Sup(Quantity):
         return np.linalg.norm(shaped, axis=2).max(1)
 
     def resolution(self, errors, domain):
-        """The sum of the Chebyshev coefficients of the highest degree, which bounds those left out.
+        """The sum of the Chebyshev coefficients of the highest degree, for those left out.
 
-        An estimate: of a smooth function the coefficients fall geometrically, what five points do
-        not see being smaller than what they see last.
+        This is an estimate: the coefficients of a smooth function fall geometrically, so that those
+        beyond the reach of five points are smaller than the last ones within it.
 
         References
         ----------
@@ -195,7 +195,7 @@ class Descent(Quantity):
     Parameters
     ----------
     which : {"end", "min", "curve"}
-        "curve" has the minimum up to t = 0, 1, 2, 4, …, 512.
+        "curve" is the minimum up to each of t = 0, 1, 2, 4, …, 512.
     """
 
     signed = False
@@ -206,15 +206,15 @@ class Descent(Quantity):
             self.times = (0, *[2**k for k in range(10)])
 
     def truth(self, population, omega):
-        """‖∇L(ω_0)‖: zero is where it should end."""
+        """‖∇L(ω_0)‖, the scale of the errors; the descent should end at zero."""
         return float(np.linalg.norm(population.value_and_grad(omega)[1]))
 
     def size(self, truth):
-        """See Quantity."""
+        """The truth itself."""
         return truth
 
     def error(self, estimate, population, omega, truth):
-        """See Quantity."""
+        """‖∇L‖ at the last step, its minimum, or the running minimum at ``times``."""
         steps = [np.asarray(omega, float)]
         lower, upper = (np.full(len(omega), end) for end in (-np.inf, np.inf))
         GradientDescent(max_steps=2000).run(
@@ -230,7 +230,7 @@ class Descent(Quantity):
         return lowest[np.minimum(self.times, len(lowest) - 1)]
 
     def magnitude(self, errors, domain):
-        """See Quantity."""
+        """The last entry: for a curve, its end."""
         return errors[:, -1]  # of a curve, its end
 
 
@@ -248,7 +248,7 @@ class FunctionError(Quantity):
         self.adjoint, self.rkhs = adjoint, rkhs
 
     def truth(self, population, omega):
-        """See Quantity."""
+        """‖h*‖² or ‖a*‖², fresh points, and the exact function's values there."""
         if not hasattr(population, "square_norms"):
             raise ValueError(f"{population.name} has no exact functions: drop this quantity")
         if self.rkhs and not population.quadratic:
@@ -259,14 +259,14 @@ class FunctionError(Quantity):
         return norms[2 * self.adjoint + 1 - self.rkhs], points, exact
 
     def size(self, truth):
-        """See Quantity."""
+        """The norm of the exact function."""
         return float(np.sqrt(truth[0]))
 
     def _exact(self, population, omega, x):
         return (population.adjoint if self.adjoint else population.inner)(omega, x)
 
     def error(self, estimate, population, omega, truth):
-        """See Quantity."""
+        """The norm of the difference between estimated and exact function, (1,)."""
         square, points, exact = truth
         found = estimate.functions(omega)
         function = found.adjoint if self.adjoint else found.inner

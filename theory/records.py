@@ -1,4 +1,4 @@
-"""Errors that an experiment measured, and where finished cells are kept."""
+"""Errors that an experiment measured, and the store that keeps finished cells."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Records:
     Attributes
     ----------
     about : dict
-        Problem, point, seeds, what lies outside the theorem's assumptions, and "truth_sizes": how
-        large the truth of each quantity is.
+        The problem, the point, the seeds, which assumptions of the theorem are not met, and in
+        "truth_sizes" the size of the truth of each quantity.
     errors : dict of str to dict of (n, m) to ndarray (R, k)
-        By quantity and sample sizes: one row for each repeat, k numbers each.
+        By quantity and sample sizes: one row of k numbers for each repeat.
     """
 
     about: dict
@@ -32,13 +32,13 @@ class Records:
 
     @property
     def domain(self):
-        """What the size of an error over Ω depends on: ``box``, ``size`` and ``quadratic``."""
+        """What the size of an error over Ω depends on: ``box``, ``size`` (q) and ``quadratic``."""
         box = tuple(np.array(side) for side in self.about.get("box", ((), ())))
         quadratic = self.about.get("quadratic", False)
         return SimpleNamespace(box=box, size=len(box[0]), quadratic=quadratic)
 
     def add(self, cell):
-        """Take in what one cell measured: {"n", "m", "errors": {quantity: (r, k)}}."""
+        """Append what one cell measured: {"n", "m", "errors": {quantity: (r, k)}}."""
         for quantity, rows in cell["errors"].items():
             sizes = self.errors.setdefault(quantity, {})
             key = cell["n"], cell["m"]
@@ -46,11 +46,11 @@ class Records:
 
     @property
     def quantities(self):
-        """Their names."""
+        """The names of the quantities measured."""
         return list(self.errors)
 
     def measured(self, quantity):
-        """The name itself, if errors of it are there; ValueError otherwise."""
+        """The name itself if that quantity was measured; ValueError otherwise."""
         if quantity not in self.errors:
             raise ValueError(f"quantity={quantity!r} was not measured: {self.quantities} were")
         return quantity
@@ -82,11 +82,11 @@ class Records:
         return found
 
     def truth_size(self, quantity):
-        """How large the truth of it is, in the units of its errors; None where that is unknown."""
+        """The size of the quantity's truth, in the units of its errors; None if it is unknown."""
         return self.about.get("truth_sizes", {}).get(quantity)
 
     def frame(self):
-        """A table with one row for each number: n, m, quantity, repeat, entry, error."""
+        """A table with one row per number: n, m, quantity, repeat, entry, error."""
         rows = [
             {"n": n, "m": m, "quantity": quantity, "repeat": r, "entry": k, "error": float(value)}
             for quantity, sizes in self.errors.items() for (n, m), errors in sizes.items()
@@ -95,7 +95,7 @@ class Records:
         return pd.DataFrame(rows)
 
     def save(self, path):
-        """Write JSON, atomically."""
+        """Write the records as JSON, atomically."""
         sizes = {
             quantity: [{"n": n, "m": m, "errors": rows.tolist()} for (n, m), rows in cells.items()]
             for quantity, cells in self.errors.items()
@@ -115,14 +115,14 @@ class Records:
 
 
 class Store:
-    """A folder with a file for each finished cell, written atomically.
+    """A folder with one file for each finished cell, written atomically.
 
     Parameters
     ----------
     path : path or None
         None keeps nothing.
     about : dict
-        Settings that a cell depends on: cells of other settings are other files.
+        The settings that a cell depends on; cells of other settings go to other files.
     """
 
     def __init__(self, path, about):
@@ -136,13 +136,13 @@ class Store:
         return self.path / f"{self._digest}-n{n}-m{m}-{block}.json"
 
     def get(self, n, m, block):
-        """The cell, or None where it has not been finished."""
+        """The cell, or None if it is not stored."""
         if self.path is None or not self._file(n, m, block).exists():
             return None
         return json.loads(self._file(n, m, block).read_text())
 
     def put(self, n, m, block, cell):
-        """Keep a finished cell."""
+        """Store a finished cell."""
         if self.path is not None:
             text = json.dumps(cell)
             write_atomically(self._file(n, m, block), lambda file: file.write(text), "w")

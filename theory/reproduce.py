@@ -1,4 +1,4 @@
-"""Published experiments run again: records, figure and a report."""
+"""Published experiments, run again: they write records, figures and a report."""
 
 from __future__ import annotations
 
@@ -90,7 +90,10 @@ def networks(output, sizes=(200, 400, 800, 1600, 3200), repeats=25, n_jobs=None,
 def _rates(
     output, title, description, runs, sizes, repeats, quantities, n_jobs, progress, anew=False
 ):
-    """Records, figures and report.md of pairs (problem, estimator); ω₀ ``anew`` in each repeat."""
+    """Run pairs (problem, estimator); write records, figures and report.md.
+
+    ``anew`` draws an ω₀ for each repeat.
+    """
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     found, lines = {}, [f"# {title}", "", description, ""]
@@ -114,7 +117,7 @@ def _rates(
 
 
 def _table(records: Records, problem):
-    """Slopes with intervals, as Markdown."""
+    """Slopes with intervals, as a Markdown table."""
     rows = ["| quantity | total | bias | fluctuation | verdict |", "|---|---|---|---|---|"]
     shown = lambda fit: "–" if fit is None else (  # noqa: E731
         f"{fit.slope:+.3f} [{fit.interval[0]:+.3f}, {fit.interval[1]:+.3f}]"
@@ -161,7 +164,7 @@ def _swept(output, title, family, n, repeats, n_jobs):
 
 
 def inner_accuracy(output, repeats=5):
-    """Errors of AID, ITD and HOAG against inner accuracy, and of g1, g2, g3 for F = G."""
+    """Errors of AID, ITD and HOAG against inner accuracy, and of g1, g2 and g3 where F = G."""
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     lines = ["# inner-accuracy", "", f"Relative errors of hypergradients on {repeats} samples of "
@@ -193,7 +196,7 @@ EXPERIMENTS = {
 
 
 def listing():
-    """What can be run: experiments and problems, with the first line of what they are."""
+    """The experiments and problems that can be run, with the first line of each docstring."""
     rows = [f"{name:22s} {run.__doc__.splitlines()[0]}" for name, run in EXPERIMENTS.items()]
     rows += [
         f"{'problems.' + name:30s} {make.__doc__.splitlines()[0]}"

@@ -1,4 +1,4 @@
-"""Slopes of errors in logarithms, with intervals from the bootstrap over repeats."""
+"""Slopes of log error against log size, with intervals from the bootstrap over repeats."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-FEWEST = 4  # sizes on which a regime is claimed
-SLOW = 500  # draws for the fluctuation, whose centre moves with each
+FEWEST = 4  # sizes needed to claim an asymptotic regime
+SLOW = 500  # draws for the fluctuation, which is centred again for each and so costs more
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,12 @@ class Slope:
     ----------
     slope, intercept : float
     interval : pair of float
-        Of the slope: ± its standard error by the bootstrap over repeats, times Student's t with
+        The slope ± its bootstrap standard error over repeats, times a quantile of Student's t with
         Satterthwaite's degrees of freedom.
     sizes : ndarray (S,)
-        Those fitted.
+        The sizes fitted.
     errors : ndarray (S,)
-        What was fitted: mean error, ‖bias‖ or root mean square fluctuation.
+        The errors fitted: mean error, ‖bias‖ or root mean square fluctuation.
     standard_error : float
         Of the slope.
     freedom : float
@@ -41,38 +41,38 @@ class Slope:
 
     @property
     def half_width(self):
-        """Of the interval."""
+        """Half the width of the interval."""
         return 0.5 * (self.interval[1] - self.interval[0])
 
     def contains(self, exponent):
-        """Whether the interval holds it."""
+        """Whether the interval contains an exponent."""
         return self.interval[0] <= exponent <= self.interval[1]
 
     def slower_than(self, exponent):
-        """One-sided p-value of "the slope is ``exponent`` or steeper"."""
+        """One-sided p-value of the hypothesis "the slope is ``exponent`` or steeper"."""
         t = (self.slope - exponent) / self.standard_error
         return float(stats.t.sf(t, self.freedom))
 
 
 def fit_slope(sizes, errors, boots, repeats, level) -> Slope:
-    """A weighted line through (log n, log error).
+    """Fit a line through (log n, log error) by weighted least squares.
 
     Parameters
     ----------
     sizes, errors, repeats : array (S,)
     boots : array (S, B)
-        The errors again, of B draws of the repeats with replacement.
+        The errors of B bootstrap draws of the repeats.
     level : float
-        Of each tail of the interval.
+        Probability of each tail of the interval.
     """
     errors, repeats = np.asarray(errors, float), np.asarray(repeats, float)
     if not (errors > 0).all():
         raise ValueError("errors of exactly zero have no slope: leave those sizes out")
     logs = np.log(np.maximum(boots, np.finfo(float).tiny))
-    # Draws with replacement vary less than the repeats do, by 1 − 1/R.
+    # Draws with replacement have 1 − 1/R times the variance of the repeats.
     variance = np.maximum(logs.var(1) * repeats / (repeats - 1), 1e-16)
     x = np.log(sizes)
-    # Variances of few repeats say too little to be weights of their own.
+    # Variances of few repeats are too uncertain as weights: shrink them towards their mean.
     shrunk = ((repeats - 1) * variance + 20 * variance.mean()) / (repeats + 19)
     coefficients, centre = _line(x, shrunk)
     y = np.log(errors)
@@ -98,7 +98,7 @@ def _line(x, variance):
 
 
 def mean_slope(sizes, magnitudes, draws, level) -> Slope:
-    """Of the mean of (R,) magnitudes at each size."""
+    """The slope of the mean magnitude; ``magnitudes`` has an array (R,) for each size."""
     return fit_slope(
         sizes, [m.mean() for m in magnitudes],
         [m[d].mean(1) for m, d in zip(magnitudes, draws, strict=True)],
@@ -107,7 +107,7 @@ def mean_slope(sizes, magnitudes, draws, level) -> Slope:
 
 
 def fluctuation_slope(sizes, errors, magnitude, draws, level) -> Slope:
-    """Of √E‖e − E e‖²."""
+    """The slope of √E‖e − E e‖²."""
     root = lambda e: _fluctuation(e, magnitude)  # noqa: E731
     return fit_slope(
         sizes, [root(e[None])[0] for e in errors],
@@ -124,7 +124,10 @@ def _fluctuation(errors, magnitude):
 
 
 def bias_slope(sizes, errors, magnitude, draws, level) -> Slope | None:
-    """Of ‖E e‖, ‖ē‖² − s²/R being its square, over the sizes at which ‖ē‖² ≥ 4 s²/R."""
+    """The slope of ‖E e‖, over the sizes at which ‖ē‖² ≥ 4 s²/R; None for fewer than three.
+
+    ‖E e‖² is estimated by ‖ē‖² − s²/R.
+    """
     kept, values, boots, repeats = [], [], [], []
     square = lambda rows: magnitude(np.atleast_2d(rows)) ** 2  # noqa: E731
     for size, e, d in zip(sizes, errors, draws, strict=True):
@@ -147,9 +150,9 @@ def larger_half(sizes):
 
 
 def asymptotic_from(fit, predicted):
-    """The smallest size from which the residuals about a line of the predicted slope are noise."""
+    """The smallest size from which a line of the predicted slope fits; None if there is none."""
     x = np.log(fit.sizes)
-    # One standard deviation for all logs, from the slope's: enough for a test of fit.
+    # One standard deviation for all logs, derived from the slope's, is enough for a test of fit.
     scale = max(fit.standard_error, 1e-12) * np.sqrt(((x - x.mean()) ** 2).sum())
     y = np.log(fit.errors) - predicted * x
     for k in range(len(x) - FEWEST + 1):

@@ -1,4 +1,4 @@
-"""Errors at one sample size over a family: of ridges, kernels, numbers of centres."""
+"""Errors at one sample size over a family of problems: of ridges, kernels, numbers of centres."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ def run_sweep(
     family : dict of str to Population, or to pair (Population, estimator)
     n : int or pair (n, m)
     n_repeats, quantity, random_state, n_jobs, store, omega
-        As in run_rate_experiment; one ``omega`` for all, drawn from the first member's Ω.
+        As in run_rate_experiment; all members share one ``omega``, by default drawn from the first
+        member's Ω.
 
     Returns
     -------
     DataFrame
-        A row for each member: its name, effective dimension Σ μ/(μ + ridge) where the spectrum is
-        known, mean error and its standard error, ‖bias‖ (without the noise's share) and root mean
-        square fluctuation; both are None for quantities that are norms.
+        A row for each member: its name, its effective dimension Σ μ/(μ + ridge) where the spectrum
+        is known, the mean error and its standard error, ‖bias‖ (less the share of the noise) and
+        the root mean square fluctuation. The last two are None for quantities that are norms.
 
     Raises
     ------
     ValueError
-        For an unknown quantity, an empty family, and what run_rate_experiment refuses.
+        For an unknown quantity, an empty family, and whatever run_rate_experiment refuses.
     """
     if quantity not in QUANTITIES:
         raise ValueError(f"quantity={quantity!r}: choose among {sorted(QUANTITIES)}")

@@ -1,4 +1,4 @@
-"""The parts of an error in n, m and t: C₁/√m + C₂/√n + C/√(t + 1), one constant for each."""
+"""The parts of an error in n, m and t: C₁/√m + C₂/√n + C/√(t + 1), one constant each."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ from scipy import stats
 from .limits import ROUNDING
 from .slopes import Slope, larger_half
 
-VISIBLE = 3  # standard errors above which an excess over the end is more than noise
-LITTLE = 0.01  # of the first excess
-EARLY = 16  # the exponent is that of the first T/16 steps: later ones know too well where they end
+# The excess of a descent's curve over its end counts as visible from both of these on.
+VISIBLE = 3  # in standard errors
+LITTLE = 0.01  # relative to the first excess
+EARLY = 16  # the exponent is fitted to the first T/16 steps: later ones are too close to the end
 
 
 @dataclass(frozen=True)
 class Term:
-    """C · x^(−½), x one of n, m and t + 1; or C alone, a floor.
+    """C · x^(−½) with x one of n, m and t + 1; or C alone, a floor.
 
     Attributes
     ----------
     constant : float
         C.
     interval : pair of float
-        Of C.
+        Confidence interval of C.
     slope : Slope or None
-        The exponent of x, where it was fitted too.
+        The exponent of x, where it was fitted as well.
     """
 
     constant: float
@@ -43,9 +44,9 @@ class Parts:
     terms : dict of str to Term
         "m", "n", and "floor" (√v₀) where both vary.
     floor_p : float or None
-        One-sided, of v₀ = 0.
+        One-sided p-value of v₀ = 0.
     fit : float
-        p-value of the residuals: the three terms are all there is.
+        p-value of the residuals being noise, so that these terms are all there is.
     """
 
     terms: dict[str, Term]
@@ -54,11 +55,11 @@ class Parts:
 
 
 def fit_parts(pairs, magnitudes, level) -> Parts:
-    """E‖e‖² = C₁²/m + C₂²/n (+ v₀ where n and m both vary), by weighted least squares.
+    """Fit E‖e‖² = C₁²/m + C₂²/n (+ v₀ where n and m both vary) by weighted least squares.
 
-    The two samples are independent, so that their shares add in squares:
-    √(C₁²/m + C₂²/n) ≤ C₁/√m + C₂/√n, the bound. Where n is held, what does not fall with m is all
-    given to C₂/√n, as the bound does, and the other way round.
+    The two samples are independent, so that the squares of their contributions add up:
+    √(C₁²/m + C₂²/n) ≤ C₁/√m + C₂/√n, the bound. Where n is held, all that does not fall with m is
+    attributed to C₂/√n, as in the bound; likewise with m held.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def fit_parts(pairs, magnitudes, level) -> Parts:
         (n, m).
     magnitudes : sequence of array (R_i,)
     level : float
-        Of each tail of the intervals.
+        Probability of each tail of the intervals.
     """
     n, m = np.asarray(pairs, float).T
     names = ["m", "n"]
@@ -115,7 +116,7 @@ def largest_constant(x, rows, level):
     x : array (S,)
     rows : sequence of array (R_i,)
     level : float
-        Of each tail.
+        Probability of each tail of the interval.
     """
     scaled = [np.sqrt(at) * np.asarray(row) for at, row in zip(x, rows, strict=True)]
     top = max(scaled, key=np.mean)
@@ -133,8 +134,8 @@ class Descent:
     term : Term
         C/√(t + 1).
     finished : bool
-        Whether the curve has come to its end: it falls by less than noise, or by less than a
-        hundredth of what it began with, over the second half of the steps.
+        Whether the curve has come to its end: over the second half of the steps it falls by less
+        than the noise, or by less than a hundredth of its whole fall.
     """
 
     term: Term
@@ -146,19 +147,19 @@ def fit_time(times, curves, level) -> Descent:
 
         d(t) = E[min_{i≤t} − min_{i≤T}],  C = max_t √(t + 1) d(t)
 
-    is the smallest constant for which d(t) ≤ C/√(t + 1). The exponent is that of d over the larger
-    half of the times t ≤ T/16 at which d is more than three standard errors and a hundredth of
-    d(0); it is None with fewer than three such times, where the descent has come to its end at
-    once. Of a descent that has not finished at T it is steeper than the truth.
+    C is the smallest constant for which d(t) ≤ C/√(t + 1). The exponent is fitted to d over the
+    larger half of the times t ≤ T/16 at which d exceeds both three standard errors and a hundredth
+    of d(0). With fewer than three such times it is None: the descent has come to its end at once.
+    If the descent has not finished at T, the exponent is steeper than the truth.
 
     Parameters
     ----------
     times : array (T,)
     curves : sequence of array (R_i, T)
-        One for each sample size. They are averaged: the end that they tend to depends on the size,
-        the way to it hardly does.
+        One for each sample size. They are averaged: where they end depends on the size, how they
+        get there hardly does.
     level : float
-        Of each tail of the intervals.
+        Probability of each tail of the intervals.
     """
     fewest = min(len(c) for c in curves)
     excess = np.mean([c[:fewest, :-1] - c[:fewest, -1:] for c in curves], 0)
@@ -174,7 +175,7 @@ def fit_time(times, curves, level) -> Descent:
     away = np.log(x[late]) - np.log(x[late]).mean()
     coefficients = away / (away @ away)
     slope = float(coefficients @ np.log(mean[late]))
-    # To first order each repeat moves the slope by Σ_t c_t (d_r(t)/d(t) − 1).
+    # To first order, repeat r contributes Σ_t c_t (d_r(t)/d(t) − 1) to the slope's error.
     moved = (excess[:, late] / mean[late]) @ coefficients
     error = max(float(stats.sem(moved)), np.finfo(float).tiny)
     width = float(stats.t.isf(level, fewest - 1)) * error

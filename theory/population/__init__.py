@@ -1,4 +1,4 @@
-"""Population oracles: what an estimate is compared with, each with a bound on its error."""
+"""Population oracles: what estimates are compared with, each with a bound on its own error."""
 
 from .base import Population
 from .linear import LinearPopulation

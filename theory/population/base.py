@@ -1,4 +1,4 @@
-"""What an infinite-sample bilevel problem is: exact value and gradient, and samples of it."""
+"""Infinite-sample bilevel problems: exact value and gradient, and samples from them."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ class Population(abc.ABC):
     ----------
     name : str
     size : int
-        q, of ω.
+        q, the number of entries of ω.
     box : pair of ndarray (q,)
-        The compact Ω.
+        Lower and upper corner of the compact Ω.
     quadratic : bool
         Whether L, and its estimate from any sample, are quadratic functions of ω.
     outside : tuple of str
-        What puts the problem outside the assumptions of Theorem 4.1 (El Khoury et al. 2025);
-        empty where they hold.
+        The assumptions of Theorem 4.1 (El Khoury et al. 2025) that the problem does not meet.
     error_bound : float
-        On |L − value| and on each entry of ∇L − gradient, for ω in the box.
+        Bound on |L − value| and on each entry of |∇L − gradient|, for ω in the box.
     """
 
     name: str
@@ -56,10 +55,10 @@ class Population(abc.ABC):
 
     @abc.abstractmethod
     def points(self, n, random_state) -> np.ndarray:
-        """Inner points alone, (n, p)."""
+        """n inner points without targets, (n, p)."""
 
     def start(self, random_state) -> np.ndarray:
-        """A point drawn uniformly from the box, independently of all else that a seed decides."""
+        """A point drawn uniformly from the box, independently of all other uses of the seed."""
         return stream("start", random_state).uniform(*self.box)
 
     def _enter(self, box, outside=()):
@@ -68,5 +67,5 @@ class Population(abc.ABC):
         self.size, self.outside = len(self.box[0]), tuple(outside)
 
     def _checked(self, omega) -> np.ndarray:
-        """ω, where it is a point of ℝ^q."""
+        """ω as an array; ValueError unless it is a point of ℝ^q."""
         return point("omega", omega, self.size)

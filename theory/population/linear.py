@@ -1,4 +1,4 @@
-"""Inner targets linear in ω, squared losses: the population in closed form."""
+"""Populations in closed form: squared losses, with inner targets linear in ω."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def outer_loss(omega, prediction, target):
 
 
 class LinearPopulation(Population):
-    """Instrumental variables, features linear in ω: L is a quadratic that the spectrum gives.
+    """Instrumental variables with targets linear in ω: L is quadratic, and the spectrum gives it.
 
         inner ½(h(x) − φᵀω)²   outer ½(h(x') − y)²      f_k(x) = E[φ_k | x],  g(x) = E[y | x]
         h*_ω = Σ_j s_j (Σ_k ω_k f_kj) ψ_j,  s = μ/(μ + ridge)
@@ -41,17 +41,18 @@ class LinearPopulation(Population):
     second_moment : float
         E y².
     space : kbo.RKHS or kbo.NeuralSpace
-        Of h; for networks μ = 1, the eigenvalues of L2, and estimates are not quadratic in ω.
+        The space of h. For networks, μ = 1 (the eigenvalues of L2) and estimates are not quadratic
+        in ω.
     ridge : float
     draw : callable
-        (random, n) ↦ (x (n, p), φ (n, q), y (n,)); inner and outer samples are drawn apart.
+        (random, n) ↦ (x (n, p), φ (n, q), y (n,)); inner and outer samples are drawn independently.
     box : pair of array-like
     outside : tuple of str
 
     Raises
     ------
     ValueError
-        For a ridge that is not positive, a box that is none, or waves that are not q + 1 functions.
+        For a ridge that is not positive, an invalid box, or waves that are not q + 1 functions.
     """
 
     def __init__(self, name, waves, second_moment, space, ridge, draw, box, outside=()):
@@ -76,12 +77,12 @@ class LinearPopulation(Population):
         return Quadratic(squared[:-1, :-1], plain[:-1, -1], 0.5 * self.second_moment)
 
     def value_and_grad(self, omega):
-        """See Population."""
+        """L(ω) and ∇L(ω), (q,), from the quadratic form."""
         return self.quadratic_form.value_and_grad(self._checked(omega))
 
     @cached_property
     def error_bound(self) -> float:
-        """Truncation and rounding: on the value and each entry of the gradient."""
+        """Bound on the error of value and gradient entries, from truncation and rounding."""
         largest = max(1.0, np.maximum(*np.abs(self.box)).sum())
         rounding = 1e-13 * (1 + np.abs(self.quadratic_form.A).sum() + abs(self.second_moment))
         return float(largest**2 * (2 * self.waves.truncation(self.ridge) + rounding))
@@ -103,7 +104,7 @@ class LinearPopulation(Population):
         for norm in (lambda mu: 1 / mu, np.ones_like):
             (h,) = self.waves.moments(lambda mu, norm=norm: s(mu) ** 2 * norm(mu))
             found.append(both @ h @ both)
-            # a* = s(g − s f·ω): three sums.
+            # a* = s(g − s f·ω): its square is the sum of three terms.
             g, cross, f = self.waves.moments(
                 *[lambda mu, k=k, norm=norm: s(mu) ** k * norm(mu) for k in (2, 3, 4)]
             )
@@ -111,15 +112,15 @@ class LinearPopulation(Population):
         return found[0], found[2], found[1], found[3]
 
     def effective_dimension(self):
-        """Σ_j μ_j/(μ_j + ridge); infinite in L2."""
+        """Σ_j μ_j/(μ_j + ridge); infinite for networks, whose space is L2."""
         return np.inf if not self.quadratic else self.waves.trace(self._filter)
 
     def points(self, n, random_state):
-        """See Population."""
+        """n inner points without targets, (n, p)."""
         return self.draw(stream("points", random_state), n)[0]
 
     def sample(self, n, m, random_state):
-        """See Population."""
+        """The empirical problem on n inner and m outer samples."""
         random = np.random.default_rng(random_state)
         x, features, _ = self.draw(random, n)
         x_out, _, y = self.draw(random, m)

@@ -1,4 +1,7 @@
-"""Any loss, kernel and smooth density: weighted nodes handed to the project's own solver."""
+"""Populations by quadrature, for any loss, kernel and smooth density.
+
+The nodes, with their probabilities as weights, are samples for the project's own solver.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from .base import Population
 
 
 def gauss_legendre(level, low=-1.0, high=1.0):
-    """Nodes and probabilities of the uniform distribution on an interval."""
+    """Gauss-Legendre nodes and their probabilities, for the uniform distribution on an interval."""
     nodes, weights = np.polynomial.legendre.leggauss(level)
     return 0.5 * (low + high) + 0.5 * (high - low) * nodes, 0.5 * weights
 
@@ -31,7 +34,7 @@ class _MovingSpace(eqx.Module):
 
 
 class QuadraturePopulation(Population):
-    """The problem on quadrature nodes, refined until doubling their number changes nothing.
+    """The problem on quadrature nodes, whose number doubles until value and gradient settle.
 
     Parameters
     ----------
@@ -41,21 +44,23 @@ class QuadraturePopulation(Population):
     kernel : kbo.kernels.Kernel or callable of ω
     ridge : float or callable of ω
     rule : callable
-        level ↦ (inner, outer), each (x (N, p), targets, probabilities (N,)): targets that are
-        random given x are nodes of their own, at the same x.
+        level ↦ (inner, outer), each (x (N, p), targets, probabilities (N,)). Where targets are
+        random given x, each of their values is a node of its own, at the same x.
     draw : callable
         (random, n) ↦ ((x, targets), (x', targets')), n samples of each.
     box : pair of array-like
     tol : float
-        The level doubles until value and gradient change by less at a random point of the box and
-        at its corners (eight of them); twice that change is the ``error_bound``, an estimate.
+        The level doubles until value and gradient change by less than this at a random point of the
+        box and at its corners (at most eight of them). Twice that change is the ``error_bound``,
+        which is an estimate.
     levels : iterable of int
     outside : tuple of str
 
     Raises
     ------
     ValueError
-        If no level reaches ``tol``; for a ridge or tolerance that is not positive, or no box.
+        If no level reaches ``tol``, for a ridge or tolerance that is not positive, and for an
+        invalid box.
     """
 
     def __init__(
@@ -79,7 +84,7 @@ class QuadraturePopulation(Population):
             if last is not None:
                 change = np.abs(found - last).max()
                 if change < tol:
-                    # Each doubling at least halves the error: what is left is below the change.
+                    # Each doubling at least halves the error, which is now below the change.
                     return float(2 * change + 1e-12), level, problem
             last = found
         raise ValueError(
@@ -102,7 +107,7 @@ class QuadraturePopulation(Population):
         return found.value, np.asarray(found.grad)
 
     def value_and_grad(self, omega):
-        """See Population."""
+        """L(ω) and ∇L(ω), (q,), of the problem on the nodes."""
         return self._at(self._problem, self._checked(omega))
 
     def _functions(self, omega):
@@ -129,11 +134,11 @@ class QuadraturePopulation(Population):
         return tuple(found)
 
     def points(self, n, random_state):
-        """See Population."""
+        """n inner points without targets, (n, p)."""
         return self.draw(stream("points", random_state), n)[0][0]
 
     def sample(self, n, m, random_state):
-        """See Population."""
+        """The empirical problem on n inner and m outer samples."""
         random = np.random.default_rng(random_state)
         inner, outer = self.draw(random, n)[0], self.draw(random, m)[1]
         return self._assemble(inner, outer)

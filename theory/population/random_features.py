@@ -1,4 +1,4 @@
-"""Random features of the kernel on large samples: a surrogate linear in the sample size."""
+"""Large samples with random features of the kernel: a surrogate linear in the sample size."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import kbo
 
 from .surrogate import Surrogate, three_errors
 
-LEVELS = (1, 2, 4)  # parts that sample and features are cut into
+LEVELS = (1, 2, 4)  # how many parts sample and features are cut into
 ONCE, TWICE = np.array([2, -1, 0]), np.array([8, -6, 1]) / 3  # cancel 1/q; 1/q and 1/q²
-LEAST = 64  # features: with fewer, series in 1/q of the quarters have not begun to converge
+LEAST = 64  # features: with fewer, the quarters are too small for a series in 1/q
 
 
 class RandomFeaturePopulation(Surrogate):
@@ -20,35 +20,36 @@ class RandomFeaturePopulation(Surrogate):
 
         L ≈ mean_b (8 L_b − 6 L_b^{½} + L_b^{¼})/3
 
-    L_b^{½} is the mean over the two halves of sample and features of draw b, L_b^{¼} over the four
-    quarters: the bias, a series in 1/q at a fixed N/q, loses its first two terms, while halves that
-    are parts of the whole share its fluctuation, so that extrapolating does not add to it.
-    O(B·N·q²) time, O(N·q) memory: linear in N, where the kernel itself takes N³ and N².
+    L_b^{½} is the mean over the two halves of draw b, of both sample and features, and L_b^{¼} the
+    mean over the four quarters. The bias is a series in 1/q at a fixed N/q, whose first two terms
+    cancel. The parts share the fluctuation of the whole, so that extrapolation does not increase
+    it. Time O(B·N·q²) and memory O(N·q) are linear in N; the kernel itself takes N³ and N².
 
     Parameters
     ----------
     population : Population
-        Where samples come from, with a Gaussian kernel; its own oracle is not used.
+        Where samples are drawn from, with a Gaussian kernel; its own oracle is not used.
     n_features : int
         q, a multiple of 4, at least 64.
     size : int, default 8·n_features
         N, of the inner and of the outer sample, a multiple of 4, at least 64.
     repeats : int
-        B, at least 2. The error that is left is mostly fluctuation, of order 1/√(B·q).
+        B, at least 2. The remaining error is mostly fluctuation, of order 1/√(B·q).
     random_state : int
     solver : kbo.solvers.Solver, default Exact()
 
     Attributes
     ----------
     error_bound : float
-        What three standard errors are to a normal variable (a quantile of Student's t with B − 1
-        degrees of freedom), plus what the second extrapolation changed, of the entry known worst,
-        at the points asked for so far.
+        The standard error times the quantile of Student's t (B − 1 degrees of freedom) that
+        corresponds to three standard deviations of a normal variable, plus the change made by the
+        second extrapolation; the largest over all entries at the points requested so far.
 
     Raises
     ------
     ValueError
-        For another kernel, or numbers of features, samples or repeats that do not divide so.
+        For a kernel that is not Gaussian, numbers of features or samples that are not multiples
+        of 4 or are below 64, or fewer than two repeats.
 
     References
     ----------
@@ -86,7 +87,7 @@ class RandomFeaturePopulation(Surrogate):
 
 
 def _with_features(problem, n_features, seed):
-    """The problem in the span of random features of its kernel."""
+    """The problem with random features of its kernel as its space."""
     kernel = getattr(problem.space, "kernel", None)
     if not isinstance(kernel, kbo.kernels.Gaussian):
         raise ValueError(
@@ -102,7 +103,7 @@ def _with_features(problem, n_features, seed):
 
 def _parts(problem, count):
     """The problem on each of ``count`` disjoint parts of its samples and its features."""
-    # Parts are numpy's: slices of jax arrays would be float32 where its 64-bit flag is off.
+    # NumPy arrays, since slices of JAX arrays would be float32 where 64-bit is not enabled.
     features = problem.space.feature_map
     for k in range(count):
         cut = lambda leaf, k=k: np.array_split(np.asarray(leaf), count)[k]  # noqa: E731

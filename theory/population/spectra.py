@@ -1,4 +1,4 @@
-"""Mercer expansions k(x, z) = Σ_j μ_j ψ_j(x) ψ_j(z) on the line, orthonormal under a density."""
+"""Mercer expansions k(x, z) = Σ_j μ_j ψ_j(x) ψ_j(z) on the line, ψ orthonormal under a density."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..checks import count, positive
 
 
 class Spectrum(abc.ABC):
-    """Eigenvalues of the integral operator of a kernel under a density, and what is needed of ψ.
+    """Eigenvalues and eigenfunctions of a kernel's integral operator under a density.
 
     Attributes
     ----------
@@ -33,11 +33,11 @@ class Spectrum(abc.ABC):
         """ψ_j(x), (n, J)."""
 
     def beyond(self, ridge) -> float:
-        """A bound on the filter μ/(μ + ridge) of what lies beyond the nodes, times its weight."""
+        """A bound on the filter μ/(μ + ridge) beyond the nodes, times the probability there."""
         return 0.0
 
     def missing(self, frequency) -> float:
-        """‖e^{iκx}‖² − Σ_j |E[e^{iκx}ψ_j]|² ≥ 0: what the J functions do not see (Parseval)."""
+        """‖e^{iκx}‖² − Σ_j |E[e^{iκx}ψ_j]|² ≥ 0: the part outside the span of the J functions."""
         return max(0.0, 1.0 - float(np.sum(np.abs(self.fourier(frequency)) ** 2)))
 
 
@@ -57,7 +57,7 @@ class GaussianHermite(Spectrum):
     lengthscale : float
         ℓ.
     size : int or None
-        J; None takes all eigenvalues above 1e-17 times the first.
+        J; with None, all eigenvalues above 1e-17 times the first.
 
     References
     ----------
@@ -74,7 +74,7 @@ class GaussianHermite(Spectrum):
         self.eigenvalues = np.sqrt(2 * self.a / total) * ratio ** np.arange(size)
 
     def fourier(self, frequency):
-        """See Spectrum."""
+        """E[e^{iκx} ψ_j(x)], (J,) complex."""
         a, c = self.a, self.c
         r = np.sqrt((c - a) / (c + a))
         z = frequency * np.sqrt(2 * c) / (2 * (a + c) * r)
@@ -83,7 +83,7 @@ class GaussianHermite(Spectrum):
         return scaled * 1j ** (np.arange(len(scaled)) % 4)
 
     def functions(self, x):
-        """See Spectrum."""
+        """ψ_j(x), (n, J)."""
         x = np.asarray(x, float)
         first = (self.c / self.a) ** 0.25 * np.exp(-(self.c - self.a) * x**2)
         return _hermite(np.sqrt(2 * self.c) * x, len(self.eigenvalues), first, 1.0)
@@ -104,11 +104,11 @@ def _hermite(z, size, first, decay):
 
 
 class Discretised(Spectrum):
-    """Any kernel and smooth density on the line, by the trapezoidal rule on [−R, R].
+    """Any kernel and smooth density on the line, discretised by the trapezoidal rule on [−R, R].
 
     For functions analytic in a strip the rule converges exponentially in 1/step (Trefethen,
-    Weideman 2014). What lies beyond R is left out: it has the probability ``tail``, and the
-    operator has the norm sup_{|x|>R} p(x) ∫|k| there at most (Schur's test).
+    Weideman 2014). What lies beyond R is left out: its probability is ``tail``, and the norm of the
+    operator there is at most sup_{|x|>R} p(x) ∫|k| (Schur's test).
 
     Parameters
     ----------
@@ -117,14 +117,14 @@ class Discretised(Spectrum):
     density : callable
         x ↦ p(x).
     reach, step : float
-        R and the distance of the nodes.
+        R and the distance between nodes.
     floor : float
-        Eigenvalues above it, times the first, are kept.
+        Eigenvalues above ``floor`` times the first are kept.
 
     Attributes
     ----------
     tail : float
-        1 − Σ of the nodes' weights: the probability left out.
+        The probability left out: 1 − Σ of the nodes' weights.
     """
 
     def __init__(self, kernel, density, reach, step, floor=1e-14):
@@ -147,15 +147,15 @@ class Discretised(Spectrum):
         )
 
     def beyond(self, ridge):
-        """See Spectrum."""
+        """The filter's bound for |x| > R, from Schur's test, times the probability ``tail``."""
         return self.tail * self._norm_beyond / (self._norm_beyond + ridge)
 
     def fourier(self, frequency):
-        """See Spectrum."""
+        """E[e^{iκx} ψ_j(x)], (J,) complex, by the trapezoidal rule."""
         return (self.weights * np.exp(1j * frequency * self.nodes)) @ self._at_nodes
 
     def functions(self, x):
-        """See Spectrum: ψ_j(x) = E[k(x, z) ψ_j(z)]/μ_j (Nyström's extension)."""
+        """ψ_j(x) = E[k(x, z) ψ_j(z)]/μ_j, (n, J): Nyström's extension."""
         x = np.asarray(x, float)
         cross = self._kernel(x[:, None], self.nodes[None]) * self.weights
         return cross @ self._at_nodes / self.eigenvalues

@@ -1,4 +1,4 @@
-"""Large samples in the place of a population that has no closed form."""
+"""Large samples in place of a population that has no closed form."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .base import Population
 
 
 class Surrogate(Population):
-    """The oracle of a population, replaced by estimates from samples of it.
+    """The oracle of a population, replaced by estimates from samples.
 
     Parameters
     ----------
     population : Population
-        Where samples come from; its own oracle is not used.
+        Where samples are drawn from; its own oracle is not used.
     about : str
-        What the samples are; part of the name.
+        A description of the samples, which becomes part of the name.
     solver : kbo.solvers.Solver, default Exact()
 
     Attributes
     ----------
     error_bound : float
-        For the entry known worst, at the points asked for so far.
+        The largest error over all entries, at the points requested so far.
     """
 
     def __init__(self, population, about, solver=None):
@@ -40,14 +40,14 @@ class Surrogate(Population):
         self.error_bound = 0.0
 
     def value_and_grad(self, omega):
-        """See Population."""
+        """Estimates of L(ω) and ∇L(ω), (q,); they may raise ``error_bound``."""
         found, error = self._estimate(self._checked(omega))
         self.error_bound = max(self.error_bound, float(error.max()))
         return float(found[0]), found[1:]
 
     @abc.abstractmethod
     def _estimate(self, omega):
-        """Value and gradient, and the error of each, (1 + q,) both."""
+        """Value and gradient (1 + q,), and the error of each entry (1 + q,)."""
 
     def _at(self, problems, omega):
         """Value and gradient of each empirical problem, (B, 1 + q)."""
@@ -56,16 +56,16 @@ class Surrogate(Population):
         return np.array([np.append(hg.value, hg.grad) for hg in at])
 
     def points(self, n, random_state):
-        """See Population."""
+        """Refused, as in ``sample``."""
         raise ValueError("draw points from the population that the surrogate stands for")
 
     def sample(self, n, m, random_state):
-        """See Population: parts of what the oracle itself was made of would not be independent."""
+        """Refused: samples may not be independent of those that the oracle is made of."""
         raise ValueError("sample from the population that the surrogate stands for")
 
 
 def three_errors(repeats):
-    """How many standard errors, estimated from so many repeats, are as sure as three known ones."""
+    """How many standard errors, estimated from ``repeats`` values, equal three known ones."""
     return stats.t(repeats - 1).isf(stats.norm.sf(3))
 
 
@@ -77,19 +77,20 @@ class LargeSamplePopulation(Surrogate):
     Parameters
     ----------
     population : Population
-        Where samples come from; its own oracle is not used.
+        Where samples are drawn from; its own oracle is not used.
     size : int
         N, of the inner and of the outer sample, at least 4.
     repeats : int
-        B, at least 2: one sample shows no spread.
+        B, at least 2: a single sample gives no standard error.
     random_state : int
     solver : kbo.solvers.Solver, default Exact()
 
     Attributes
     ----------
     error_bound : float
-        What three standard errors are to a normal variable (a quantile of Student's t with B − 1
-        degrees of freedom), of the entry known worst, at the points asked for so far.
+        The standard error times the quantile of Student's t (B − 1 degrees of freedom) that
+        corresponds to three standard deviations of a normal variable; the largest over all entries
+        at the points requested so far.
 
     Raises
     ------

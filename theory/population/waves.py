@@ -1,7 +1,7 @@
 """Functions that are sums of plane waves, in the eigenbasis of a kernel.
 
-A table of waves gives C functions f_c(x) = Im Σ_r amplitude[c, r] e^{iκ_r·x}. What the theory needs
-of them is Σ_j s(μ_j) E[f_c ψ_j] E[f_d ψ_j] for various functions s of the eigenvalues: ``moments``.
+A table of waves gives C functions f_c(x) = Im Σ_r amplitude[c, r] e^{iκ_r·x}. The theory needs
+their ``moments`` Σ_j s(μ_j) E[f_c ψ_j] E[f_d ψ_j] for various functions s of the eigenvalues.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 
 from ..checks import count
 
-LARGEST = 2**23  # multi-indices of all coordinates but the first, or frequencies, held at once
+LARGEST = 2**23  # at most so many frequencies, or multi-indices without the first, held at once
 
 
 class Waves(abc.ABC):
-    """C functions in the eigenbasis of the kernel.
+    """C sums of plane waves, in the eigenbasis of a kernel.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ class Waves(abc.ABC):
         self.frequencies = np.atleast_2d(np.asarray(frequencies, float))
 
     def __call__(self, x):
-        """f_c(x), (n, C), for (n, p) points."""
+        """f_c(x) at points x (n, p), (n, C)."""
         return np.imag(np.exp(1j * x @ self.frequencies.T) @ self.amplitudes.T)
 
     @abc.abstractmethod
@@ -47,15 +47,16 @@ class Waves(abc.ABC):
 
     @abc.abstractmethod
     def truncation(self, ridge):
-        """A bound on Σ s(μ_j) |E[f_c ψ_j]|², s = μ/(μ + ridge), over the j left out."""
+        """A bound on Σ s(μ_j) |E[f_c ψ_j]|², s = μ/(μ + ridge), over the indices j left out."""
 
 
 class ProductWaves(Waves):
     """Product density and product kernel: multi-indices j = (j_1, …, j_p), μ_j = Π_d μ_{j_d}.
 
-    Where all coordinates have one geometric spectrum, μ_j depends on Σ_d j_d alone, and sums over
-    the multi-indices of one degree are p-fold convolutions: any p costs milliseconds. Otherwise all
-    products of eigenvalues but those of the first coordinate are held at once.
+    Where all coordinates share one geometric spectrum, μ_j depends only on the degree Σ_d j_d, and
+    sums over the multi-indices of one degree are p-fold convolutions, which take milliseconds for
+    any p. Otherwise the products of the eigenvalues of all coordinates but the first are held at
+    once.
 
     Parameters
     ----------
@@ -70,10 +71,10 @@ class ProductWaves(Waves):
         self.spectra = spectra
 
     def _slabs(self, frequencies, weights):
-        """(μ (S,), coefficients (R, S)) of the multi-indices, one of the first axis at a time.
+        """(μ (S,), coefficients (R, S)) of all multi-indices, for each first index in turn.
 
-        Indices that could change no sum of |coefficients|²·weight by 1e-11 of it are left out
-        (none where ``weights`` is None).
+        Indices that together change no sum of |coefficients|²·weight by more than 1e-11 of it are
+        left out, unless ``weights`` is None.
         """
         first, *others = [
             (s.eigenvalues, np.array([s.fourier(kappa) for kappa in column]))
@@ -108,14 +109,14 @@ class ProductWaves(Waves):
 
     @property
     def _geometric(self):
-        """The ratio of all spectra where it is one and the same, else None."""
+        """The common ratio μ_{j+1}/μ_j where all spectra are the same, else None."""
         ratios = {(s.ratio, s.eigenvalues[0], len(s.eigenvalues)) for s in self.spectra}
         return ratios.pop()[0] if len(ratios) == 1 else None
 
     def _degrees(self, sequences):
-        """Σ over multi-indices of one degree of Π_d sequence_d: a p-fold convolution; and their μ.
+        """For each degree, μ and the sum of Π_d sequence_d over its multi-indices.
 
-        Sequences, one for each coordinate, have a leading axis (…, J).
+        The sum is a p-fold convolution. There is one sequence (…, J) for each coordinate.
         """
         total = sequences[0]
         for sequence in sequences[1:]:
@@ -124,9 +125,9 @@ class ProductWaves(Waves):
         return top * self._geometric ** np.arange(total.shape[-1]), total
 
     def moments(self, *weights):
-        """See Waves."""
+        """Σ_j s(μ_j) E[f_c ψ_j] E[f_d ψ_j], a (C, C) matrix for each function s in ``weights``."""
         if self._geometric is not None:
-            # Im A · Im B = ½ Re(A B* − A B), and A, B are sums over the waves.
+            # Im A · Im B = ½ Re(A B* − A B), where A and B are sums over the waves.
             at = [
                 np.array([s.fourier(kappa) for kappa in column])
                 for s, column in zip(self.spectra, self.frequencies.T, strict=True)
@@ -145,7 +146,7 @@ class ProductWaves(Waves):
         return found
 
     def filtered(self, x, weight):
-        """See Waves."""
+        """Σ_j s(μ_j) E[f_c ψ_j] ψ_j(x), (n, C), in blocks of points."""
         self._refuse_too_many()
         rows = max(1, LARGEST // int(np.prod([len(s.eigenvalues) for s in self.spectra[1:]])))
         x = np.asarray(x)
@@ -165,7 +166,7 @@ class ProductWaves(Waves):
         return out
 
     def trace(self, weight):
-        """See Waves."""
+        """Σ_j s(μ_j) over all multi-indices."""
         if self._geometric is not None:
             mu, number = self._degrees([np.ones(len(s.eigenvalues)) for s in self.spectra])
             return float(weight(mu) @ number)
@@ -173,7 +174,7 @@ class ProductWaves(Waves):
         return float(sum(np.sum(weight(mu)) for mu, _ in self._slabs(none, None)))
 
     def truncation(self, ridge):
-        """See Waves."""
+        """A bound on Σ s(μ_j) |E[f_c ψ_j]|² over the j left out, summed over coordinates."""
         top = [s.eigenvalues[0] for s in self.spectra]
         power = np.sum(np.abs(self.amplitudes), 1).max() ** 2
         bound = 0.0
@@ -186,7 +187,10 @@ class ProductWaves(Waves):
 
 
 def _convolved(left, right):
-    """Along the last axis; direct, as the sums span more orders of magnitude than FFTs keep."""
+    """Convolution along the last axis.
+
+    It is direct: the terms span more orders of magnitude than an FFT resolves.
+    """
     size = left.shape[-1] + right.shape[-1] - 1
     out = np.zeros((*left.shape[:-1], size), np.result_type(left, right))
     for k in range(right.shape[-1]):
@@ -195,7 +199,7 @@ def _convolved(left, right):
 
 
 class TorusWaves(Waves):
-    """The torus [0, 1)^p, uniform density, translation-invariant kernel: ψ are waves themselves.
+    """The torus [0, 1)^p with uniform density and a translation-invariant kernel: ψ_j are waves.
 
     Parameters
     ----------
@@ -204,7 +208,7 @@ class TorusWaves(Waves):
     eigenvalue : callable
         (R, p) frequencies ↦ μ (R,), even in each.
     terms : int or None
-        The kernel's frequencies along each axis, 2πκ with |κ| ≤ terms; None where there is no end.
+        Along each axis the kernel has the frequencies 2πκ with |κ| ≤ terms; None for all integers.
 
     Raises
     ------
@@ -230,18 +234,18 @@ class TorusWaves(Waves):
             )
 
     def moments(self, *weights):
-        """See Waves: Im(a e^{iκx}) has norm² |a|²/2."""
+        """Σ_j s(μ_j) E[f_c ψ_j] E[f_d ψ_j] for each s; Im(a e^{iκx}) has squared norm |a|²/2."""
         mu = self.eigenvalue(self.frequencies)
         a = self.amplitudes
         return np.array([0.5 * np.real((a * weight(mu)) @ a.conj().T) for weight in weights])
 
     def filtered(self, x, weight):
-        """See Waves."""
+        """Σ_j s(μ_j) E[f_c ψ_j] ψ_j(x), (n, C)."""
         scaled = self.amplitudes * weight(self.eigenvalue(self.frequencies))
         return np.imag(np.exp(1j * np.asarray(x) @ self.frequencies.T) @ scaled.T)
 
     def trace(self, weight):
-        """See Waves: over all frequencies of the kernel; infinite where they have no end."""
+        """Σ s(μ) over all frequencies of the kernel; infinite where ``terms`` is None."""
         if self.terms is None:
             return np.inf
         p = self.frequencies.shape[1]
@@ -254,5 +258,5 @@ class TorusWaves(Waves):
         return float(weight(self.eigenvalue(np.stack([g.ravel() for g in mesh], 1))).sum())
 
     def truncation(self, ridge):
-        """See Waves: nothing is left out."""
+        """Zero, as nothing is left out."""
         return 0.0

@@ -1,4 +1,4 @@
-"""Population problems by name."""
+"""Problems whose population is known, by name."""
 
 from .instrumental import kbo_paper_iv
 from .line import huber_targets, logistic_weights, poisson_rates

@@ -25,8 +25,9 @@ def student_density(x, df):
 def student_characteristic(frequency, df):
     """E e^{iκx} = E exp(−κ²V/2): x is normal given its variance V = ν/χ²_ν.
 
-    The closed form with K_{ν/2} overflows from ν = 343 on. In u = −log V the density is
-    proportional to exp(−(ν/2)(e^u − u)): the trapezoidal rule converges exponentially for any ν.
+    The closed form with the Bessel function K_{ν/2} overflows from ν = 343 on. In u = −log V the
+    density is proportional to exp(−(ν/2)(e^u − u)), for which the trapezoidal rule converges
+    exponentially at any ν.
     """
     width = np.sqrt(160 / df)
     u = np.linspace(-80 / df - width, width, 4001)  # exp(−40) is left at the ends
@@ -43,11 +44,11 @@ def kbo_paper_iv(inputs="gaussian", ridge=RIDGE, omega_star=None, random_state=0
     Parameters
     ----------
     inputs : "gaussian" or float
-        x ~ N(0, 1), or Student's t with so many degrees of freedom (more than 2).
+        x ~ N(0, 1), or Student's t with this many degrees of freedom (more than 2).
     ridge : float
     omega_star : array (4,), optional
-        Drawn uniformly from [0, 1]⁴ otherwise, with ``random_state`` and independently of
-        ``start`` with the same seed.
+        By default drawn uniformly from [0, 1]⁴ with ``random_state``, independently of ``start``
+        with the same seed.
     random_state : int
 
     Raises
@@ -97,6 +98,6 @@ def kbo_paper_iv(inputs="gaussian", ridge=RIDGE, omega_star=None, random_state=0
 
 
 def student_spectrum(df, reach=80.0, step=0.06):
-    """The Mercer expansion of the paper's kernel under Student's t."""
+    """The Mercer expansion of the paper's kernel under Student's t, for one coordinate."""
     kernel = lambda x, z: np.exp(-0.5 * ((x - z) / LENGTHSCALE) ** 2)  # noqa: E731
     return Discretised(kernel, lambda x: student_density(x, df), reach, step, floor=1e-6)

@@ -14,7 +14,10 @@ from ..population.quadrature import gauss_legendre
 
 
 def spread(rule, outcomes):
-    """Nodes of x times outcomes given x: outcomes(x) yields (targets, probabilities (N,))."""
+    """Nodes of x combined with the outcomes given x.
+
+    ``outcomes(x)`` yields pairs (targets, probabilities (N,)).
+    """
     nodes, weights = rule
     x, targets, probabilities = [], [], []
     for target, probability in outcomes(nodes):
@@ -26,7 +29,7 @@ def spread(rule, outcomes):
 
 
 def weighted_logistic(omega, prediction, target):
-    """σ(ω_g) log(1 + exp(−t h)), g the group of the sample."""
+    """σ(ω_g) log(1 + exp(−t h)), where g is the group of the sample."""
     label, group = target
     return jax.nn.sigmoid(omega[group]) * jnp.logaddexp(0.0, -label * prediction)
 
@@ -37,7 +40,7 @@ def plain_logistic(omega, prediction, target):
 
 
 def logistic_weights(ridge=1e-2):
-    """Two groups of labels of different quality, their weights in ω: logistic inner and outer loss.
+    """Weights of two groups of labels of different quality, with logistic inner and outer loss.
 
         x ~ U[−1, 1],  P(t = 1 | x) = σ(3 sin 3x) in group 0, the complement in a third of group 1
     """
@@ -70,17 +73,17 @@ def logistic_weights(ridge=1e-2):
 
 
 def huber_inner(omega, prediction, target):
-    """δ²(√(1 + (u/δ)²) − 1), u = h(x) − φᵀω, δ = ½: Huber's loss, with three derivatives."""
+    """δ²(√(1 + (u/δ)²) − 1), u = h(x) − φᵀω, δ = ½: a Huber loss with three derivatives."""
     return 0.25 * (jnp.sqrt(1 + 4 * (prediction - target @ omega) ** 2) - 1)
 
 
 def _two_features(x, sign):
-    """φ given x and a fair coin: bounded, two nodes."""
+    """φ given x and the sign of a fair coin: bounded, and two nodes suffice."""
     return np.stack([np.sin(3 * x) + 0.4 * sign, np.cos(2 * x) - 0.4 * sign], 1)
 
 
 def _coin_problem(name, losses, kernel, ridge, response):
-    """φ(x, coin) inside, a response of (x, coin) outside."""
+    """A problem with inner targets φ(x, coin) and outer targets response(x, coin)."""
 
     def rule(level):
         line = gauss_legendre(level)
@@ -97,9 +100,9 @@ def _coin_problem(name, losses, kernel, ridge, response):
 
 
 def huber_targets(ridge=1e-2):
-    """Targets φᵀω under the (smooth) Huber loss inside and the squared loss outside.
+    """Inner targets φᵀω under a smooth Huber loss, and a squared outer loss.
 
-    Huber's own loss has a jump in its second derivative, and Theorem 4.1 asks for a third.
+    Huber's own loss has a jump in its second derivative; Theorem 4.1 requires three derivatives.
     """
     response = lambda x, s: np.sin(3 * x) + 0.5 * np.cos(2 * x) + 0.3 * s  # noqa: E731
     return _coin_problem(
@@ -108,7 +111,7 @@ def huber_targets(ridge=1e-2):
 
 
 def poisson_inner(omega, prediction, target):
-    """exp(h) − t h, t = exp(φᵀω) a rate."""
+    """exp(h) − t h with the rate t = exp(φᵀω)."""
     return jnp.exp(prediction) - jnp.exp(target @ omega) * prediction
 
 
@@ -118,7 +121,7 @@ def pseudo_huber(omega, prediction, target):
 
 
 def poisson_rates(ridge=1e-2):
-    """Log-rates φᵀω under the Poisson likelihood inside, a robust loss outside."""
+    """Inner log-rates φᵀω under the Poisson likelihood, and a robust outer loss."""
     response = lambda x, s: 0.5 * np.sin(3 * x) + 0.2 * s  # noqa: E731
     return _coin_problem(
         "poisson_rates", (poisson_inner, pseudo_huber), kernels.Matern32(0.7), ridge, response

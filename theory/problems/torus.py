@@ -17,7 +17,7 @@ BOX = -np.ones(3), np.ones(3)
 class SobolevTorus(kernels.Kernel):
     """k(x, z) = Π_d [1 + 2 Σ_{κ≥1} (1 + (2πκ)²)^{-s} cos 2πκ(x_d − z_d)], to ``terms`` terms.
 
-    The eigenvalues of the periodic Sobolev space W^s(𝕋), as a product over the coordinates.
+    Its eigenvalues are those of the periodic Sobolev space W^s(𝕋), multiplied over coordinates.
 
     Parameters
     ----------
@@ -44,7 +44,10 @@ class SobolevTorus(kernels.Kernel):
         return jnp.prod(1 + 2 * waves @ weight)
 
     def matrix(self, x, z):
-        """A matrix product for each coordinate: cos(a − b) = cos a cos b + sin a sin b."""
+        """The kernel matrix from one matrix product per coordinate.
+
+        It uses cos(a − b) = cos a cos b + sin a sin b.
+        """
         out = jnp.ones((len(x), len(z)))
         frequency = 2 * jnp.pi * jnp.arange(1, self.terms + 1)
         weight = (1 + frequency**2) ** (-self.smoothness)
@@ -67,12 +70,12 @@ def sobolev_eigenvalue(smoothness, terms):
 
 
 def torus_regression(smoothness=1.0, ridge=1e-3, noise=0.3, terms=40):
-    """Three features of a treatment on the torus, any smoothness: closed form.
+    """Three features of a treatment on the torus, for any smoothness, in closed form.
 
         x ~ U[0, 1),  φ_k = cos 2π(kx + u/8) + ε_k, k = 1, 2, 3,  y = Σ_k φ_k/k + ε_4,
         u, ε_k uniform on [−1, 1] (times ``noise`` for ε)
 
-    in W^s(𝕋). All assumptions of Theorem 4.1 hold.
+    h lies in W^s(𝕋). All assumptions of Theorem 4.1 hold.
 
     Parameters
     ----------
@@ -81,12 +84,12 @@ def torus_regression(smoothness=1.0, ridge=1e-3, noise=0.3, terms=40):
     ridge, noise : float
         Positive.
     terms : int
-        Frequencies of the kernel, at least 3.
+        Number of frequencies of the kernel, at least 3.
 
     Raises
     ------
     ValueError
-        Where these are not what they must be.
+        If an argument is out of range.
     """
     kernel = SobolevTorus(smoothness, terms)
     waves, second, draw = _harmonics(noise, sobolev_eigenvalue(smoothness, terms), terms)
@@ -96,10 +99,11 @@ def torus_regression(smoothness=1.0, ridge=1e-3, noise=0.3, terms=40):
 
 
 def torus_networks(ridge=0.1, noise=0.3, network=None):
-    """The three features of torus_regression, h and a networks in L2: closed form.
+    """torus_regression with networks in L2 for h and a, in closed form.
 
-    With ⟨h, a⟩ = E h(x)a(x) every wave has eigenvalue 1: h*_ω = E[φ|x]ᵀω/(1 + ridge), as far as
-    networks reach. No theorem bounds how fast trained ones do: the problem is marked as outside.
+    With ⟨h, a⟩ = E h(x)a(x) every wave has eigenvalue 1, and h*_ω = E[φ|x]ᵀω/(1 + ridge), provided
+    that networks can represent it. No theorem bounds how fast trained networks approach it: the
+    problem is marked as outside.
 
     Parameters
     ----------
@@ -116,7 +120,7 @@ def torus_networks(ridge=0.1, noise=0.3, network=None):
 
 
 class Periodic(Network):
-    """A network of (cos 2πx, sin 2πx), so that it is a function on the torus.
+    """A network applied to (cos 2πx, sin 2πx), which makes it a function on the torus.
 
     Parameters
     ----------
@@ -136,7 +140,7 @@ class Periodic(Network):
 
 
 def _harmonics(noise, eigenvalue, terms=None):
-    """Waves of φ and y, E y², and how (x, φ, y) are drawn."""
+    """The waves of φ and y, E y², and a function that draws (x, φ, y)."""
     k, noise = np.arange(1, 4), positive("noise", noise)
 
     def draw(random, n):
@@ -149,6 +153,6 @@ def _harmonics(noise, eigenvalue, terms=None):
     star = 1 / k
     amplitude = np.vstack([np.diag(1j * np.full(3, mean)), 1j * mean * star])
     waves = TorusWaves(amplitude, 2 * np.pi * k[:, None], eigenvalue, terms)
-    # Different φ_k share u, but E cos(2πkx + c) cos(2πlx + c) = 0 for k ≠ l.
+    # The φ_k share u, but E cos(2πkx + c) cos(2πlx + c) = 0 for k ≠ l.
     second = star @ (star * (0.5 + noise**2 / 3)) + noise**2 / 3
     return waves, second, draw

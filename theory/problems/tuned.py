@@ -1,4 +1,4 @@
-"""Problems with ω in the outer loss, the kernel and the ridge: every term of ∂_ωΛ is at work."""
+"""Problems with ω in the outer loss, the kernel and the ridge, so that ∂_ωΛ has all its terms."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _signal(x):
 
 
 def _coins(x):
-    """y = f(x) ± ½, a fair coin: bounded noise, two nodes."""
+    """y = f(x) ± ½ by a fair coin: bounded noise, for which two nodes suffice."""
     for sign in (-1, 1):
         yield _signal(x) + 0.5 * sign, np.full_like(x, 0.5)
 
@@ -29,7 +29,7 @@ def squared_inner(omega, prediction, target):
 
 
 def gaussian_likelihood(omega, prediction, target):
-    """½(h(x') − y)² e^{−ω₂} + ½ω₂: −log N(y; h(x'), e^{ω₂}) but for a constant."""
+    """½(h(x') − y)² e^{−ω₂} + ½ω₂, which is −log N(y; h(x'), e^{ω₂}) up to a constant."""
     return 0.5 * (prediction - target) ** 2 * jnp.exp(-omega[2]) + 0.5 * omega[2]
 
 
@@ -44,7 +44,7 @@ def log_ridge(omega):
 
 
 def predictive_likelihood():
-    """Lengthscale, ridge and noise variance, judged by the likelihood of fresh data.
+    """Lengthscale, ridge and noise variance, tuned for the likelihood of fresh data.
 
         x ~ U[−1, 1],  y = sin 3x + ½ cos 2x ± ½ (a fair coin)
         inner ½(h − y)²,  outer ½(h − y')² e^{−ω₂} + ½ω₂
@@ -69,13 +69,13 @@ def predictive_likelihood():
 
 
 def weighted_inner(omega, prediction, target):
-    """σ(ω₃ g) log(1 + exp(−t h)), g = ±1 the group of the sample."""
+    """σ(ω₃ g) log(1 + exp(−t h)), where g = ±1 is the group of the sample."""
     label, group = target
     return jax.nn.sigmoid(omega[3] * group) * jnp.logaddexp(0.0, -label * prediction)
 
 
 def tempered_logistic(omega, prediction, target):
-    """log(1 + exp(−t h e^{ω₂})): h calibrated by a temperature."""
+    """log(1 + exp(−t h e^{ω₂})): the logistic loss of h calibrated by a temperature."""
     return jnp.logaddexp(0.0, -target * prediction * jnp.exp(omega[2]))
 
 
@@ -85,7 +85,7 @@ def mixed_kernel(omega):
 
 
 def calibrated_logistic():
-    """A classifier's lengthscale, ridge, temperature and the weight of a group of bad labels.
+    """A classifier's lengthscale, ridge, temperature, and the weight of a group of noisy labels.
 
         x ~ U[−1, 1],  P(t = 1 | x) = σ(3 sin 3x), in half of the data mixed with a coin
         inner σ(±ω₃) log(1 + e^{−th}),  outer log(1 + exp(−t'h e^{ω₂})),  ridge e^{ω₁},
