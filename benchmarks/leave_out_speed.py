@@ -68,7 +68,7 @@ def measure(n, d, folds, repeats):
 
     with prepare(p, omega, kbo.solvers.Exact()) as session:
         def value():
-            criterion.value(session.at(), state=state.get("one"))
+            criterion.value(session.first, state=state.get("one"))
 
         runs = [lapack, value, gradient]
         if folds <= 20:

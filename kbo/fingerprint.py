@@ -54,7 +54,7 @@ def read(tree, data=True) -> Reading:
     """
     reader = _Reader(data)
     reader.read(tree, "")
-    return Reading(reader.digest.hexdigest(), tuple(reader.unseen))
+    return Reading(reader.hexdigest(), tuple(reader.unseen))
 
 
 def fingerprint(tree) -> str:
@@ -93,53 +93,63 @@ class _Reader:
     """Walks what can be reached from an object, each object once."""
 
     def __init__(self, data):
-        self.digest = hashlib.blake2b(digest_size=32)
         self.unseen: list[str] = []
+        self._digest = hashlib.blake2b(digest_size=32)
+        self._tokens: list = []  # not yet digested
         self._data = data
         self._known: dict[int, int] = {}
         self._alive = []  # so that no id is given twice
 
-    def _emit(self, *tokens):
-        for token in tokens:
+    def hexdigest(self) -> str:
+        """The digest of all that was read."""
+        for token in self._tokens:
             raw = token if isinstance(token, bytes) else str(token).encode()
-            self.digest.update(b"%d:" % len(raw))
-            self.digest.update(raw)
+            self._digest.update(b"%d:" % len(raw))
+            self._digest.update(raw)
+        self._tokens.clear()
+        return self._digest.hexdigest()
 
     def read(self, value, where, code=False):
         """Read one object; ``code``: it was reached through a function."""
         if isinstance(value, PLAIN):
-            return self._emit(type(value).__name__, repr(value))
+            self._tokens += (type(value).__name__, repr(value))
+            return
         if id(value) in self._known:
-            return self._emit("again", self._known[id(value)])
+            self._tokens += ("again", self._known[id(value)])
+            return
         self._known[id(value)] = len(self._known)
         self._alive.append(value)
         if isinstance(value, np.ndarray | np.generic | jax.Array):
-            return self._array(value, where, code)
-        self._emit(type(value).__name__)
-        reader = next((own for kind, own in self._KINDS if isinstance(value, kind)), None)
-        if reader is not None:
-            return reader(self, value, where, code)
+            self._array(value, where, code)
+            return
+        self._tokens.append(type(value).__name__)
+        for kind, own in self._KINDS:
+            if isinstance(value, kind):
+                own(self, value, where, code)
+                return
         wrapped = getattr(value, "__wrapped__", None)
         if wrapped is not None:  # jax.jit, functools.cache, functools.wraps
-            return self.read(wrapped, where, code)
-        return self._object(value, where, code)
+            self.read(wrapped, where, code)
+        else:
+            self._object(value, where, code)
 
     def _each(self, values, where, code):
         for value in values:
             self.read(value, where, code)
 
     def _array(self, array, where, code):
+        self._tokens.append("array")
         if not (self._data or code) or isinstance(array, jax.core.Tracer):
-            return self._emit("array")
-        self._emit("array", array.dtype, array.shape)
+            return
+        self._tokens += (array.dtype, array.shape)
         if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):
             array = jax.random.key_data(array)
         array = np.asarray(array)
         if array.dtype == object:
             self._each(array.ravel().tolist(), where, code)
         else:
-            self._emit(array.tobytes())
-        return None
+            self._tokens.append(array.tobytes())
+            self.hexdigest()  # so that no copy of the array is kept
 
     def _function(self, function, where, code):
         self._each((function.__defaults__, function.__kwdefaults__), where, True)
@@ -147,13 +157,15 @@ class _Reader:
             try:
                 self.read(cell.cell_contents, where, True)
             except ValueError:  # closed over, and never assigned
-                self._emit("empty cell")
+                self._tokens.append("empty cell")
         if is_library(function.__module__ or ""):
-            return self._emit(function.__module__, function.__qualname__)
-        return self._code(function.__code__, function.__globals__, where)
+            self._tokens += (function.__module__, function.__qualname__)
+        else:
+            self._code(function.__code__, function.__globals__, where)
 
     def _code(self, code, names, where):
-        self._emit(code.co_code, code.co_names, code.co_varnames, code.co_freevars, code.co_flags)
+        names_of_code = code.co_names, code.co_varnames, code.co_freevars
+        self._tokens += (code.co_code, *names_of_code, code.co_flags)
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
                 self._code(constant, names, where)
@@ -161,25 +173,25 @@ class _Reader:
                 self.read(constant, where, True)
         for name in _globals_read(code):
             if name not in names:
-                self._emit(name)  # a builtin
+                self._tokens.append(name)  # a builtin
             elif isinstance(names[name], types.ModuleType):
                 self._module(names[name], code.co_names, where)
             else:
-                self._emit(name)
+                self._tokens.append(name)
                 self.read(names[name], f"{where} > {code.co_name} reads {name}", True)
 
     def _module(self, module, names, where):
         """A user's module counts by what of it is named."""
-        self._emit(module.__name__)
+        self._tokens.append(module.__name__)
         if is_library(module.__name__):
             return
         for name in names:
             if name in vars(module) and not isinstance(vars(module)[name], types.ModuleType):
-                self._emit(name)
+                self._tokens.append(name)
                 self.read(vars(module)[name], f"{where} > {module.__name__}.{name}", True)
 
     def _class(self, kind, where, code):
-        self._emit(kind.__module__, kind.__qualname__)
+        self._tokens += (kind.__module__, kind.__qualname__)
         if is_library(kind.__module__):
             return
         self._each(kind.__bases__, where, True)
@@ -190,7 +202,7 @@ class _Reader:
                 member.__code__.co_filename != "<string>"  # else made by dataclasses
             )
             if written or not name.startswith("_"):
-                self._emit(name)
+                self._tokens.append(name)
                 self.read(member, f"{where} > {kind.__qualname__}.{name}", True)
 
     def _mapping(self, mapping, where, code):
@@ -204,7 +216,7 @@ class _Reader:
         if isinstance(value, eqx.Module):
             fields = vars(value)
             for name in value.__dataclass_fields__:
-                self._emit(name)
+                self._tokens.append(name)
                 self.read(fields.get(name), f"{where}.{name}" if where else name, code)
             return None
         node = jax.tree_util.default_registry.flatten_one_level(value)
@@ -222,7 +234,7 @@ class _Reader:
         return self._each(parts, where, True)
 
     def _builtin(self, value, where, code):
-        self._emit(getattr(value, "__module__", ""), value.__name__)
+        self._tokens += (getattr(value, "__module__", ""), value.__name__)
         self.read(getattr(value, "__self__", None), where, True)
 
     def _opaque(self, value, where, code):
@@ -234,11 +246,11 @@ class _Reader:
             (m.__func__, m.__self__), where, True)),
         (functools.partial, lambda self, p, where, code: self._each(
             (p.func, p.args, p.keywords), where, True)),
-        (types.ModuleType, lambda self, m, where, code: self._emit(m.__name__)),
+        (types.ModuleType, lambda self, m, where, code: self._tokens.append(m.__name__)),
         (type, _class),
         (types.BuiltinFunctionType | np.ufunc, _builtin),
-        (NAMED, lambda self, v, where, code: self._emit(v)),
-        (Stream, lambda self, s, where, code: self._emit(s.fingerprint())),
+        (NAMED, lambda self, v, where, code: self._tokens.append(v)),
+        (Stream, lambda self, s, where, code: self._tokens.append(s.fingerprint())),
         (property, lambda self, p, where, code: self._each((p.fget,), where, True)),
         (tuple | list, _each),
         (set | frozenset, lambda self, s, where, code: self._each(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
 import threading
 from collections import OrderedDict
 
@@ -21,6 +22,7 @@ from .fingerprint import is_global, read
 
 KEPT = 64  # programs of each function
 ALIASES = 1024
+_ARRAY = object()  # the place of an array in a tree
 
 
 class Code:
@@ -123,63 +125,83 @@ def _is_code(leaf) -> bool:
 
 def plain(tree):
     """The tree with the user's functions in the place of their ``Code``."""
-    return _mapped(lambda leaf: leaf.function if isinstance(leaf, Code) else leaf, tree)
+    leaves, structure = jax.tree.flatten(tree)
+    plain_ones = [leaf.function if isinstance(leaf, Code) else leaf for leaf in leaves]
+    return _rebuilt(tree, structure, leaves, plain_ones)
 
 
 def identified(tree):
     """The tree with each of its user's functions as ``Code``."""
-    as_code = lambda leaf: Code(leaf, digest_of(leaf)) if _is_code(leaf) else leaf  # noqa: E731
-    return _mapped(as_code, plain(tree))
+    leaves, structure = jax.tree.flatten(plain(tree))
+    known = list(leaves)
+    for place, leaf in enumerate(leaves):
+        if _is_code(leaf):
+            known[place] = Code(leaf, digest_of(leaf))
+    return _rebuilt(tree, structure, leaves, known)
 
 
-def _mapped(function, tree):
-    """As jax.tree.map; the tree itself where that changes nothing, with the lists that it holds."""
-    leaves, structure = jax.tree.flatten(tree)
-    mapped = [function(leaf) for leaf in leaves]
-    if all(new is old for new, old in zip(mapped, leaves, strict=True)):
+def _rebuilt(tree, structure, leaves, changed):
+    """The tree with changed leaves; itself where there are none, with the lists that it holds."""
+    if all(map(operator.is_, changed, leaves)):
         return tree
-    return jax.tree.unflatten(structure, mapped)
+    return jax.tree.unflatten(structure, changed)
 
 
 def signature(tree):
-    """(key, arrays, rebuild): what a program depends on, and the tree from other arrays."""
+    """(key, arrays): what a program of the tree depends on, and the arrays that may change.
+
+    Functions count by their digest; arrays by shape and dtype; other leaves by type and value.
+    """
     leaves, structure = jax.tree.flatten(tree)
-    arrays, shapes, rest = [], [], []
+    arrays, key = [], [structure]
     for leaf in leaves:
         if eqx.is_array(leaf):
             arrays.append(leaf)
-            shapes.append((leaf.shape, leaf.dtype))
-            rest.append(None)
+            key.append((leaf.shape, leaf.dtype))
+        elif isinstance(leaf, Code):
+            key.append(leaf.digest)
         else:
-            rest.append((type(leaf), leaf))
+            key.append((type(leaf), leaf))
+    return tuple(key), arrays
 
-    def rebuild(arrays):
-        left = iter(arrays)
-        whole = [next(left) if part is None else part[1] for part in rest]
-        return jax.tree.unflatten(structure, whole)
 
-    return (structure, tuple(rest), tuple(shapes)), arrays, rebuild
+class _Template:
+    """A pytree without its arrays."""
+
+    def __init__(self, tree):
+        leaves, self._structure = jax.tree.flatten(tree)
+        self._leaves = [_ARRAY if eqx.is_array(leaf) else leaf for leaf in leaves]
+        self._all = all(leaf is _ARRAY for leaf in self._leaves)
+
+    def filled(self, arrays):
+        """The tree with these arrays."""
+        leaves = arrays
+        if not self._all:
+            left = iter(arrays)
+            leaves = [next(left) if leaf is _ARRAY else leaf for leaf in self._leaves]
+        return jax.tree.unflatten(self._structure, leaves)
 
 
 class _Program:
     """One compiled program: arrays to arrays, and what of its result is not an array."""
 
-    def __init__(self, function, rebuild, donate):
-        self._rebuild_result = None
+    def __init__(self, function, args, donate):
+        given = _Template(args)
+        self._result = None
 
-        def run(kept, given):
+        def run(kept, donated):
             global _traces  # noqa: PLW0603
             _traces += 1
-            result = function(*rebuild([*kept, *given]))
-            _, arrays, self._rebuild_result = signature(result)
-            return arrays
+            result = function(*given.filled([*kept, *donated]))
+            self._result = _Template(result)
+            return [leaf for leaf in jax.tree.leaves(result) if eqx.is_array(leaf)]
 
         run.__name__ = run.__qualname__ = function.__name__
         self._run = jax.jit(run, donate_argnums=1 if donate else ())
 
-    def __call__(self, kept, given):
-        arrays = self._run(kept, given)
-        return self._rebuild_result(arrays)
+    def __call__(self, kept, donated):
+        arrays = self._run(kept, donated)
+        return self._result.filled(arrays)
 
 
 def program(function=None, *, donate=False):
@@ -199,9 +221,9 @@ def program(function=None, *, donate=False):
 
     @functools.wraps(function)
     def call(*args):
-        key, arrays, rebuild = signature(args)
-        first = len(signature(args[0])[1]) if donate else len(arrays)
-        compiled = programs.get((key, first), lambda: _Program(function, rebuild, donate))
-        return compiled(arrays[:first], arrays[first:])
+        key, arrays = signature(args)
+        kept = len(signature(args[0])[1]) if donate else len(arrays)
+        compiled = programs.get((key, kept), lambda: _Program(function, args, donate))
+        return compiled(arrays[:kept], arrays[kept:])
 
     return call

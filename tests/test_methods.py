@@ -522,7 +522,7 @@ def test_the_value_of_parametric_needs_no_adjoint():
     problem, omega = one_target(FEATURES)
     exact = kbo.solvers.Exact()
     with prepare(problem, omega, exact, Parametric()) as session:
-        functional = Implicit().value(session.at(), session.solver)
+        functional = Implicit().value(session.first, session.solver)
         assert session.value() == pytest.approx(functional, rel=1e-12)
 
 

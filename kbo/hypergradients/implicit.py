@@ -64,17 +64,17 @@ class Implicit(Method):
 
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """See Method."""
-        to_device = lambda tree: on_device(tree, instance.dtype)  # noqa: E731
         solution = solver.solve(instance, state)
         instance, shared = solution.instance, solution.instance.shared
-        h_outer = to_device(solution.h_outer)
+        h, h_inner, h_outer = on_device(
+            (solution.coefficients, solution.h_inner, solution.h_outer), instance.dtype
+        )
         reached, slopes = outer_and_slopes(instance, h_outer)
         adjoint = solution.adjoint(np.asarray(slopes, np.float64))
-        frozen = Frozen(
-            to_device(solution.coefficients), to_device(adjoint.frozen),
-            to_device(solution.h_inner), h_outer,
-            None if adjoint.values is None else to_device(adjoint.values),
+        a, a_inner, a_coefficients = on_device(
+            (adjoint.frozen, adjoint.values, adjoint.coefficients), instance.dtype
         )
+        frozen = Frozen(h, a, h_inner, h_outer, a_inner)
         known = frozen._replace(gram=solution.gram)
         streamed = instance.problem.streamed
         if streamed:
@@ -89,6 +89,6 @@ class Implicit(Method):
         return finish(
             instance, solver, value if certified else reached, grad, frozen.h, status,
             (solution.residual, adjoint.residual), jitter=solution.jitter, state=solution.state,
-            adjoint=Function(instance, to_device(adjoint.coefficients), adjoint.on_both),
+            adjoint=Function(instance, a_coefficients, adjoint.on_both),
             _bound=bound if solution.certified and not streamed else None,
         )

@@ -78,12 +78,11 @@ class Arena:
     def take(self, side: int) -> np.ndarray:
         """An uninitialised C-ordered (side, side) float64 array, nobody else's until given back."""
         size = side * side
-        fitting = [b for b in self._free if b.size >= size]
-        if fitting:
-            buffer = min(fitting, key=lambda b: b.size)
-            self._free = [b for b in self._free if b is not buffer]
-        else:
-            buffer = np.empty(size)
+        best = None
+        for place, free in enumerate(self._free):
+            if free.size >= size and (best is None or free.size < self._free[best].size):
+                best = place
+        buffer = np.empty(size) if best is None else self._free.pop(best)
         self._taken.append(buffer)
         return buffer[:size].reshape(side, side)
 

@@ -107,7 +107,7 @@ def check_hypergradient(
 
 
 def _compare(session, directions, step, tol, seed):
-    instance, solver = session.at(), session.solver
+    instance, solver = session.first, session.solver
     result = session.evaluate()
     if not (result.status.completed or result.status is Status.ADJOINT_NOT_CONVERGED):
         result = session.explained(result)

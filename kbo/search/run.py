@@ -117,12 +117,12 @@ class Run:
         """The problem on a share of its samples, or the whole; the warm start is another's."""
         self._part, self.state, self._seen = part, None, self.session
         if part < 1:
-            whole = self.session.at()
+            whole = self.session.first
             sizes = [
                 max(LEAST_PART, round(part * sample.size)) for sample in (whole.inner, whole.outer)
             ]
             problem = on_rows(whole.problem, sizes, [0], whole.shared)
-            self._seen = dataclasses.replace(self.session, problem=problem)
+            self._seen = self.session.of(problem)
 
     def _see(self, seen):
         """An evaluation of the whole problem; its point is ours, not the optimiser's to change."""

@@ -28,33 +28,43 @@ class Session:
 
     Attributes
     ----------
-    problem : BilevelProblem
-        In canonical form, over the span of the solver's centres if it has any.
-    omega : pytree
-        The first ω, in canonical form.
+    first : Instance
+        The problem at the first ω, both in canonical form, over the span of the solver's centres
+        if it has any.
     solver : Solver
         With every choice made that is to hold for all ω.
     method : Method or None
     """
 
-    problem: BilevelProblem
-    omega: Any
+    first: Instance
     solver: Solver
     method: Any = None
 
+    @property
+    def problem(self) -> BilevelProblem:
+        """In canonical form."""
+        return self.first.problem
+
+    @property
+    def omega(self):
+        """The first ω, in canonical form."""
+        return self.first.omega
+
     def at(self, omega=None) -> Instance:
         """The problem at an ω of any numbers, by default the first one."""
-        if omega is None:
-            omega = self.omega
-        return self.problem.at(jax.tree.map(self._like, self.omega, omega))
-
-    @staticmethod
-    def _like(leaf, number):
-        return jnp.asarray(number, leaf.dtype)
+        if omega is None or omega is self.omega:
+            return self.first
+        leaves, structure = jax.tree.flatten(self.omega)
+        numbers = map(jnp.asarray, structure.flatten_up_to(omega), [v.dtype for v in leaves])
+        return self.problem.at(jax.tree.unflatten(structure, numbers))
 
     def starting_at(self, omega) -> Session:
         """The same with another first ω."""
-        return dataclasses.replace(self, omega=self.at(omega).omega)
+        return dataclasses.replace(self, first=self.at(omega))
+
+    def of(self, problem) -> Session:
+        """Another problem of the same ω, evaluated in the same way."""
+        return dataclasses.replace(self, first=problem.at(self.omega))
 
     def solve(self, omega=None):
         """The inner solution at ω."""
@@ -137,16 +147,15 @@ def prepare(problem, omega, solver=None, method=None, key=None):
     expect_instance("solver", solver, Solver, "kbo.solvers.Exact()")
     with contextlib.ExitStack() as stack:
         stack.enter_context(arithmetic(solver is not None and solver.double))
-        problem, floating, solver = _prepared(stack, problem, omega, solver, key)
+        instance, solver = _prepared(stack, problem, omega, solver, key)
         if method is not None:
-            others = lambda other: _prepared(stack, other, omega, solver)[0]  # noqa: E731
+            others = lambda other: _prepared(stack, other, omega, solver)[0].problem  # noqa: E731
             method = identified(method).fixed(others)
-        yield Session(problem, floating, solver, method)
+        yield Session(instance, solver, method)
 
 
 def _prepared(stack, problem, omega, solver, key=None):
-    """Problem, ω and solver in canonical form, the problem over the span of the solver's centres.
-    """
+    """The instance and the solver in canonical form, over the span of the solver's centres."""
     if not isinstance(problem, BilevelProblem):
         raise TypeError(f"problem={problem!r} must be a kbo.BilevelProblem")
     if solver is not None and solver.double:
@@ -167,7 +176,8 @@ def _prepared(stack, problem, omega, solver, key=None):
             f"x is a kbo.Stream, which solver={solver} cannot read: use Nystrom or Falkon, "
             "without a mesh"
         )
-    return solver.restrict(problem), omega, solver
+    restricted = solver.restrict(problem)
+    return instance if restricted is problem else restricted.at(omega), solver
 
 
 def expect_instance(name, value, kind, example):

@@ -138,7 +138,6 @@ def _sandwich(hessian, spread):
 def _parts(session, batches):
     """[(session, share)], L being their mean weighted by the shares."""
     problem, method = session.problem, session.method
-    of = lambda part: dataclasses.replace(session, problem=part)  # noqa: E731
     if isinstance(method, Mean):
         one = lambda p: eqx.tree_at(lambda m: m.problems, method, (p,))  # noqa: E731
         return [(dataclasses.replace(session, method=one(p)), 1.0) for p in method.problems]
@@ -147,7 +146,7 @@ def _parts(session, batches):
         raise ValueError("standard errors need outer_data that do not depend on omega")
     weights = np.asarray(outer.weight_matrix())
     if not isinstance(method, LeaveOut) and len(weights) > 1:
-        return [(of(_replicate(problem, f)), row.sum()) for f, row in enumerate(weights)]
+        return [(session.of(_replicate(problem, f)), row.sum()) for f, row in enumerate(weights)]
     folds = np.arange(outer.size)
     if isinstance(method, LeaveOut) and method.folds is not None:
         folds = np.atleast_2d(method.folds)[0]  # the first repetition's, kept in one piece
@@ -158,7 +157,7 @@ def _parts(session, batches):
     found = []
     for b in range(min(batches, labels.max() + 1)):
         own = np.where(batch == b, weights, 0.0)
-        found.append((of(_reweighted(problem, own)), own.sum()))
+        found.append((session.of(_reweighted(problem, own)), own.sum()))
     return found
 
 

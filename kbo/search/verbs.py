@@ -70,7 +70,7 @@ def value_and_hypergradient(
     method = _method(method)
     _expect_numbers(omega)
     with prepare(problem, omega, solver, method, key) as session:
-        _warn_if_single_precision(session.at())
+        _warn_if_single_precision(session.first)
         result = session.explained(session.evaluate(state=state))
     status = result.status
     if throw and status is Status.ADJOINT_NOT_CONVERGED:
@@ -173,7 +173,7 @@ def search(
     """As ``minimize``, of a problem that is prepared already."""
     session = session.starting_at(omega0)
     method, solver = session.method, session.solver
-    _warn_if_single_precision(session.at())
+    _warn_if_single_precision(session.first)
     start = np.asarray(ravel_pytree(session.omega)[0], float)
     lower, upper = flat_bounds(bounds, session.omega)
     if not ((lower <= start) & (start <= upper)).all():

@@ -1,4 +1,4 @@
-"""Both stages of kernel instrumental variables, tuned in turn."""
+"""Alternating tuning of the two stages of kernel instrumental-variable regression."""
 
 from __future__ import annotations
 
@@ -31,14 +31,16 @@ from .second_stage import (
     seen_whole,
 )
 
-# The second stage solves Ê[y − h(X) | Z] = 0 for h, in which the ridge of Ê biases nothing but
-# hides what it smooths away: that which predicts best hides too much (benchmarks/first_stage.py).
+# The second stage solves Ê[y − h(X) | Z] = 0 for h. The ridge of Ê causes no bias there, but what
+# it smooths away is lost, and the ridge that predicts best loses too much: the first stage
+# therefore uses this fraction of it (benchmarks/first_stage.py).
 UNDERSMOOTHING = 0.1
 ROUNDS = 2
-LOOSER = 100.0  # the first stage's tolerance: errors of folds vary by more than that
-STILL = 0.1  # change of logarithms below which another round would find the same
+LOOSER = 100.0  # factor on the first stage's tolerance: errors between folds vary more than that
+STILL = 0.1  # if no log parameter changes by more than this, another round would change nothing
 LOG_RANGE = 5.0
-RIDGES = (1e-6, 1e4)  # times the number of samples: beyond, nothing or everything is smoothed
+# Bounds of alpha, the upper one times Σw: beyond them nothing, or everything, is smoothed away.
+RIDGES = (1e-6, 1e4)
 START_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 START_SHIFTS = (-0.7, 0.0, 0.7, 1.4)  # of log lengthscales
 EXACT_POINTS = 512
@@ -46,18 +48,19 @@ FEW, MANY = 256, 512  # centres up to 2,000 samples, and beyond
 
 
 class Stages(NamedTuple):
-    """What tuning found, in standardised units.
+    """The result of tuning both stages, in standardised units.
 
     Attributes
     ----------
     kernel, instrument_kernel : Kernel
-        NumPy parameters.
+        With NumPy parameters.
     alpha, instrument_alpha : float
     first, second : BilevelResult or None
+        The last search of each stage.
     dual : ndarray (M,)
         h = Σ_m dual_m k(c_m, ·).
     solver : Solver or None
-        Of the first stage.
+        The solver of the first stage.
     """
 
     kernel: Any
@@ -71,10 +74,13 @@ class Stages(NamedTuple):
 
 
 def first_stage_solver(solver, n_centers, n, seed):
-    """"auto" is exact for few samples and takes few centres for many; else see as_solver."""
+    """The solver of the first stage: "auto" is Exact for few samples and Nystrom for many.
+
+    Everything else is read by ``as_solver``.
+    """
     if not isinstance(solver, str) or solver != "auto":
         return as_solver(solver, n_centers, seed)
-    as_solver(solver, n_centers, seed)  # for its checks
+    as_solver(solver, n_centers, seed)  # checks n_centers
     if n <= EXACT_POINTS and n_centers is None:
         return Exact()
     default = FEW if n <= 2000 else MANY
@@ -82,23 +88,24 @@ def first_stage_solver(solver, n_centers, n, seed):
 
 
 class Tuner(NamedTuple):
-    """The samples of both stages and how they are tuned.
+    """The samples of both stages and the settings of their tuning.
 
     Attributes
     ----------
     X, y, Z : ndarray (n, d), (n,), (n, q) or None
-        Standardised; Z is None where all of X is exogenous.
+        Standardised; Z is None if all of X is exogenous.
     folds : Folds
-        In whose order the samples are.
+        The samples are in the order of these folds.
     centers : ndarray (M, d)
         Distinct rows of X.
     kernel, instrument_kernel : Tunable
     judged_by_folds : bool
-        The second stage, instead of by its likelihood.
+        Whether the criterion of the second stage is cross-validation rather than the marginal
+        likelihood.
     solver : Solver
-        Of the first stage.
+        The solver of the first stage.
     max_iter, tol, progress
-        Of each search.
+        Settings of each search.
     """
 
     X: np.ndarray
@@ -115,7 +122,7 @@ class Tuner(NamedTuple):
     progress: bool
 
     def run(self) -> Stages:
-        """Tune one stage after the other until the second changes no more."""
+        """Tune the stages in turn, until the second hardly changes or after ROUNDS rounds."""
         first = second = solver = None
         for _ in range(ROUNDS if self.Z is not None else 1):
             previous = second
@@ -140,12 +147,12 @@ class Tuner(NamedTuple):
         )
 
     def treatment_components(self, logs):
-        """ψ(x) at the samples, by its principal components (n, COMPONENTS)."""
+        """The principal components (n, COMPONENTS) of ψ(x) at the samples, for k at ``logs``."""
         features = nystrom_features(self.kernel.at(logs, np.exp), self.centers, self.X)
         return principal_components(features, self.folds.weight)
 
     def _first(self, logs, earlier):
-        """The first stage tuned for the features of k at these logs, and its solver."""
+        """Tune the first stage for the features of k at ``logs``; the result and its solver."""
         targets = self.treatment_components(logs)
         problem = first_stage_problem(self.instrument_kernel, self.Z, targets, self.folds)
         starts = [
@@ -157,12 +164,12 @@ class Tuner(NamedTuple):
         return self._search(problem, starts, solver, LOOSER * self.tol), solver
 
     def _smoothing(self, first):
-        """k_Z and alpha of the smoother."""
+        """k_Z and the (undersmoothing) alpha of the first stage that the second stage uses."""
         kernel = self.instrument_kernel.at(first.omega["kernel"], np.exp)
         return kernel, UNDERSMOOTHING * float(np.exp(first.omega["alpha"]))
 
     def instrument_features(self, kernel, solver):
-        """Features (n, M) of k_Z, in the span of the solver's centres if it has any."""
+        """Features (n, M) of k_Z on the span of the solver's centres, or of all distinct rows."""
         if hasattr(solver, "centers"):
             centers = np.unique(np.asarray(solver.centers), axis=0)
         else:
@@ -170,7 +177,7 @@ class Tuner(NamedTuple):
         return nystrom_features(kernel, centers, self.Z)
 
     def _problem(self, first, solver, in_folds=False):
-        """The second stage, on all samples or in folds."""
+        """The second stage's problem, with one fit to all samples or one for each fold."""
         weight, folds = self.folds.weight, self.folds
         if first is None:
             parts = (folds.train, folds.test) if in_folds else (weight[None],)
@@ -199,7 +206,7 @@ class Tuner(NamedTuple):
         return self._search(problem, starts, Exact(), self.tol)
 
     def _search(self, problem, starts, solver, tol):
-        """From the best of the starts, which is kept if nothing is better."""
+        """Search from the start with the lowest criterion; the result is never worse than it."""
         with prepare(problem, starts[0], solver, Implicit()) as session:
             return self._search_in(session, starts, tol)
 
@@ -218,15 +225,15 @@ class Tuner(NamedTuple):
         )
 
     def _dual(self, problem, omega):
-        """h = Σ_m dual_m k(c_m, ·)."""
+        """The coefficients (M,) of h = Σ_m dual_m k(c_m, ·) at ω."""
         with prepare(problem, omega, Exact()) as session:
             theta = np.asarray(session.solve().coefficients)[0, :, 0]
-            root = np.asarray(feature_root(session.at()))
+            root = np.asarray(feature_root(session.first))
         dual = scipy.linalg.solve_triangular(root, theta, lower=True, trans="T")
         return dual[: len(self.centers)]
 
 
 def _distance(left, right):
-    """The largest change of a logarithm."""
+    """The largest absolute difference between two trees of log parameters."""
     pairs = zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True)
     return max(float(np.max(np.abs(a - b))) for a, b in pairs)

@@ -140,7 +140,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
                 solution = session.solve()
             except SingularSystem as error:
                 raise ValueError(f"the final fit failed: {Status.SINGULAR}") from error
-            at = session.at()
+            at = session.first
             anchors = at.inner.x[:n] if at.space.centers is None else at.space.centers
         if not solution.status.ok:
             self._warn(str(solution.status))

@@ -67,14 +67,14 @@ class Simplex(WeightedRidge):
     """
 
     def __init__(self, kernel, weights, probabilities, alpha):
-        self.kernel = kernel
+        super().__init__(kernel)
         probabilities = np.maximum(probabilities, SMALLEST_PROBABILITY)
         # Every right-hand side that matters is small where the curvature is: dividing is safe.
         self._classes = Decoupled(kernel, weights[:, None] * probabilities, alpha, small=0.0)
         self._mixing = np.sqrt(weights)[:, None] * probabilities
-        self._buffers = kernel.buffer(), kernel.buffer()
+        roots = np.sqrt(alpha * probabilities)
         self._coupling = Cholesky(
-            partial(self._coupling_matrix, np.sqrt(alpha * probabilities), *self._buffers)
+            partial(self._coupling_matrix, roots, self._buffer(), self._buffer())
         )
         self.jitter = max(self._classes.jitter, self._coupling.jitter)
 
@@ -90,13 +90,13 @@ class Simplex(WeightedRidge):
 
     def release(self):
         self._classes.release()
-        self.kernel.give_back(self._buffers)
+        super().release()
 
-    def solve(self, rhs):
-        beta = self._classes.solve(rhs)
+    def on_support(self, rhs):
+        beta = self._classes.on_support(rhs)
         pull = np.sum(self._mixing * self.kernel.times(beta), 1)
         shared = self._coupling.solve(pull)
-        return beta + self._classes.solve(self._mixing * shared[:, None])
+        return beta + self._classes.on_support(self._mixing * shared[:, None])
 
 
 class Iterative(WeightedRidge):
@@ -106,7 +106,7 @@ class Iterative(WeightedRidge):
     """
 
     def __init__(self, kernel, curvatures, alpha):
-        self.kernel = kernel
+        super().__init__(kernel)
         self._curvatures = curvatures
         self._alpha = alpha
         diagonal = np.diagonal(curvatures, axis1=1, axis2=2).copy()
@@ -116,9 +116,9 @@ class Iterative(WeightedRidge):
     def release(self):
         self._preconditioner.release()
 
-    def solve(self, rhs):
+    def on_support(self, rhs):
         beta, residual = np.zeros_like(rhs), rhs.copy()
-        z = self._preconditioner.solve(residual)
+        z = self._preconditioner.on_support(residual)
         direction, Kz = z, self.kernel.times(z)
         K_direction = Kz
         rho = np.sum(residual * Kz)
@@ -139,7 +139,7 @@ class Iterative(WeightedRidge):
             step = rho / np.sum(image * K_direction)
             beta = beta + step * direction
             residual = residual - step * image
-            z = self._preconditioner.solve(residual)
+            z = self._preconditioner.on_support(residual)
             Kz = self.kernel.times(z)
             rho, previous = np.sum(residual * Kz), rho
             direction = z + (rho / previous) * direction

@@ -10,7 +10,7 @@ from ...instance import of_instance
 from ...spaces.base import replicates_first, replicates_last
 from .coupled import Simplex, weighted_ridge
 from .representer import RepresenterSystem
-from .systems import Factor, FactoredSystem, host
+from .systems import FactoredSystem, host
 from .weighted_ridge import SubGram
 
 
@@ -64,21 +64,5 @@ class KernelSystem(FactoredSystem, RepresenterSystem):
         support = np.flatnonzero(weights > 0)
         kernel = SubGram(self.lower, support, self._arena)
         if probabilities is None:
-            return _KernelFactor(weighted_ridge(kernel, curvatures[support], alpha))
-        return _KernelFactor(Simplex(kernel, weights[support], probabilities[support], alpha))
-
-
-class _KernelFactor(Factor):
-    """Coefficients vanish off the replicate's support."""
-
-    def __init__(self, ridge):
-        self._support, self._ridge = ridge.kernel.support, ridge
-        self.jitter = self._ridge.jitter
-
-    def solve(self, rhs, enough=0.0):
-        out = np.zeros_like(rhs)
-        out[self._support] = self._ridge.solve(rhs[self._support])
-        return out
-
-    def release(self):
-        self._ridge.release()
+            return weighted_ridge(kernel, curvatures[support], alpha)
+        return Simplex(kernel, weights[support], probabilities[support], alpha)

@@ -6,6 +6,7 @@ All in float64, about one instance of a problem.
 from __future__ import annotations
 
 import abc
+import functools
 from typing import ClassVar
 
 import numpy as np
@@ -19,9 +20,7 @@ STALE = 1e-8
 ACCEPTABLE = 1e-3  # relative residual where rounding ends a solve: worse is an error
 
 
-def host(array) -> np.ndarray:
-    """A jax array as a float64 NumPy one."""
-    return np.asarray(array, dtype=np.float64)
+host = functools.partial(np.asarray, dtype=np.float64)  # from a jax array
 
 
 class System(abc.ABC):

@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from ...linalg import Cholesky, symmetric_product
+from .systems import Factor
 
 SMALL_CURVATURE = 1e-6  # of the largest: below it, dividing by the curvature loses digits
 
@@ -46,6 +47,13 @@ class Root:
         As ``decouple`` returns them.
     small : float
         What is not well determined, relative to the largest curvature.
+
+    Attributes
+    ----------
+    root : ndarray (n,), (n, p) or (n, p, p)
+        S.
+    times, divide : callable
+        S r and S⁺ r of (n, p) arrays r.
     """
 
     def __init__(self, curvatures, small=SMALL_CURVATURE):
@@ -58,45 +66,55 @@ class Root:
         kept = roots > np.sqrt(small) * roots.max(initial=0.0)
         inverses = np.divide(1.0, roots, out=np.zeros_like(roots), where=kept)
         self.full_rank = bool(kept.all())
-        compose = lambda spectrum: np.einsum("iac,ic,ibc->iab", vectors, spectrum, vectors)  # noqa: E731
-        self.root = compose(roots) if self.coupled else roots
-        self.pinv = compose(inverses) if self.coupled else inverses
+        if self.coupled:
+            self.root, pinv = (
+                np.einsum("iac,ic,ibc->iab", vectors, spectrum, vectors)
+                for spectrum in (roots, inverses)
+            )
+            self.times, self.divide = (
+                partial(np.einsum, "iab,ib->ia", factor) for factor in (self.root, pinv)
+            )
+        else:
+            self.root = roots
+            shape = (len(roots), -1)
+            self.times = partial(np.multiply, roots.reshape(shape))
+            self.divide = partial(np.multiply, inverses.reshape(shape))
         self.uniform = curvatures.ndim == 1 and bool((curvatures == curvatures[0]).all())
 
-    @staticmethod
-    def _apply(factor, r):
-        if factor.ndim == 3:
-            return np.einsum("iab,ib->ia", factor, r)
-        return factor[:, None] * r if factor.ndim == 1 else factor * r
 
-    def times(self, r):
-        """S r for (n, p) r."""
-        return self._apply(self.root, r)
-
-    def divide(self, r):
-        """S⁺ r."""
-        return self._apply(self.pinv, r)
-
-
-class WeightedRidge(abc.ABC):
+class WeightedRidge(Factor):
     """(α I + C K)⁻¹, C = blockdiag(C_i), on the points with positive weight.
 
-    Attributes
+    Parameters
     ----------
-    jitter : float
     kernel : SubGram
+        K on these points.
     """
 
-    jitter: float
-    kernel: SubGram
+    jitter = 0.0
 
-    @abc.abstractmethod
-    def solve(self, rhs: np.ndarray) -> np.ndarray:
-        """β with (α I + C K) β = rhs, both (n, p)."""
+    def __init__(self, kernel):
+        self.kernel = kernel
+        self._buffers = []
 
-    @abc.abstractmethod
+    def _buffer(self, p=1):
+        """Memory for a matrix of p unknowns a point, until ``release``."""
+        self._buffers.append(self.kernel.buffer(p))
+        return self._buffers[-1]
+
     def release(self):
-        """Give the factors' memory back; the system cannot be solved again."""
+        self.kernel.give_back(self._buffers)
+
+    def solve(self, rhs, enough=0.0):
+        """β (N, p), which vanishes at the points without weight."""
+        out = np.zeros_like(rhs)
+        support = self.kernel.support
+        out[support] = self.on_support(rhs[support])
+        return out
+
+    @abc.abstractmethod
+    def on_support(self, rhs: np.ndarray) -> np.ndarray:
+        """β with (α I + C K) β = rhs, both (n, p)."""
 
 
 class SubGram:
@@ -152,23 +170,15 @@ class Symmetric(WeightedRidge):
     """S(αI + SKS)⁻¹S⁺ where S is invertible, corrected where it is not (Woodbury)."""
 
     def __init__(self, kernel, curvatures, alpha, small=SMALL_CURVATURE):
-        self.kernel = kernel
+        super().__init__(kernel)
         self._root = Root(curvatures, small)
         self._alpha = alpha
-        self._buffers = []
-
-    def _buffer(self, p=1):
-        self._buffers.append(self.kernel.buffer(p))
-        return self._buffers[-1]
-
-    def release(self):
-        self.kernel.give_back(self._buffers)
 
     @abc.abstractmethod
     def _solve_symmetric(self, rhs):
         """(αI + SKS)⁻¹ rhs."""
 
-    def solve(self, rhs):
+    def on_support(self, rhs):
         root = self._root
         scaled = root.divide(rhs)
         beta = root.times(self._solve_symmetric(scaled))
@@ -187,9 +197,9 @@ class Decoupled(Symmetric):
         roots = self._root.root
         self.factors = []
         for s in [roots] if roots.ndim == 1 else roots.T:
-            build = partial(self._matrix, s, self._buffer())
-            self.factors.append(Cholesky(build))
-        self.jitter = max(factor.jitter for factor in self.factors)
+            factor = Cholesky(partial(self._matrix, s, self._buffer()))
+            self.factors.append(factor)
+            self.jitter = max(self.jitter, factor.jitter)
 
     def _matrix(self, s, out):
         """αI + SKS for one diagonal S."""
