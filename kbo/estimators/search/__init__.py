@@ -1,4 +1,4 @@
-"""GridSearchCV's place taken by a search along hypergradients."""
+"""Gradient-based hyperparameter search with the interface of GridSearchCV."""
 
 from .adapters import register_adapter
 from .search import HypergradientSearchCV

@@ -1,4 +1,4 @@
-"""What stands around the estimator that is searched: Pipelines, and transformations of y."""
+"""The layers around the estimator that is searched: Pipeline steps and target transformations."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from sklearn.utils.validation import has_fit_parameter
 
 from .adapters.parts import Mapped, Shifted
 
-AFFINE = 1e-8  # of the spread of y: what an affine inverse may miss y by
+AFFINE = 1e-8  # tolerance, relative to the spread of y, at which an inverse counts as affine
 
 
 class Fold(NamedTuple):
-    """A training and a test set, as the layers so far hand them on.
+    """A training and a test set, as transformed by the layers applied so far.
 
     Attributes
     ----------
     train, test : array-like
-        Points.
+        The points of both.
     y, y_test : ndarray
-        Targets of both as the estimator inside sees them.
+        The transformed targets of both.
     loss : Loss or callable
-        Of that estimator's predictions and of targets as they were given.
+        A loss of predictions on the transformed scale and of targets as the user gave them.
     """
 
     train: Any
@@ -43,27 +43,27 @@ class Fold(NamedTuple):
 
 
 class Before(NamedTuple):
-    """The steps of a Pipeline before its last one, fitted to each training set."""
+    """The steps of a Pipeline before the last one, fitted to each training set."""
 
     steps: Pipeline
 
     def apply(self, fold) -> Fold:
-        """The points transformed."""
+        """Fit the steps to the training set, and transform the points of both sets."""
         fitted = clone(self.steps)
         train = fitted.fit_transform(fold.train, fold.y)
         return fold._replace(train=train, test=fitted.transform(fold.test))
 
 
 class Target(NamedTuple):
-    """A TransformedTargetRegressor: y = g⁻¹(h), g fitted to each training set.
+    """A TransformedTargetRegressor, which predicts g⁻¹(h); g is fitted to each training set.
 
-    The loss remains that of y as it was given: ℓ(ω, g⁻¹(v), y).
+    The loss is still that of y on the user's scale: ℓ(ω, g⁻¹(v), y).
     """
 
     estimator: TransformedTargetRegressor
 
     def apply(self, fold) -> Fold:
-        """The targets transformed, and the loss brought to their scale."""
+        """Fit g to the training set, transform the targets, and compose the loss with g⁻¹."""
         table = np.reshape(fold.y, (len(fold.y), -1))
         fitted = self._transformer().fit(table)
         columns = lambda y: np.asarray(  # noqa: E731
@@ -82,7 +82,7 @@ class Target(NamedTuple):
         return fold._replace(y=y, y_test=y_test, loss=loss)
 
     def _transformer(self):
-        """As scikit-learn's own, which fits it without weights."""
+        """g, unfitted; like scikit-learn's, it is fitted without weights."""
         est = self.estimator
         if est.transformer is not None:
             return clone(est.transformer)
@@ -94,14 +94,14 @@ class Target(NamedTuple):
         return f"{type(est).__name__} ({given!r})"
 
     def _loss(self, loss, fitted, inside, table, single):
-        """ℓ(ω, g⁻¹(v), y), g⁻¹ affine or traced."""
+        """ℓ(ω, g⁻¹(v), y), where g⁻¹ is found to be affine, or can be traced by JAX."""
         inverse = lambda v: np.reshape(  # noqa: E731
             np.asarray(fitted.inverse_transform(v), float), np.shape(v)
         )
         p = table.shape[1]
         offset = inverse(np.zeros((1, p)))[0]
         scale = inverse(np.ones((1, p)))[0] - offset
-        # Beyond the targets as well: there h may predict.
+        # Tested beyond the range of the targets too, because h may predict values there.
         wide = np.concatenate([inside, 3 * inside - 2 * inside.mean(0)])
         given, spread = inverse(wide), np.ptp(table, axis=0)
         miss = np.abs(offset + scale * wide - given) <= AFFINE * (spread + np.abs(given))
@@ -120,9 +120,9 @@ class Target(NamedTuple):
 
 
 def _traced(inverse, keywords):
-    """A JAX function that computes what ``inverse`` does, or None.
+    """A JAX function equivalent to ``inverse``, or None.
 
-    NumPy's own functions (ufuncs) have namesakes in jax.numpy or jax.scipy.special.
+    NumPy and SciPy ufuncs are replaced by their namesakes in jax.numpy or jax.scipy.special.
     """
     if isinstance(inverse, np.ufunc):
         names = (jnp, jax.scipy.special)
@@ -133,21 +133,21 @@ def _traced(inverse, keywords):
     inverse = functools.partial(inverse, **keywords) if keywords else inverse
     try:
         jax.eval_shape(inverse, jax.ShapeDtypeStruct((1, 1), float))
-    except Exception:  # whatever a function of NumPy arrays says of what is none
+    except Exception:  # a function of NumPy arrays may fail on a tracer in any way
         return None
     return inverse
 
 
 class Unwrapped(NamedTuple):
-    """An estimator and what stands around it.
+    """The innermost estimator and the layers around it.
 
     Attributes
     ----------
     final : estimator
     layers : tuple of Before and Target
-        From the outermost.
+        From the outermost inwards.
     prefix : str
-        Of the parameters' names.
+        The prefix of the names of the innermost estimator's parameters.
     """
 
     final: Any
@@ -155,7 +155,7 @@ class Unwrapped(NamedTuple):
     prefix: str
 
     def fold(self, train, test, y, y_test, loss) -> Fold:
-        """A training and a test set, seen through all layers."""
+        """A training and a test set as the innermost estimator sees them, after all layers."""
         found = Fold(train, test, y, y_test, loss)
         for layer in self.layers:
             found = layer.apply(found)
@@ -163,12 +163,12 @@ class Unwrapped(NamedTuple):
 
 
 def unwrap(estimator) -> Unwrapped:
-    """Take off Pipelines and TransformedTargetRegressors.
+    """Unwrap an estimator from Pipelines and TransformedTargetRegressors.
 
     Raises
     ------
     ValueError
-        For a subclass of these that works otherwise.
+        For a subclass of these that fits or predicts differently.
     """
     layers, prefix = [], ""
     while True:
@@ -192,7 +192,7 @@ def weight_of(estimator, params):
     Raises
     ------
     ValueError
-        For weights of a step before it, or of an estimator that takes none.
+        If weights are given to an earlier step, or to an estimator that takes none.
     """
     routing = get_config()["enable_metadata_routing"]
     while isinstance(estimator, Pipeline | TransformedTargetRegressor):
@@ -230,14 +230,14 @@ WORK = {
 
 
 def check_not_overridden(estimator, kind):
-    """Refuse a subclass that fits or predicts otherwise than the class it is treated as.
+    """Refuse a subclass that fits or predicts differently from the class it is treated as.
 
-    It may have other defaults, methods and scores of its own.
+    It may have different defaults, additional methods and a score of its own.
 
     Raises
     ------
     ValueError
-        Where it replaces one of these methods, or a private one that they may call.
+        If it overrides a method in WORK, or a private method that these may call.
     """
     own = type(estimator)
     private = {name for name in dir(kind) if name.startswith("_") and not name.startswith("__")}

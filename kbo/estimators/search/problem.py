@@ -1,4 +1,4 @@
-"""A search over an estimator's parameters as bilevel problems: one for all folds, or one each."""
+"""The search over an estimator's parameters as one bilevel problem, or as one for each fold."""
 
 from __future__ import annotations
 
@@ -27,20 +27,21 @@ OUTER_LOSSES = {
 
 
 class SearchProblem(NamedTuple):
-    """What ``minimize`` is given.
+    """The cross-validated loss as a function of the parameters searched.
 
     Attributes
     ----------
     problem : BilevelProblem
     method : Method
     dimensions : list of Dimension
+        The parameters searched.
     nonnegative : bool
-        Whether the criterion is never below zero.
+        Whether the criterion is never negative.
     prefix : str
-        Of the parameters' names in Pipelines and TransformedTargetRegressors.
+        The prefix of the parameters' names in Pipelines and TransformedTargetRegressors.
     adapter : Adapter
     folds : callable
-        () ↦ an iterator of Fold: the training and test sets as the estimator inside sees them.
+        () ↦ an iterator of Fold: the training and test sets as the innermost estimator sees them.
     """
 
     problem: BilevelProblem
@@ -52,24 +53,24 @@ class SearchProblem(NamedTuple):
     folds: Any
 
     def start(self, random=None):
-        """ω₀ from the estimator's own values, or drawn from the whole space."""
+        """ω₀ at the estimator's own values, or drawn from the whole space by ``random``."""
         if random is None:
             return {d.name: np.asarray(d.coordinate(d.start)) for d in self.dimensions}
         return {d.name: np.asarray(d.draw(random)) for d in self.dimensions}
 
     def bounds(self):
-        """The ranges."""
+        """The lower and upper ends of the ranges, each a dict like ω."""
         filled = lambda d, end: np.full(d.start.shape, float(d.coordinate(end)))  # noqa: E731
         lower = {d.name: filled(d, d.low) for d in self.dimensions}
         return lower, {d.name: filled(d, d.high) for d in self.dimensions}
 
     def value(self, omega):
-        """L(ω); infinite where there is none."""
+        """L(ω); infinite where the fit fails."""
         with prepare(self.problem, omega, Exact(), self.method) as session:
             return session.value()
 
     def outer_losses(self, candidates):
-        """L at each dict of parameters by name, (k,); infinite where there is none."""
+        """L at each dict of parameters by name, (k,); infinite where the fit fails."""
         values = []
         for candidate in candidates:
             omega = {}
@@ -80,20 +81,20 @@ class SearchProblem(NamedTuple):
         return np.array(values)
 
     def parameters(self, omega):
-        """The estimator's parameters at ω."""
+        """The parameters searched at ω, by their full names."""
         return self._named({d.name: d.value(omega[d.name]) for d in self.dimensions})
 
     def finished(self, parameters):
-        """The same with what the criterion does not see set by other means: see Adapter."""
+        """The parameters, where those that do not affect the criterion are set by the adapter."""
         own = self.adapter.finished(self._own(parameters), self.dimensions, self.folds)
         return self._named(own)
 
     def complaints(self, parameters):
-        """What is wrong with parameters although the criterion is low, as a list of str."""
+        """The adapter's complaints about these parameters, a list of str (see Adapter)."""
         return self.adapter.complaints(self._own(parameters), self.folds)
 
     def bound_texts(self, parameters):
-        """A sentence for each parameter at an end of its range, see there."""
+        """A list with a sentence for each parameter at an end of its range."""
         texts = []
         for d in self.dimensions:
             name, ends = self.prefix + d.name, (d.coordinate(d.low), d.coordinate(d.high))
@@ -122,7 +123,8 @@ def search_problem(estimator, param_space, X, y, splits, weight, outer_loss) -> 
     Raises
     ------
     ValueError
-        For an estimator, parameter, range or loss that is not supported; it names those that are.
+        For an estimator, parameter, range or loss that is not supported; the message names those
+        that are.
     """
     inside = unwrap(estimator)
     kind = _known_kind(inside.final)
@@ -153,7 +155,7 @@ def search_problem(estimator, param_space, X, y, splits, weight, outer_loss) -> 
 
 
 def _known_kind(final):
-    """The class in ADAPTERS that an estimator is, or a subclass of."""
+    """The class in ADAPTERS that the estimator is an instance of, directly or by inheritance."""
     kind = next((kind for kind in type(final).__mro__ if kind in ADAPTERS), None)
     if kind is None:
         known = sorted(kind.__name__ for kind in ADAPTERS)
@@ -188,7 +190,7 @@ def _points(X):
 
 
 def _one_problem(adapter, values, X, y, splits, weight, outer_loss):
-    """Folds as replicates, the samples ordered by the fold that tests them."""
+    """One problem with a replicate for each fold, samples ordered by the fold that tests them."""
     n = len(X)
     train, test = np.zeros((len(splits), n)), np.zeros((len(splits), n))
     for f, (train_rows, test_rows) in enumerate(splits):
@@ -203,7 +205,7 @@ def _one_problem(adapter, values, X, y, splits, weight, outer_loss):
 
 
 def _one_each(adapter, values, folds, y, splits, weight):
-    """A problem for each split, whatever stands around the estimator fitted to its training set."""
+    """One problem for each split, with the outer layers fitted to its training set."""
     problems = []
     for fold, (train, test) in zip(folds, splits, strict=True):
         parts = []
@@ -217,7 +219,7 @@ def _one_each(adapter, values, folds, y, splits, weight):
 
 
 def _shares(weights):
-    """Weights that sum to one in each fold."""
+    """The weights (F, n), normalised to sum to one in each fold."""
     total = weights.sum(1, keepdims=True)
     if not (total > 0).all():
         raise ValueError("a split has no test sample of positive weight")

@@ -1,4 +1,4 @@
-"""Scorers that suit what is scored."""
+"""Checks that a scorer suits the estimator that it scores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sklearn.metrics import get_scorer
 
-# What a metric of scikit-learn compares, by the module that defines it; others are not judged.
+# What scikit-learn's metrics compare, by the module that defines them; others are not checked.
 COMPARES = {
     "sklearn.metrics._regression": "numbers",
     "sklearn.metrics._classification": "classes",
@@ -21,13 +21,13 @@ def check_scoring_suits(scoring, classifier):
     Parameters
     ----------
     scoring : None, str, scorer, or list, tuple, set or dict of them
-        As GridSearchCV takes it; what is not one of scikit-learn's metrics passes.
+        As in GridSearchCV; metrics other than scikit-learn's are accepted unchecked.
     classifier : bool
 
     Raises
     ------
     ValueError
-        For a metric that does not suit, or a name that scikit-learn does not know.
+        For a metric that does not suit the estimator, or a name unknown to scikit-learn.
     """
     if isinstance(scoring, dict):
         scoring = list(scoring.values())
@@ -47,9 +47,9 @@ def check_scoring_suits(scoring, classifier):
 
 
 def _compares(scorer):
-    """ "numbers", "classes" or None for what suits both, or is not known."""
+    """What a scorer compares: "numbers", "classes", or None if it suits both or is unknown."""
     asked = getattr(scorer, "_response_method", "predict")
     if "predict" not in ([asked] if isinstance(asked, str) else asked):
-        return "classes"  # of which it wants probabilities or scores
+        return "classes"  # the scorer asks for their probabilities or scores
     metric = getattr(scorer, "_score_func", None)
     return COMPARES.get(getattr(metric, "__module__", None))

@@ -1,4 +1,4 @@
-"""GridSearchCV's place taken by a search along hypergradients."""
+"""Gradient-based hyperparameter search with the interface of GridSearchCV."""
 
 from __future__ import annotations
 
@@ -33,74 +33,76 @@ class HypergradientSearchCV(BaseSearchCV):
 
         L(θ) = mean_f mean_{j∈test_f} ℓ_out(h_{θ,f}(x_j), y_j),   minimised over θ by L-BFGS
 
-    In the place of GridSearchCV. Each iterate of the search is then fitted and scored like a
-    grid's point, with ``scoring`` and on the same splits; the best one is refitted. It searches
+    A replacement for GridSearchCV. Each iterate of the search is fitted and scored like a point of
+    a grid, with ``scoring`` and on the same splits, and the best one is refitted. Supported are
     scikit-learn's KernelRidge (alpha, gamma, coef0), Ridge (alpha), LogisticRegression (C, l2
     penalty), SVC for two classes and SVR (C, epsilon, gamma, coef0; losses smoothed),
     GaussianProcessRegressor with ``optimizer=None`` (alpha, kernel hyperparameters), kbo's
     estimators with ``tune=()`` (alpha, lengthscale), and subclasses that fit and predict like them.
-    A Pipeline may end in one of them, and a TransformedTargetRegressor may hold one: what stands
-    around it is fitted anew to each training set, and L is always in the units of y. The inverse
-    of a target's transformation must be affine (StandardScaler, MinMaxScaler, RobustScaler), or an
-    ``inverse_func`` that is a NumPy function of one argument or written with jax.numpy.
+    The estimator may be the last step of a Pipeline, or inside a TransformedTargetRegressor: the
+    other steps are fitted to each training set anew, and L is always in the units of y. The
+    inverse of a target transformation must be affine (StandardScaler, MinMaxScaler, RobustScaler),
+    or an ``inverse_func`` that is a one-argument NumPy ufunc or written with jax.numpy.
 
-    If a parameter hardly moves in the search, or all predictions end up constant, the gradient has
-    nothing to follow: L is then looked at on sixteen other points, and a second search begins at
-    the lowest of them.
+    If a parameter hardly moves in the search, or all predictions end up constant, the gradient is
+    not informative. L is then evaluated at sixteen other points of the space, and a second search
+    starts from the lowest of them if it is more promising than where the first one ended.
 
-    L sees the mean of a Gaussian process, which has only the ratios of its variances. So in every
-    row but the first their scale is such that the squared errors of the samples left out, over
-    their predicted variances, have mean one (Bachoc 2013): this minimises the predictive log loss.
+    For a Gaussian process, L depends on the mean alone, and the mean on the ratios of the variances
+    alone. In every row but the first, their common scale is therefore set such that the squared
+    errors on the held-out samples, divided by their predicted variances, have mean one (Bachoc
+    2013); this minimises the predictive log loss over the scale.
 
     Parameters
     ----------
     estimator : estimator
     param_space : dict of str to list, pair (low, high) or scipy.stats distribution
-        The range of each parameter; of a list, from its least to its greatest number. All must be
-        positive and are searched in logs, but coef0 may be any number and epsilon zero (where such
-        a range is not positive it is searched as it is). The search starts from the estimator's
-        own values, or where the range comes nearest to them.
+        The range of each parameter; a list means its range, from least to greatest. Ranges must be
+        positive and are searched in logs. Exceptions are coef0, which may be any number, and
+        epsilon, which may be zero; if their range is not positive it is searched on a linear scale.
+        The search starts from the estimator's own values, clipped to the ranges.
     scoring, n_jobs, refit, cv, verbose, pre_dispatch, error_score, return_train_score
         As in GridSearchCV; ``verbose=1`` also shows the progress of the search.
     outer_loss : None, {"squared", "huber", "logistic", "multinomial"}, Loss or callable
-        ℓ_out(omega, prediction, target). None is the squared loss for regression, and for
-        classification the likelihood of scores, with target ±1 for two classes, 0…K−1 for more.
+        ℓ_out(omega, prediction, target). None means the squared loss for regression, and for
+        classification the logistic (softmax) likelihood of the scores, with target ±1 for two
+        classes and 0…K−1 for more.
     max_iter : int, default 50
-        Accepted steps of each search.
+        Maximal number of accepted steps of each search.
     tol : float, default 1e-4
-        A search stops when two steps running lower the criterion by at most this fraction.
+        A search stops when each of two consecutive steps lowers the criterion by at most this
+        fraction.
     n_restarts : int, default 0
-        Further searches from points drawn from the whole space (with ``random_state``).
+        Number of further searches, from points drawn from the whole space (by ``random_state``).
     max_time : float or None
-        Seconds after which the searches evaluate L no more; the first evaluation is always made,
-        and the iterates so far are then fitted and scored.
+        Seconds after which L is not evaluated any more. The first evaluation is always made, and
+        the iterates found so far are then fitted and scored.
     random_state : None, int or RandomState
     callback : callable or None
-        Called with a dict (restart, outer_iter, outer_loss, grad_norm, seconds, params) for the
-        start and each step; a true result stops the search.
+        Called at the start and after each step with a dict (restart, outer_iter, outer_loss,
+        grad_norm, inner_residual, seconds, params); a true return value stops all searches.
     standard_errors : bool, default False
-        Whether to compute ``standard_errors_``: one hypergradient a fold, and two for each number
-        searched.
+        Whether to compute ``standard_errors_``, at the cost of one hypergradient for each fold and
+        two for each number searched.
 
     Attributes
     ----------
     cv_results_ : dict
-        As GridSearchCV's, one row for each iterate, the start first, and with the columns
-        outer_iter, restart (which search: 0 is the one from the estimator's own values),
-        outer_loss, grad_norm, inner_residual.
+        As GridSearchCV's, with a row for each iterate, the start first. Further columns are
+        outer_iter, restart (the number of the search; 0 starts from the estimator's own values),
+        outer_loss, grad_norm and inner_residual.
     best_estimator_, best_params_, best_score_, best_index_, scorer_, n_splits_, refit_time_,
     multimetric_, classes_, n_features_in_, feature_names_in_
         As GridSearchCV's.
     ranges_ : dict of str to Dimension
-        What was searched of each parameter: low, high, and whether in logs.
+        The range searched for each parameter: low, high, and whether it was searched in logs.
     n_iter_, n_evaluations_ : int
-        Rows of the search that went furthest down, and hypergradients computed in all.
+        Number of steps of the search with the lowest end, and of evaluations in all searches.
     standard_errors_ : dict
-        Of the outer loss over the folds ("outer_loss"), and of each parameter at the end of the
-        search that went furthest down: of its logarithm, where its range is positive. See
-        kbo.standard_errors.
+        Standard errors of the outer loss over the folds ("outer_loss"), and of each parameter (of
+        its logarithm, if searched in logs) at the lowest end. See kbo.standard_errors.
     search_time_ : float
-        Seconds that the search took, without the fits for ``cv_results_``.
+        Seconds spent in the searches, without the fits for ``cv_results_``.
 
     References
     ----------
@@ -159,15 +161,15 @@ class HypergradientSearchCV(BaseSearchCV):
         return tags
 
     def fit(self, X, y=None, **params):
-        """Search, score every iterate, and refit the best.
+        """Search, score every iterate, and refit the best one.
 
         Parameters
         ----------
         X : array-like (n, d)
         y : array-like (n,) or (n, p)
         **params : dict
-            For the estimator's fit, the scorer and the splitter, as GridSearchCV takes them;
-            ``sample_weight`` enters the search too.
+            Passed to the estimator's fit, the scorer and the splitter as by GridSearchCV.
+            ``sample_weight`` also enters the criterion of the search.
 
         Returns
         -------
@@ -182,18 +184,19 @@ class HypergradientSearchCV(BaseSearchCV):
         Warns
         -----
         ConvergenceWarning
-            Where the criterion is flat, the search missed its tolerance or ran out of time, the
-            best value of a parameter is at an end of its range, or a Gaussian process's standard
-            deviations do not fit the samples left out.
+            If the criterion is flat, the search did not reach its tolerance or ran out of time,
+            the best value of a parameter is at an end of its range, or a Gaussian process's
+            standard deviations do not match the errors on the held-out samples.
         """
         check_scoring_suits(self.scoring, is_classifier(self.estimator))
         self._running = running = SimpleNamespace(data=(X, y, params), messages=[])
-        self.__dict__.pop("standard_errors_", None)  # of an earlier fit
+        self.__dict__.pop("standard_errors_", None)  # left by an earlier fit
         try:
             super().fit(X, y, **params)
         finally:
             del self._running
-        lowest = int(np.argmin(self.cv_results_["outer_loss"]))  # where no one metric tells
+        # Several metrics without ``refit`` define no best candidate: take the lowest outer loss.
+        lowest = int(np.argmin(self.cv_results_["outer_loss"]))
         best = getattr(self, "best_params_", self.cv_results_["params"][lowest])
         for message in (*running.messages, *running.search.complaints(best)):
             warnings.warn(message, ConvergenceWarning, stacklevel=2)
@@ -224,12 +227,12 @@ class HypergradientSearchCV(BaseSearchCV):
         scoring.call_on_fit_task_end(estimator=self)
 
     def outer_loss_at(self, X, y, candidates, **params):
-        """The outer loss at given parameters, (k,); infinite where the fit fails.
+        """The outer loss at each of the given parameters, (k,); infinite where the fit fails.
 
         Parameters
         ----------
         X, y
-            As in ``fit``, which need not have been called.
+            As in ``fit``, which need not have been called before.
         candidates : list of dict
             Values of all parameters in ``param_space``.
         **params
@@ -240,7 +243,7 @@ class HypergradientSearchCV(BaseSearchCV):
             return search.outer_losses(candidates)
 
     def _problem(self, X, y, params):
-        """What is minimised, and its splits."""
+        """The SearchProblem for these data, and the list of its splits."""
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None"
@@ -260,7 +263,7 @@ class HypergradientSearchCV(BaseSearchCV):
         return search, splits
 
     def _trace(self, search):
-        """The iterates of every search, each a dict."""
+        """Run all searches; a list with a dict for each iterate."""
         trace = Trace(
             search, self.max_iter, self.tol, self.max_time, self.callback, self.verbose > 0,
             self.error_score == "raise",

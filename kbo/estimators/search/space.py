@@ -1,4 +1,4 @@
-"""Search spaces: ranges of an estimator's parameters, as coordinates of ω."""
+"""Search spaces: the ranges of an estimator's parameters, and their coordinates in ω."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-# The least value of a parameter by the last part of its name, in numbers and in words.
+# The least value a parameter may take, by the last part of its name: as a number, and in words.
 POSITIVE = np.nextafter(0.0, 1.0), "must be positive (it is searched in logs)"
 LOWEST = {"epsilon": (0.0, "may not be negative"), "coef0": (-np.inf, "")}
 
@@ -23,7 +23,7 @@ class Dimension(NamedTuple):
     low, high : float
     log : bool
     start : ndarray
-        Of the parameter's own shape.
+        The start value, with the parameter's shape.
     """
 
     name: str
@@ -33,45 +33,45 @@ class Dimension(NamedTuple):
     start: np.ndarray
 
     def coordinate(self, value):
-        """The parameter as ω holds it."""
+        """The coordinate in ω of a parameter's value: the value, or its logarithm."""
         return np.log(value) if self.log else np.asarray(value, float)
 
     def value(self, coordinate):
-        """ω's entry as the estimator is given it: a float, or an array."""
+        """The parameter's value at a coordinate of ω, as the estimator takes it."""
         value = np.clip(np.exp(coordinate) if self.log else coordinate, self.low, self.high)
         return float(value) if np.ndim(value) == 0 else np.array(value)
 
     def line(self, resolution):
-        """So many values over the range, evenly spaced as ω holds them."""
+        """``resolution`` values over the whole range, evenly spaced in ω's coordinate."""
         ends = self.coordinate(self.low), self.coordinate(self.high)
         line = np.linspace(*ends, resolution)
         return np.exp(line) if self.log else line
 
     def draw(self, random):
-        """A start from the whole range."""
+        """A random coordinate, uniform over the range."""
         low, high = self.coordinate(self.low), self.coordinate(self.high)
         return random.uniform(low, high, size=self.start.shape)
 
 
 def read_dimension(name, given, start) -> Dimension:
-    """A list (its range), a pair (low, high) or a SciPy distribution.
+    """The Dimension for a range: a list (its range), a pair (low, high) or a SciPy distribution.
 
-    Of a distribution the range is its support; where that goes on to infinity, or to a zero that
-    the parameter may not be, it ends at the 0.1 % or the 99.9 % quantile.
+    The range of a distribution is its support. An end at infinity, or at zero if the parameter
+    must be positive, is replaced by the 0.1 % or the 99.9 % quantile.
 
     Parameters
     ----------
     name : str
-        As the user gave it; what follows its last "__" says which numbers the parameter may be.
+        The full name. The part after its last "__" says which values the parameter may take.
     given : list, tuple, 1-D array or frozen distribution
     start : number or array
-        The estimator's own value: the search starts there, or where the range comes nearest.
+        The estimator's own value; the search starts there, or at the nearest end of the range.
 
     Raises
     ------
     ValueError
-        For anything else, a range without two finite ends, one that the parameter may not take,
-        or a start that is not finite.
+        For anything else, a range without two distinct finite ends, values that the parameter may
+        not take, or a start that is not finite.
     """
     shown = f"param_space[{name!r}]={given!r}"
     own = name.rsplit("__", 1)[-1]
@@ -90,7 +90,7 @@ def read_dimension(name, given, start) -> Dimension:
 
 
 def _ends(given, shown, lowest):
-    """(low, high) of a range, finite and apart."""
+    """The ends (low, high) of a range, finite and distinct; ``shown`` names it in messages."""
     if hasattr(given, "support"):
         ends = np.asarray(given.support(), float)
         tails = np.asarray(given.ppf([1e-3, 1 - 1e-3]), float)
@@ -119,13 +119,14 @@ def _is_number(value):
 
 
 class Values(eqx.Module):
-    """ω ↦ the parameters by name: those searched, and the others as they are.
+    """ω ↦ a dict of all differentiable parameters by name, searched or fixed.
 
     Parameters
     ----------
     fixed : dict of str to array
+        The parameters that are not searched.
     logs : tuple of (str, bool)
-        What ω holds, and whether as a logarithm.
+        The names of those searched, and whether ω holds their logarithm.
     """
 
     fixed: Any
@@ -133,7 +134,7 @@ class Values(eqx.Module):
 
     @classmethod
     def of(cls, dimensions, defaults):
-        """From the dimensions, and values for parameters that are none."""
+        """The map for these dimensions; ``defaults`` has the values of the fixed parameters."""
         names = {d.name for d in dimensions}
         fixed = {k: np.asarray(v, float) for k, v in defaults.items() if k not in names}
         return cls(fixed, tuple((d.name, d.log) for d in dimensions))

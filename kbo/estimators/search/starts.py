@@ -1,4 +1,4 @@
-"""Other starts for a search that began or ended where the criterion is flat."""
+"""A second start for a search that began or ended where the criterion is flat."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import numpy as np
 from scipy.spatial.distance import pdist
 from scipy.stats import qmc
 
-POINTS = 16  # of the design
-FAR = 30.0  # times the points' distance, or its part: lengthscales beyond are the last to try
-ROWS = 200  # whose distances are looked at
-UNMOVED = 1e-2  # of its range: what a parameter moves at least, if its gradient tells anything
-TRIVIAL = 1e-2  # of the targets' spread: predictions that spread less are constant
-FLAT = 1e-4  # of L: values that differ less are one
+POINTS = 16  # number of points of the design
+FAR = 30.0  # lengthscales are tried within this factor of the median distance of the points
+ROWS = 200  # roughly the number of points in the median of distances
+UNMOVED = 1e-2  # a parameter that moved by no more than this fraction of its range has not moved
+TRIVIAL = 1e-2  # predictions that spread less, relative to the targets, count as constant
+FLAT = 1e-4  # values of L that differ by no more than this fraction count as equal
 
 
 class Look(NamedTuple):
-    """What a few values over the ranges say.
+    """The conclusion from evaluating L at a few points of the ranges.
 
     Attributes
     ----------
     start : dict or None
-        ω from which another search may lead further down.
+        ω from which another search may reach a lower value.
     flat : bool
-        Whether the criterion is the same wherever it was looked at.
+        Whether the criterion is the same at all points evaluated.
     """
 
     start: Any
@@ -32,18 +32,19 @@ class Look(NamedTuple):
 
 
 def look_around(search, result, in_time) -> Look:
-    """Values of L on a Halton design over the ranges, and where to search from next.
+    """Evaluate L on a Halton design over the ranges, and choose where to search from next.
 
-    A point is a start if L is lower there than where the search ended; if that was a constant
-    function, or no value at all, any point off its level is one, the lowest first.
+    The start is the lowest point of the design, if L is lower there than at the end of the search.
+    If the search ended at constant predictions, or without a finite value, the start is the lowest
+    point whose value differs from that.
 
     Parameters
     ----------
     search : SearchProblem
     result : BilevelResult
-        Of the search so far.
+        The end of the search so far.
     in_time : callable
-        Whether there is time for another value.
+        () ↦ whether there is time for another evaluation.
     """
     points, values = [], []
     for omega in _design(search):
@@ -65,7 +66,7 @@ def look_around(search, result, in_time) -> Look:
 
 
 def _design(search):
-    """Points spread over the ranges as ω holds them; the numbers of one parameter are equal."""
+    """Points ω spread over the ranges; all entries of an array-valued parameter are equal."""
     distance = _distance(search.problem.inner_data)
     ends = [_ends(d, search.adapter.gamma_power, distance) for d in search.dimensions]
     for shares in qmc.Halton(len(ends), scramble=False).random(POINTS + 1)[1:]:
@@ -76,7 +77,7 @@ def _design(search):
 
 
 def _ends(dimension, gamma_power, distance):
-    """A range as ω holds it; of a lengthscale, the part that is near the points' distances."""
+    """A range in ω's coordinate; for a lengthscale, only the part near the points' distances."""
     low, high = dimension.coordinate(dimension.low), dimension.coordinate(dimension.high)
     own = dimension.name.rsplit("__", 1)[-1]
     power = {"lengthscale": 1, "length_scale": 1, "gamma": gamma_power}.get(own)
@@ -88,16 +89,16 @@ def _ends(dimension, gamma_power, distance):
 
 
 def _distance(sample):
-    """The median distance between some of the points that have weight."""
+    """The median pairwise distance among about ROWS of the points of positive weight."""
     x = np.asarray(sample.x)[np.asarray(sample.weights).max(0) > 0]
     return float(np.median(pdist(x[:: -(-len(x) // ROWS)]))) if len(x) > 1 else 0.0
 
 
 def is_stuck(search, start, result) -> bool:
-    """Whether the end of a search says too little to be believed.
+    """Whether a search ended for lack of a useful gradient, so that another start should be tried.
 
-    That is where some parameter has hardly moved (its gradient vanished at the start), where
-    predictions are constant (no gradient tells how to get away), or where there is no value.
+    This is so if some parameter has hardly moved (its gradient vanished at the start), if the
+    predictions are constant (the gradient does not lead away), or if there is no finite value.
     """
     if not np.isfinite(result.value):
         return True
@@ -109,7 +110,7 @@ def is_stuck(search, start, result) -> bool:
 
 
 def is_constant(search, result) -> bool:
-    """Whether the predictions of the samples left out hardly spread beside the targets."""
+    """Whether held-out predictions hardly vary, relative to the spread of the targets."""
     inner, outer = search.problem.inner_data, search.problem.outer_data
     tested = np.asarray(outer.weights) > 0
     h = np.asarray(result.function(outer.x))

@@ -1,4 +1,4 @@
-"""Searches of one criterion from several starts: their iterates, and the best of them."""
+"""Searches of one criterion from several starts: all their iterates, and the best result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .starts import POINTS, is_stuck, look_around
 
 COLUMNS = ("outer_iter", "restart", "outer_loss", "grad_norm", "inner_residual")
 
-REMEDIES = {  # where those of Status do not apply
+REMEDIES = {  # replace the advice in Status, which is written for other callers
     Status.STEPS_EXHAUSTED: "max_iter steps did not bring it to tol: raise max_iter, or loosen tol",
     Status.INNER_NOT_CONVERGED: (
         "the estimator's own problem was not solved to its tolerance at the best parameters: raise "
@@ -23,7 +23,7 @@ REMEDIES = {  # where those of Status do not apply
 
 
 class Trace:
-    """Every iterate of every search.
+    """Runs the searches and records their iterates.
 
     Parameters
     ----------
@@ -33,23 +33,25 @@ class Trace:
     max_time : float or None
         Seconds for all searches together; the first evaluation of the first is always made.
     callback : callable or None
-        See HypergradientSearchCV.
+        As in HypergradientSearchCV.
     progress : bool
     strict : bool
-        Whether a search that failed, or had to turn back from points without a value, raises.
+        Whether to raise an error if a search fails, or rejects steps to points without a finite
+        value.
 
     Attributes
     ----------
     rows : list of dict
         One for each iterate.
     best : BilevelResult or None
-        Of the search that went furthest down.
+        The result with the lowest value.
     results : list of BilevelResult
+        One for each search.
     n_evaluations : int
     flat : bool
         Whether the criterion is the same at the start and all over the ranges.
     stopped : bool
-        Whether the callback asked to stop, or time ran out: no search begins any more.
+        Whether the callback asked to stop or time ran out; no further search is then begun.
     """
 
     def __init__(self, search, max_iter, tol, max_time, callback, progress, strict):
@@ -62,12 +64,12 @@ class Trace:
         self.stopped = self.out_of_time = False
 
     def run(self, start):
-        """One search.
+        """Run one search from ``start``, unless the searches have been stopped.
 
         Raises
         ------
         ValueError
-            With ``strict``, see there.
+            If ``strict`` is set and the search fails or rejects steps.
         """
         if self.stopped or (self.results and self._is_late()):
             return
@@ -81,13 +83,13 @@ class Trace:
         self.n_evaluations += result.n_evaluations
         if self.best is None or result.value < self.best.value:
             self.best = result
-        if result.status is Status.STOPPED and not self.stopped:  # not by the callback
+        if result.status is Status.STOPPED and not self.stopped:  # by time, not by the callback
             self.stopped = self.out_of_time = True
         if self.strict and (result.n_rejected or not result.status.usable):
             raise ValueError(f"the search failed: {result.failure or result.status}")
 
     def run_from_elsewhere(self):
-        """Another search, if the first one was stuck and some other point is a better start."""
+        """Run another search if the first one was stuck and ``look_around`` finds a start."""
         start = self.search.start()
         if self.stopped or not is_stuck(self.search, start, self.best):
             return
@@ -102,7 +104,7 @@ class Trace:
         return time.perf_counter() < self._end
 
     def _is_late(self):
-        """Whether something that was to follow no longer can."""
+        """Whether time has run out with work left to do; if so, this is recorded."""
         late = not self._in_time()
         self.stopped |= late
         self.out_of_time |= late
@@ -110,7 +112,7 @@ class Trace:
 
     def _record(self, step):
         parameters = self.search.parameters(step.omega)
-        if self.rows:  # the start remains the estimator's own
+        if self.rows:  # the first row keeps the estimator's own values
             parameters = self.search.finished(parameters)
         row = {
             "restart": len(self.results), "outer_iter": step.step, "outer_loss": step.value,
@@ -122,7 +124,7 @@ class Trace:
         return self.stopped
 
     def complaints(self, max_time):
-        """What the user should know of the searches, each thing once."""
+        """Yield the warnings that the user should see about the searches."""
         if self.flat:
             shown = ", ".join(f"{k}={v}" for k, v in self.rows[0]["params"].items())
             yield (
@@ -141,6 +143,6 @@ class Trace:
             yield f"the search ended with {status.name}: {REMEDIES.get(status, status)}"
 
     def _at_rounding(self):
-        """Whether no lower point was found because the gradient promises less than ``tol``."""
+        """Whether the line search failed where the gradient promises no gain beyond ``tol``."""
         promised = 0.5 * (self.best.grad_norm / (abs(self.best.value) or 1.0)) ** 2
         return self.best.status is Status.LINE_SEARCH_FAILED and promised <= self._optimizer.ftol

@@ -1,4 +1,4 @@
-"""Estimators as bilevel problems, in their own parameters: one module for each family."""
+"""Adapters that pose estimators as bilevel problems in their own parameters, by family."""
 
 from . import gaussian_process, kbo, kernels, linear
 from .base import ADAPTERS, Adapter, Classifier, Part, n_outputs, register_adapter, samples

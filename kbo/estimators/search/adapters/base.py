@@ -1,8 +1,8 @@
-"""What an adapter is: an estimator as a bilevel problem, in its own parameters.
+"""Base class of adapters, which pose an estimator as a bilevel problem in its own parameters.
 
 An adapter says which parameters are differentiable, and turns one training set and one test set
-into a BilevelProblem. What is fitted besides h (centring, scaling) happens here, anew for each
-training set.
+into a BilevelProblem. Whatever the estimator fits besides h (centring, scaling) is done here, for
+each training set anew.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from .... import losses
 from ....problem import BilevelProblem, Sample
 from .parts import RidgeOf, ValueOf
 
-ADAPTERS: dict[type, type] = {}  # of classes of estimators
+ADAPTERS: dict[type, type] = {}  # from an estimator's class to its adapter
 
 
 class Part(NamedTuple):
-    """Points, targets and weights (F, n) of the training or the test sets."""
+    """Points, targets and weights (F, n) of the training sets, or of the test sets."""
 
     X: Any
     y: np.ndarray
@@ -28,49 +28,59 @@ class Part(NamedTuple):
 
 
 class Adapter(abc.ABC):
-    """How one kind of estimator is a bilevel problem.
+    """Poses one kind of estimator as a bilevel problem.
 
     Parameters
     ----------
     estimator : estimator
     X : ndarray (n, d)
-        The whole data, for parameters that are given by them (gamma).
+        All samples, for default parameters that depend on the data, such as gamma="scale".
     y : ndarray (n,) or (n, p)
 
     Attributes
     ----------
     defaults : dict of str to number or array
-        Every differentiable parameter, with the estimator's value of it.
+        Every differentiable parameter, with its value in the estimator.
 
     Raises
     ------
     ValueError
-        If the estimator's settings have no smooth counterpart.
+        If the estimator has settings without a smooth counterpart.
     """
 
     defaults: dict
     shares_points: ClassVar[bool] = True  # whether one problem can hold all folds
     classifier: ClassVar[bool] = False
-    gamma_power: int = -2  # gamma is a length to this power
+    gamma_power: int = -2  # gamma is a lengthscale to this power
 
     @abc.abstractmethod
     def problem(self, values, train, test, outer_loss) -> BilevelProblem:
-        """Train on one part, judge on the other; the same X object where points are shared."""
+        """The BilevelProblem that trains on one Part and judges on the other.
+
+        Parameters
+        ----------
+        values : Values
+            ω ↦ the estimator's parameters by name.
+        train, test : Part
+            If ``shares_points``, both may have the same object X.
+        outer_loss : Loss or callable
+        """
 
     def encode(self, y) -> np.ndarray:
-        """Targets as losses want them."""
+        """The targets, encoded as the losses need them."""
         return np.asarray(y, float)
 
     def outer_loss(self) -> losses.Loss:
-        """What the criterion is where none is asked for."""
+        """The default outer loss."""
         return losses.Squared()
 
     def finished(self, values, dimensions, folds) -> dict:
-        """The values searched, with what the criterion does not see set by other means.
+        """The values found, after setting those that do not affect the criterion by other means.
 
         Parameters
         ----------
         values : dict of str to number or array
+            The parameters searched, at an iterate.
         dimensions : list of Dimension
         folds : callable
             () ↦ an iterator of Fold.
@@ -78,7 +88,7 @@ class Adapter(abc.ABC):
         return values
 
     def complaints(self, values, folds) -> list[str]:
-        """What is wrong with these values although the criterion is low."""
+        """Warnings about defects of these values that the criterion does not detect."""
         return []
 
 
@@ -92,12 +102,13 @@ def register_adapter(estimator_class, adapter=None):
     estimator_class : type
     adapter : type, optional
         A subclass of kbo.estimators.search.adapters.Adapter, called as adapter(estimator, X, y).
-        Without it, a decorator: ``@kbo.register_adapter(MyRegressor)`` above the adapter's class.
+        Without it, a decorator is returned: put ``@kbo.register_adapter(MyRegressor)`` above the
+        adapter's class.
 
     Raises
     ------
     TypeError
-        If one of them is not such a class.
+        If ``estimator_class`` is not a class, or ``adapter`` not a subclass of Adapter.
     """
     if not isinstance(estimator_class, type):
         raise TypeError(f"estimator_class={estimator_class!r} must be a class of estimators")
@@ -112,19 +123,19 @@ def register_adapter(estimator_class, adapter=None):
 
 
 def samples(train, test):
-    """The inner and the outer Sample, at one set of points where they are one."""
+    """The inner and the outer Sample of two Parts; they share points if the Parts do."""
     inner = Sample(train.X, train.y, train.weights)
     x = inner.x if test.X is train.X else test.X
     return inner, Sample(x, test.y, test.weights)
 
 
 def n_outputs(y):
-    """p of BilevelProblem for targets (n,) or (n, p)."""
+    """``n_outputs`` of a BilevelProblem with targets (n,) or (n, p): None or p."""
     return None if y.ndim == 1 else y.shape[1]
 
 
 class LeastSquares(Adapter):
-    """alpha, one for all outputs or one for each."""
+    """Base of the adapters of least-squares estimators: alpha is one number, or one per output."""
 
     def _check_alpha(self, alpha, y):
         if np.ndim(alpha) and np.shape(alpha) != y.shape[1:]:
@@ -138,7 +149,7 @@ class LeastSquares(Adapter):
 
 
 class Classifier(Adapter):
-    """Labels ±1 for two classes, 0…K−1 for more."""
+    """Base of the adapters of classifiers: labels are ±1 for two classes, 0…K−1 for more."""
 
     classifier = True
 
@@ -152,10 +163,10 @@ class Classifier(Adapter):
             )
 
     def encode(self, y):
-        """See Adapter."""
+        """Labels as ±1 for two classes, as 0…K−1 for more."""
         index = np.searchsorted(self.classes, y)
         return 2.0 * index - 1.0 if len(self.classes) == 2 else index
 
     def outer_loss(self):
-        """The likelihood of the scores."""
+        """The logistic (softmax) likelihood of the scores."""
         return losses.Logistic() if len(self.classes) == 2 else losses.Multinomial()

@@ -1,4 +1,4 @@
-"""Gaussian processes: scikit-learn's kernels, in their own hyperparameters."""
+"""Adapter of GaussianProcessRegressor: scikit-learn's kernels and their hyperparameters."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class PeriodicDistance(kernels.Kernel):
         return jnp.exp(-2 * (sine / self.lengthscale) ** 2)
 
 
-LEAVES = {  # the hyperparameters of a kernel, and kbo's kernel of their values
+LEAVES = {  # a kernel's hyperparameters, and the function from their values to kbo's kernel
     "RBF": (("length_scale",), kernels.Gaussian),
     "Matern 0.5": (("length_scale",), kernels.Matern12),
     "Matern 1.5": (("length_scale",), kernels.Matern32),
@@ -60,7 +60,7 @@ def _described(kernel, prefix):
     Raises
     ------
     ValueError
-        For a kernel without a counterpart.
+        If kbo has no counterpart of the kernel.
     """
     name = type(kernel).__name__
     name = f"{name} {float(kernel.nu)}" if name == "Matern" else name
@@ -85,7 +85,7 @@ def _has_noise(described):
 
 
 def _translate(described, values):
-    """(kbo's kernel or None, noise variance)."""
+    """kbo's counterpart of a kernel (None if it is noise alone), and its noise variance."""
     name, prefix, sides = described
     if name == NOISE:
         return None, values[f"{prefix}__noise_level"]
@@ -100,7 +100,7 @@ def _translate(described, values):
 
 
 class KernelTree(eqx.Module):
-    """ω ↦ the RKHS of a Gaussian process's kernel."""
+    """ω ↦ the RKHS of a Gaussian process's kernel, without its noise."""
 
     values: Values
     described: tuple = eqx.field(static=True)
@@ -123,9 +123,10 @@ class NoiseRidge(eqx.Module):
 
 @register_adapter(GaussianProcessRegressor)
 class OfGaussianProcess(Adapter):
-    """The posterior mean: alpha, and every hyperparameter of the kernel by its full name.
+    """The posterior mean as kernel ridge regression.
 
-    The criterion sees the ratios of the variances; their scale is set by ``finished``.
+    The parameters are alpha and every hyperparameter of the kernel, by its full name. The
+    criterion depends on the ratios of the variances alone; ``finished`` sets their scale.
     """
 
     def __init__(self, estimator, X, y):
@@ -146,7 +147,7 @@ class OfGaussianProcess(Adapter):
         self.shares_points = not estimator.normalize_y
 
     def problem(self, values, train, test, outer_loss):
-        """See Adapter."""
+        """Kernel ridge regression whose ridge is alpha plus the noise levels of the kernel."""
         if not self.shares_points:
             used = train.y[train.weights[0] > 0]
             mean, spread = used.mean(0), used.std(0)
@@ -161,7 +162,7 @@ class OfGaussianProcess(Adapter):
         )
 
     def finished(self, values, dimensions, folds):
-        """The scale of the variances set from the samples left out, see gp_scale."""
+        """Set the scale of the variances from the held-out samples (see gp_scale)."""
         by_name = {d.name: d for d in dimensions}
         constants = scaling_constants(self.described, by_name)
         if not constants or not any(name in by_name for name in self._noises):
@@ -173,7 +174,7 @@ class OfGaussianProcess(Adapter):
         return {**values, **scaled(everything, c, by_name, constants, self._noises)}
 
     def complaints(self, values, folds):
-        """Of standard deviations that the samples left out belie."""
+        """Warn if the predicted standard deviations do not match the held-out errors."""
         return complaints(*self._ratio(values, folds), self._variances)
 
     def _ratio(self, values, folds):

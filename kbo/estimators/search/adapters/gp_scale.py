@@ -1,9 +1,10 @@
-"""The scale of a Gaussian process's variances, which no loss of its mean sees.
+"""The scale of a Gaussian process's variances, on which no loss of its mean depends.
 
-    c = mean_j (y_j − μ_j)²/σ_j²,   over the samples left out;   K ↦ cK and noise ↦ c·noise
+    c = mean_j (y_j − μ_j)²/σ_j²  over the held-out samples;   K ↦ cK and noise ↦ c·noise
 
-leaves every mean μ_j as it is, and minimises the predictive log loss Σ_j ½(y_j − μ_j)²/(cσ_j²) +
-½ log(cσ_j²) over c. So the ratios of the variances are searched, and their scale follows.
+The rescaling leaves every mean μ_j unchanged, and this c minimises the predictive log loss
+Σ_j ½(y_j − μ_j)²/(cσ_j²) + ½ log(cσ_j²). So the search determines the ratios of the variances, and
+c determines their scale.
 
 References
 ----------
@@ -19,22 +20,24 @@ import numpy as np
 from sklearn.base import clone
 
 NOISE, CONSTANT, SUM, PRODUCT = "WhiteKernel", "ConstantKernel", "Sum", "Product"
-OFF = 1.5  # times too large or too small: variances that are said to be wrong
-ERRORS = 3.0  # or so many standard errors of c, where the samples are few
+# A warning is given if variances are wrong by more than the factor OFF, and by more than ERRORS
+# standard errors of log c, which matters where samples are few.
+OFF = 1.5
+ERRORS = 3.0
 
 
 def held_out_ratio(estimator, folds) -> tuple[float, int]:
-    """(c, how many targets it is the mean of); NaN where some fold has no usable variance."""
+    """c, and the number of held-out targets behind it; NaN if a fold has no usable variance."""
     squares = []
     for fold in folds:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of variances below zero: NaN says so
+            warnings.simplefilter("ignore")  # negative variances become NaN below
             try:
                 model = clone(estimator).fit(fold.train, fold.y)
             except np.linalg.LinAlgError:
                 return np.nan, 0
             mean, deviation = model.predict(fold.test, return_std=True)
-        # scikit-learn's deviation has the noise of a WhiteKernel, but not alpha.
+        # scikit-learn's deviation includes the noise of a WhiteKernel, but not alpha.
         spread = np.var(fold.y, axis=0) if estimator.normalize_y else 1.0
         variance = deviation**2 + estimator.alpha * np.where(spread > 0, spread, 1.0)
         variance = np.where(variance > 0, variance, np.nan)
@@ -44,14 +47,14 @@ def held_out_ratio(estimator, folds) -> tuple[float, int]:
 
 
 def scaling_constants(described, searched):
-    """The constants whose product with c makes the kernel c times itself, or None.
+    """The ConstantKernel values that, multiplied by c, multiply the kernel by c; None if none do.
 
     Parameters
     ----------
     described : tuple
         (name, prefix, sides) of a kernel and its parts.
     searched : container of str
-        The hyperparameters that may change.
+        The hyperparameters that are searched, and so may change.
     """
     name, prefix, sides = described
     if name == NOISE:
@@ -68,30 +71,32 @@ def scaling_constants(described, searched):
 
 
 def scaled(values, c, dimensions, constants, noises):
-    """The variances c times as large, or as nearly as the ranges allow.
+    """Multiply the variances by c, or by the nearest factor that the ranges allow.
 
     Parameters
     ----------
     values : dict of str to float
-        Of all hyperparameters, alpha among them.
+        The values of all hyperparameters and of alpha.
     c : float
     dimensions : dict of str to Dimension
-        Of those searched.
+        The parameters that are searched.
     constants : tuple of str
+        The constants from ``scaling_constants``.
     noises : list of str
-        alpha and the noise levels: of these, the ones searched take up c times the sum of all.
+        alpha and the noise levels. Those that are searched are changed such that the sum of all
+        becomes c times as large.
 
     Returns
     -------
     dict of str to float
-        Those that change.
+        The values that change.
     """
     moving = [name for name in noises if name in dimensions]
     total = sum(values[name] for name in noises)
     moved = sum(values[name] for name in moving)
     lows = [dimensions[name].low / values[name] for name in constants]
     highs = [dimensions[name].high / values[name] for name in constants]
-    # The noises searched grow by f, where f·moved + (total − moved) = c·total.
+    # The noises that are searched are multiplied by f, where f·moved + (total − moved) = c·total.
     for ends, end in ((lows, "low"), (highs, "high")):
         for name in moving:
             f = getattr(dimensions[name], end) / values[name]
@@ -105,7 +110,7 @@ def scaled(values, c, dimensions, constants, noises):
 
 
 def complaints(c, count, variances):
-    """What is wrong with ``variances`` (their names) that should be c times as large."""
+    """A warning, in a list, if ``variances`` (names) should be c times as large; else none."""
     if not np.isfinite(c) or abs(np.log(c)) <= max(np.log(OFF), ERRORS * np.sqrt(2 / count)):
         return []
     size = "small" if c > 1 else "large"

@@ -1,4 +1,4 @@
-"""kbo's own estimators, not tuning themselves, for a search over their parameters."""
+"""Adapters of kbo's own estimators with ``tune=()``, so that they do not tune themselves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .parts import RidgeOf, Shifted
 
 
 class NamedKernel(eqx.Module):
-    """ω ↦ the RKHS of a kernel given to kbo's estimators by name, or of an instance as it is."""
+    """ω ↦ the RKHS of the named kernel at ω's lengthscale, or of ``kernel`` if none is searched."""
 
     values: Values
     names: tuple = eqx.field(static=True)
@@ -35,7 +35,7 @@ class NamedKernel(eqx.Module):
 
 
 class _OfKbo:
-    """alpha, and the lengthscale of kernels given by name."""
+    """What both adapters share. The parameters: alpha, and the lengthscale of named kernels."""
 
     shares_points = False  # the offset is fitted to each training set
 
@@ -57,7 +57,7 @@ class _OfKbo:
             while not hasattr(first, "lengthscale"):
                 first = getattr(first, "left", getattr(first, "kernel", None))
             length = first.lengthscale
-            if estimator.ard is False:  # one number: the root mean square
+            if estimator.ard is False:  # a single number, the root mean square over features
                 length = np.sqrt(np.mean(length[np.isfinite(length)] ** 2))
             self.defaults["lengthscale"] = length
 
@@ -72,7 +72,7 @@ class _OfKbo:
 
 @register_adapter(KernelBilevelRegressor)
 class OfKboRegressor(_OfKbo, Adapter):
-    """See _OfKbo."""
+    """KernelBilevelRegressor with ``tune=()``."""
 
     def __init__(self, estimator, X, y):
         self._read(estimator, X)
@@ -80,7 +80,7 @@ class OfKboRegressor(_OfKbo, Adapter):
             raise ValueError("loss='poisson' is not supported here: let the estimator tune itself")
 
     def problem(self, values, train, test, outer_loss):
-        """See Adapter."""
+        """The estimator's fit, with the offset and the loss's units from the training set."""
         weight = train.weights[0]
         est = self.estimator
         inner = start_loss("loss", est.loss, est.quantile, spread_of(train.y, weight))
@@ -95,14 +95,17 @@ class OfKboRegressor(_OfKbo, Adapter):
 
 @register_adapter(KernelBilevelClassifier)
 class OfKboClassifier(_OfKbo, Classifier):
-    """See _OfKbo; squared scores are judged at the scale that calibration starts from."""
+    """KernelBilevelClassifier with ``tune=()``.
+
+    With loss="squared" the outer loss judges the scores times SQUARED_SCALE, as calibration starts.
+    """
 
     def __init__(self, estimator, X, y):
         self.classes = np.unique(y)
         self._read(estimator, X)
 
     def problem(self, values, train, test, outer_loss):
-        """See Adapter."""
+        """The estimator's fit, with the constant scores taken from the training set."""
         K = len(self.classes)
         index = train.y if K > 2 else (train.y > 0).astype(int)
         inner, inner_y, _, offset = likelihood_parts(

@@ -1,4 +1,4 @@
-"""KernelRidge and support vector machines."""
+"""Adapters of KernelRidge and of support vector machines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .parts import (
 
 
 def check_kernel(estimator, known):
-    """The name of an estimator's kernel, one of ``known``, and its degree."""
+    """The name of the estimator's kernel, which must be among ``known``, and its degree."""
     name = {"polynomial": "poly"}.get(estimator.kernel, estimator.kernel)
     if name not in known:
         raise ValueError(
@@ -35,7 +35,7 @@ def check_kernel(estimator, known):
 
 
 def gamma_of(estimator, X):
-    """The number behind gamma=None, "scale" or "auto"."""
+    """The value of gamma, which may be given as None, "scale" or "auto"."""
     if estimator.gamma == "scale":
         return 1.0 / (X.shape[1] * (X.var() or 1.0))
     return 1.0 / X.shape[1] if estimator.gamma in (None, "auto") else estimator.gamma
@@ -43,7 +43,7 @@ def gamma_of(estimator, X):
 
 @register_adapter(KernelRidge)
 class OfKernelRidge(LeastSquares):
-    """alpha, and gamma and coef0 where the kernel has them."""
+    """KernelRidge. The parameters: alpha, and gamma and coef0 if the kernel has them."""
 
     def __init__(self, estimator, X, y):
         self.kernel = check_kernel(estimator, SKLEARN_KERNELS)
@@ -53,7 +53,7 @@ class OfKernelRidge(LeastSquares):
         self.defaults = {"alpha": estimator.alpha, **{k: values[k] for k in USES[self.kernel[0]]}}
 
     def problem(self, values, train, test, outer_loss):
-        """See Adapter."""
+        """Kernel ridge regression, with a common alpha or one for each output."""
         inner, outer = samples(train, test)
         loss, ridge = self._loss_and_ridge(values, train)
         space = KernelOf(values, *self.kernel)
@@ -64,7 +64,10 @@ class OfKernelRidge(LeastSquares):
 
 @register_adapter(SVC)
 class OfSVC(Classifier):
-    """C, gamma and coef0 of two-class machines; the hinge is smoothed over a width of 0.1."""
+    """SVC for two classes, with the hinge loss smoothed over a width of 0.1.
+
+    The parameters: C, and gamma and coef0 if the kernel has them.
+    """
 
     def __init__(self, estimator, X, y):
         super().__init__(estimator, X, y)
@@ -78,7 +81,7 @@ class OfSVC(Classifier):
         self.defaults.update({k: values[k] for k in USES[self.kernel[0]]})
 
     def problem(self, values, train, test, outer_loss):
-        """See Adapter."""
+        """The smoothed machine; its intercept is a weakly penalised constant in the kernel."""
         inner, outer = samples(train, test)
         space = KernelOf(values, *self.kernel, constant=INTERCEPT**2)
         ridge = RidgeOf(values, "C", train.weights.sum(1))
@@ -87,7 +90,10 @@ class OfSVC(Classifier):
 
 @register_adapter(SVR)
 class OfSVR(Adapter):
-    """C, epsilon, gamma and coef0; the kinks are smoothed over 0.05 standard deviations of y."""
+    """SVR, with the kinks of its loss smoothed over 0.05 standard deviations of y.
+
+    The parameters: C, epsilon, and gamma and coef0 if the kernel has them.
+    """
 
     def __init__(self, estimator, X, y):
         self.kernel = check_kernel(estimator, set(SKLEARN_KERNELS) - {"laplacian"})
@@ -97,7 +103,7 @@ class OfSVR(Adapter):
         self.offset, self.spread = float(np.median(y)), float(np.std(y)) or 1.0
 
     def problem(self, values, train, test, outer_loss):
-        """See Adapter."""
+        """The smoothed machine on y less its median, with an intercept as for SVC."""
         inner, outer = samples(train._replace(y=train.y - self.offset), test)
         loss = SmoothInsensitive(values, 0.05 * self.spread)
         constant = (INTERCEPT * self.spread) ** 2

@@ -1,4 +1,4 @@
-"""Ridge and logistic regression."""
+"""Adapters of Ridge and LogisticRegression."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from ....problem import BilevelProblem
 from .base import Classifier, LeastSquares, n_outputs, register_adapter, samples
 from .parts import FixedSpace, RidgeOf, Shifted
 
-INTERCEPT = 30.0  # an intercept is a feature of this size: its penalty is 1/900 of the others'
+# An intercept is the coefficient of a constant feature of this size, so that it is penalised 1/900
+# as much as a coefficient of a feature of size 1.
+INTERCEPT = 30.0
 
 
 @register_adapter(Ridge)
 class OfRidge(LeastSquares):
-    """alpha; X and y are centred on each training set where there is an intercept."""
+    """Ridge. The parameter is alpha; with an intercept, each training set is centred."""
 
     def __init__(self, estimator, X, y):
         self._check_alpha(estimator.alpha, y)
@@ -24,7 +26,7 @@ class OfRidge(LeastSquares):
         self.defaults = {"alpha": estimator.alpha}
 
     def problem(self, values, train, test, outer_loss):
-        """See Adapter."""
+        """Linear ridge regression, centred by the training set's means if it has an intercept."""
         if not self.shares_points:
             weights = train.weights[0]
             x, y = (np.average(v, axis=0, weights=weights) for v in (train.X, train.y))
@@ -40,7 +42,7 @@ class OfRidge(LeastSquares):
 
 @register_adapter(LogisticRegression)
 class OfLogisticRegression(Classifier):
-    """C, with the l2 penalty."""
+    """LogisticRegression with the l2 penalty. The parameter is C."""
 
     def __init__(self, estimator, X, y):
         super().__init__(estimator, X, y)
@@ -50,9 +52,9 @@ class OfLogisticRegression(Classifier):
         self.constant = INTERCEPT if estimator.fit_intercept else 0.0
 
     def problem(self, values, train, test, outer_loss):
-        """See Adapter."""
+        """The penalised likelihood, on centred points if there is an intercept."""
         shift = np.average(train.X, axis=0, weights=train.weights.sum(0)) if self.constant else 0.0
-        X = train.X - shift  # an intercept takes it up
+        X = train.X - shift  # the intercept absorbs the shift
         test = test._replace(X=X if test.X is train.X else test.X - shift)
         inner, outer = samples(train._replace(X=X), test)
         K = len(self.classes)

@@ -1,4 +1,4 @@
-"""Losses, spaces and ridges that the adapters put together."""
+"""Losses, spaces and ridges from which the adapters build their problems."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class Shifted(losses.Loss):
 
     @property
     def nonnegative(self):
-        """As the loss itself."""
+        """Whether the loss is never negative."""
         return getattr(self.loss, "nonnegative", False)
 
 
 class Mapped(losses.Loss):
-    """ℓ(ω, g(v), t) for a function g of a table (1, p) of predictions, entry by entry."""
+    """ℓ(ω, g(v), t), where g takes and returns a table (1, p), as transformers do."""
 
     loss: Any
     function: Any = eqx.field(static=True)
@@ -65,7 +65,7 @@ class SmoothInsensitive(losses.Loss):
 
 
 class KernelOf(eqx.Module):
-    """ω ↦ the RKHS of scikit-learn's kernel of this name, plus a constant for an intercept."""
+    """ω ↦ the RKHS of scikit-learn's kernel of this name, plus ``constant`` for an intercept."""
 
     values: Values
     name: str = eqx.field(static=True)
@@ -81,7 +81,7 @@ class KernelOf(eqx.Module):
 
 
 class SigmoidKernel(kernels.Kernel):
-    """k(x, z) = tanh(γ x·z + c₀): not positive definite for every γ and c₀."""
+    """k(x, z) = tanh(γ x·z + c₀), which is not positive definite for every γ and c₀."""
 
     gamma: Any
     coef0: Any
@@ -102,7 +102,7 @@ USES = {"linear": (), "rbf": ("gamma",), "laplacian": ("gamma",), "poly": ("gamm
 
 
 class FixedSpace(eqx.Module):
-    """ω ↦ linear functions of the points and, where ``constant`` is not zero, of a constant."""
+    """ω ↦ the linear functions of (x, constant); with ``constant`` zero, of x alone."""
 
     constant: Any
 
@@ -120,7 +120,7 @@ class LinearFeatures(eqx.Module):
 
 
 class ValueOf(eqx.Module):
-    """ω ↦ one parameter."""
+    """ω ↦ the estimator's parameter of this name."""
 
     values: Values
     name: str = eqx.field(static=True)
@@ -130,7 +130,7 @@ class ValueOf(eqx.Module):
 
 
 class RidgeOf(eqx.Module):
-    """ω ↦ alpha/Σw, or 1/(C Σw)."""
+    """ω ↦ alpha/Σw, or 1/(C Σw) if the parameter's name is "C"."""
 
     values: Values
     name: str = eqx.field(static=True)
