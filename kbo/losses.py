@@ -1,4 +1,4 @@
-"""Pointwise losses ℓ(ω, prediction, target); they see one sample at a time."""
+"""Losses ℓ(ω, prediction, target) of one sample, and outer losses of all samples at once."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Loss(eqx.Module):
     Class attributes
     ----------------
     constant_curvature : bool
-        ∂²ℓ/∂v² is the identity whatever ω, v and t: one linear solve is exact.
+        Whether ∂²ℓ/∂v² is the identity for all ω, v and t, so that one linear solve is exact.
     nonnegative : bool
-        Never below zero, so that its logarithm may be minimised instead.
+        Whether ℓ ≥ 0, so that the logarithm of its mean may be minimised instead.
     targets : Targets or None
-        What it can be given; None leaves that open.
+        The targets that the loss accepts; None leaves that open.
     """
 
     constant_curvature: ClassVar[bool] = False
@@ -41,12 +41,12 @@ class Loss(eqx.Module):
         return ()
 
     def check(self, omega):
-        """Refuse parameters that make no loss at ω.
+        """Raise for parameters that are invalid at ω.
 
         Raises
         ------
         ValueError
-            For a parameter that must be positive and is not.
+            If a parameter that must be positive is not.
         """
         for name in self.positive():
             value = np.asarray(resolve(getattr(self, name), omega))
@@ -54,12 +54,12 @@ class Loss(eqx.Module):
                 raise ValueError(f"{type(self).__name__}({name}={value}) must be positive")
 
     def probabilities(self, omega, prediction) -> jax.Array | None:
-        """π (p,) where ∂²ℓ/∂v² = diag π − ππᵀ whatever the target, Σπ = 1; None otherwise."""
+        """π (p,) if ∂²ℓ/∂v² = diag π − ππᵀ with Σπ = 1 for every target; None otherwise."""
         return None
 
 
 class OwnLoss(Loss):
-    """A user's function ℓ(ω, v, t), of which nothing more is known.
+    """A user's function ℓ(ω, v, t), about which nothing more is known.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class OwnLoss(Loss):
 
 
 def as_loss(loss):
-    """A loss as it is, a function as an OwnLoss; what is neither, for others to refuse."""
+    """A loss as it is, or a function wrapped as an OwnLoss; anything else is returned as it is."""
     known = isinstance(loss, Loss | Joint | type) or not callable(loss)
     return loss if known else OwnLoss(loss)
 
@@ -90,7 +90,7 @@ class Squared(Loss):
 
 
 class SquaredPerOutput(Loss):
-    """ℓ = ½ Σ_p (v_p − t_p)²/alpha_p: with ridge 1/Σw, each output has the ridge alpha_p/Σw.
+    """ℓ = ½ Σ_p (v_p − t_p)²/alpha_p: with the ridge 1/Σw, output p has the ridge alpha_p/Σw.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class SquaredPerOutput(Loss):
     alpha: Any
 
     def positive(self):
-        """See Loss."""
+        """alpha must be positive."""
         return ("alpha",)
 
     def __call__(self, omega, prediction, target):
@@ -139,7 +139,7 @@ class Huber(Loss):
     Parameters
     ----------
     delta : float or callable of ω
-        Where the loss turns linear, in units of the target; positive.
+        The |u| at which the loss becomes linear, in units of the target; positive.
     """
 
     nonnegative = True
@@ -147,7 +147,7 @@ class Huber(Loss):
     delta: Any = 1.0
 
     def positive(self):
-        """See Loss."""
+        """delta must be positive."""
         return ("delta",)
 
     def __call__(self, omega, prediction, target):
@@ -169,7 +169,7 @@ class Poisson(Loss):
 class SmoothQuantile(Loss):
     """ℓ = τu + s·log(1 + exp(−u/s)), u = t − v: the pinball loss, smoothed over a width s.
 
-    Tends to the pinball loss max(τu, (τ−1)u) as s → 0 and exceeds it by at most s·log 2.
+    It tends to the pinball loss max(τu, (τ−1)u) as s → 0, and exceeds it by at most s·log 2.
 
     Parameters
     ----------
@@ -185,11 +185,11 @@ class SmoothQuantile(Loss):
     width: Any = 0.1
 
     def positive(self):
-        """See Loss."""
+        """width must be positive."""
         return ("width",)
 
     def check(self, omega):
-        """See Loss."""
+        """Raise for a width that is not positive or a quantile outside (0, 1) at ω."""
         super().check(omega)
         quantile = np.asarray(resolve(self.quantile, omega))
         if not ((quantile > 0) & (quantile < 1)).all():
@@ -202,7 +202,7 @@ class SmoothQuantile(Loss):
 
 
 class Scaled(Loss):
-    """ℓ(ω, v, t) = ℓ₀(ω, c·v, t): a loss of rescaled scores, to calibrate a classifier.
+    """ℓ(ω, v, t) = ℓ₀(ω, c·v, t): a loss of rescaled scores, for calibrating a classifier.
 
     Parameters
     ----------
@@ -220,16 +220,16 @@ class Scaled(Loss):
 
     @property
     def nonnegative(self):
-        """As the loss that is scaled."""
+        """Whether ℓ₀ ≥ 0."""
         return self.loss.nonnegative
 
     @property
     def targets(self):
-        """As the loss that is scaled."""
+        """The targets that ℓ₀ accepts."""
         return self.loss.targets
 
     def check(self, omega):
-        """See Loss."""
+        """Raise for parameters of ℓ₀ that are invalid at ω."""
         self.loss.check(omega)
 
     def __call__(self, omega, prediction, target):
@@ -237,12 +237,12 @@ class Scaled(Loss):
 
 
 class SquaredTo(Loss):
-    """ℓ = ½‖v − T(ω, t)‖²: the target moves with ω, as features of a treatment that are learned do.
+    """ℓ = ½‖v − T(ω, t)‖²: the target depends on ω, as learned features of a treatment do.
 
     Parameters
     ----------
     target_map : callable
-        T, (ω, t of one sample) to a number or (p,).
+        T, which maps ω and one sample's t to a number or to (p,).
     """
 
     constant_curvature = True
@@ -258,13 +258,13 @@ class Joint(eqx.Module):
 
     @abc.abstractmethod
     def __call__(self, omega, predictions, targets, weights) -> jax.Array:
-        """L of predictions (m,) or (m, p), targets with leading axis m, weights (m,): a scalar."""
+        """L of predictions (m,) or (m, p), targets with leading axis m, weights (m,); a scalar."""
 
 
 class Readout(Joint):
     """L = min_{u,b} (1/Σv) Σ_j v_j ½(y_j − h(x'_j)·u − b)² + (ridge/2)‖u‖²: a second stage.
 
-    The minimum is taken in closed form, and differentiated as the function of h that it is.
+    The minimum is computed in closed form, and differentiated as a function of h.
 
     Parameters
     ----------
@@ -280,13 +280,13 @@ class Readout(Joint):
     def __call__(self, omega, predictions, targets, weights):
         share = weights / jnp.sum(weights)
         slopes, intercept = self.fit(omega, predictions, targets, weights)
-        held = jax.lax.stop_gradient  # the minimiser adds nothing to the first derivative
+        held = jax.lax.stop_gradient  # envelope theorem: u and b add nothing to ∂L
         errors = targets - predictions @ held(slopes) - held(intercept)
         ridge = resolve(self.ridge, omega)
         return 0.5 * jnp.sum(share * errors**2) + 0.5 * ridge * jnp.sum(held(slopes) ** 2)
 
     def fit(self, omega, predictions, targets, weights):
-        """The minimisers u (p,) and b."""
+        """The minimisers u (p,) and b, a number."""
         share = weights / jnp.sum(weights)
         centre, mean = share @ predictions, share @ targets
         centred = predictions - centre

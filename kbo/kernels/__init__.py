@@ -1,4 +1,4 @@
-"""Positive semi-definite kernels, one method each: ``evaluate(x, z)`` on a pair of points."""
+"""Positive semi-definite kernels; each defines one method, ``evaluate(x, z)``, on two points."""
 
 from .base import Composed, Function, Kernel, OnFeatures, Product, Scaled, Sum, as_kernel
 from .dot_product import Linear, Polynomial

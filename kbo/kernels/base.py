@@ -1,4 +1,4 @@
-"""The kernel interface: one method on a pair of points, and the algebra of kernels."""
+"""The kernel interface, one method on a pair of points, and sums, products and scalings."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Kernel(eqx.Module):
 
     @abc.abstractmethod
     def evaluate(self, x: jax.Array, z: jax.Array) -> jax.Array:
-        """k(x, z) for two points of shape (d,), a scalar."""
+        """k(x, z) for two points of shape (d,); a scalar."""
 
     def matrix(self, x: jax.Array, z: jax.Array) -> jax.Array:
-        """The (n, m) matrix k(x_i, z_j) of (n, d) and (m, d) points."""
+        """The matrix k(x_i, z_j), (n, m), for points x (n, d) and z (m, d)."""
         return jax.vmap(lambda xi: jax.vmap(lambda zj: self.evaluate(xi, zj))(z))(x)
 
     def matrix_from(self, values: jax.Array, x: jax.Array, z: jax.Array) -> jax.Array:
-        """The matrix again, where its ``values`` are known and only derivatives are wanted."""
+        """The same matrix where its ``values`` are known and only its derivatives are needed."""
         return self.matrix(x, z)
 
     def __add__(self, other):
@@ -80,9 +80,10 @@ class Scaled(Kernel):
 
 
 class OnFeatures(Kernel):
-    """k(x, z) = k₀(x_S, z_S), x_S the features whose indices S are ``columns``.
+    """k(x, z) = k₀(x_S, z_S), where S are the indices of features in ``columns``.
 
-    Sums of these are additive models: h = Σ_S h_S(x_S), each part with a ridge of its own.
+    A sum of such kernels gives an additive model h = Σ_S h_S(x_S); scaling a kernel of the sum sets
+    the ridge of its part.
     """
 
     kernel: Kernel
@@ -103,7 +104,7 @@ class Composed(Kernel):
     ----------
     kernel : Kernel or callable of two points
     feature_map : callable
-        φ, one point (d,) to (q,); may depend on ω where the space is a callable of ω.
+        φ, from one point (d,) to (q,); it may depend on ω if the space is a callable of ω.
 
     References
     ----------
@@ -129,8 +130,8 @@ class Function(Kernel):
     Parameters
     ----------
     function : callable
-        Maps two (d,) arrays to a scalar; symmetric and positive semi-definite. It may close
-        over ω when the space is given as a callable of ω.
+        Maps two arrays (d,) to a scalar; must be symmetric and positive semi-definite. It may close
+        over ω if the space is a callable of ω.
     """
 
     function: Callable
@@ -140,7 +141,7 @@ class Function(Kernel):
 
 
 def as_kernel(kernel) -> Kernel:
-    """A Kernel as it is; any other callable of two points wrapped as one.
+    """Return a Kernel as it is, and wrap any other callable of two points as a Function.
 
     Raises
     ------

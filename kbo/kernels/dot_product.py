@@ -1,4 +1,4 @@
-"""Kernels of an inner product ⟨(x − center)/lengthscale, (z − center)/lengthscale⟩."""
+"""Kernels that are functions of ⟨(x − center)/lengthscale, (z − center)/lengthscale⟩."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ class Linear(Kernel):
 class Polynomial(Kernel):
     """k(x, z) = (Σ_k (x_k − center_k)(z_k − center_k) / lengthscale_k² + offset)^degree.
 
-    In scikit-learn's terms gamma is 1/lengthscale², coef0 the offset, and the center 0.
+    In scikit-learn's terms, gamma is 1/lengthscale² and coef0 is the offset; the center is 0.
 
     Parameters
     ----------
     degree : int
-        A positive integer, fixed (not a hyperparameter).
+        A positive integer, which is fixed: it is not a hyperparameter.
     """
 
     degree: int = eqx.field(static=True, default=3)

@@ -1,7 +1,7 @@
-"""Kernels of a distance: k(x, z) = φ(‖e(x) − e(z)‖²), e(x) = x/lengthscale unless said otherwise.
+"""Kernels of a distance: k(x, z) = φ(‖e(x) − e(z)‖²), by default with e(x) = x/lengthscale.
 
-The lengthscale is a scalar or one per feature (ARD). Each profile φ comes with its slope φ′ in
-closed form, which is finite at s = 0 where automatic differentiation of √s is not.
+The lengthscale is a scalar, or has one entry per feature (ARD). Profiles φ with a √s have their
+slope φ′ in closed form, which is finite at s = 0 where automatic differentiation of √s is not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .base import Kernel
 
 
 def _with_slope(profile, slope):
-    """φ(s) whose derivative in s is ``slope(s)``: finite at coincident points."""
+    """φ(s) with the derivative ``slope(s)``, so that it is finite at coincident points."""
     wrapped = jax.custom_jvp(profile)
     wrapped.defjvps(lambda s_dot, value, s: slope(s) * s_dot)
     return wrapped
@@ -25,7 +25,8 @@ def _with_slope(profile, slope):
 def _positive_sqrt(s):
     """√s with derivative 0 (not ∞) at s = 0.
 
-    Profiles use it too: second derivatives through ``jax.checkpoint`` do not see ``_with_slope``.
+    The profiles themselves use it: ``_with_slope`` has no effect on second derivatives through
+    ``jax.checkpoint``.
     """
     positive = s > 0
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, s, 1.0)), 0.0)
@@ -43,7 +44,7 @@ _matern52 = _with_slope(
 
 @jax.custom_jvp
 def _gaussian_from(values, s):
-    """exp(−s/2), given."""
+    """exp(−s/2), given as ``values``; its derivative in s is −½·``values``."""
     return values
 
 
@@ -53,10 +54,10 @@ def _gaussian_from_jvp(primals, tangents):
 
 
 class Stationary(Kernel):
-    """k(x, z) = φ(s), s = ‖e(x) − e(z)‖². Subclasses define ``profile`` (and may ``embed``).
+    """k(x, z) = φ(s), s = ‖e(x) − e(z)‖². Subclasses define ``profile`` (and may define ``embed``).
 
-    The matrix is computed from one matrix product, centred so that s keeps its digits; where φ is
-    not differentiable at 0 (``rough``) differences are formed directly instead.
+    The matrix of all s comes from one matrix product, of centred points to limit cancellation.
+    Where φ is not differentiable at 0 (``rough``), the differences are formed directly instead.
     """
 
     rough: ClassVar[bool] = False
@@ -66,17 +67,17 @@ class Stationary(Kernel):
         """φ(s), elementwise, for squared scaled distances s ≥ 0."""
 
     def embed(self, x: jax.Array) -> jax.Array:
-        """e(x): points (…, d) in the coordinates in which distance is measured."""
+        """e(x): points (…, d) in the coordinates in which distances are measured."""
         return x / self.lengthscale
 
     def products(self, x: jax.Array, z: jax.Array) -> jax.Array:
         """e(x_i)·e(z_j), (n, m)."""
         if type(self).embed is not Stationary.embed:
             return self.embed(x) @ self.embed(z).T
-        return (x / self.lengthscale**2) @ z.T  # one product less in the reverse pass
+        return (x / self.lengthscale**2) @ z.T  # saves one product in the reverse pass
 
     def evaluate(self, x, z):
-        # k depends on x − z alone; subtracting first keeps the digits of points far from 0.
+        # k depends only on x − z: subtracting first avoids cancellation for points far from 0.
         return self.profile(jnp.sum((self.embed(x - z) - self.embed(jnp.zeros_like(z))) ** 2))
 
     def matrix(self, x, z):
@@ -85,7 +86,7 @@ class Stationary(Kernel):
         return self.profile(jnp.maximum(self.squared_distances(x, z), 0.0))
 
     def squared_distances(self, x: jax.Array, z: jax.Array) -> jax.Array:
-        """‖e(x_i) − e(z_j)‖², (n, m), up to rounding: it may be negative."""
+        """‖e(x_i) − e(z_j)‖², (n, m); rounding may make it slightly negative."""
         centre = jax.lax.stop_gradient(jnp.mean(z, axis=0))
         x, z = x - centre, z - centre
         ex, ez = self.embed(x), self.embed(z)
@@ -105,7 +106,7 @@ class Gaussian(Stationary):
 
 
 class Matern12(Stationary):
-    """k(x, z) = exp(−r), r = ‖x − z‖/lengthscale: the Matérn kernel of smoothness ½."""
+    """k(x, z) = exp(−r), r = ‖x − z‖/lengthscale: the Matérn kernel with smoothness ½."""
 
     rough = True
     lengthscale: jax.Array | float = 1.0
@@ -145,7 +146,8 @@ class RationalQuadratic(Stationary):
 class Periodic(Stationary):
     """k(x, z) = exp(−2 Σ_k sin²(π(x_k − z_k)/period_k)/lengthscale_k²) (MacKay 1998).
 
-    It is the Gaussian kernel between points wrapped on circles of radius 1/lengthscale.
+    It is the Gaussian kernel of points whose features are wrapped on circles of radius
+    1/lengthscale.
     """
 
     lengthscale: jax.Array | float = 1.0
@@ -162,9 +164,9 @@ class Periodic(Stationary):
 
 
 class Laplacian(Kernel):
-    """k(x, z) = exp(−Σ_k |x_k − z_k|/lengthscale_k), as scikit-learn's (gamma = 1/lengthscale).
+    """k(x, z) = exp(−Σ_k |x_k − z_k|/lengthscale_k), as in scikit-learn (gamma = 1/lengthscale).
 
-    For the exponential of the Euclidean distance see Matern12.
+    Matern12 is the exponential of the Euclidean distance.
     """
 
     lengthscale: jax.Array | float = 1.0
