@@ -1,4 +1,4 @@
-"""Kernel products in blocks, BLAS and LAPACK on the host, conjugate gradients."""
+"""Kernel products in blocks, BLAS and LAPACK on the host, and conjugate gradients."""
 
 from .blas import (
     Arena,

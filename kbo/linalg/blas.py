@@ -1,7 +1,7 @@
-"""Large products on the host, all by SciPy's BLAS, as the factorisations are.
+"""Large products on the host, all through SciPy's BLAS, like the factorisations.
 
-NumPy's own has a second pool of threads, and two pools that wait in turns for the same cores cost
-several times the work itself.
+NumPy's BLAS has a second pool of threads, and two pools that take turns waiting for the same cores
+cost several times the work itself.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg.blas import dgemm, dgemv, dsymm, dsymv, dsyrk, sgemm, sgemv
 
-SYMV_COLUMNS = 10
+SYMV_COLUMNS = 10  # up to so many columns are multiplied one by one
 
 
 def symmetric_product(lower: np.ndarray, rhs: np.ndarray) -> np.ndarray:
@@ -18,13 +18,13 @@ def symmetric_product(lower: np.ndarray, rhs: np.ndarray) -> np.ndarray:
     Parameters
     ----------
     lower : ndarray (N, N), C-ordered float64, N ≥ n
-        Finite beyond its leading (n, n) corner.
+        Must be finite outside its leading (n, n) corner too, where it is multiplied by zeros.
     rhs : ndarray (n, q)
     """
     padded = np.zeros((len(lower), rhs.shape[1]), order="F")
     padded[: len(rhs)] = rhs
-    # The C-ordered lower triangle is the upper one of the Fortran-ordered transpose. One pass
-    # over half the matrix per column beats a general product until there are many columns.
+    # The C-ordered lower triangle is the upper one of the Fortran-ordered transpose. One pass over
+    # half the matrix per column is faster than a product of all columns, unless there are many.
     if rhs.shape[1] <= SYMV_COLUMNS:
         columns = [dsymv(1.0, lower.T, column, lower=0) for column in padded.T]
         return np.stack(columns, axis=1)[: len(rhs)]
@@ -46,19 +46,19 @@ def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def outer_product(a: np.ndarray, out: np.ndarray) -> np.ndarray:
-    """The lower triangle of a aᵀ into the C-ordered ``out``, for C-ordered a (n, q)."""
+    """Write the lower triangle of a aᵀ into the C-ordered ``out``, for C-ordered a (n, q)."""
     dsyrk(1.0, a.T, trans=1, lower=0, c=out.T, overwrite_c=1)
     return out
 
 
 def add_normal(total: np.ndarray, rows: np.ndarray, factor=1.0):
-    """total += factor·rowsᵀ rows, the lower triangle, in place; both C-ordered, rows (r, q)."""
+    """total += factor·rowsᵀ rows, lower triangle, in place; both C-ordered, rows (r, q)."""
     if len(rows):
         dsyrk(factor, rows.T, trans=0, lower=0, beta=1.0, c=total.T, overwrite_c=1)
 
 
 def fill_upper(lower: np.ndarray) -> np.ndarray:
-    """The symmetric matrix whose lower triangle is given, in the same memory."""
+    """The symmetric matrix with the given lower triangle, in the same memory."""
     step = 128
     for start in range(0, len(lower), step):
         rows = slice(start, start + step)
@@ -69,14 +69,14 @@ def fill_upper(lower: np.ndarray) -> np.ndarray:
 
 
 class Arena:
-    """Large buffers that outlive one evaluation: fresh memory costs more than filling it."""
+    """Large buffers kept between evaluations, as fresh memory costs more than filling it."""
 
     def __init__(self):
         self._free: list[np.ndarray] = []
         self._taken: list[np.ndarray] = []
 
     def take(self, side: int) -> np.ndarray:
-        """An uninitialised C-ordered (side, side) float64 array, nobody else's until given back."""
+        """An uninitialised C-ordered (side, side) float64 array, reserved until given back."""
         size = side * side
         best = None
         for place, free in enumerate(self._free):
@@ -87,13 +87,13 @@ class Arena:
         return buffer[:size].reshape(side, side)
 
     def give_back(self, array):
-        """``array``, from ``take``, may be handed out again."""
+        """Allow an array that ``take`` returned to be handed out again."""
         for k, buffer in enumerate(self._taken):
             if np.shares_memory(buffer, array):
                 self._free.append(self._taken.pop(k))
                 return
 
     def reset(self):
-        """Everything may be handed out again: whoever held a buffer must be done."""
+        """Allow all buffers to be handed out again; none may be in use any more."""
         self._free += self._taken
         self._taken = []

@@ -6,27 +6,28 @@ import numpy as np
 
 
 def conjugate_gradients(apply, precondition, rhs, tol, max_iter, patience=50, target=None):
-    """Solve A_f u_f = r_f for F symmetric systems at once; those that have converged drop out.
+    """Solve A_f u_f = r_f for F symmetric systems at once; converged systems drop out.
 
     A system has converged when its error in the energy norm (uᵀAu)^½, estimated as (rᵀP⁻¹r)^½ from
-    the residual r and the preconditioner P, is at most ``tol`` times the solution's norm or
-    ``target``.
+    the residual r and the preconditioner P, is at most ``tol`` times the energy norm of the
+    solution, or at most ``target``.
 
     Parameters
     ----------
     apply, precondition : callable
-        A and P⁻¹, of (k, N, p) arrays and the k indices f they belong to.
+        A and P⁻¹, applied to arrays (k, N, p) given the k indices f that they belong to.
     rhs : ndarray (F, N, p)
     tol : float
     max_iter, patience : int
-        It also stops where rounding keeps the error from falling for ``patience`` iterations.
+        A system also drops out when its error has not fallen for ``patience`` iterations, because
+        of rounding.
     target : ndarray (F,), optional
-        Errors that are small enough.
+        An absolute error that is small enough.
 
     Returns
     -------
     solution, residual : ndarray (F, N, p)
-        The iterate with the smallest estimated error of each system.
+        For each system, the iterate with the smallest estimated error.
     iterations : int
     cut_short : bool
         Whether ``max_iter`` ended a system before it had converged.

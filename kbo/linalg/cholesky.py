@@ -1,4 +1,4 @@
-"""Factorisations that report their jitter."""
+"""Cholesky factorisations that report the jitter they needed."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class Cholesky:
     Parameters
     ----------
     build : callable
-        Returns the matrix, C-ordered float64, of which the lower triangle is read and
-        overwritten; called again for each larger jitter.
+        Returns the matrix, C-ordered float64, whose lower triangle is read and overwritten. It is
+        called again for each larger jitter.
     jitters : tuple of float
-        What may be added to the diagonal, in units of its mean.
+        Jitters to try, added to the diagonal in units of its mean.
 
     Attributes
     ----------
     jitter : float
-        What was added to the diagonal to make the factorisation succeed.
+        The number added to the diagonal to make the factorisation succeed.
 
     Raises
     ------
@@ -52,8 +52,8 @@ class Cholesky:
         raise SingularSystem(f"not positive definite with a jitter of {self.jitter:.1e}")
 
     def solve(self, rhs: np.ndarray) -> np.ndarray:
-        """matrix⁻¹ rhs for an (n,) or (n, q) right-hand side."""
-        if rhs.ndim == 1 or rhs.shape[1] == 1:  # dtrsv takes half of dpotrs's time
+        """matrix⁻¹ rhs for a right-hand side (n,) or (n, q)."""
+        if rhs.ndim == 1 or rhs.shape[1] == 1:  # dtrsv takes half the time of dpotrs
             half = dtrsv(self._factor, rhs.ravel(), lower=0, trans=1)
             return dtrsv(self._factor, half, lower=0).reshape(rhs.shape)
         solution, info = dpotrs(self._factor, rhs, lower=0)
@@ -62,27 +62,27 @@ class Cholesky:
         return solution
 
     def log_determinant(self) -> float:
-        """log det matrix."""
+        """log det of the matrix."""
         return 2.0 * float(np.sum(np.log(self._factor.diagonal())))
 
     def smallest_eigenvalue(self, norm) -> float:
-        """A lower estimate of matrix's, from its 1-norm and LAPACK's estimate of the condition."""
+        """An estimate from below, from the matrix's 1-norm and LAPACK's condition number."""
         reciprocal, _ = dpocon(self._factor, norm, uplo="U")
         return float(reciprocal) * norm
 
     def lower(self) -> np.ndarray:
-        """L itself, with zeros above its diagonal."""
+        """L, with zeros above its diagonal."""
         return np.triu(self._factor).T
 
     def root_times(self, rhs, transposed=False) -> np.ndarray:
-        """L rhs, or Lᵀ rhs, for (n, q) rhs, where matrix = L Lᵀ."""
+        """L rhs, or Lᵀ rhs, for rhs (n, q), where matrix = L Lᵀ."""
         # The factor is U = Lᵀ in its upper triangle.
         if rhs.shape[1] == 1:
             return dtrmv(self._factor, rhs[:, 0], lower=0, trans=not transposed)[:, None]
         return dtrmm(1.0, self._factor, rhs, lower=0, trans_a=not transposed)
 
     def root_solve(self, rhs, transposed=False) -> np.ndarray:
-        """L⁻¹ rhs, or L⁻ᵀ rhs, for (n, q) rhs."""
+        """L⁻¹ rhs, or L⁻ᵀ rhs, for rhs (n, q)."""
         if rhs.shape[1] == 1:
             return dtrsv(self._factor, rhs[:, 0], lower=0, trans=not transposed)[:, None]
         return dtrsm(1.0, self._factor, rhs, lower=0, trans_a=not transposed)
@@ -93,7 +93,7 @@ class Cholesky:
         return square.T
 
     def inverse(self, out: np.ndarray) -> np.ndarray:
-        """The lower triangle of matrix⁻¹ into ``out``, C-ordered and as large."""
+        """Write the lower triangle of matrix⁻¹ into ``out``, C-ordered and of the same size."""
         out[:] = self._factor.T
         _, info = dpotri(out.T, lower=0, overwrite_c=1)
         if info != 0:

@@ -1,4 +1,4 @@
-"""Products with kernel matrices in blocks, in JAX: nothing of their size is ever on a tape."""
+"""Products with kernel matrices in blocks, in JAX; no array of their size is kept for gradients."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ TILE = 512
 
 
 def _blocks(x, block, mode="edge"):
-    """(n, q) as (blocks, block, q), padded with copies of the last row (or with zeros)."""
+    """(n, q) as (blocks, block, q), padded with copies of the last row, or as ``mode`` says."""
     count = -(-x.shape[0] // block)
     padded = jnp.pad(x, [(0, count * block - x.shape[0]), (0, 0)], mode=mode)
     return padded.reshape(count, block, x.shape[1])
 
 
 def _block_size(n: int) -> int:
-    """At most TILE, and such that whole blocks cover n points with little to spare."""
+    """A size of at most TILE for which whole blocks exceed n points by little."""
     return -(-n // -(-n // TILE))
 
 
@@ -28,10 +28,10 @@ def tiled_size(n: int) -> int:
 
 
 def transposed_matmul(matrix, values):
-    """matrixᵀ values, (M, q), of (n, M) and (n, q).
+    """matrixᵀ values, (M, q), for (n, M) and (n, q).
 
-    As one contraction: XLA for CPUs writes ``matrix.T`` out before it multiplies by one column,
-    many times the cost of the product.
+    It is one contraction, because XLA for CPUs writes ``matrix.T`` to memory before multiplying it
+    by a single column, which costs many times the product.
     """
     return jnp.einsum("ij,iq->jq", matrix, values)
 
@@ -39,8 +39,8 @@ def transposed_matmul(matrix, values):
 def gram(kernel, x, out):
     """The lower triangle of k(x_i, x_j) in the leading (n, n) corner of ``out``.
 
-    What lies above the diagonal blocks is not written. ``out`` has side ``tiled_size(n)``, is
-    updated in place where its buffer was donated, and is returned.
+    Nothing is written above the diagonal blocks. ``out`` has side ``tiled_size(n)``; it is updated
+    in place if its buffer was donated, and returned.
     """
     block = _block_size(x.shape[0])
     blocks = _blocks(x, block)
@@ -55,7 +55,7 @@ def gram(kernel, x, out):
 
 
 def cross_gram(kernel, x, z):
-    """The matrix k(x_i, z_j), (n, m), by blocks of rows."""
+    """The matrix k(x_i, z_j), (n, m), computed in blocks of rows."""
     block = _block_size(x.shape[0])
     tiles = lax.map(lambda rows: kernel.matrix(rows, z), _blocks(x, block))
     return tiles.reshape(-1, z.shape[0])[: x.shape[0]]
@@ -73,10 +73,10 @@ def cross_gram_into(kernel, x, z, out):
 
 
 def symmetric_matmul(kernel, x, coefficients, known=None):
-    """k(x, x) @ coefficients, (n, q): each pair of blocks once, forwards and in reverse.
+    """k(x, x) @ coefficients, (n, q), with each pair of blocks evaluated once per pass.
 
     Nothing of size n² is kept: the reverse pass evaluates each block again, or reads it from
-    ``known``, what ``gram`` wrote.
+    ``known``, the matrix that ``gram`` wrote.
     """
     n = x.shape[0]
     block = _block_size(n)
@@ -104,8 +104,8 @@ def symmetric_matmul(kernel, x, coefficients, known=None):
 def gram_pairing(kernel, x, cotangent, known=None):
     """Σ_{i≥j} c_ij k(x_i, x_j) for the lower triangle of ``cotangent`` (tiled_size(n), …).
 
-    Each pair of blocks is evaluated once forwards and once in reverse; ``known`` as in
-    symmetric_matmul.
+    Each pair of blocks is evaluated once in the forward and once in the reverse pass; ``known`` is
+    as in symmetric_matmul.
     """
     block = _block_size(x.shape[0])
     blocks = _blocks(x, block)
@@ -120,16 +120,16 @@ def gram_pairing(kernel, x, cotangent, known=None):
         else:
             tile = kernel.matrix_from(lax.dynamic_slice(known, at, (block, block)), xi, xj)
         c = lax.dynamic_slice(cotangent, at, (block, block))
-        # What lies above the diagonal may be anything.
+        # The entries above the diagonal are arbitrary.
         return jnp.sum(jnp.where((i != j) | jnp.tril(jnp.ones((block, block), bool)), c, 0) * tile)
 
     return jnp.sum(lax.map(pair, (rows, columns, blocks[rows], blocks[columns])))
 
 
 def matmul(kernel, x, z, coefficients, known=None):
-    """k(x, z) @ coefficients, (n, q), by blocks of rows.
+    """k(x, z) @ coefficients, (n, q), in blocks of rows.
 
-    The reverse pass evaluates each block again, or reads it from ``known``, what
+    The reverse pass evaluates each block again, or reads it from ``known``, the matrix that
     ``cross_gram_into`` wrote.
     """
     blocks = _blocks(x, _block_size(x.shape[0]))
@@ -144,7 +144,7 @@ def matmul(kernel, x, z, coefficients, known=None):
 
 @jax.custom_jvp
 def with_known_value(known, computed):
-    """``known``, differentiated as ``computed``: a reverse pass then skips the forward one."""
+    """``known``, with the derivatives of ``computed``, whose forward pass a gradient then skips."""
     return known
 
 

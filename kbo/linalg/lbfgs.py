@@ -1,4 +1,4 @@
-"""L-BFGS as one compiled loop, and the estimate of the inverse Hessian that it leaves behind."""
+"""L-BFGS as one compiled loop, which also returns its estimate of the inverse Hessian."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import jax
 import jax.numpy as jnp
 
 ARMIJO = 1e-4
-SHORTEST = 30  # halvings of a step
-CURVED = 1e-10  # sᵀy relative to ‖s‖‖y‖ below which a pair says nothing
+SHORTEST = 30  # at most so many halvings of a step
+CURVED = 1e-10  # pairs with sᵀy below this share of ‖s‖‖y‖ are dropped as rounding
 
 
 class Memory(NamedTuple):
-    """The last pairs s = Δx, y = Δ∇f, in a ring.
+    """The last pairs s = Δx, y = Δ∇f, in a ring buffer.
 
     Attributes
     ----------
     steps, slopes : array (memory, N)
-        s and y; zero where there is none yet.
+        s and y; rows that are not yet filled are zero.
     count : array
-        Pairs seen.
+        Number of pairs seen.
     """
 
     steps: jax.Array
@@ -29,12 +29,12 @@ class Memory(NamedTuple):
 
     @classmethod
     def empty(cls, size, like):
-        """Room for ``size`` pairs of vectors like one."""
+        """Room for ``size`` pairs of vectors like ``like``."""
         zero = jnp.zeros((size, like.shape[0]), like.dtype)
         return cls(zero, zero, jnp.zeros((), jnp.int32))
 
     def push(self, s, y):
-        """With one more pair, unless the curvature along it is not positive."""
+        """The memory with one more pair, unless the curvature along it is not positive."""
         sizes = jnp.linalg.norm(s) * jnp.linalg.norm(y)
         good = (s @ y > CURVED * sizes) & jnp.isfinite(sizes)
         row = self.count % len(self.steps)
@@ -42,7 +42,9 @@ class Memory(NamedTuple):
         return Memory(put(self.steps, s), put(self.slopes, y), self.count + good)
 
     def inverse_times(self, vector):
-        """B⁻¹v by the two-loop recursion; γv with γ = sᵀy/yᵀy of the last pair where it is alone.
+        """B⁻¹v by the two-loop recursion, started from γ = sᵀy/yᵀy of the last pair.
+
+        With no pair yet, B⁻¹v = v.
 
         References
         ----------
@@ -74,7 +76,7 @@ class Memory(NamedTuple):
 
 
 class Minimum(NamedTuple):
-    """Where ``lbfgs`` ended.
+    """The point at which ``lbfgs`` ended.
 
     Attributes
     ----------
@@ -82,9 +84,9 @@ class Minimum(NamedTuple):
     value : array
     memory : Memory
     evaluations : array
-        Of f and ∇f.
+        Number of evaluations of f and ∇f.
     stalled : array
-        Whether no step lowered f any more.
+        Whether the last line search found no step that lowers f.
     """
 
     x: jax.Array
@@ -96,9 +98,9 @@ class Minimum(NamedTuple):
 
 
 def lbfgs(value_and_grad, start, memory, max_steps, tol, extra=None) -> Minimum:
-    """x ← x − s B⁻¹∇f(x), s = 1, ½, ¼ … the first that meets Armijo's test, until ‖∇f‖ ≤ tol.
+    """x ← x − s B⁻¹∇f(x), with the first s of 1, ½, ¼ … to meet Armijo's test, until ‖∇f‖ ≤ tol.
 
-    It ends, too, where no step lowers f: rounding is reached.
+    It also ends when no step lowers f, because rounding has been reached.
 
     Parameters
     ----------
@@ -106,22 +108,22 @@ def lbfgs(value_and_grad, start, memory, max_steps, tol, extra=None) -> Minimum:
         (N,) ↦ f, ∇f.
     start : array (N,)
     memory : Memory
-        Empty, or of a function with a similar Hessian.
+        Empty, or the memory of a function with a similar Hessian.
     max_steps : int
     tol : float
     extra : callable, optional
-        (steps so far, x, ∇f, Memory, last ‖s‖) ↦ Memory: more pairs than those of the steps.
+        (steps so far, x, ∇f, Memory, last ‖s‖) ↦ Memory, to add pairs besides those of the steps.
     """
 
     def search(carry):
         x, value, grad, memory, evaluations, k, _, length = carry
         direction = -memory.inverse_times(grad)
         slope = grad @ direction
-        # Not a descent direction: only rounding, or a function that is not convex, makes one.
+        # Only rounding or a non-convex f gives a direction that is not a descent direction.
         steepest = ~(slope < 0)
         direction = jnp.where(steepest, -grad, direction)
         slope = jnp.where(steepest, -grad @ grad, slope)
-        # Before the first pair B⁻¹ has no scale: a step of length one.
+        # Before the first pair B⁻¹ has no scale: the first step has length one.
         norm = jnp.maximum(jnp.linalg.norm(grad), jnp.finfo(x.dtype).tiny)
         first = jnp.where(memory.count == 0, 1 / norm, 1.0)
         slack = 10 * jnp.finfo(x.dtype).eps * jnp.abs(value)
@@ -138,7 +140,7 @@ def lbfgs(value_and_grad, start, memory, max_steps, tol, extra=None) -> Minimum:
         s = jnp.asarray(first, x.dtype)
         trial = jnp.zeros((), jnp.int32), s, *value_and_grad(x + s * direction)
         j, s, new, after = jax.lax.while_loop(too_long, halve, trial)
-        # Within the slack only a smaller gradient is progress.
+        # A change of f within the slack is progress only if the gradient becomes smaller.
         gained = (new < value) | (jnp.linalg.norm(after) < jnp.linalg.norm(grad))
         found = (j < SHORTEST) & gained & jnp.isfinite(after).all()
         step = jnp.where(found, s, 0) * direction

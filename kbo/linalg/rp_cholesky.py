@@ -1,4 +1,4 @@
-"""Randomly pivoted Cholesky: a low-rank factor of a Gram matrix, and the points it rests on."""
+"""Randomly pivoted Cholesky: a low-rank factor of a Gram matrix, and its pivots."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from .blas import product
 from .cholesky import Cholesky, SingularSystem
 from .kernel_products import cross_gram
 
-PROPOSALS = 64
+PROPOSALS = 64  # pivots proposed at once
 BLOCK_JITTERS = (0.0, 1e-15, 1e-13, 1e-11, 1e-9, 1e-7)  # accepted points may be close together
 
 
 def rp_cholesky(kernel, x, rank, rng):
-    """Pivots (r,) and F (N, r) with F Fᵀ ≈ k(x, x), r ≤ rank; fewer where nothing is left.
+    """Pivots (r,) and F (N, r) with F Fᵀ ≈ k(x, x); r < rank if the residual vanishes before.
 
-    Pivots are proposed in blocks and thinned by rejection, which leaves the distribution of
-    drawing them one at a time.
+    Pivots are proposed in blocks and thinned by rejection. Their distribution is the same as if
+    they were drawn one at a time.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def rp_cholesky(kernel, x, rank, rng):
         except SingularSystem:
             if not count:
                 raise
-            break  # thinning keeps blocks well conditioned: what is left is rounding
+            break  # thinning keeps blocks well conditioned: the residual is rounding
         new = factor.root_solve(np.asfortranarray(G.T)).T
         F[:, count : count + len(accepted)] = new
         residual = np.maximum(residual - np.sum(new**2, 1), 0.0)
@@ -74,7 +74,7 @@ def rp_cholesky(kernel, x, rank, rng):
 
 
 def _thin(core, uniforms):
-    """Which proposals survive: i with probability (its residual now) / (when it was proposed)."""
+    """The surviving proposals: i with probability (its residual now) / (when it was proposed)."""
     core, proposed = core.copy(), core.diagonal().copy()
     accepted = []
     for i, u in enumerate(uniforms):

@@ -1,7 +1,7 @@
-"""Products with k(X, Z) whose rows are spread over the devices of a mesh, one process or many.
+"""Products with k(X, Z) whose rows are spread over the devices of one process or of many.
 
-Points and M-sized arrays are replicated; every device evaluates the blocks of its own rows, and
-what is summed over rows is summed over devices (``psum``). The same functions serve one device.
+Centres and arrays of their number M are replicated. Every device evaluates the blocks of its own
+rows; sums over rows are then summed over devices (``psum``). The same functions serve one device.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ GPU_TILE = 8192
 
 
 def tile_rows(mesh) -> int:
-    """Rows of a block: what fits the cache of a CPU, what keeps a GPU busy."""
+    """Rows of a block: few enough for the cache of a CPU, many enough to keep a GPU busy."""
     platform = mesh.devices.flat[0].platform if mesh is not None else "cpu"
     return TILE if platform == "cpu" else GPU_TILE
 
@@ -29,20 +29,20 @@ def over_rows(mesh, function, kernel, rows, whole, summed):
     Parameters
     ----------
     mesh : jax.sharding.Mesh or None
-        Of any shape: all its axes are used. None runs the function as it is.
+        A mesh of any shape: all its axes are used. None calls the function directly.
     function : callable
-        Returns a pair: arrays to be summed over the devices, arrays to be laid side by side.
+        Returns a pair: arrays to be summed over the devices, and arrays to be concatenated.
     kernel : Kernel
     rows, whole : tuples of arrays
-        With a leading axis of n rows, padded with zeros where n is no multiple; and those that
-        every device needs in full.
+        ``rows`` have a leading axis n, padded with zeros to a multiple of the number of devices.
+        Every device receives ``whole`` in full.
     summed : bool
-        Whether the first of the pair is anything, so that devices have to communicate.
+        Whether the first of the pair has any arrays, so that devices have to communicate.
 
     Returns
     -------
-    The pair, complete on every device: what follows pointwise is the same everywhere, and every
-    process can read it.
+    The pair, complete on every device: every process can read it, and later pointwise operations
+    give the same result everywhere.
     """
     if mesh is None:
         return function(kernel, rows, whole)
@@ -64,7 +64,7 @@ def over_rows(mesh, function, kernel, rows, whole, summed):
 
 
 def everywhere(tree, mesh):
-    """The arrays of a tree complete on every device, so that each process can read them."""
+    """The tree with its arrays complete on every device, so that each process can read them."""
     if mesh is None:
         return tree
     whole = NamedSharding(mesh, PartitionSpec())
@@ -72,7 +72,7 @@ def everywhere(tree, mesh):
 
 
 def _blocked(array, tile):
-    """(n, …) as (blocks, b, …), b ≤ tile, padded with zeros."""
+    """(n, …) as (blocks, b, …) with b ≤ tile, padded with zeros."""
     n = array.shape[0]
     count = -(-n // tile)
     size = -(-n // count)
@@ -85,7 +85,7 @@ def _side_by_side(blocks, n):
 
 
 def row_matmul(kernel, x, z, coefficients, mesh):
-    """k(x, z) @ coefficients, (n, q); its reverse pass runs in the same blocks."""
+    """k(x, z) @ coefficients, (n, q), in blocks; the reverse pass runs in the same blocks."""
 
     def local(kernel, rows, whole):
         return (), matmul(kernel, *rows, *whole)
@@ -108,12 +108,14 @@ def row_transposed_matmul(kernel, x, z, values, mesh):
 
 
 def row_normal_matmul(kernel, x, z, coefficients, curvatures, mesh):
-    """Kᵀ C K θ (M, F, p) and Kθ (n, F, p), each block of K evaluated once for both products.
+    """Kᵀ C K θ (M, F, p) and Kθ (n, F, p); each block of K is evaluated once for both products.
 
     Parameters
     ----------
     coefficients : array (M, F, p)
+        θ.
     curvatures : array (n, F, p, p)
+        The blocks of C.
     """
     tile = tile_rows(mesh)
 
