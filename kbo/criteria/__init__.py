@@ -1,4 +1,4 @@
-"""Criteria of a kernel ridge regression that one factorisation yields, for ``method=``."""
+"""Criteria of a kernel ridge regression that need one factorisation, for ``method=``."""
 
 from .complexity import NystromComplexity
 from .gcv import GCV

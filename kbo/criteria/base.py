@@ -1,7 +1,7 @@
-"""Criteria that are functions of one kernel ridge regression: value, and derivative in its matrix.
+"""Criteria φ of one kernel ridge regression: their value, and their derivative in its matrix.
 
 With weights w, targets t, S = diag(√w) and A = αI + SKS the regression's coefficients are S A⁻¹S t.
-A criterion gives ∂φ/∂A; the reverse pass goes from there straight to the kernel, in tiles.
+A criterion gives ∂φ/∂A; the reverse pass goes directly from there to the kernel, in tiles.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from ..spaces import RKHS
 
 
 class Derivative(NamedTuple):
-    """∂φ/∂A = plusᵀplus − minusᵀminus + multiple·A⁻¹, and what moves besides A.
+    """∂φ/∂A = plusᵀplus − minusᵀminus + multiple·A⁻¹, and the derivatives besides that in A.
 
     Attributes
     ----------
     plus, minus : ndarray (r, k), (s, k)
     multiple : float
     alpha : float
-        ∂φ/∂α with A held.
+        ∂φ/∂α with A held fixed.
     values : ndarray (F, n, p) or None
-        Predictions at which the outer loss, a function of ω itself, enters φ.
+        Predictions at which the outer loss, which may itself depend on ω, enters φ.
     """
 
     plus: np.ndarray
@@ -45,7 +45,7 @@ class Derivative(NamedTuple):
 
 
 def polarised(left, right):
-    """Rows P, M (p, k) with PᵀP − MᵀM = Σ_p sym(left_p right_pᵀ), from columns (k, p)."""
+    """Rows P, M (p, k) with PᵀP − MᵀM = Σ_p sym(left_p right_pᵀ), for columns (k, p)."""
     a, b = np.linalg.norm(left, axis=0), np.linalg.norm(right, axis=0)
     balance = np.sqrt(np.divide(b, a, out=np.ones_like(a), where=(a > 0) & (b > 0)))
     left, right = left * balance, right / balance
@@ -65,7 +65,7 @@ def penalty(instance):
 
 @of_instance
 def _reverse_pass(instance, cotangent, alpha_slope, gram, values):
-    """∂_ω of φ, through the kernel, α, and at fixed values the outer loss; and of the penalty."""
+    """∂_ω of φ through the kernel, α and the outer loss at fixed values; and of the penalty."""
 
     def paired(omega):
         at = instance.at(omega)
@@ -79,7 +79,7 @@ def _reverse_pass(instance, cotangent, alpha_slope, gram, values):
 
 
 class Regression:
-    """One factorised kernel ridge regression, on the k points of positive weight.
+    """One factorised kernel ridge regression on the k points of positive weight.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class Regression:
     Attributes
     ----------
     support : ndarray (k,) of int
-        Which points.
+        The indices of these points.
     root : ndarray (k,)
         √w.
     alpha : float
@@ -97,11 +97,11 @@ class Regression:
     dual : ndarray (k, p)
         u = A⁻¹S t.
     factor : kbo.linalg.Cholesky
-        Of A.
+        Factorisation of A.
     """
 
     def __init__(self, instance, workspace):
-        # The outer data have replicates of their own at times; the regression has none.
+        # The outer data may have replicates; the regression has none.
         instance = instance.replace(outer_data=instance.problem.inner_data)
         self._arena = workspace.arena
         system = self._system = KernelSystem(instance, workspace)
@@ -123,11 +123,11 @@ class Regression:
 
     @cached_property
     def whole_inverse(self) -> np.ndarray:
-        """A⁻¹ in full: the same memory, filled."""
+        """A⁻¹ in full, in the same memory as ``inverse``."""
         return linalg.fill_upper(self.inverse)
 
     def gradient(self, derivative):
-        """∂_ω φ, penalty included."""
+        """The derivative of φ in the entries of K, for the reverse pass, and that in α."""
         k, side = len(self.support), len(self._system.lower)
         slope = self._arena.take(k)
         slope[:] = 0.0
@@ -136,7 +136,7 @@ class Regression:
         if derivative.multiple:
             slope += derivative.multiple * self.inverse
         alpha_slope = derivative.alpha + np.trace(slope)
-        # Entries below the diagonal stand for those above it as well.
+        # Each entry below the diagonal also stands for its mirror image above it.
         slope *= 2 * self.root[:, None]
         slope *= self.root
         slope.flat[:: k + 1] *= 0.5
@@ -159,32 +159,32 @@ class Regression:
 
     @property
     def gram(self):
-        """The whole Gram matrix's lower triangle, on the device."""
+        """The lower triangle of the whole Gram matrix, on the device."""
         return self._system.gram
 
 
 class GramCriterion(Method):
     """A criterion of one kernel ridge regression, for ``minimize(problem, method=…)``.
 
-    Regression means: inner data, RKHS and ridge of the problem, with the inner loss ½‖v − t‖², and
-    weights without replicates that do not depend on ω. The value and gradient cost one Cholesky
-    factorisation, the inverse from it, and one n³ product at most, however many points or folds
-    are left out.
+    The regression has the inner data, RKHS and ridge of the problem. Its inner loss must be
+    ½‖v − t‖², its weights without replicates and independent of ω. Value and gradient cost one
+    Cholesky factorisation, the inverse from it, and at most one n³ product, however many points or
+    folds are left out.
     """
 
     @abc.abstractmethod
     def _value(self, regression, instance):
-        """φ with the penalty, and a function () ↦ Derivative from what φ needed."""
+        """φ with the penalty, and a function () ↦ Derivative that reuses what φ needed."""
 
     def value(self, instance, solver=None, state=None) -> float:
-        """See Method: without the cost of a gradient."""
+        """φ(ω) with the penalty, without the cost of a gradient."""
         self._check(instance)
         workspace = state if isinstance(state, Workspace) else Workspace()
         value, _ = self._value(Regression(instance, workspace), instance)
         return value
 
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
-        """See Method.
+        """φ(ω) and its gradient from one factorisation, penalty included.
 
         Raises
         ------

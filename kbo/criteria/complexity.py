@@ -47,13 +47,14 @@ class NystromComplexity(Method):
     """L = (1/N) [σ² d_eff + e (1 + tr(K − K̃) / (α N))], for ``minimize(…, solver=Nystrom(…))``.
 
     K̃ is the Nyström approximation of K, d_eff = tr K̃(K̃ + αI)⁻¹ (for each output),
-    e = tᵀ(I − K̃(K̃ + αI)⁻¹)t, N = Σw. It bounds the risk without holding data out. Differentiated
-    by JAX, with arrays of n×M on its tape: here for comparison, not for size.
+    e = tᵀ(I − K̃(K̃ + αI)⁻¹)t, N = Σw. L bounds the risk without holding data out. JAX
+    differentiates it and keeps arrays of size n×M for that: it is meant for comparison, not for
+    large problems.
 
     Parameters
     ----------
     noise_variance : float
-        σ², in the units of the targets squared; the paper's code has 1.
+        σ², in the squared units of the targets; the paper's code uses 1.
 
     References
     ----------
@@ -64,12 +65,12 @@ class NystromComplexity(Method):
     noise_variance: Any = 1.0
 
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
-        """See Method.
+        """L(ω) and its gradient, by automatic differentiation.
 
         Raises
         ------
         ValueError
-            For another solver than Nystrom, a loss that is not squared, or replicates.
+            For a solver other than Nystrom, a loss that is not squared, or replicates.
         """
         if not (isinstance(solver, Nystrom) and solver.mesh is None):
             raise ValueError(f"NystromComplexity needs solver=Nystrom(centers), not {solver}")
@@ -85,7 +86,7 @@ class NystromComplexity(Method):
 
 
 class _Fit:
-    """h_ω, solved for when first called: the criterion itself does not need it."""
+    """h_ω, solved for only when called: the criterion itself does not need it."""
 
     def __init__(self, instance, solver):
         self._at = instance, solver

@@ -10,8 +10,8 @@ from .base import Derivative, GramCriterion, penalty, polarised
 class GCV(GramCriterion):
     """L = ½ (1/N) Σ w_i ‖t_i − h(x_i)‖² / (1 − tr P / N)², N = Σw, P = SKS A⁻¹.
 
-    The effective degrees of freedom tr P stand for leaving points out. A weight of k means k
-    repetitions. The problem's outer data and loss are not looked at.
+    The effective degrees of freedom tr P take the place of leaving points out. A weight of k means
+    k repetitions of the point. The problem's outer data and loss are not used.
 
     References
     ----------

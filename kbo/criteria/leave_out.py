@@ -15,26 +15,26 @@ SMALL_BLOCK = 32  # blocks up to this side are solved together
 
 
 class LeaveOut(GramCriterion):
-    """L = (1/Σv) Σ_j v_j ℓ_out(ω, h_{−T}(x_j), t_j), T ∋ j the fold, h_{−T} fitted without it.
+    """L = (1/Σv) Σ_j v_j ℓ_out(ω, h_{−T}(x_j), t_j), where h_{−T} is fitted without the fold T ∋ j.
 
     With A = αI + SKS and u = A⁻¹S t, all folds come from one factorisation:
 
         h_{−T}(x_T) = t_T − S_T⁻¹ (A⁻¹)_TT⁻¹ u_T.
 
-    α = ridge·Σw is the same with and without a fold, as scikit-learn's KernelRidge has it.
+    α = ridge·Σw is the same with and without a fold, as in scikit-learn's KernelRidge.
 
     Parameters
     ----------
     folds : None, array (n,) or (R, n) of int
-        Which fold leaves each point out, a negative number for points always kept; one row for
-        each repetition. None leaves out one point at a time. The outer data have the inner
-        points, and weights (n,), or (R, n) with one row for each repetition; points that are
-        never left out have none.
+        The fold that leaves each point out, or a negative number for a point that is always kept;
+        one row for each repetition. None leaves out one point at a time. The outer data must have
+        the inner points, with weights (n,), or (R, n) with one row for each repetition; points that
+        are never left out must have weight zero.
 
     References
     ----------
-    Golub, Heath, Wahba (1979), Generalized Cross-Validation, eq. (1.3), for one point. For blocks:
-    partition A⁻¹ and eliminate the fold.
+    Golub, Heath, Wahba (1979), Generalized Cross-Validation, eq. (1.3), for one point. Blocks
+    follow by partitioning A⁻¹ and eliminating the fold.
     """
 
     folds: Any = None
@@ -59,7 +59,7 @@ class LeaveOut(GramCriterion):
                 rows.append(blocks.polarised(q, left))
                 total += q
             inverse = regression.whole_inverse
-            # Each fold takes −sym((A⁻¹q)(A⁻¹left)ᵀ), and all of them add sym((A⁻¹q) uᵀ).
+            # Each fold subtracts sym((A⁻¹q)(A⁻¹left)ᵀ); together they add sym((A⁻¹q) uᵀ).
             sides = [scipy.sparse.vstack(side) @ inverse for side in zip(*rows, strict=True)]
             plus, minus = polarised(inverse @ total, regression.dual)
             return Derivative(
@@ -69,7 +69,7 @@ class LeaveOut(GramCriterion):
         return float(value), derive
 
     def _labels(self, instance, support):
-        """(R, k) fold numbers of the points of positive weight."""
+        """Fold numbers (R, k) of the points of positive weight."""
         n, outer = instance.inner.size, instance.outer
         if callable(instance.problem.outer_data) or not instance.shared:
             raise ValueError("LeaveOut judges the inner points: outer_data must have the same x")
@@ -88,13 +88,14 @@ class LeaveOut(GramCriterion):
 
 
 class _Blocks:
-    """The diagonal blocks of A⁻¹ that belong to folds, grouped by size.
+    """The diagonal blocks of A⁻¹ that belong to the folds, grouped by size.
 
     Parameters
     ----------
     lower : ndarray (k, k)
         The lower triangle of A⁻¹.
     labels : ndarray (k,) of int
+        The fold of each point, negative for points in none.
     """
 
     def __init__(self, lower, labels):
@@ -142,7 +143,7 @@ class _Blocks:
         for rows, _ in self._groups:
             t, p = rows.shape[1], left.shape[1]
             a, b = left[rows], right[rows]
-            if t <= 2 * p:  # the blocks themselves have fewer columns than their factors
+            if t <= 2 * p:  # a t×t block has at most t eigenvectors, its polarised form 2p rows
                 middle = np.einsum("gip,gjp->gij", a, b)
                 values, vectors = np.linalg.eigh(0.5 * (middle + middle.swapaxes(1, 2)))
                 scaled = (vectors * np.sqrt(np.abs(values))[:, None, :]).swapaxes(1, 2)
@@ -159,7 +160,7 @@ class _Blocks:
 
 
 def _sparse(pieces, k):
-    """Rows of few non-zeros, (values (r, t), columns (r, t)) in turn, as one sparse matrix."""
+    """One sparse matrix of rows with t non-zeros, from pieces (values (r, t), columns (r, t))."""
     values = np.concatenate([v.ravel() for v, _ in pieces])
     columns = np.concatenate([c.ravel() for _, c in pieces])
     lengths = np.concatenate([np.full(len(v), v.shape[1]) for v, _ in pieces])

@@ -10,17 +10,17 @@ from .base import Derivative, GramCriterion, penalty
 
 
 class MarginalLikelihood(GramCriterion):
-    """L = −log p(t/unit), each output N(0, c_p (K + αW⁻¹)) with the likeliest amplitude c_p.
+    """L = −log p(t/unit), output p being N(0, c_p (K + αW⁻¹)) with c_p of maximum likelihood.
 
         L = ½ Σ_p [n log(t_pᵀ(K + αW⁻¹)⁻¹t_p / (n unit²)) + log det(K + αW⁻¹) + n + n log 2π]
 
-    over the n points of positive weight. α is the ratio of the noise to the amplitude, w_i the
-    precision of a point. The problem's outer data and loss are not looked at.
+    over the n points of positive weight. α is the ratio of the noise variance to the amplitude, and
+    w_i is the relative precision of a point. The problem's outer data and loss are not used.
 
     Parameters
     ----------
     unit : float
-        Of the targets: it adds a constant to L, which then does not depend on their units.
+        The unit of the targets. It adds a constant to L, so that L does not depend on their units.
 
     References
     ----------
