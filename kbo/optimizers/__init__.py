@@ -1,4 +1,4 @@
-"""Ways for the outer variable to move."""
+"""Optimisers of the outer variable ω."""
 
 from .base import Optimizer, OutOfTime, projected_gradient
 from .black_box import BayesianSearch, BlackBox, GridSearch, RandomSearch

@@ -1,4 +1,4 @@
-"""What an outer optimiser is: it sees a flat ω, asks for L and ∇L, and reports each iterate."""
+"""The interface of an outer optimiser: from a flat ω, it requests L and ∇L and reports iterates."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from ..result import Status
 
 
 def projected_gradient(omega, grad, lower, upper):
-    """P(ω − ∇L) − ω, negated: zero exactly at a stationary point of the box."""
+    """ω − P(ω − ∇L), which is zero exactly at a stationary point of the box."""
     return omega - np.clip(omega - grad, lower, upper)
 
 
 def stationary(omega, grad, lower, upper, tol) -> bool:
-    """Whether the projected gradient's norm is at most tol: never, with a negative one."""
+    """Whether the projected gradient's norm is at most ``tol``; never for a negative ``tol``."""
     if tol < 0:
         return False
     return bool(np.linalg.norm(projected_gradient(omega, grad, lower, upper)) <= tol)
 
 
 class OutOfTime(Exception):
-    """Raised by ``evaluate`` of a part: the time is up, and only the whole is left to see."""
+    """Raised by ``evaluate`` on a part of the samples if only the whole may still be evaluated."""
 
 
 class Optimizer(eqx.Module):
-    """How the outer variable moves: ``run`` is a deterministic function of what it is told.
+    """A method to minimise L; ``run`` is a deterministic function of what it is given.
 
     Class attributes
     ----------------
     comparable : bool
-        Whether it asks for every L to one accuracy: the lowest is then the result, else the last.
+        Whether it requests every L to the same accuracy. The result is then the iterate with the
+        lowest L; otherwise it is the last one.
     """
 
     comparable: ClassVar[bool] = True
 
     def endless(self) -> Optimizer:
-        """The same without a tolerance, so that it makes all its steps."""
+        """The same optimiser without a tolerance, so that it makes all its steps."""
         changes = {"tol": -np.inf} if "tol" in self.__dataclass_fields__ else {}
         return dataclasses.replace(self, **changes)
 
@@ -52,14 +53,14 @@ class Optimizer(eqx.Module):
         Parameters
         ----------
         evaluate : callable
-            ω (q,) ↦ (L, ∇L); L is +inf where it could not be computed. With ``accuracy=ε`` inner
-            and adjoint problem are solved to that relative tolerance; with ``gradient=False``
-            only L is computed, and ∇L is None; with ``part`` in (0, 1) both are those of the
-            problem on that share of its samples, the same rows every time, no part of the
-            history. An optimiser turns from part to part and to the whole at most once each.
+            ω (q,) ↦ (L, ∇L), where L is +inf if it could not be computed. With ``accuracy=ε`` the
+            inner and the adjoint problem are solved to that relative tolerance. With
+            ``gradient=False`` only L is computed, and ∇L is None. With ``part`` in (0, 1) L and ∇L
+            are those of the problem on that share of its samples, the same rows every time, and do
+            not enter the history. An optimiser may turn to each part, and to the whole, only once.
         report : callable
-            Called with each accepted ω, the start excepted.
+            Called with each accepted ω except the start.
         omega, lower, upper : ndarray (q,)
         tree : callable, optional
-            (q,) ↦ the pytree that the user calls ω; None where that is the vector itself.
+            (q,) ↦ the user's ω, a pytree; None if that is the vector itself.
         """

@@ -1,4 +1,4 @@
-"""Searches that see values alone: the baselines of search by gradient."""
+"""Searches that use values only: baselines for search by gradient."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from .base import Optimizer
 
 
 class BlackBox(Optimizer):
-    """Tries points of the box one by one; reports those that are better than all before.
+    """Tries points of the box one by one, and reports each that is better than all before.
 
-    ``minimize`` must be given finite ``bounds``. No gradient is computed but at the best point, at
-    the end; there is no tolerance to meet, so that the status is STEPS_EXHAUSTED.
+    ``minimize`` must be given finite ``bounds``. A gradient is computed only at the end, at the
+    best point. There is no tolerance to meet, so that the status is STEPS_EXHAUSTED.
     """
 
     @abc.abstractmethod
     def trials(self, lower, upper):
-        """Yields points, and is sent the value at each."""
+        """A generator that yields points and is sent the value at each."""
 
     def run(self, evaluate, report, omega, lower, upper, tree=None):
-        """See Optimizer."""
+        """Evaluate all trials, and report each new best point."""
         if not (np.isfinite(lower) & np.isfinite(upper)).all():
             raise ValueError(
                 f"optimizer={type(self).__name__} searches a box: give minimize finite bounds"
@@ -64,14 +64,14 @@ class GridSearch(BlackBox):
             raise ValueError(f"points={self.points!r} must be at least 2")
 
     def trials(self, lower, upper):
-        """See BlackBox."""
+        """The points of the grid, in lexicographic order."""
         axes = [np.linspace(*ends, self.points) for ends in zip(lower, upper, strict=True)]
         for point in itertools.product(*axes):
             yield np.array(point)
 
 
 class Drawn(BlackBox):
-    """Searches by a given number of trials.
+    """Searches with a given number of random trials.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class RandomSearch(Drawn):
     """
 
     def trials(self, lower, upper):
-        """See BlackBox."""
+        """Points drawn uniformly from the box."""
         random = np.random.default_rng(self.seed)
         for _ in range(self.n_trials):
             yield random.uniform(lower, upper)
@@ -121,7 +121,7 @@ class BayesianSearch(Drawn):
     """
 
     def trials(self, lower, upper):
-        """See BlackBox."""
+        """Points proposed by Optuna's sampler, which is told the value at each."""
         try:
             import optuna
         except ImportError as error:

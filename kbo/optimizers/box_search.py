@@ -1,4 +1,4 @@
-"""The quasi-Newton step in a box: direction, line search, and the pairs it is made from."""
+"""Quasi-Newton steps in a box: direction, line search, and the pairs they are made from."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from collections import deque
 
 import numpy as np
 
-DECREASE, CURVATURE = 1e-4, 0.9  # of the weak Wolfe conditions
-TRIALS = 30  # of a line search
-WIDER = 4.0
-NARROWEST, NARROW = 0.1, 0.5
-POSITIVE = 1e-10  # of |s||y|: less curvature is rounding
+DECREASE, CURVATURE = 1e-4, 0.9  # constants of the weak Wolfe conditions
+TRIALS = 30  # in a line search, at most
+WIDER = 4.0  # factor of a step that is too short
+NARROWEST, NARROW = 0.1, 0.5  # bounds of the factor of a step that is too long
+POSITIVE = 1e-10  # pairs with sᵀy below this share of |s||y| are dropped as rounding
 ROUNDING = 10 * np.finfo(float).eps
 
 
 class BoxSearch:
-    """L-BFGS steps for f = L or log L in the coordinates that no bound holds.
+    """L-BFGS steps on f = L or f = log L, in the coordinates that are not held at a bound.
 
     Attributes
     ----------
     evaluate : callable
-        ω ↦ (L, ∇L). It may be exchanged for another between two searches: ``begin`` then
-        evaluates anew, and the pairs stay.
+        ω ↦ (L, ∇L). It may be replaced between two searches: ``begin`` then evaluates again, and
+        the pairs are kept.
     point, value, grad : ndarray, float, ndarray
         ω, L and ∇L.
     pairs : deque of (ndarray, ndarray)
-        Steps and changes of ∇f, the last ones.
+        The last steps and changes of ∇f.
     """
 
     def __init__(self, evaluate, log, lower, upper, memory):
         self.evaluate, self._log = evaluate, log
         self.lower, self.upper = lower, upper
         self.pairs = deque(maxlen=memory)
-        self.blocked = False  # whether the last line met a point without a value
+        self.blocked = False  # whether the last line search met a point without a finite value
 
     def begin(self, point) -> bool:
-        """Evaluate at a point; whether L is finite there."""
+        """Evaluate at a point, and return whether L is finite there."""
         self.point = point
         self.value, self.grad = self.evaluate(point)
         self._least = 1e-30 * (abs(self.value) or 1.0)
@@ -58,7 +58,7 @@ class BoxSearch:
         return -0.5 * self.slope @ self._direction()
 
     def _direction(self):
-        """−B⁻¹∇f in the free coordinates, or −∇f at length 1 where no pair tells of them."""
+        """−B⁻¹∇f in the free coordinates, or −∇f/‖∇f‖ where the pairs give no descent direction."""
         slope = self.slope
         held = ((self.point <= self.lower) & (slope > 0)) | (
             (self.point >= self.upper) & (slope < 0)
@@ -70,9 +70,9 @@ class BoxSearch:
         return -free / (np.linalg.norm(free) or 1.0)
 
     def _inverse_times(self, vector, free):
-        """The two loops of L-BFGS on the pairs' free parts; None where none has curvature.
+        """L-BFGS's two-loop recursion on the free parts of the pairs; None if none has curvature.
 
-        Not those of linalg.lbfgs, whose pairs are whole, and compiled.
+        linalg.lbfgs has the compiled recursion, on whole pairs.
         """
         kept = []
         for pair in self.pairs:
@@ -93,7 +93,7 @@ class BoxSearch:
         return vector
 
     def step(self):
-        """One step; by how much L fell, or None where no lower point was found."""
+        """Make one step; return the decrease of L, or None if no lower point was found."""
         f, slope = self._plain(self.value, self.grad)
         found = self._line(self._direction(), f, slope)
         if found is None:
@@ -107,10 +107,10 @@ class BoxSearch:
         return drop
 
     def _line(self, direction, f, slope):
-        """The lowest point of a line search on ω + t·direction, brought back into the box.
+        """The lowest point of a line search along ω + t·direction, projected onto the box.
 
-        t grows while f still falls almost as steeply as at first (Wolfe's second condition), and
-        shrinks while it has not fallen enough (the first), or is not finite.
+        t grows while f still falls almost as steeply as at the start (Wolfe's second condition),
+        and shrinks while f has not fallen enough (the first condition) or is not finite.
         """
         t, narrowed, best = 1.0, False, None
         self.blocked = False
@@ -119,7 +119,7 @@ class BoxSearch:
             point = np.clip(target, self.lower, self.upper)
             move = point - self.point
             at_start = slope @ move
-            if not at_start < 0:  # what the box leaves of the direction does not descend
+            if not at_start < 0:  # once projected onto the box, the move is not a descent
                 t, narrowed = NARROW * t, True
                 continue
             value, grad = self.evaluate(point)
@@ -127,7 +127,7 @@ class BoxSearch:
             there, new_slope = self._plain(value, grad)
             at_end = new_slope @ move if np.isfinite(there) else np.inf
             fell = there <= f + DECREASE * at_start
-            # Where f differs by its rounding only, slopes still tell.
+            # Where f changes by rounding only, the slopes still say whether it falls.
             level = there <= f + ROUNDING * abs(f) and abs(at_end) <= CURVATURE * abs(at_start)
             if not (fell or level):
                 if best is not None:
@@ -136,7 +136,7 @@ class BoxSearch:
                 continue
             if best is None or value < best[1]:
                 best = point, value, grad
-            moving = ((target == point) & (direction != 0)).any()  # not all in a corner
+            moving = ((target == point) & (direction != 0)).any()  # not yet held at a corner
             steep = at_end < CURVATURE * at_start and moving
             if narrowed or not steep:
                 return best
@@ -145,7 +145,7 @@ class BoxSearch:
 
 
 def _shrunk(f, at_start, there, at_end):
-    """The share of a step at which the cubic through both ends is lowest, within bounds."""
+    """The factor of the step that minimises the cubic interpolant, within bounds."""
     if not np.isfinite(there):
         return NARROWEST
     a = at_start + at_end - 2 * (there - f)

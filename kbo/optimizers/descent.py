@@ -1,4 +1,4 @@
-"""Steps along the gradient: Armijo's, and those of Optax."""
+"""Steps along the gradient: with Armijo's rule, and those of Optax."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ..result import Status
 from .base import Optimizer, stationary
 from .lbfgs import LBFGS
 
-RATE = 1e-2  # of the default Adam
+RATE = 1e-2  # learning rate of the default Adam
 
 
 class GradientDescent(Optimizer):
-    """ω ← P(ω − s∇L) with the first s of step, step·shrink, … that meets Armijo's test.
+    """ω ← P(ω − s∇L), s being the first of step, step·shrink, … to meet Armijo's test.
 
         L(ω⁺) ≤ L(ω) − c ∇L·(ω − ω⁺)
 
     Parameters
     ----------
     step : float
-        The first step tried each time.
+        The first s tried in each iteration.
     shrink : float
         In (0, 1).
     c : float
@@ -43,7 +43,7 @@ class GradientDescent(Optimizer):
     tol: float = 1e-5
 
     def run(self, evaluate, report, omega, lower, upper, tree=None):
-        """See Optimizer."""
+        """Projected gradient descent with backtracking; see Optimizer.run."""
         value, grad = evaluate(omega)
         if not np.isfinite(value):
             return Status.NON_FINITE
@@ -66,10 +66,10 @@ class GradientDescent(Optimizer):
 
 
 class Optax(Optimizer):
-    """ω ← P(ω + u), u the update of an Optax transformation; halved while L is not finite.
+    """ω ← P(ω + u), u being the update of an Optax transformation, halved while L is not finite.
 
-    The transformation sees ω and ∇L as the pytree that the user gave, so that optax.masked and
-    optax.multi_transform may tell its leaves apart.
+    The transformation sees ω and ∇L as the pytree given by the user, so that optax.masked and
+    optax.multi_transform can tell its leaves apart.
 
     Parameters
     ----------
@@ -77,15 +77,15 @@ class Optax(Optimizer):
     max_steps, tol
         As in LBFGS.
     average : float
-        In [0, 1): after its last step, ω moves once more, to the mean of that share of its
-        iterates, the last ones. Where steps are noisy, those of networks in training too, it is
-        closer to the minimum than each of them.
+        In [0, 1). After its last step, ω moves once more, to the mean of the last iterates, this
+        share of all. Where steps are noisy, as those of networks in training are, the mean is
+        closer to the minimum than each iterate.
 
     References
     ----------
     Polyak, Juditsky (1992), Acceleration of Stochastic Approximation by Averaging. Rakhlin, Shamir,
     Sridharan (2012), Making Gradient Descent Optimal for Strongly Convex Stochastic Optimization:
-    the mean of the last ones.
+    the mean of the last iterates.
     """
 
     transformation: optax.GradientTransformation
@@ -98,7 +98,7 @@ class Optax(Optimizer):
             raise ValueError(f"average={self.average!r} must be a share of the steps in [0, 1)")
 
     def run(self, evaluate, report, omega, lower, upper, tree=None):
-        """See Optimizer."""
+        """Iterate the transformation's updates, then average; see Optimizer.run."""
         value, grad = evaluate(omega)
         if not np.isfinite(value):
             return Status.NON_FINITE
@@ -132,10 +132,10 @@ class Optax(Optimizer):
 
 @program
 def _update(transformation, grad, state, omega):
-    """One program, where ω may be a network of millions of weights."""
+    """The update as one compiled program, since ω may be a network of millions of weights."""
     return transformation.update(grad, state, omega)
 
 
 def default_optimizer(comparable) -> Optimizer:
-    """LBFGS(), or Adam where values at two ω do not compare, so that no line search makes sense."""
+    """LBFGS(), or Adam where values at two ω are not comparable, which rules out line searches."""
     return LBFGS() if comparable else Optax(optax.adam(RATE))

@@ -15,33 +15,34 @@ SCHEDULES = {
     "cubic": lambda k: 0.1 / k**3,
     "exponential": lambda k: 0.1 * 0.9**k,
 }
-PASS, FAIL = 1.05, 0.5
-PATIENCE = 2  # rejections
+PASS, FAIL = 1.05, 0.5  # factors of the step after acceptance and rejection
+PATIENCE = 2  # rejections in a row
 SHORTEST = 1e-14  # step, relative to the first one
 
 
 class HOAG(Optimizer):
-    """ω ← P(ω − s_k p_k), p_k the hypergradient to the tolerance ε_k, Σ ε_k < ∞.
+    """ω ← P(ω − s_k p_k), p_k being the hypergradient to the tolerance ε_k, Σ ε_k < ∞.
 
-    Inner and adjoint problem are solved to ε_k (relative), as far as solver and method can be told:
-    QuasiNewton and Exact, Parametric with CG or LBFGS. The step s grows by 1.05 where
+    The inner and the adjoint problem are solved to the relative tolerance ε_k, where solver and
+    method accept one: QuasiNewton and Exact, Parametric with CG or LBFGS. The step s grows by the
+    factor 1.05 if
 
         L_{k+1}(ω⁺) ≤ L_k(ω) − ‖ω⁺ − ω‖²/(2s) + (ε_k + ε_{k+1})|L_k(ω)|,
 
-    the decrease of a function with a 1/s-Lipschitz gradient, up to what the tolerances allow.
-    Elsewhere the step is rejected, and s halved. After two rejections in a row L_k(ω) and p_k,
-    which may be to blame, are computed anew, to the present tolerance.
+    the decrease of a function with a 1/s-Lipschitz gradient, up to the errors that the tolerances
+    allow. Otherwise the step is rejected and s is halved. After two rejections in a row L_k(ω) and
+    p_k, which may be the cause, are computed again, to the current tolerance.
 
     Parameters
     ----------
     schedule : {"exponential", "quadratic", "cubic"} or callable
-        ε_k = 0.1·0.9^k, 0.1/k², 0.1/k³, k = 1, 2, …, or a function k ↦ ε_k.
+        ε_k = 0.1·0.9^k, 0.1/k², 0.1/k³ for k = 1, 2, …, or a function k ↦ ε_k.
     step : float, optional
-        The first s; None is √q/‖p_1‖.
+        The first s; √q/‖p_1‖ by default.
     max_steps : int
-        Evaluations, rejected ones too.
+        Evaluations allowed, including those of rejected steps.
     tol : float
-        Stop where the norm of the projected gradient is at most tol, and ε_k too.
+        Stop when both the norm of the projected gradient and ε_k are at most tol.
 
     References
     ----------
@@ -64,7 +65,7 @@ class HOAG(Optimizer):
             raise ValueError(f"step={self.step!r} must be positive")
 
     def run(self, evaluate, report, omega, lower, upper, tree=None):
-        """See Optimizer."""
+        """Steps with hypergradients of the tolerances ε_1, ε_2, …; see Optimizer.run."""
         tolerance = self.schedule if callable(self.schedule) else SCHEDULES[self.schedule]
         eps = tolerance(1)
         value, grad = evaluate(omega, accuracy=eps)

@@ -10,16 +10,16 @@ from ..result import Status
 from .base import Optimizer, OutOfTime, projected_gradient, stationary
 from .box_search import BoxSearch
 
-PROMISE = 1e-2  # of L: what a step on a part must be good for
+PROMISE = 1e-2  # share of L by which a step on a part must be predicted to lower it
 
 
 class LBFGS(Optimizer):
     """ω ← P(ω − sB⁻¹∇L): L-BFGS in a box, on L or on log L.
 
-    The first s tried of all gives a step of length 1. Where the steps have become small although
-    the gradient g promises more (½‖g‖² > ftol), or a line search has failed, the curvature
-    remembered is to blame as often as not (L need not be convex): the search then begins anew from
-    there, until that brings nothing.
+    The first step tried has length 1. When steps become small although the gradient g promises more
+    (½‖g‖² > ftol), or when a line search fails, the cause is often the stored curvature, since L
+    need not be convex. The search then drops it and restarts from that point, until a restart
+    brings no progress.
 
     Parameters
     ----------
@@ -28,19 +28,19 @@ class LBFGS(Optimizer):
     tol : float
         Stop when the norm of the projected gradient is at most tol.
     ftol : float
-        Stop when two steps in a row lower L by at most ftol·|L(ω₀)| (with ``log``: ftol·L) each,
-        ω₀ where the search of the whole begins.
+        Stop when two steps in a row each lower L by at most ftol·|L(ω₀)| (with ``log``: ftol·L),
+        where ω₀ is the start of the search on the whole.
     memory : int
-        Pairs of steps and changes of ∇L kept.
+        How many pairs of steps and changes of ∇L are kept.
     log : bool
-        Minimise log L: for criteria that are never negative and fall by orders of magnitude.
+        Minimise log L, for criteria that are never negative and fall by orders of magnitude.
     parts : sequence of float
-        Shares of the samples, such as (1/8, 1/2), to search first, each from where the last one
-        led and with the curvature learned there: what a far start takes is then done at little
-        cost. A part is left once a step promises less than a hundredth of L; where the whole has
-        no value there, it begins where an earlier part led, or at the start. The rows are drawn
-        once, and every replicate (fold) must keep some weight among them. The history begins with
-        the whole, ``evaluations`` count the parts' as well.
+        Shares of the samples, such as (1/8, 1/2), to search on first. Each search starts where the
+        last one ended, with the curvature learned there, so that the way from a distant start costs
+        little. A part is left once a step is predicted to lower L by less than a hundredth. If the
+        whole has no value at that point, its search starts where an earlier part ended, or at the
+        start. The rows are drawn once, and every replicate (fold) must keep some weight among them.
+        The history begins with the whole; ``evaluations`` counts those on parts as well.
 
     References
     ----------
@@ -60,7 +60,7 @@ class LBFGS(Optimizer):
             raise ValueError(f"parts={self.parts} must be shares of the samples, between 0 and 1")
 
     def run(self, evaluate, report, omega, lower, upper, tree=None):
-        """See Optimizer."""
+        """Search on each part, then on the whole; see Optimizer.run."""
         search = BoxSearch(evaluate, self.log, lower, upper, self.memory)
         starts = [omega]
         for part in self.parts:
@@ -74,7 +74,7 @@ class LBFGS(Optimizer):
         return Status.NON_FINITE
 
     def _explore(self, search, omega):
-        """Where a part leads."""
+        """The point at which the search on a part ends."""
         try:
             if not search.begin(omega):
                 return omega
@@ -91,9 +91,9 @@ class LBFGS(Optimizer):
         return search.point
 
     def _descend(self, search, report):
-        """Steps until one of the reasons to stop."""
+        """Step until one of the criteria to stop is met."""
         start = abs(search.value) or 1.0
-        steps, small, gained = 0, 0, False  # since the curvature was last forgotten
+        steps, small, gained = 0, 0, False  # the last two since the pairs were last dropped
         while True:
             if stationary(search.point, search.grad, search.lower, search.upper, self.tol):
                 return Status.CONVERGED
@@ -116,7 +116,7 @@ class LBFGS(Optimizer):
             flat = 0.5 * rest @ rest <= self.ftol
             if ended is Status.CONVERGED and flat:
                 return ended
-            if not gained:  # the gradient promises more than was found
+            if not gained:  # a restart brought nothing, although the gradient promises more
                 return Status.BLOCKED if search.blocked else Status.LINE_SEARCH_FAILED
             search.pairs.clear()
             small, gained = 0, False

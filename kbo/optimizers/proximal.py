@@ -1,4 +1,4 @@
-"""Proximal gradient steps as an Optax transformation: for θ or for ω."""
+"""Proximal gradient steps as an Optax transformation, for θ or for ω."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class L1(eqx.Module):
     strength: float
 
     def __call__(self, params):
-        """R."""
+        """R(x), summed over all leaves."""
         return self.strength * sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(params))
 
     def prox(self, params, rate):
@@ -35,26 +35,27 @@ class NonNegative(eqx.Module):
     """R(x) = 0 where x ≥ 0, else ∞."""
 
     def __call__(self, params):
-        """R."""
+        """R(x): 0 if all entries are non-negative, else ∞."""
         inside = jnp.array([jnp.all(leaf >= 0) for leaf in jax.tree.leaves(params)])
         return jnp.where(jnp.all(inside), 0.0, jnp.inf)
 
     def prox(self, params, rate):
-        """The nearest point with x ≥ 0."""
+        """The nearest point with x ≥ 0, for any ``rate``."""
         return jax.tree.map(lambda x: jnp.maximum(x, 0), params)
 
 
 def proximal_gradient(rate, regularizer) -> optax.GradientTransformation:
-    """x ← prox_{rate R}(x − rate ∇f(x)): a minimum of f + R, R not smooth (ISTA where R is L1).
+    """x ← prox_{rate R}(x − rate ∇f(x)): minimises f + R for a non-smooth R (ISTA if R is L1).
 
-    For θ, in Unrolled or MinMin; for ω, in Optax.
+    Use it for θ in Unrolled or MinMin, and for ω in Optax.
 
     Parameters
     ----------
     rate : float or callable
-        Below 2/‖∇²f‖; or a schedule of the number of steps so far.
+        Below 2/‖∇²f‖; or a schedule, a function of the number of steps so far.
     regularizer : object
-        With ``prox(params, rate)``, as L1; differentiable almost everywhere for Unrolled.
+        R, with a method ``prox(params, rate)`` like that of L1. Unrolled needs ``prox`` to be
+        differentiable almost everywhere.
 
     References
     ----------
