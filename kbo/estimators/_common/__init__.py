@@ -1,1 +1,1 @@
-"""What all estimators share: checks of their arguments, folds, starts, solvers by name."""
+"""Shared code of the estimators: argument checks, folds, start values, solvers by name."""

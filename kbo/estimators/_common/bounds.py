@@ -1,4 +1,4 @@
-"""Tuned values that ended where their range ends, and how users hear of them."""
+"""Tuned values at an end of their range: detection, moving the bounds, and warnings."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-NEAR = 1e-6  # of the range
-SHOWN = 3  # entries of one parameter
+NEAR = 1e-6  # a value this close to an end, as a fraction of the range, is at the end
+SHOWN = 3  # maximal number of entries of one parameter that a warning lists
 
 
 def at_bounds(coordinate, lower, upper):
@@ -18,8 +18,9 @@ def at_bounds(coordinate, lower, upper):
     Parameters
     ----------
     coordinate : ndarray (...)
-        As the search sees it: the logarithm of a parameter that is searched in logs.
+        The parameter as the search sees it: its logarithm, if it is searched in logs.
     lower, upper : ndarray (...)
+        The ends of the range, as coordinates.
 
     Returns
     -------
@@ -30,14 +31,14 @@ def at_bounds(coordinate, lower, upper):
 
 
 def moved_bounds(omega, bounds, reaches):
-    """Bounds (lower, upper) whose ends at which ω lies are moved outwards; None if it is at none.
+    """The bounds (lower, upper), moved outwards where ω lies at them; None if it is at none.
 
     Parameters
     ----------
     omega : pytree of ndarray
     bounds : pair of pytrees like omega
     reaches : pytree like omega
-        By how much.
+        How far a bound is moved.
     """
     lows, highs = (
         jax.tree.map(lambda *entry, k=k: at_bounds(*entry)[k], omega, *bounds) for k in range(2)
@@ -50,7 +51,7 @@ def moved_bounds(omega, bounds, reaches):
 
 
 def bound_texts(name, coordinate, lower, upper, shown=np.exp):
-    """A sentence for each entry of a parameter that ended at an end of its range.
+    """A sentence for each entry of a parameter that lies at an end of its range.
 
     Parameters
     ----------
@@ -58,7 +59,7 @@ def bound_texts(name, coordinate, lower, upper, shown=np.exp):
     coordinate, lower, upper : number or ndarray (...)
         As in ``at_bounds``; the ends may be numbers.
     shown : callable
-        From a coordinate to the parameter as the user knows it.
+        Maps a coordinate to the parameter's value in the user's terms.
 
     Returns
     -------
@@ -78,7 +79,7 @@ def bound_texts(name, coordinate, lower, upper, shown=np.exp):
 
 
 def warn_of_bounds(texts, remedy, stacklevel):
-    """One ConvergenceWarning with all sentences and the remedy; none without sentences."""
+    """Give one ConvergenceWarning with all sentences and the remedy; none if there is no text."""
     if texts:
         message = f"{'; '.join(texts)}: {remedy}"
         warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel + 1)

@@ -1,4 +1,4 @@
-"""Cross-validation splits as the weights of replicates, ordered and padded for the solver."""
+"""Cross-validation splits as weights of the replicates of one problem, ordered and padded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUCKET_STEP = 512
 
 
 def bucket(n: int) -> int:
-    """The padded size for n samples: few sizes, so few compilations."""
+    """The size to which n samples are padded; few different sizes mean few compilations."""
     for size in BUCKETS:
         if n <= size:
             return size
@@ -28,7 +28,7 @@ def bucket(n: int) -> int:
 
 
 def pad(array, size):
-    """Rows of ``array`` followed by copies of its first one."""
+    """The rows of ``array`` followed by copies of its first row, ``size`` rows in all."""
     extra = size - len(array)
     return np.concatenate([array, np.repeat(array[:1], extra, axis=0)]) if extra else array
 
@@ -39,11 +39,11 @@ class Folds(NamedTuple):
     Attributes
     ----------
     order : ndarray (n,)
-        Samples ordered by the fold that tests them: training sets are then contiguous.
+        Indices that sort the samples by the fold that tests them, so that test sets are contiguous.
     train, test : ndarray (F, n)
         Weights in that order. Each row of ``test`` sums to one, so that the outer value is the
-        mean over folds of the weighted mean loss, as ``cross_val_score`` computes (but for the
-        offset, which all folds share).
+        mean over folds of the weighted mean loss, as ``cross_val_score`` computes it (except that
+        all folds share the offset).
     weight : ndarray (n,)
         Sample weights in that order.
     """
@@ -57,12 +57,13 @@ class Folds(NamedTuple):
 def make_folds(cv, X, y, sample_weight, classifier, random_state=None, groups=None) -> Folds:
     """Read ``cv`` as scikit-learn does; None means five folds (fewer for fewer samples or groups).
 
-    With ``groups`` (n,) a number of folds keeps the samples of a group in one fold.
+    If ``cv`` is None or a number, ``groups`` (n,) keeps the samples of a group in one fold.
 
     Raises
     ------
     ValueError
-        If a split leaves no weight to train or to test on, or groups are missing or wrong.
+        If a split has no training or test sample of positive weight, or if ``groups`` has the wrong
+        shape or is needed by the splitter and missing.
     """
     n = len(X)
     if groups is not None:
@@ -98,7 +99,7 @@ def make_folds(cv, X, y, sample_weight, classifier, random_state=None, groups=No
 
 
 def _splits(cv, X, y, sample_weight, classifier, random_state, groups):
-    """Pairs of index arrays; a number of folds divides the samples that have weight."""
+    """Pairs (train, test) of index arrays; an integer ``cv`` divides samples of positive weight."""
     used = np.arange(len(X))
     if isinstance(cv, Integral):
         used = np.flatnonzero(sample_weight > 0)

@@ -1,4 +1,4 @@
-"""Values of Σ_m θ_m k(c_m, ·) at the rows that a user gives, in few compiled sizes."""
+"""Values of Σ_m θ_m k(c_m, ·) at any number of rows, with few compilations."""
 
 from __future__ import annotations
 

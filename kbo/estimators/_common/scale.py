@@ -1,15 +1,15 @@
-"""Centre and spread of each column: in its own units, and blind to a few wild cells."""
+"""Robust centre and spread of each column, which a few outlying cells hardly change."""
 
 from __future__ import annotations
 
 import numpy as np
 
-NORMAL = 1.4826  # standard deviations per median absolute deviation, of normal values
-FAR = 6.0  # so many robust standard deviations from the median a value is held to be
+NORMAL = 1.4826  # the standard deviation of normal values over their median absolute deviation
+FAR = 6.0  # values are clipped this many robust standard deviations from the median
 
 
 def _medians(values, weight):
-    """The weighted median of each column, midway between the two that tie; weights (n, d)."""
+    """The weighted median of each column, with weights (n, d); midway between two if they tie."""
     order = np.argsort(values, axis=0, kind="stable")
     values = np.take_along_axis(values, order, 0)
     reached = np.cumsum(np.take_along_axis(weight, order, 0), axis=0)
@@ -20,10 +20,10 @@ def _medians(values, weight):
 
 
 def within_reach(values, weight):
-    """The values, those that lie far from their column's median moved to where far begins.
+    """The values of each column, clipped to six robust standard deviations around its median.
 
-    Far is more than six robust standard deviations, by the median distance from the median of
-    those values that differ from it: half of a column may be zeros, as dummies and counts are.
+    The robust standard deviation comes from the median distance to the median, over the values
+    that differ from the median: half of a column may be zeros, as in dummies and counts.
 
     Parameters
     ----------
@@ -33,8 +33,9 @@ def within_reach(values, weight):
     Returns
     -------
     ndarray (n, d)
+        The clipped values.
     distance : ndarray (d,)
-        The typical one from the median, zero for constant columns.
+        The median distance to the median; zero for constant columns.
     """
     weight = np.broadcast_to(weight[:, None], values.shape)
     median = _medians(values, weight)
@@ -46,10 +47,10 @@ def within_reach(values, weight):
 
 
 def center_and_spread(values, weight):
-    """Mean and standard deviation of each column, of ``within_reach``; (d,) each.
+    """Mean and standard deviation of each column after ``within_reach``; (d,) each.
 
-    The spread is half the typical distance from the median at least, so that a rare dummy is in
-    the same units as one that splits the sample in halves, and zero for a constant column only.
+    The spread is at least half the typical distance to the median, so that a rare dummy has the
+    same spread as one that splits the sample in halves. It is zero for constant columns only.
     """
     near, typical = within_reach(values, weight)
     share = weight / weight.sum()

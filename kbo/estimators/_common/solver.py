@@ -1,4 +1,4 @@
-"""The solver by name, and centres that are learned."""
+"""Solvers by name, and centres that are learned."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from .scale import center_and_spread
 
 
 def as_solver(solver, n_centers, seed) -> solvers.Solver:
-    """A solver for a name and a number of centres.
+    """The solver for a name and a number of centres; a Solver is returned as it is.
 
     Parameters
     ----------
     solver : str or Solver
     n_centers : int or None
     seed : int
+        Draws the centres.
 
     Raises
     ------
     ValueError
-        For an unknown name, or centres for a solver that has none or has its own.
+        For an unknown name, or if ``n_centers`` is given for a solver without centres, or for a
+        Solver, which has its own.
     """
     if n_centers is not None and not (isinstance(n_centers, Integral) and n_centers > 0):
         raise ValueError(f"n_centers={n_centers!r} must be a positive integer or None")
@@ -54,7 +56,7 @@ def as_solver(solver, n_centers, seed) -> solvers.Solver:
 
 
 class MovedCenters(eqx.Module):
-    """ω ↦ z + scale·ω["centers"]."""
+    """ω ↦ the centres z + scale·ω["centers"]."""
 
     base: Any
     scale: Any
@@ -64,12 +66,12 @@ class MovedCenters(eqx.Module):
 
 
 def learning_centers(solver, model, X, weight):
-    """The solver and the model with the solver's centres as part of ω, in units of √d spreads.
+    """The solver and the model with the solver's centres in ω, as shifts in units of √d spreads.
 
     Raises
     ------
     ValueError
-        If the solver has no centres that could move.
+        If the solver has no centres.
     """
     centers = getattr(solver, "centers", None)
     if not hasattr(centers, "shape"):

@@ -1,4 +1,4 @@
-"""Where tuning starts: kernels by name, in the units of the data."""
+"""The start of tuning: kernels by name, with lengthscales in the units of the data."""
 
 from __future__ import annotations
 
@@ -22,36 +22,39 @@ CENTRED = (kernels.Linear, kernels.Polynomial)
 
 
 def start_lengthscale(X, weight):
-    """√d spreads of each of the d columns that vary, (d,); infinite for those that do not.
+    """√d times the spread of each column, for d columns that vary; infinite for constant columns.
 
-    A constant column has taught nothing: at an infinite lengthscale it changes no prediction.
+    Nothing can be learned about a constant column; with an infinite lengthscale it affects no
+    prediction.
     """
     spread = center_and_spread(X, weight)[1]
     return np.where(spread > 0, spread * np.sqrt(np.count_nonzero(spread)), np.inf)
 
 
 def tied_entries(ard, given, kernel, d):
-    """For each leaf of a start kernel, which of its entries are tuned as one.
+    """For each leaf of a start kernel, which of its entries share a tuned factor.
 
     Parameters
     ----------
     ard, given
-        The estimators' parameters ``ard`` and ``kernel``.
+        The estimator's parameters ``ard`` and ``kernel``.
     kernel : Kernel
-        What ``start_kernel`` made of it.
+        The result of ``start_kernel`` for ``given``.
     d : int
+        The number of columns of X.
 
     Returns
     -------
     list of ndarray (k,) of int, or None
-        An entry's place in the vector that is tuned; None for leaves tuned entry by entry. Parts
-        of a kernel that see some columns only are tied among these.
+        For each entry of a leaf, the index of its factor in the tuned vector; None for leaves of
+        which every entry has its own. Within a part of the kernel that sees some columns only, the
+        indices are among these columns.
 
     Raises
     ------
     ValueError
-        For anything but True, False or one integer for each of the d columns; for integers if the
-        kernel is not given by name.
+        If ``ard`` is not True, False or one integer for each of the d columns, or if it is
+        integers and the kernel is not given by name.
     """
     labels = _ard_labels(ard, d)
     if kernel_names(given) is None:
@@ -73,7 +76,7 @@ def tied_entries(ard, given, kernel, d):
 
 
 def _ard_labels(ard, d):
-    """``ard`` as labels 0…g−1, (d,): columns of X with the same one share a tuned factor."""
+    """``ard`` as labels 0…g−1, (d,): columns of X with the same label share a tuned factor."""
     if isinstance(ard, bool | np.bool_):
         return np.arange(d) if ard else np.zeros(d, int)
     labels = np.asarray(ard)
@@ -86,9 +89,9 @@ def _ard_labels(ard, d):
 
 
 def start_kernel(kernel, lengthscale, X, weight, groups=None, spreads=1.0) -> kernels.Kernel:
-    """The kernel with its start values, from the estimators' parameters of these names.
+    """The kernel at its start values, from an estimator's ``kernel``, ``lengthscale``, ``groups``.
 
-    Where no lengthscale is given it is so many times √d ``spreads``.
+    If ``lengthscale`` is None, it is ``spreads`` times √d times the spread of each column.
 
     Raises
     ------
@@ -114,7 +117,7 @@ def start_kernel(kernel, lengthscale, X, weight, groups=None, spreads=1.0) -> ke
 
 
 def kernel_names(kernel):
-    """The names that an estimator's ``kernel`` consists of, or None where it has none."""
+    """The names that an estimator's ``kernel`` consists of, or None if it is not given by names."""
     names = [kernel] if isinstance(kernel, str) else kernel
     named = isinstance(names, list | tuple) and len(names) > 0
     named = named and all(isinstance(name, str) and name in KERNELS for name in names)
@@ -122,7 +125,7 @@ def kernel_names(kernel):
 
 
 def _given_lengthscale(lengthscale, d):
-    """(d,), from one number or one for each feature."""
+    """The given lengthscale as an array (d,), from one number or one for each feature."""
     given = np.asarray(lengthscale)
     if given.dtype.kind not in "fiu" or given.shape not in ((), (d,)):
         raise ValueError(
@@ -134,7 +137,7 @@ def _given_lengthscale(lengthscale, d):
 
 
 def group_columns(groups, d):
-    """The features of each group, in the order of the sorted labels.
+    """A list with the features of each group, in the order of the sorted labels.
 
     Raises
     ------
@@ -148,7 +151,7 @@ def group_columns(groups, d):
 
 
 def _sum_over_groups(kernel, lengthscale, X, weight, groups):
-    """Σ_g (1/G) k(x_g, z_g)."""
+    """Σ_g (1/G) k(x_g, z_g): a sum over groups of features, in equal parts."""
     if not isinstance(kernel, str) or kernel not in KERNELS:
         raise ValueError(f"kernel={kernel!r} must be one of {sorted(KERNELS)} with groups")
     members = group_columns(groups, X.shape[1])
@@ -163,9 +166,10 @@ def _sum_over_groups(kernel, lengthscale, X, weight, groups):
 
 
 def mixture(names, lengthscale, center) -> kernels.Kernel:
-    """The kernels of these names, of one lengthscale and in equal parts.
+    """The sum, in equal parts, of the kernels of these names, all with the same lengthscale.
 
-    Those of inner products see points less ``center``: others depend on differences alone.
+    Kernels of inner products see the points minus ``center``; the others depend on differences of
+    points alone.
     """
     parts = [
         kind(lengthscale=lengthscale, center=center) if issubclass(kind, CENTRED)

@@ -1,4 +1,4 @@
-"""Checks of what users pass in, and the precision that estimators compute in."""
+"""Checks of users' arguments, and the precision and device that estimators compute with."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ...losses import Loss
 
 @contextlib.contextmanager
 def computing(device):
-    """float64 on the device asked for, whatever the process-wide settings.
+    """Compute in float64 on the given device, whatever the process-wide JAX settings are.
 
     Raises
     ------
     ValueError
-        For an unknown device name, or a GPU where JAX sees none.
+        For an unknown device name, or a device that JAX does not see.
     """
     if device not in (None, "cpu", "gpu"):
         raise ValueError(f"device={device!r} must be None, 'cpu' or 'gpu'")
@@ -39,12 +39,12 @@ def computing(device):
 
 
 def check_weights(sample_weight, X) -> np.ndarray:
-    """Non-negative float64 weights with a positive sum.
+    """``sample_weight`` as float64 weights (n,), all one if it is None.
 
     Raises
     ------
     ValueError
-        Otherwise.
+        If a weight is negative, or all are zero.
     """
     weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if not weight.sum() > 0:
@@ -53,12 +53,12 @@ def check_weights(sample_weight, X) -> np.ndarray:
 
 
 def as_loss(value, named, argument) -> Loss:
-    """A loss by name, a Loss, or a callable ℓ(ω, v, t).
+    """The loss for a name in ``named``; a Loss or a callable ℓ(ω, v, t) is returned as it is.
 
     Raises
     ------
     ValueError
-        For anything else.
+        For anything else; the message names the ``argument``.
     """
     if isinstance(value, str) and value in named:
         return named[value]()
