@@ -1,4 +1,4 @@
-"""Tables as people have them: bundled data sets, files, and what their columns hold."""
+"""Tables: bundled data sets, files, the types of their columns, and their encoding."""
 
 from ._bundled import BUNDLED, load_bundled
 from ._columns import KINDS, Columns

@@ -1,4 +1,4 @@
-"""What the columns of a table hold, and the same reading of them again in another file."""
+"""Inference of the types of a table's columns, and reading another file in the same way."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ KINDS = ("number", "category", "date")
 
 
 def as_text(column):
-    """The cells as text without surrounding spaces; None for those that say "missing"."""
+    """The cells as text without surrounding spaces; None for missing cells (see MISSING)."""
     text = column.astype(object).map(lambda cell: str(cell).strip(), na_action="ignore")
     return text.where(text.notna() & ~text.isin(MISSING), None)
 
 
 class NumberColumn:
-    """Numbers, float64.
+    """Reads a column of numbers, as float64.
 
     Parameters
     ----------
     decimal : {".", ","}
     lenient : bool
-        Whether cells that are no number count as missing; otherwise they are refused.
+        Whether cells that are not numbers count as missing; otherwise they are refused.
     """
 
     kind = "number"
@@ -42,7 +42,7 @@ class NumberColumn:
         self.decimal, self.lenient = decimal, lenient
 
     def read(self, column):
-        """The column as float64; infinite numbers and cells that are no number are refused."""
+        """The column as float64; refuses infinite numbers and, unless lenient, other text."""
         if pd.api.types.is_timedelta64_dtype(column):
             values = column.dt.total_seconds()
         elif pd.api.types.is_numeric_dtype(column):
@@ -67,7 +67,7 @@ class NumberColumn:
 
 
 class DateColumn:
-    """Dates and times, as skrub's ToDatetime finds their format."""
+    """Reads a column of dates and times, whose format is found by skrub's ToDatetime."""
 
     kind = "date"
 
@@ -76,7 +76,7 @@ class DateColumn:
 
     @classmethod
     def of(cls, column):
-        """The reader fitted to a column, or None if it does not hold dates."""
+        """The reader fitted to a column, or None if the column does not hold dates."""
         from skrub import ToDatetime
         from skrub.core import RejectColumn
 
@@ -88,7 +88,7 @@ class DateColumn:
         return cls(reader)
 
     def doubt(self, text):
-        """Words where days and months could change places in all dates; None otherwise."""
+        """A note if days and months could be swapped in every date; None otherwise."""
         written = self.reader.format_ or ""
         swap = {"%d": "%m", "%m": "%d"}
         swapped = re.sub("%[dm]", lambda found: swap[found.group()], written)
@@ -101,19 +101,19 @@ class DateColumn:
         return f"{held.iloc[0]!r} is read {order}: 2020-12-31 is the form that is certain"
 
     def read(self, column):
-        """The column as datetime64; cells that are no date count as missing."""
+        """The column as datetime64; cells that are not dates count as missing."""
         if not pd.api.types.is_datetime64_any_dtype(column):
             column = as_text(column)
         return self.reader.transform(column)
 
 
 class CategoryColumn:
-    """Categories and text.
+    """Reads a column of categories or text.
 
     Attributes
     ----------
     levels : frozenset of str
-        Those seen.
+        The levels seen in ``fit``.
     """
 
     kind = "category"
@@ -122,28 +122,29 @@ class CategoryColumn:
         self.levels = frozenset(as_text(column).dropna())
 
     def read(self, column):
-        """The column as a pandas category, so that nothing downstream takes it for numbers."""
+        """The column as a pandas category, so that no later step takes it for numbers."""
         return as_text(column).astype("category")
 
 
 class Columns(TransformerMixin, BaseEstimator):
-    """Columns of text, or of any type, to numbers, dates and categories.
+    """Converts columns of text, or of any other type, to numbers, dates and categories.
 
     Parameters
     ----------
     decimal : {".", ","} or None
-        The decimal sign in text; None finds it, column by column.
+        The decimal sign in text; None infers it for each column.
     types : dict of str to {"number", "category", "date"} or None
-        Columns whose kind is known. As a "number", what is no number counts as missing.
+        The kinds of some columns, where known. In a "number" column all other cells count as
+        missing.
     sep : str or None
-        The delimiter of the file: after ";" a comma is as likely a decimal sign as not.
+        The delimiter of the file. With ";" a comma may well be a decimal sign.
 
     Attributes
     ----------
     readers_ : dict of str to reader
         One for each column; a reader has a ``kind`` and a method ``read``.
     notes_ : list of str
-        What a user should know about how columns were read.
+        Remarks for the user on how columns were read.
     """
 
     def __init__(self, decimal=None, types=None, sep=None):
@@ -152,13 +153,13 @@ class Columns(TransformerMixin, BaseEstimator):
         self.sep = sep
 
     def fit(self, X, y=None):
-        """Find out what each column holds.
+        """Infer the kind of each column.
 
         Raises
         ------
         ValueError
-            For a column of numbers some cells of which are none, with the first such row, and for
-            types of columns that do not exist.
+            If a column of numbers has cells that are not numbers (the first such row is named), or
+            if ``types`` names columns that do not exist.
         """
         types = dict(self.types or {})
         unknown = [name for name in types if name not in X.columns]
@@ -193,7 +194,8 @@ class Columns(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            Naming the columns that are missing, or the cell that is no number.
+            If columns are missing, or a cell of a column of numbers is not a number; the message
+            names them.
         """
         check_is_fitted(self)
         lost = [name for name in self.readers_ if name not in X.columns]
@@ -203,7 +205,7 @@ class Columns(TransformerMixin, BaseEstimator):
                             index=X.index)
 
     def only(self, names):
-        """The same readers for some columns."""
+        """A fitted Columns with the same readers, for these columns only."""
         chosen = Columns(self.decimal, self.types, self.sep)
         chosen.readers_ = {name: self.readers_[name] for name in names}
         chosen.notes_ = list(self.notes_)
@@ -215,7 +217,7 @@ class Columns(TransformerMixin, BaseEstimator):
             self.readers_[name].decimal = decimal
 
     def unseen(self, typed):
-        """The levels of each category that were not there in ``fit``: dict of name to list."""
+        """The levels of each category column that ``fit`` has not seen: a dict of name to list."""
         found = {}
         for name in self.of_kind("category"):
             new = sorted(set(typed[name].dropna()) - self.readers_[name].levels)
@@ -229,7 +231,7 @@ class Columns(TransformerMixin, BaseEstimator):
 
 
 def _known(column, forced):
-    """The reader of a column whose type tells what it holds, or None for text."""
+    """The reader of a column whose kind is known from its type or ``forced``; None for text."""
     types = pd.api.types
     held = column.dropna()
     nested = [cell for cell in held if isinstance(cell, list | dict | tuple | np.ndarray)] if (
@@ -256,7 +258,7 @@ def _known(column, forced):
 
 
 def _reader(name, text, reading, decimal, forced):
-    """The reader of a column of text."""
+    """The reader of a column of text, given its ``reading`` as numbers and its forced kind."""
     if forced == "number":
         counts = {sign: read_numbers(text, sign).values.notna().sum() for sign in (".", ",")}
         if not any(counts.values()):

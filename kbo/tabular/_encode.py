@@ -1,4 +1,4 @@
-"""Typed columns to the numbers that a kernel sees, and which of them belong together."""
+"""Encoding of typed columns as numbers for a kernel, and which of these belong together."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-MANY_LEVELS = 40  # from here on a category is encoded by the letters of its levels
+MANY_LEVELS = 40  # a category with at least this many levels is encoded by their text
 
 
 def encoder(columns):
-    """A transformer of what ``Columns`` reads.
+    """A transformer of the columns that ``Columns`` reads.
 
-    Numbers are scaled, and their gaps filled by the median, in float64. The rest is skrub's
-    TableVectorizer's: categories are one-hot, a missing one being a level of its own; text of
-    many levels becomes 30 numbers, by the groups of letters in it; dates become year, month, day
-    and the time since 1970.
+    Numbers are imputed by the median and standardised, in float64. The others are encoded by
+    skrub's TableVectorizer: categories are one-hot, where missing is a level of its own; text with
+    many levels becomes 30 numbers by its character n-grams; dates become year, month, day and the
+    time since 1970.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def encoder(columns):
     parts = [("numbers", make_pipeline(*_filled_and_scaled()), columns.of_kind("number"))]
     rest = columns.of_kind("category") + columns.of_kind("date")
     if rest:
-        from skrub import DatetimeEncoder, StringEncoder, TableVectorizer  # a second to import
+        from skrub import DatetimeEncoder, StringEncoder, TableVectorizer  # slow to import (1 s)
 
         vectorizer = TableVectorizer(
             cardinality_threshold=MANY_LEVELS,
@@ -45,17 +45,17 @@ def _filled_and_scaled():
 
 
 class Features(NamedTuple):
-    """What a fitted encoder's outputs are.
+    """Description of a fitted encoder's outputs.
 
     Attributes
     ----------
     names : list of str
-        No two alike.
+        Unique names of the outputs.
     labels : ndarray of int
-        All levels of a category, and all numbers made of a text, have the same label; numbers and
-        the parts of a date have one each.
+        All levels of a category, and all numbers made from a text, have the same label; each number
+        and each part of a date has its own.
     variables : list of str
-        The name of what each label stands for.
+        For each label, the name of the variable that it stands for.
     """
 
     names: list
@@ -64,7 +64,7 @@ class Features(NamedTuple):
 
 
 def features(encode) -> Features:
-    """The outputs of a fitted encoder."""
+    """The Features of a fitted encoder."""
     names = list(encode.transformers_[0][2])
     sources = list(names)
     if "others" in encode.named_transformers_:
@@ -72,7 +72,7 @@ def features(encode) -> Features:
         dates = set(vectorizer.kind_to_columns_["datetime"])
         for output in vectorizer.all_outputs_:
             source = vectorizer.output_to_input_[output]
-            name = output.partition("__skrub_")[0]  # added to a name that is there already
+            name = output.partition("__skrub_")[0]  # skrub's suffix of names that are taken
             names.append(name)
             sources.append((name, source) if source in dates else (source,))
     label = {source: k for k, source in enumerate(dict.fromkeys(sources))}
@@ -81,7 +81,7 @@ def features(encode) -> Features:
 
 
 def _unique(names):
-    """The names, with " (2)", " (3)", … where one has been there already."""
+    """The names, made unique by the suffixes " (2)", " (3)", …."""
     seen, unique = set(), []
     for name in names:
         new, count = name, 1

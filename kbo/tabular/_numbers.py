@@ -1,7 +1,7 @@
-"""Numbers as people write them: "1,234.5", "$1,234.00", "5 %", "(12)", "3,5", "12 kg".
+"""Numbers in the formats that people write: "1,234.5", "$1,234.00", "5 %", "(12)", "3,5", "12 kg".
 
-skrub's ToFloat is not enough here: it computes in float32, takes "1,2,3" for 123, knows no units,
-and turns what it cannot read into missing values without a word.
+skrub's ToFloat does not suffice: it computes in float32, reads "1,2,3" as 123, knows no units, and
+silently turns cells that it cannot read into missing values.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Numbers(NamedTuple):
     Attributes
     ----------
     values : Series of float64
-        NaN where a cell is missing or no number.
+        NaN where a cell is missing or not a number.
     odd : Series of bool
-        The cells that hold something, but no number.
+        Marks the cells that are neither missing nor numbers.
     units : Series of str
-        "", or the currency, "%" or the letters that stand beside the number.
+        The currency, "%" or letters next to the number, or "".
     """
 
     values: pd.Series
@@ -36,10 +36,11 @@ class Numbers(NamedTuple):
 
     @property
     def complete(self):
-        """Whether every cell that holds something is a number, all in one unit.
+        """Whether every cell that is not missing is a number, all in the same unit.
 
-        Letters must stand beside every number: then they are a unit, not a part of a code. Among
-        percentages a number without "%" may mean another thing; currencies may be left out.
+        Letters count as a unit only if they are next to every number; otherwise they may be part of
+        a code. A number without "%" among percentages may mean something else. A currency may be
+        left out of some cells.
         """
         if self.odd.any():
             return False
@@ -53,7 +54,7 @@ def _is_currency(unit):
 
 
 def _pattern(decimal):
-    """A number whose decimal sign is ``decimal``; groups of thousands are three digits each."""
+    """The regular expression of a number with this decimal sign; thousands groups have 3 digits."""
     sign, group = re.escape(decimal), re.escape(GROUPS[decimal])
     return (
         rf"\s*(?P<open>\()?\s*(?P<sign>[-+−])?\s*(?P<before>{CURRENCY})?\s*(?P<inner>[-+−])?"
@@ -64,18 +65,18 @@ def _pattern(decimal):
 
 
 def read_numbers(text, decimal) -> Numbers:
-    """The column under one decimal sign.
+    """Read a column of text as numbers with the given decimal sign.
 
     Parameters
     ----------
     text : Series of str
-        Missing cells are missing.
+        Missing cells are None or NaN.
     decimal : {".", ","}
     """
     held = text.notna()
     plain = pd.Series("", index=text.index, dtype=object)
     if decimal == "." or not text.str.contains(".", regex=False, na=False).any():
-        try:  # most columns of numbers are written as computers do
+        try:  # the fast path: most columns of numbers are in a format that pandas reads
             values = pd.to_numeric(text).astype(float)
             return Numbers(values, pd.Series(False, index=text.index), plain)
         except (ValueError, TypeError):
@@ -104,11 +105,11 @@ class Reading(NamedTuple):
     Attributes
     ----------
     decimal : str or None
-        The decimal sign of its numbers; None where it does not hold numbers.
+        The decimal sign of its numbers; None if the column does not hold numbers.
     clash : str or None
-        Why it cannot be read as it is, with the row: words for an error.
+        Why it cannot be read as it is, naming the row: the text of an error.
     note : str or None
-        What a user should know about how it was read.
+        A remark for the user on how it was read.
     """
 
     decimal: str | None = None
@@ -122,7 +123,7 @@ def _cell(text, where):
 
 
 def _clash(text, numbers):
-    """Why a column that mostly holds numbers is not one of numbers; None where it does not."""
+    """Why a column of mostly numbers cannot be read as numbers; None if most are not numbers."""
     held = text.notna()
     good = held & ~numbers.odd
     units = numbers.units[good].unique()
@@ -139,18 +140,18 @@ def _clash(text, numbers):
 
 
 def settle_decimals(columns, decimal=None, sep=","):
-    """For each column of text whether it holds numbers, and with which decimal sign.
+    """Decide for each column of text whether it holds numbers, and with which decimal sign.
 
-    A column that reads as numbers with one sign only proves this sign. Where both signs will do
-    and give different numbers ("1,234"), the columns that prove one decide.
+    A column that can be read as numbers with one sign only is evidence for that sign. Columns that
+    can be read with both, to different numbers ("1,234"), follow the evidence of the others.
 
     Parameters
     ----------
     columns : dict of str to Series of str
     decimal : {".", ","} or None
-        None: as the columns show.
+        The decimal sign, if known; None infers it.
     sep : str or None
-        The file's delimiter: after ";" a comma is as likely a decimal sign as not.
+        The delimiter of the file. With ";" a comma may well be a decimal sign.
 
     Returns
     -------
@@ -171,7 +172,7 @@ def settle_decimals(columns, decimal=None, sep=","):
             clashes = [_clash(text, numbers) for numbers in read.values()]
             found[name] = Reading(clash=next((c for c in clashes if c), None))
     proved = _proved(found, columns)
-    if decimal is None and "," in proved:  # then "1.234" may be a thousand and more
+    if decimal is None and "," in proved:  # "1.234" in other columns may then mean 1234
         points = [name for name in found if found[name].decimal == "."]
         unclear |= {
             name: columns[name] for name in points
@@ -182,7 +183,7 @@ def settle_decimals(columns, decimal=None, sep=","):
 
 
 def _possible(text, decimal):
-    """The decimal signs to try; numbers without a comma are first taken for what they look like."""
+    """The decimal signs to try: both if there is a comma or the sign is given, else the point."""
     comma = text.str.contains(",", regex=False, na=False).any()
     return (".", ",") if comma or decimal is not None else (".",)
 
@@ -192,12 +193,12 @@ def _has_sign(text):
 
 
 def _proved(found, columns):
-    """The decimal signs of the columns that read with one alone."""
+    """The decimal signs for which some column is evidence: it has a sign, and one reading only."""
     return {r.decimal for name, r in found.items() if r.decimal and _has_sign(columns[name])}
 
 
 def _unclear(text, proved, sep, decimal):
-    """The reading of a column that both decimal signs fit."""
+    """The reading of a column that can be read with both decimal signs."""
     if decimal is not None:
         return Reading(decimal)
     example = _cell(text, text.str.contains(r"[.,]\d", na=False))

@@ -1,4 +1,4 @@
-"""Files of tables, read as they are: every cell of a CSV file stays text, every header stays."""
+"""Reading of table files without conversion: cells of a CSV file stay text, headers are kept."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ import pandas as pd
 
 DELIMITERS = (",", ";", "\t", "|")
 PARQUET = (".parquet", ".pq")
-ENCODINGS = ("utf-8-sig", "cp1252", "latin-1")  # the last one reads any bytes
-SAMPLE = 2**16  # characters from which the delimiter is found
+ENCODINGS = ("utf-8-sig", "cp1252", "latin-1")  # tried in turn; the last one decodes any bytes
+SAMPLE = 2**16  # characters from which the delimiter is inferred
 OPEN = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 ROW_NAMES = "row names"
 
 
 class Table(NamedTuple):
-    """A table as its file has it.
+    """A table as it is in its file.
 
     Attributes
     ----------
     frame : DataFrame
-        Text where the file is text. Names that are repeated end in .1, .2, ….
+        All cells are text if the file is text. Repeated column names get suffixes .1, .2, ….
     repeated : dict of str to str
-        Such a name to the one it repeats.
+        Maps a name with such a suffix to the name that it repeats.
     sep : str or None
         The delimiter; None for Parquet.
     notes : list of str
-        What a user should know.
+        Remarks for the user.
     """
 
     frame: pd.DataFrame
@@ -44,22 +44,23 @@ class Table(NamedTuple):
 
 
 def read_table(path, sep=None, encoding=None) -> Table:
-    """A CSV, TSV or Parquet file.
+    """Read a CSV, TSV or Parquet file.
 
     Parameters
     ----------
     path : path
-        A name that ends in .parquet or .pq is Parquet, any other is delimited text, which may be
+        Files ending in .parquet or .pq are Parquet; all others are delimited text, which may be
         compressed (.gz, .bz2, .xz).
     sep : str or None
-        The delimiter, or a regular expression of several characters; None finds it.
+        The delimiter, or a regular expression of several characters; None infers it.
     encoding : str or None
-        None tries UTF-8 (and UTF-16, if the file says so), then Western European ones.
+        None means UTF-16 if the file begins with its byte order mark, and otherwise tries UTF-8,
+        then Western European encodings.
 
     Raises
     ------
     ValueError
-        If the file is missing, empty, no table, or in another encoding than the one given.
+        If the file is missing, empty, not a table, or not in the encoding given.
     """
     path = Path(path)
     if not path.is_file():
@@ -76,7 +77,7 @@ def read_table(path, sep=None, encoding=None) -> Table:
     sep = sniff(sample) if sep is None else _delimiter(sep)
     rows = [row for row in _split(sample, sep) if any(row)]
     if len(sample) == SAMPLE and len(rows) > 2:
-        rows.pop()  # cut off in its middle
+        rows.pop()  # the last row of the sample may be incomplete
     header, widths = rows[0], Counter(map(len, rows[1:]))
     width = max(len(header), widths.most_common(1)[0][0] if widths else 0)
     names = _names(header, width, rows[1:])
@@ -109,7 +110,7 @@ def _open(path, encoding):
 
 
 def _encoding(path, encoding):
-    """(the encoding, what to say of it), after reading the file once."""
+    """The encoding, and a note or None, found by decoding the whole file once."""
     with OPEN.get(path.suffix, open)(path, "rb") as file:
         marked = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
     for name in (encoding,) if encoding else ("utf-16",) if marked else ENCODINGS:
@@ -129,7 +130,7 @@ def _encoding(path, encoding):
 
 
 def _delimiter(sep):
-    """What --sep says, in words or as a regular expression."""
+    """The delimiter that --sep means: a tab may be written as a word, or as a backslash and t."""
     try:
         re.compile(sep)
     except re.error as error:
@@ -141,8 +142,8 @@ def _delimiter(sep):
 
 
 def _split(sample, sep):
-    """The cells of each line."""
-    lines = io.StringIO(sample, newline=None)  # lines end in any of the three ways
+    """The cells of each line, as a list of lists."""
+    lines = io.StringIO(sample, newline=None)  # accepts all three kinds of line ends
     if len(sep) > 1:
         return [re.split(sep, line.strip()) for line in lines]
     return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=sep,
@@ -150,7 +151,11 @@ def _split(sample, sep):
 
 
 def sniff(sample) -> str:
-    """The delimiter under which most rows have as many cells as the header, and the most cells."""
+    """The most plausible delimiter of a sample of text.
+
+    It splits the header, and then most rows have as many cells as the header (or one more); ties go
+    to the delimiter with the most cells.
+    """
     def fit(sep):
         widths = [len(row) for row in _split(sample, sep) if any(row)]
         agree = sum(width in (widths[0], widths[0] + 1) for width in widths)
@@ -160,10 +165,10 @@ def sniff(sample) -> str:
 
 
 def _names(header, width, rows):
-    """The header, with a name more where rows have a cell more.
+    """The column names: the header, and one name more if rows have one cell more than it.
 
-    That cell is the first one where a program wrote the names of rows without a title; where every
-    row ends in a delimiter, it is the last and empty.
+    The additional cell is the last one, empty, if every row ends in a delimiter (its name is None).
+    Otherwise it is the first one: a program has written row names without a title.
     """
     if width == len(header):
         return header
@@ -174,7 +179,7 @@ def _names(header, width, rows):
 
 
 def _named(frame, names, sep):
-    """The frame under names that are unique; a column of no name and no contents goes."""
+    """The Table with unique column names; a column named None is dropped."""
     taken, unique, repeated = set(names), [], {}
     for k, name in enumerate(names):
         new = name

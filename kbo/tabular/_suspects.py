@@ -1,6 +1,6 @@
-"""Columns that a model should not see: identifiers, the order of the rows, copies, constants.
+"""Columns that a model should not use: identifiers, row numbers, copies of the target, constants.
 
-Each rule returns why, in words, or None, and looks at no more than the column and the target.
+Each rule returns the reason, in words, or None. It sees only the column, its name and the target.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import re
 import numpy as np
 import pandas as pd
 
-ENOUGH = 10  # values from which "no two are alike" says something
+ENOUGH = 10  # with fewer values, it may be chance that no two are alike
 ROW_NAMES = {"", "rownames", "rowname", "rownumber", "rowid", "rowindex", "row", "index", "idx"}
 IDENTIFIERS = {"id", "ids", "uuid", "guid", "key", "identifier"}
 
 
 def suspects(frame, y, repeated):
-    """Why some columns are left out: dict of name to reason.
+    """The columns to leave out, as a dict of name to reason.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def suspects(frame, y, repeated):
     y : Series
         The target.
     repeated : dict of str to str
-        Names that repeat another one in the header, which they are given for.
+        For each column whose header repeats an earlier one, the name in the header.
     """
     found = {}
     for name in frame.columns:
@@ -42,16 +42,18 @@ def suspects(frame, y, repeated):
 
 
 def made_from_target(frame, y):
-    """Names of columns that the target determines, and that divide its range: "over 2,500", say.
+    """Names of columns that may have been made from the target, such as "over 2,500".
 
-    In the order of the target each value of such a column stands in one stretch. This may be so in
-    truth, and where the model is to be used it may not: a user should know.
+    If the rows are sorted by the target, each value of such a column occupies one contiguous
+    stretch. The column may be a genuine feature, or it may be unknown when the model is used, which
+    the user must judge.
 
     Parameters
     ----------
     frame : DataFrame
     y : Series
-        Numbers; classes are divided by any column that is good at telling them apart.
+        Only numeric targets are checked: classes are divided in this way by any column that tells
+        them apart well.
     """
     if not pd.api.types.is_numeric_dtype(y) or y.nunique() < ENOUGH:
         return []
@@ -66,7 +68,7 @@ def made_from_target(frame, y):
 
 
 def _constant(column):
-    """Nothing, or one value, in all rows."""
+    """The reason if a column is empty or has one value in all rows."""
     if column.isna().all():
         return "it is empty"
     if column.nunique(dropna=False) == 1:
@@ -75,11 +77,11 @@ def _constant(column):
 
 
 def _identifier(name, column):
-    """Numbers or text that tell one row from every other, and so carry its place in the table.
+    """The reason if a column of numbers or text only tells the rows apart.
 
-    Whole numbers, no two alike, are an identifier if they fill at least half of the range that they
-    span (1, 2, 3, …; with gaps or shuffled), whatever their name, or if their name says so. Text is
-    one if more than nine rows in ten have one of their own.
+    Whole numbers without repetitions are an identifier if they fill at least half of the range that
+    they span (1, 2, 3, …, possibly shuffled or with gaps), whatever their name, or if their name
+    says so. Text is an identifier if its distinct values number more than nine tenths of the rows.
     """
     held = column.dropna()
     alike = len(held) - held.nunique()
@@ -96,7 +98,7 @@ def _identifier(name, column):
 
 
 def _named_so(name):
-    """Whether a column is called id, customer_id, PatientID, rownames, Unnamed: 0, …."""
+    """Whether a column has a name like id, customer_id, PatientID, rownames or Unnamed: 0."""
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
     last = words[-1].lower() if words else ""
     plain = re.sub(r"[\W\d_]", "", name.lower())
@@ -104,11 +106,11 @@ def _named_so(name):
 
 
 def _copy(column, y):
-    """The target again, in other units or under other names.
+    """The reason if a column is the target in other units or under other names.
 
-    One value of the column goes with each value of the target and back. Where the target's values
-    are mostly different, every column without repetitions does that: it must then rise or fall
-    with the target as well.
+    The values of such a column correspond one to one to the values of the target. If most values of
+    the target are different, every column without repetitions does so; it must then also be a
+    monotone function of the target.
     """
     both = column.notna()
     x, y = pd.factorize(column[both])[0], y[both]

@@ -1,4 +1,4 @@
-"""The target: numbers or classes, and its split into rows to train on and rows to test on."""
+"""The target: whether it is numbers or classes, and the split into training and test rows."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from sklearn.model_selection import train_test_split
 
 
 def is_classification(y, task, written):
-    """Whether the target's values are classes; (bool, words that say why and how to change it).
+    """Whether the target's values are classes, and a text that says why and how to change it.
 
-    Text and flags are classes, and so are numbers of two values. Whole numbers of more values are
-    counts or measurements as often as codes of classes: they are taken as numbers.
+    Text, flags and numbers with two different values are classes. Whole numbers with more values
+    may be counts or measurements as well as codes of classes, and are taken as numbers.
 
     Parameters
     ----------
     y : Series
-        As ``Columns`` reads it.
+        The target, as ``Columns`` reads it.
     task : {"auto", "regression", "classification"}
     written : Series
-        The same column as it stands in the file.
+        The same column as it is written in the file.
 
     Raises
     ------
     ValueError
-        For missing values and dates, for regression on text, for one value alone, and for classes
-        that are hardly ever repeated.
+        For missing values, dates, regression on text, a constant target, or classes with fewer
+        than two rows each on average.
     """
     values, name = y.nunique(), y.name
     missing = np.flatnonzero(y.isna())
@@ -61,10 +61,10 @@ def is_classification(y, task, written):
 
 
 def split(X, y, test_size, seed, classification):
-    """(X_train, X_test, y_train, y_test, words or None): the classes in equal parts.
+    """(X_train, X_test, y_train, y_test, note or None), stratified by class.
 
-    Classes of one row go to training; where there are more classes than rows to test on, the rows
-    are drawn regardless of them.
+    Classes with a single row go to training, which the note says. If there are more classes than
+    test rows or than training rows, the split is not stratified.
     """
     stratify, note, alone = None, None, np.zeros(len(y), bool)
     if classification:
