@@ -1,4 +1,4 @@
-"""The ``kbo`` command: tune a kernel model on a table, say what was gained, and predict with it."""
+"""The ``kbo`` command: tune a kernel model on a table, report the gain, and predict with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ._tune import tune
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command's arguments."""
+    """The parser of the command's arguments."""
     parser = argparse.ArgumentParser(prog="kbo", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_tune(commands.add_parser("tune", help="tune a kernel model on a table by hypergradient"))
@@ -28,7 +28,8 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_reading(parser):
     parser.add_argument("--sep", help="the delimiter of a text file, 'tab' or \\t for tabs "
                         "(default: found among , ; tab and |)")
-    parser.add_argument("--encoding", help="of a text file (default: UTF-8, or else cp1252)")
+    parser.add_argument("--encoding", help="the encoding of a text file (default: UTF-8, or else "
+                        "cp1252)")
 
 
 def _add_tune(parser):
@@ -37,7 +38,8 @@ def _add_tune(parser):
     add("--dataset", choices=sorted(tabular.BUNDLED), help="a bundled data set")
     add("--target", help="the target column of the file")
     _add_reading(parser)
-    add("--decimal", choices=(".", ","), help="sign in numbers (default: found, for each column)")
+    add("--decimal", choices=(".", ","), help="decimal sign in numbers (default: found, for each "
+        "column)")
     add("--drop", nargs="+", default=[], metavar="NAME", help="columns to leave out")
     add("--keep", nargs="+", default=[], metavar="NAME",
         help="columns to use although they look like identifiers or copies of the target")
@@ -45,23 +47,24 @@ def _add_tune(parser):
         help="what columns hold: number (anything else is missing), category or date")
     add("--task", choices=("auto", "regression", "classification"), default="auto",
         help="auto: classification for text and for two values")
-    add("--kernel", nargs="+", help="one, or a mixture (default: the estimator's)")
+    add("--kernel", nargs="+", help="one kernel, or several for their mixture (default: the "
+        "estimator's)")
     add("--loss", help="inner loss (regression: squared, huber, quantile, poisson; "
         "classification: logistic, squared)")
     add("--ard", action=argparse.BooleanOptionalAction,
         help="one lengthscale per column of the table (default: for regression)")
-    add("--cv", type=int, default=5, help="folds")
-    add("--max-iter", type=int, default=100, help="outer steps")
-    add("--max-time", type=float, help="seconds for the search")
+    add("--cv", type=int, default=5, help="number of folds")
+    add("--max-iter", type=int, default=100, help="maximal number of steps of the search")
+    add("--max-time", type=float, help="time limit of the search, in seconds")
     add("--solver", default="auto", help="auto, exact, nystrom, falkon or full_cg")
-    add("--n-centers", type=int, help="points that span the model (large data)")
-    add("--test-size", type=float, default=0.25, help="fraction held out")
-    add("--seed", type=int, default=0, help="of the split and of the folds")
+    add("--n-centers", type=int, help="number of points that span the model (large data)")
+    add("--test-size", type=float, default=0.25, help="fraction of the rows held out for testing")
+    add("--seed", type=int, default=0, help="random seed of the split and of the folds")
     add("--missing", choices=("impute", "refuse"), default="impute")
     add("--device", choices=("cpu", "gpu"))
     add("--check", action=argparse.BooleanOptionalAction,
-        help="see on rows left out whether tuning lost, and keep the start where it did "
-        "(default: where it takes half a minute, or --max-time, at most)")
+        help="check on held-out training rows whether tuning made the model worse than its start, "
+        "and keep the start if so (default: if it takes at most half a minute, or --max-time)")
     add("--compare", action="store_true", help="also run scikit-learn's GridSearchCV")
     add("--output", type=Path, default=Path("kbo-report"), help="folder to write to")
     add("--quiet", action="store_true", help="no progress bar")
@@ -73,8 +76,8 @@ def _add_predict(parser):
                         "code, so that it must come from someone you trust")
     parser.add_argument("file", help="a table with the columns that the model was trained on")
     _add_reading(parser)
-    parser.add_argument("--decimal", choices=(".", ","), help="sign in numbers (default: of each "
-                        "column as in training)")
+    parser.add_argument("--decimal", choices=(".", ","), help="decimal sign in numbers (default: "
+                        "for each column as in training)")
     parser.add_argument("--output", type=Path, help="a CSV file (default: standard output)")
     parser.set_defaults(run=predict)
 
@@ -89,7 +92,7 @@ def _type(text):
 
 
 def main(argv=None) -> int:
-    """Run the command; 2 is returned for bad input, with one line that says why."""
+    """Run the command. Bad input returns 2, after printing one line that says why."""
     args = build_parser().parse_args(argv)
     said = set()
 
@@ -103,7 +106,7 @@ def main(argv=None) -> int:
         warnings.showwarning = show
         try:
             args.run(args)
-        except BrokenPipeError:  # whoever read the output (head, less) has gone
+        except BrokenPipeError:  # the reader of the output (head, less) has exited
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
         except (ValueError, OSError) as error:

@@ -1,4 +1,4 @@
-"""``python -m kbo.cli``."""
+"""Runs the ``kbo`` command as ``python -m kbo.cli``."""
 
 import sys
 

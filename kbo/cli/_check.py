@@ -1,8 +1,8 @@
-"""Whether tuning lost: a comparison on rows that no part of it has seen.
+"""Checks whether tuning made a model worse, on rows that no part of the tuning has seen.
 
-The criterion that tuning lowers is a cross-validation, and many lengthscales can fit its folds
-(Cawley and Talbot, 2010). Here the whole search is repeated without a fifth of the rows and judged
-on that fifth, for each fifth, and again for other divisions while time allows.
+Tuning lowers a cross-validated loss, whose folds many lengthscales can overfit (Cawley and Talbot,
+2010). This check is a nested cross-validation: the whole search is repeated without a fifth of the
+rows and judged on that fifth, for each fifth, and again for other divisions while time allows.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from sklearn.model_selection import KFold, StratifiedKFold
 
 SPLITS = 5
 REPEATS = 3
-SECONDS = 30.0  # what the comparison may take, unless it is asked for
+SECONDS = 30.0  # time limit of the check, unless the user asks for it
 TUNED, START = "tuned by kbo", "start"
 
 
 def errors_left_out(candidates, X, y, seed, seconds=SECONDS) -> dict:
-    """The mean error of each candidate on rows that it was fitted without.
+    """The mean error of each candidate on rows that were left out of its fit.
 
     Parameters
     ----------
@@ -31,15 +31,15 @@ def errors_left_out(candidates, X, y, seed, seconds=SECONDS) -> dict:
     X : ndarray (n, d)
     y : ndarray (n,)
     seed : int
-        Of the divisions; they are others than those of the estimators' own folds.
+        Seed of the divisions, which differ from the estimators' own folds.
     seconds : float
-        A second and a third division are begun only if they seem to end by then.
+        A second and a third division are begun only if they are expected to end by then.
 
     Returns
     -------
     dict of str to float
-        By candidate, means over rows and divisions: log-losses of classes; squared errors of
-        numbers, or absolute ones where the model's loss is Huber's or the quantile one.
+        For each candidate, a mean over rows and divisions: of the log-loss for classes; for numbers
+        of the squared error, or of the absolute error if the model's loss is "huber" or "quantile".
     """
     first = next(iter(candidates.values()))
     classes = is_classifier(first)
@@ -49,7 +49,7 @@ def errors_left_out(candidates, X, y, seed, seconds=SECONDS) -> dict:
     total, started = dict.fromkeys(candidates, 0.0), time.perf_counter()
     for repeat in range(1, REPEATS + 1):
         splitter = kind(min(SPLITS, most), shuffle=True, random_state=seed + repeat)
-        with warnings.catch_warnings():  # those of the models on all rows have been shown
+        with warnings.catch_warnings():  # the fits to all rows have shown theirs already
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.simplefilter("ignore", UserWarning)
             for train, test in splitter.split(X, y):
@@ -62,7 +62,10 @@ def errors_left_out(candidates, X, y, seed, seconds=SECONDS) -> dict:
 
 
 def _log_loss(model, X, y):
-    """−log of the probability given to each row's class; a class not trained on has 1e-6."""
+    """−log of the probability predicted for each row's class, which is at least 1e-6.
+
+    Classes that are not among the training rows have this probability too.
+    """
     place = {label: k for k, label in enumerate(model.classes_)}
     shares = model.predict_proba(X)
     given = [shares[row, place[label]] if label in place else 0.0 for row, label in enumerate(y)]
@@ -70,6 +73,6 @@ def _log_loss(model, X, y):
 
 
 def _error_of(model):
-    """The error of the kind that the model's loss is made for."""
+    """The error function: absolute if the model's loss is a robust one by name, else squared."""
     size = np.abs if model.loss in ("huber", "quantile") else np.square
     return lambda fitted, X, y: size(fitted.predict(X) - y)

@@ -1,4 +1,4 @@
-"""The table that ``kbo tune`` is given, and what is wrong with it."""
+"""Loading and checking of the table for ``kbo tune``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Data(NamedTuple):
     Attributes
     ----------
     columns : fitted Columns
-        Of the features.
+        The readers of the features.
     X : DataFrame
-        As they read it.
+        The features, as ``columns`` reads them.
     y : ndarray
     classification : bool
     left_out : dict of str to str
-        Columns that are not used, and why.
+        The columns that are not used, and the reason for each.
     """
 
     columns: tabular.Columns
@@ -34,7 +34,7 @@ class Data(NamedTuple):
 
 
 def load(args) -> Data:
-    """The data that the arguments name; what a user should know about them is said."""
+    """Load the data that the arguments name, printing remarks for the user."""
     if (args.dataset is None) == (args.file is None):
         raise ValueError("give either --dataset NAME or a file with --target COLUMN")
     if args.dataset:
@@ -86,7 +86,7 @@ def _load_file(args):
 
 
 def _values(y):
-    """The target as an array: text, whole numbers where all are, or numbers."""
+    """The target as an array of text, of integers if all numbers are whole, or of floats."""
     if not pd.api.types.is_numeric_dtype(y):
         return y.astype(str).to_numpy(object)
     return y.to_numpy(np.int64 if (y == y.round()).all() else float)

@@ -1,4 +1,4 @@
-"""``kbo predict``: a model that ``kbo tune`` wrote, on another table."""
+"""``kbo predict``: apply a model written by ``kbo tune`` to another table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ._text import say
 
 
 def predict(args):
-    """Write one line of predictions for each row of the table, in its order."""
+    """Write one line of predictions for each row of the table, in the table's order."""
     model = _load(args.model)
     columns = model["columns"]
     table = tabular.read_table(args.file, args.sep, args.encoding)
@@ -34,7 +34,7 @@ def predict(args):
     if extra:
         say(f"columns that the model does not use: {extra}")
     for name, new in columns.unseen(typed).items():
-        say(f"{name}: values that the model has not seen, taken for none of those it has: {new}")
+        say(f"{name}: values that the model has not seen, treated as none of those it knows: {new}")
     gaps = {name: int(k) for name, k in typed.isna().sum().items() if k}
     if gaps:
         say(f"missing values (count per column): {gaps}, filled as in training")

@@ -1,4 +1,4 @@
-"""What the command prints."""
+"""Printing of remarks and tables."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 
 
 def say(text):
-    """A remark for whoever runs the command, on standard error: the output is for results."""
+    """Print a remark for the user on standard error, since standard output is for results."""
     print(text, file=sys.stderr)
 
 
 def table(rows, columns):
-    """Rows of dicts as aligned text."""
+    """Rows, given as dicts, as aligned text with the given columns."""
     cells = [columns, *([str(row.get(c, "")) for c in columns] for row in rows)]
     widths = [max(len(row[k]) for row in cells) for k in range(len(columns))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in cells]

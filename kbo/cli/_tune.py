@@ -1,4 +1,4 @@
-"""``kbo tune``: split, tune, compare, write the report, print one table."""
+"""``kbo tune``: split, tune, compare, write the report, and print one table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ._check import SECONDS, SPLITS, START, TUNED, errors_left_out
 from ._data import load
 from ._text import say, table
 
-MANY_SCORES = 8000  # samples times classes, from which softmax likelihoods take minutes
+MANY_SCORES = 8000  # samples times classes beyond which the softmax likelihood takes minutes
 
 
 def _estimator(args, classification, n_scores, labels):
@@ -47,7 +47,7 @@ def _estimator(args, classification, n_scores, labels):
 
 
 def _grid(args, classification, n_features):
-    """What most people would run instead: a 7 × 9 grid."""
+    """The usual alternative, for comparison: GridSearchCV over a 7 × 9 grid."""
     gamma = np.logspace(-3, 1, 9) / n_features
     if classification:
         return GridSearchCV(SVC(), {"C": np.logspace(-2, 4, 7), "gamma": gamma}, cv=args.cv)
@@ -64,7 +64,7 @@ def _timed_fit(model, X, y):
 
 
 def _count_gaps(args, X):
-    """Missing values by column; refused, or said, as the arguments want."""
+    """Count missing values by column; refuse or report them, as --missing says."""
     gaps = {name: int(k) for name, k in X.isna().sum().items() if k}
     if gaps and args.missing == "refuse":
         raise ValueError(f"missing values per column: {gaps}; fill them, or use --missing impute")
@@ -74,7 +74,7 @@ def _count_gaps(args, X):
 
 
 def tune(args) -> dict:
-    """Split, tune, write model, report and figure, check and compare; returns the report."""
+    """Split, tune, write model, report and figure, check and compare; return the report."""
     data = load(args)
     gaps = _count_gaps(args, data.X)
     X_train, X_test, y_train, y_test, note = tabular.split(
@@ -121,7 +121,10 @@ def tune(args) -> dict:
 
 
 def _keep(report, name, model, features, rows):
-    """What matters to the model kept, by variables and rows of the table; into the report too."""
+    """Record the model that is kept in the report; return what matters to it.
+
+    Relevances are by variables of the table, and influences by rows of the table.
+    """
     found = what_matters(model)
     by_variable = {}
     if features is not None:
@@ -143,20 +146,21 @@ def _draw(args, tuned, names):
 
 
 def _affordable(args, history, allowed):
-    """Whether to compare the tuned model with its start, which takes so many searches more.
+    """Whether to check the tuned model against its start, which repeats the search SPLITS times.
 
-    The first evaluation is not counted: most of it is compilation, which is done but once.
+    The first evaluation is not counted, because most of it is compilation, which happens once.
     """
     if args.check is not None:
         return args.check
     takes = SPLITS * (history[-1]["seconds"] - history[0]["seconds"])
     if takes > allowed:
-        say(f"whether tuning lost was not checked: --check does, in about {takes:.0f} s")
+        say("not checked whether tuning made the model worse: --check does, in about "
+            f"{takes:.0f} s")
     return takes <= allowed
 
 
 def _facts(model, seconds, test):
-    """A row of the table."""
+    """The entries of a model's row in the printed table."""
     return {"criterion": getattr(model, "criterion_", None), "score": model.score(*test),
             "seconds": seconds, "alpha": model.alpha_}
 
