@@ -15,23 +15,23 @@ CENTERS = 500
 def projected_mse(y_true, y_pred, *, Z=None, sample_weight=None, alpha=None):
     """(1/Σw) Σ_i w_i r_i g_{−i}(z_i), r = y − ŷ, g = Ê[r | Z] by kernel ridge regression.
 
-    An estimate of E[(E[y − ŷ | Z])²], on which it is judged whether ŷ is the structural function:
-    that is then zero, whatever the noise of y and however strong the confounding, and positive for
-    what regression finds where X is endogenous. As g_{−i} is fitted without sample i, noise adds
-    next to nothing on average, and the value may be slightly negative. Errors of ŷ that Z says
-    nothing about cannot be seen.
+    This estimates E[(E[y − ŷ | Z])²], which tells whether ŷ is the structural function. It is then
+    zero, whatever the noise of y and however strong the confounding; it is positive for the result
+    of a regression where X is endogenous. Since g_{−i} is fitted without sample i, noise adds next
+    to nothing on average, and the value may be slightly negative. Errors of ŷ that do not depend on
+    Z cannot be detected.
 
     Parameters
     ----------
     y_true, y_pred : array-like (n,)
     Z : array-like (n, q)
-        Instruments and exogenous covariates; needed.
+        Instruments and exogenous covariates; required.
     sample_weight : array-like (n,), optional
-        Relative to their mean.
+        Only its values relative to their mean matter.
     alpha : float, optional
-        Ridge of g, whose kernel is Gaussian (of the median distance of standardised rows of Z) in
-        the span of at most 500 of them; None takes that of 1e-3, 1e-2, …, 1e3 with the least
-        leave-one-out error. The mean of r is not penalised.
+        Ridge of g. Its kernel is Gaussian, with the median distance of the standardised rows of Z
+        as lengthscale, and g lies in the span of at most 500 of these rows. By default, the one of
+        1e-3, 1e-2, …, 1e3 with the smallest leave-one-out error. The mean of r is not penalised.
 
     Returns
     -------
@@ -40,8 +40,8 @@ def projected_mse(y_true, y_pred, *, Z=None, sample_weight=None, alpha=None):
     Raises
     ------
     ValueError
-        If Z is missing, an argument is not finite or not of the right shape, there are fewer than
-        two samples of positive weight, or ``alpha`` is not positive.
+        If Z is missing, an argument is not finite or has the wrong shape, there are fewer than two
+        samples of positive weight, or ``alpha`` is not positive.
 
     References
     ----------
@@ -66,23 +66,23 @@ def projected_mse(y_true, y_pred, *, Z=None, sample_weight=None, alpha=None):
     if used.sum() < 2:
         raise ValueError("projected_mse needs at least two samples of positive weight")
     residual, Z, weight = (y_true - y_pred)[used], Z[used], weight[used]
-    weight = weight / weight.mean()  # alpha is one of unit weights
+    weight = weight / weight.mean()  # alpha is meant for weights of mean one
     guesses = _left_out(Z, residual, weight, ALPHAS if alpha is None else (alpha,))
     errors = [weight @ (residual - guess) ** 2 for guess in guesses]
     return float(np.average(residual * guesses[int(np.argmin(errors))], weights=weight))
 
 
 def projected_mse_scorer(alpha=None):
-    """−``projected_mse`` as a scorer that asks for ``Z``; greater is better.
+    """−``projected_mse`` as a scorer that requests ``Z``; greater is better.
 
-    With metadata routing, searches and cross_validate hand it the rows of Z of each test fold:
+    With metadata routing, searches and cross_validate pass it the rows of Z of each test fold:
 
         with sklearn.config_context(enable_metadata_routing=True):
             search = GridSearchCV(model, grid, scoring=kbo.metrics.projected_mse_scorer())
             search.fit(X, y, Z=Z)
 
-    Without routing scikit-learn hands scorers no Z, and scoring fails with the remedy: call
-    ``projected_mse(y_test, model.predict(X_test), Z=Z_test)`` there.
+    Without routing scikit-learn does not pass Z to scorers, and scoring fails. In that case call
+    ``projected_mse(y_test, model.predict(X_test), Z=Z_test)`` directly.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def projected_mse_scorer(alpha=None):
     scorer : callable
     """
     scorer = make_scorer(projected_mse, greater_is_better=False, alpha=alpha)
-    with config_context(enable_metadata_routing=True):  # requests can be made under it alone
+    with config_context(enable_metadata_routing=True):  # requests can be set only with routing on
         return scorer.set_score_request(Z=True)
 
 

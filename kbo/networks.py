@@ -1,4 +1,6 @@
-"""Networks x ↦ apply(params, x): pairs of functions, so that nothing else knows how they are made.
+"""Networks x ↦ apply(params, x), each a pair of functions ``init`` and ``apply``.
+
+The rest of kbo does not depend on how a network is made.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ class Network(eqx.Module):
 
     @abc.abstractmethod
     def init(self, key, x, p):
-        """Weights (a pytree of arrays of the dtype of x) for points like ``x`` (d,), p outputs."""
+        """Weights for points like ``x`` (d,) and p outputs: a pytree of arrays of x's dtype."""
 
     @abc.abstractmethod
     def apply(self, params, x) -> jax.Array:
@@ -28,15 +30,15 @@ class Network(eqx.Module):
 
 
 class MLP(Network):
-    """x ↦ W_L σ(… σ(W_1 x + b_1) …) + b_L; no widths: an affine map.
+    """x ↦ W_L σ(… σ(W_1 x + b_1) …) + b_L; without widths, an affine map.
 
     Parameters
     ----------
     widths : tuple of int
-        Of the hidden layers.
+        Widths of the hidden layers.
     activation : str or callable
-        σ, elementwise, after every hidden layer: a name in jax.nn such as "silu", "relu" or "tanh"
-        (by name, networks can be pickled), or a function.
+        σ, applied elementwise after every hidden layer: a name in jax.nn such as "silu", "relu" or
+        "tanh" (the network can then be pickled), or a function.
     layer_norm : bool
         Standardise (and rescale, by trained factors) each hidden layer before σ.
     spectral_norm : bool
@@ -68,7 +70,7 @@ class MLP(Network):
         return getattr(jax.nn, self.activation, None) if named else self.activation
 
     def init(self, key, x, p):
-        """See Network: W ~ N(0, 1/fan-in), b = 0."""
+        """Weights drawn as W ~ N(0, 1/fan-in), and b = 0."""
         sizes = (x.shape[0], *self.widths, p)
         layers = []
         for k, (d, q) in enumerate(itertools.pairwise(sizes)):
@@ -80,7 +82,7 @@ class MLP(Network):
         return layers
 
     def apply(self, params, x):
-        """See Network."""
+        """The value (p,) at one point (d,)."""
         for layer in params[:-1]:
             x = self._affine(layer, x)
             if self.layer_norm:
@@ -98,35 +100,36 @@ class MLP(Network):
 
 
 def _largest_singular_value(weight):
-    """uᵀWv after power steps; u and v are constants to the derivative, as at the maximum."""
+    """uᵀWv after power steps; the derivative takes u and v as constants, as at the maximum."""
     held = jax.lax.stop_gradient(weight)
 
     def step(_, u):
-        v = u @ held  # not held.T @ u, for which XLA for CPUs writes the transpose out
+        v = u @ held  # not held.T @ u: XLA for CPUs would write the transpose to memory
         u = held @ (v / jnp.linalg.norm(v))
         return u / jnp.linalg.norm(u)
 
     start = jnp.ones(weight.shape[0], weight.dtype) / jnp.sqrt(weight.shape[0])
-    u = jax.lax.fori_loop(0, POWER_STEPS, step, start, unroll=True)  # a GPU waits at each turn
+    # Unrolled, because a GPU waits in each turn of a loop.
+    u = jax.lax.fori_loop(0, POWER_STEPS, step, start, unroll=True)
     v = u @ held
     return u @ weight @ (v / jnp.linalg.norm(v))
 
 
 class LastLayer(Network):
-    """x ↦ Wᵀ[φ(x), 1], with W apart from φ, so that a solver can solve for it.
+    """x ↦ Wᵀ[φ(x), 1], with W stored separately from φ, so that a solver can solve for it.
 
-    In a NeuralSpace solvers.Gradient does so, for inner losses of constant curvature (Squared,
+    In a NeuralSpace, solvers.Gradient does this for inner losses of constant curvature (Squared,
     SquaredTo): its steps move φ along ∇ min_W (J + (decay/2)‖W‖²), and W is that minimiser. Methods
-    with steps of their own (Unrolled, single loops) move W as they do other weights.
+    with steps of their own (Unrolled, single loops) move W like all other weights.
 
     Parameters
     ----------
     body : Network, module or pair (init, apply)
-        φ, one point (d,) to (n_features,).
+        φ, from one point (d,) to (n_features,).
     n_features : int
     decay : float
-        Positive. What weight decay is to other weights: it keeps W from following noise, and is
-        no part of the problem that is solved.
+        Positive. It acts on W as weight decay does on other weights: it keeps W from fitting noise,
+        and is not part of the problem that is solved.
 
     References
     ----------
@@ -146,7 +149,7 @@ class LastLayer(Network):
             raise ValueError(f"decay={decay!r} must be positive")
 
     def init(self, key, x, p):
-        """See Network."""
+        """Weights of φ, drawn by ``body``, and W ~ N(0, 1/(n_features + 1))."""
         keys = jax.random.split(key)
         body = initial_weights(self.body, keys[0], x, self.n_features, 1)
         shape = (self.n_features + 1, p)
@@ -160,12 +163,12 @@ class LastLayer(Network):
         return jnp.append(self.body.apply(params["body"], x), jnp.ones((), x.dtype))
 
     def apply(self, params, x):
-        """See Network."""
+        """Wᵀ[φ(x), 1] at one point, (p,)."""
         return self.features(params, x) @ params["layer"]
 
 
 def positive_integer(name, value) -> int:
-    """The value, if it is one.
+    """The value itself, if it is a positive integer.
 
     Raises
     ------
@@ -178,9 +181,9 @@ def positive_integer(name, value) -> int:
 
 
 class Module(Network):
-    """A module of Equinox, or any pytree that is callable on one point (d,).
+    """An Equinox module, or any pytree that is callable on one point (d,).
 
-    It starts from the weights that it is given, whatever the key.
+    It starts from the weights that it holds; the key has no effect.
 
     Parameters
     ----------
@@ -190,11 +193,11 @@ class Module(Network):
     module: Callable
 
     def init(self, key, x, p):
-        """See Network."""
+        """The inexact arrays of the module."""
         return eqx.filter(self.module, eqx.is_inexact_array)
 
     def apply(self, params, x):
-        """See Network."""
+        """The module's value (p,) at one point (d,), with these weights."""
         rest = eqx.filter(self.module, eqx.is_inexact_array, inverse=True)
         return jnp.atleast_1d(eqx.combine(params, rest)(x))
 
@@ -211,11 +214,11 @@ class Pair(Network):
     apply_function: Callable = eqx.field(static=True)
 
     def init(self, key, x, p):
-        """See Network."""
+        """The weights that ``init_function`` returns, in x's dtype."""
         return jax.tree.map(lambda leaf: jnp.asarray(leaf, x.dtype), self.init_function(key, x))
 
     def apply(self, params, x):
-        """See Network."""
+        """The value (p,) that ``apply_function`` returns at one point (d,)."""
         return jnp.atleast_1d(self.apply_function(params, x))
 
 
@@ -240,12 +243,12 @@ def as_network(network) -> Network:
 
 
 def initial_weights(network, key, x, p, replicates):
-    """Weights with a leading axis of F replicates, each from a key of its own.
+    """Weights with a leading axis of F replicates, each drawn with its own key.
 
     Raises
     ------
     ValueError
-        If the network's outputs are not p numbers.
+        If the network's output is not p numbers.
     """
     keys = jax.random.split(key, replicates)
     params = jax.vmap(lambda own: network.init(own, x, p), axis_size=replicates)(keys)

@@ -1,4 +1,4 @@
-"""Weighted points and targets, checked as they are taken."""
+"""Weighted points and targets, which are checked when a Sample is made."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class Sample(eqx.Module):
     Parameters
     ----------
     x : array (n, d) or Stream
-        Points; one-dimensional input is read as n points of one feature. Floats of 16 bits are
-        raised to float32: kernel systems have no use for fewer digits.
+        Points; one-dimensional input is read as n points with one feature. 16-bit floats become
+        float32, since kernel systems cannot be solved in fewer digits.
     target : pytree of arrays with leading axis n, optional
         What the loss compares predictions with.
     weights : array (n,) or (F, n), optional
-        Non-negative. With a leading axis, F replicates of the problem that share points, kernel
-        and ridge: cross-validation folds (zero weight leaves a point out), bootstrap draws.
+        Non-negative. A leading axis makes F replicates of the problem that share points, kernel and
+        ridge, such as cross-validation folds (zero weight leaves a point out) or bootstrap draws.
 
     Raises
     ------
     ValueError
-        For shapes that do not match, what is not made of numbers, masked or non-finite entries,
+        For shapes that do not match, input that is not numeric, masked or non-finite entries,
         negative weights, or a replicate whose weights are all zero.
     """
 
@@ -79,27 +79,27 @@ class Sample(eqx.Module):
 
     @property
     def size(self) -> int:
-        """n."""
+        """n, the number of points."""
         return self.x.shape[0]
 
     @property
     def replicates(self) -> int:
-        """F."""
+        """F, the number of replicates."""
         return 1 if self.weights is None or self.weights.ndim == 1 else self.weights.shape[0]
 
     def weight_matrix(self) -> jax.Array:
-        """Weights as (F, n), ones where none were given."""
+        """Weights as (F, n); ones if none were given."""
         if self.weights is None:
             return jnp.ones((1, self.size), self.x.dtype)
         return jnp.atleast_2d(self.weights)
 
 
 def _as_numbers(name, value, complex_too=False) -> jax.Array:
-    """An array of numbers from any container."""
+    """An array of numbers, from any container."""
     if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise ValueError(f"{name} has masked entries: drop or impute those rows")
     try:
-        with jax.transfer_guard("allow"):  # to hand data over is to ask for it
+        with jax.transfer_guard("allow"):  # giving data to kbo is an explicit transfer
             array = value if isinstance(value, jax.Array) else jnp.asarray(_native(value))
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -111,7 +111,7 @@ def _as_numbers(name, value, complex_too=False) -> jax.Array:
 
 
 def _native(value) -> np.ndarray:
-    """As NumPy array of a type that JAX knows: numbers as objects, or in another byte order."""
+    """A NumPy array of a dtype that JAX has, also from number objects or another byte order."""
     array = np.asarray(value)
     if array.dtype == object:
         return array.astype(float)

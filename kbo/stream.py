@@ -8,18 +8,19 @@ import numpy as np
 class Stream:
     """Points x_i, i = 1…n, of a memory-mapped, Zarr, HDF5 or Parquet table, for Sample.
 
-    Solvers that work in the span of centres (Nystrom, Falkon) read it block after block; nothing of
-    its size is ever in memory. Targets and weights are ordinary arrays.
+    Solvers that work in the span of centres (Nystrom, Falkon) read it block by block, and never
+    hold all of it in memory. Targets and weights are ordinary arrays.
 
     Parameters
     ----------
     source : array-like (n, d) with ``shape`` and slices of rows
-        np.load(path, mmap_mode="r"), a Zarr or h5py array; see ``from_parquet``.
+        For instance np.load(path, mmap_mode="r"), or a Zarr or h5py array; for Parquet files see
+        ``from_parquet``.
 
     Raises
     ------
     ValueError
-        For a source that is not two-dimensional; on reading, for NaN or infinity.
+        If the source is not two-dimensional; when reading, for NaN or infinity.
     """
 
     dtype = np.dtype(np.float64)
@@ -33,7 +34,7 @@ class Stream:
 
     @classmethod
     def from_parquet(cls, path, columns=None) -> Stream:
-        """A Parquet file's columns (all by default); one row group is in memory at a time."""
+        """Columns of a Parquet file (all by default); one row group at a time is in memory."""
         return cls(_ParquetRows(path, columns))
 
     def __len__(self):
@@ -58,13 +59,13 @@ class Stream:
         return out
 
     def fingerprint(self) -> bytes:
-        """Identifies the data, from the shape and the first and last rows."""
+        """Bytes that identify the data: its shape and its first and last rows."""
         ends = np.concatenate([self.read(0, 1), self.read(len(self) - 1, len(self))])
         return repr(self.shape).encode() + ends.tobytes()
 
 
 class _ParquetRows:
-    """Slices of rows of a Parquet file."""
+    """Gives access to slices of the rows of a Parquet file."""
 
     def __init__(self, path, columns):
         import pyarrow.parquet

@@ -1,4 +1,4 @@
-"""The targets that a loss can take: what each loss declares, and what is said of others."""
+"""Declarations of the targets that a loss accepts, and what is wrong with other targets."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 class Targets(abc.ABC):
-    """A declaration: the shape of one sample's target, and the values it may have."""
+    """The shape of one sample's target, and the values that it may have."""
 
     def fault(self, targets, n_outputs) -> str | None:
-        """What is wrong with targets (n, …) for predictions of ``n_outputs``; None if nothing."""
+        """What is wrong with targets (n, …) for predictions of ``n_outputs``, or None."""
         targets = np.asarray(targets)
         wrong_shape = self._wrong_shape(targets.shape[1:], n_outputs)
         return wrong_shape or self._wrong_value(targets, n_outputs)
@@ -28,11 +28,11 @@ class Targets(abc.ABC):
 
     @abc.abstractmethod
     def _wrong_value(self, targets, n_outputs) -> str | None:
-        """See ``fault``."""
+        """As ``fault``, for targets of the right shape."""
 
 
 class Real(Targets):
-    """Any number for each output."""
+    """One real number for each output."""
 
     def _wrong_value(self, targets, n_outputs):
         if np.issubdtype(targets.dtype, np.complexfloating):
@@ -54,7 +54,7 @@ class Signs(Real):
 
 
 class Counts(Real):
-    """A number that is not negative, for each output."""
+    """One non-negative number for each output."""
 
     def _wrong_value(self, targets, n_outputs):
         wrong = super()._wrong_value(targets, n_outputs)
@@ -67,7 +67,7 @@ class Counts(Real):
 
 
 class Classes(Targets):
-    """An integer 0 … p − 1 for all p outputs together."""
+    """One integer 0 … p − 1, shared by all p outputs."""
 
     def _wrong_shape(self, shape, n_outputs):
         if n_outputs is None or n_outputs < 2:
