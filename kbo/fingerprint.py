@@ -1,9 +1,9 @@
-"""A digest of everything that a computation depends on: numbers, code, and what code reads.
+"""A digest of everything that a computation depends on: numbers, code, and what the code reads.
 
-Two uses. A run that is resumed from a checkpoint must be the run that wrote it. A compiled program
-may serve again where, and only where, the functions that were compiled into it are still the same:
-a function is the same as another if its instructions, its defaults, the values that it closes over,
-the globals that it reads and the helpers that it calls are.
+It has two uses. A run resumed from a checkpoint must be the run that wrote it. And a compiled
+program may be used again only while the functions compiled into it are still the same. Two
+functions are the same if their instructions, their defaults, the values that they close over,
+the globals that they read and the helpers that they call are the same.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ import numpy as np
 
 from .stream import Stream
 
-OWN = ("kbo", "theory")  # known by their version, not by their code
+OWN = ("kbo", "theory")  # identified by their names, not by their code
 NAMED = (enum.Enum, jax.Device, jax.sharding.Sharding, type(jax.tree.structure(0)), slice, range)
 PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), np.dtype)
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What was read of an object.
+    """The digest of an object, and what could not be read of it.
 
     Attributes
     ----------
     digest : str
     unseen : tuple of str
-        The objects whose state could not be read, each with where it was met.
+        The objects whose state could not be read, each with the place where it was found.
     """
 
     digest: str
@@ -58,7 +58,7 @@ def read(tree, data=True) -> Reading:
 
 
 def fingerprint(tree) -> str:
-    """The digest of ``read``; the same script gives the same one in another process."""
+    """The digest of ``read``; the same script gives the same digest in another process."""
     return read(tree).digest
 
 
@@ -73,7 +73,7 @@ def is_library(module: str) -> bool:
 
 
 def is_global(function) -> bool:
-    """Whether a library's module holds this very function, so that its name says what it is."""
+    """Whether a library's module holds this very function, so that its name identifies it."""
     module = getattr(function, "__module__", None)
     if module is None or not is_library(module):
         return False
@@ -83,14 +83,14 @@ def is_global(function) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _globals_read(code) -> tuple[str, ...]:
-    """The names of globals that instructions load, in the order of the code."""
+    """The names of the globals that the instructions load, in the order of the code."""
     loads = ("LOAD_GLOBAL", "LOAD_NAME")
     names = (i.argval for i in dis.get_instructions(code) if i.opname in loads)
     return tuple(dict.fromkeys(names))
 
 
 class _Reader:
-    """Walks what can be reached from an object, each object once."""
+    """Walks everything that can be reached from an object, each object once."""
 
     def __init__(self, data):
         self.unseen: list[str] = []
@@ -98,7 +98,7 @@ class _Reader:
         self._tokens: list = []  # not yet digested
         self._data = data
         self._known: dict[int, int] = {}
-        self._alive = []  # so that no id is given twice
+        self._alive = []  # keeps objects alive, so that no id is used twice
 
     def hexdigest(self) -> str:
         """The digest of all that was read."""
@@ -110,7 +110,7 @@ class _Reader:
         return self._digest.hexdigest()
 
     def read(self, value, where, code=False):
-        """Read one object; ``code``: it was reached through a function."""
+        """Read one object; ``code`` says that it was reached through a function."""
         if isinstance(value, PLAIN):
             self._tokens += (type(value).__name__, repr(value))
             return
@@ -156,7 +156,7 @@ class _Reader:
         for cell in function.__closure__ or ():
             try:
                 self.read(cell.cell_contents, where, True)
-            except ValueError:  # closed over, and never assigned
+            except ValueError:  # a variable that is closed over but not assigned
                 self._tokens.append("empty cell")
         if is_library(function.__module__ or ""):
             self._tokens += (function.__module__, function.__qualname__)
@@ -181,7 +181,7 @@ class _Reader:
                 self.read(names[name], f"{where} > {code.co_name} reads {name}", True)
 
     def _module(self, module, names, where):
-        """A user's module counts by what of it is named."""
+        """A user's module counts by those of its contents that the code names."""
         self._tokens.append(module.__name__)
         if is_library(module.__name__):
             return
@@ -196,10 +196,10 @@ class _Reader:
             return
         self._each(kind.__bases__, where, True)
         for name, found in vars(kind).items():
-            # Of a static or class method; of a method of an Equinox module.
+            # The function inside a static or class method, or a method of an Equinox module.
             member = getattr(found, "__func__", getattr(found, "method", found))
             written = isinstance(member, types.FunctionType) and (
-                member.__code__.co_filename != "<string>"  # else made by dataclasses
+                member.__code__.co_filename != "<string>"  # these are generated by dataclasses
             )
             if written or not name.startswith("_"):
                 self._tokens.append(name)
@@ -211,7 +211,7 @@ class _Reader:
             self.read(mapping[key], f"{where}[{key!r}]" if where else str(key), code)
 
     def _object(self, value, where, code):
-        """An instance: its class, and its fields, attributes or what pickle would keep."""
+        """An instance: its class, and its fields, its attributes or what pickle would store."""
         self.read(type(value), where, True)
         if isinstance(value, eqx.Module):
             fields = vars(value)
@@ -227,7 +227,7 @@ class _Reader:
         state = getattr(value, "__dict__", None)
         if state is not None and not is_library(type(value).__module__):
             return self._mapping(state, where, True)
-        try:  # what pickle would keep
+        try:  # what pickle would store
             _, *parts = value.__reduce_ex__(4)
         except Exception:
             return self._opaque(value, where, code)

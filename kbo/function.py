@@ -1,4 +1,4 @@
-"""A function of an inner space that a user can call on new points."""
+"""A function of an inner space, which a user can call on new points."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def evaluate_at(kernel, anchors, x, coefficients):
 
 
 class Function(eqx.Module):
-    """h: (k, d) points to (k,) or (k, p) values, with a leading replicate axis if there is one.
+    """h, which maps points (k, d) to values (k,) or (k, p), with a leading axis for replicates.
 
     Parameters
     ----------
     instance : Instance
-        Where the function was found.
+        The instance for which the function was found.
     coefficients : array (F, N, p), or weights of networks
     on_both : bool
-        Whether the coefficients belong to the inner and the outer points.
+        Whether the coefficients belong to the inner and the outer points together.
     """
 
     instance: Instance
@@ -54,9 +54,9 @@ class Function(eqx.Module):
         Raises
         ------
         ValueError
-            If x has another number of features than the data.
+            If x and the data have different numbers of features.
         """
-        # In the precision it was found in: a float64 array outside x64 would be rounded.
+        # Compute in the precision h was found in: without x64, float64 arrays would be rounded.
         dtype = jax.tree.leaves(self.coefficients)[0].dtype
         double = dtype == np.float64
         with arithmetic(double):

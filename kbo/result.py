@@ -1,4 +1,4 @@
-"""What a computation reports: statuses whose messages are remedies, and the result records."""
+"""What a computation reports: statuses whose messages say what to do, and result records."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Status(enum.Enum):
 
     @property
     def completed(self) -> bool:
-        """True when what was asked for was done: a tolerance met, or a number of steps made."""
+        """True when the request was carried out: a tolerance met, or a number of steps made."""
         return self in (Status.CONVERGED, Status.TRUNCATED)
 
     def __str__(self) -> str:
@@ -91,16 +91,16 @@ class Status(enum.Enum):
 
 
 class BilevelError(RuntimeError):
-    """Raised with ``throw=True``; ``.status`` says why and ``.result`` is what there is.
+    """Raised with ``throw=True``; ``.status`` says why and ``.result`` holds the partial result.
 
     Parameters
     ----------
     status : Status
-        Its text, the remedy, becomes the message.
+        Its text, which says what to do, becomes the message.
     result : object, optional
         The partial result, for callers that can use it.
     hint : str, optional
-        What to do about it here, by the names of the arguments.
+        What to do about it in this case, in terms of the arguments.
     """
 
     def __init__(self, status: Status, result: Any = None, hint: str = ""):
@@ -114,17 +114,17 @@ class BilevelError(RuntimeError):
 
 
 class InvalidPoint(ValueError):
-    """The problem makes no sense at this ω; in a search, a step there is rejected."""
+    """The problem is invalid at this ω; a search rejects the step that led there."""
 
 
 @dataclass(frozen=True)
 class Residuals:
-    """Norms of the gradients left in the inner and the adjoint problem, ‖∇J‖_H (zero when exact).
+    """Norms of the remaining gradients ‖∇J‖_H of the inner and the adjoint problem; zero if exact.
 
     Attributes
     ----------
     inner, adjoint : float
-        The worst over the replicates (folds).
+        The largest over the replicates (folds).
     """
 
     inner: float
@@ -133,25 +133,27 @@ class Residuals:
 
 @dataclass(frozen=True)
 class Cost:
-    """What one evaluation of a parametric method took, in passes over the samples.
+    """The cost of one evaluation of a parametric method, in passes over the samples.
 
     Attributes
     ----------
     gradients : float
-        Of J in θ; 0 where the inner solver does not work by gradients. A batch is a part of a pass.
+        Gradients of J in θ; 0 where the inner solver does not use them. A batch counts as its share
+        of a pass.
     products : float
-        With ∂²_θθJ or ∂²_ωθJ along a vector, or the reverse pass of a step: about twice a gradient.
+        Products of ∂²_θθJ or ∂²_ωθJ with a vector, and reverse passes of a step; each takes about
+        twice as long as a gradient.
     """
 
     gradients: float
     products: float
 
     def __add__(self, other):
-        """Of both."""
+        """The cost of both together."""
         return Cost(self.gradients + other.gradients, self.products + other.products)
 
     def __rmul__(self, share):
-        """Of a share of the samples."""
+        """The cost on a share of the samples."""
         return Cost(share * self.gradients, share * self.products)
 
 
@@ -164,23 +166,22 @@ class Hypergradient:
     value : float
         L(ω).
     grad : pytree
-        ∇L(ω), of the structure of ω; NumPy arrays.
+        ∇L(ω) as NumPy arrays, with the structure of ω.
     inner, adjoint : callable or None
-        The functions h_ω and a_ω; each maps (k, d) points to (k,) or (k, p) values (with a
-        leading replicate axis when the weights have one). The adjoint is None where the method
-        needs none.
+        The functions h_ω and a_ω. Each maps points (k, d) to values (k,) or (k, p), with a leading
+        replicate axis if the weights have one. The adjoint is None if the method needs none.
     residuals : Residuals
     jitter : float
-        The largest multiple of the identity added to make a factorisation succeed; 0 normally.
+        The largest multiple of the identity added to make a factorisation succeed; normally 0.
     status : Status
     state : object
         Warm start for the next call with the same problem.
     solver : Solver or None
-        The one used, its choices made: ``str`` says what Auto picked.
+        The solver used, with its choices made: ``str`` says what Auto chose.
     cost : Cost or None
-        Of the parametric methods.
+        Only for parametric methods.
     hint : str
-        What to do here about a status that is not CONVERGED, by the names of the arguments.
+        What to do in this case about a status that is not CONVERGED, in terms of the arguments.
     """
 
     value: float
@@ -198,11 +199,11 @@ class Hypergradient:
 
     @property
     def error_bound(self) -> float:
-        """A bound on ‖grad − ∇L(ω)‖₂ from the two residuals; computed when first asked for.
+        """A bound on ‖grad − ∇L(ω)‖₂ from the two residuals; computed at the first access.
 
-        When both losses are squared nothing is left out (up to rounding and the margins with which
-        three operator norms are estimated); otherwise it holds to first order in the residuals.
-        Infinite where no bound is known (finite differences, points in a Stream).
+        With squared inner and outer losses it is complete, up to rounding and the margins with
+        which three operator norms are estimated. Otherwise it holds to first order in the
+        residuals. It is infinite where no bound is known (finite differences, points in a Stream).
         """
         if "bound" not in self.__dict__:
             object.__setattr__(self, "bound", np.inf if self._bound is None else self._bound())
@@ -217,21 +218,21 @@ class StepRecord:
     ----------
     step : int
     omega : pytree
-        None in a history where ω is more than 100,000 numbers; the callback sees it.
+        None in a history if ω has more than 100,000 numbers; the callback receives it.
     value, grad_norm : float
-        L(ω) and the Euclidean norm of its (projected) gradient; that and the residuals are infinite
-        where an optimiser asked for values alone.
+        L(ω) and the Euclidean norm of its (projected) gradient. The norm and the residuals are
+        infinite if the optimiser requested the value only.
     residuals : Residuals
     seconds : float
-        Wall time since the start of ``minimize``, earlier sessions of a resumed run included.
+        Wall time since the start of ``minimize``, including earlier sessions of a resumed run.
     evaluations : int
-        Hypergradient evaluations so far.
+        Number of hypergradient evaluations so far.
     cost : Cost
-        Of the evaluations so far, where the method tells it; those that a resumed run reads from
-        its checkpoint are not counted.
+        Cost of the evaluations so far, if the method reports it; those that a resumed run reads
+        from its checkpoint are not counted.
     function : callable or None
-        h at this iterate, for metrics of the callback; None in a history, where values alone were
-        asked for, and for iterates that a resumed run reads from its checkpoint.
+        h at this iterate, for metrics of the callback. None in a history, if the optimiser
+        requested the value only, and for iterates that a resumed run reads from its checkpoint.
     """
 
     step: int
@@ -252,7 +253,7 @@ class BilevelResult:
     Attributes
     ----------
     omega : pytree
-        The iterate with the lowest outer value; the last one where values do not compare (networks
+        The iterate with the lowest outer value; the last one if values are not comparable (networks
         in training, stochastic methods).
     value, grad_norm : float
         L(ω) and the norm of its projected gradient there.
@@ -263,11 +264,11 @@ class BilevelResult:
     history : list of StepRecord
         The start and every accepted step.
     solver : Solver
-        The one used, its choices made: ``str`` says what Auto picked.
+        The solver used, with its choices made: ``str`` says what Auto chose.
     n_rejected : int
-        Evaluations without a usable value, which the optimiser turned back from.
+        Number of evaluations without a usable value, which the optimiser stepped back from.
     failure : Status or None
-        Of the last evaluation that did not do what it was asked for, if any.
+        Status of the last evaluation that did not complete as requested, if any.
     hint : str
         As in Hypergradient.
     """

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and pytrees of arrays in them. Nothing is pickled."""
+"""Files of pytrees of arrays, without pickle, and files that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ import numpy as np
 
 
 def write(file, tree, **named):
-    """Write a pytree of arrays, and more arrays by name, to an open file.
+    """Write a pytree of arrays, and further arrays by name, to an open file.
 
-    Lists, tuples and None are kept; of any other node its leaves, in JAX's order.
+    Lists, tuples and None are kept as such; any other node is stored as the list of its leaves, in
+    JAX's order.
 
     Raises
     ------
     TypeError
-        For a leaf that is no array of numbers.
+        For a leaf that is not an array of numbers.
     """
     leaves = []
     skeleton = json.dumps(_skeleton(tree, leaves))
@@ -30,7 +31,7 @@ def write(file, tree, **named):
 
 
 def read(file):
-    """(tree, names): what ``write`` wrote, tuples and other nodes as lists."""
+    """(tree, named): what ``write`` wrote, with lists in place of tuples and other nodes."""
     with np.load(file, allow_pickle=False) as stored:
         known = dict(stored)
     skeleton = json.loads(str(known.pop("skeleton")))
@@ -39,7 +40,7 @@ def read(file):
 
 
 def like(template, tree):
-    """The leaves of a tree in the structure of a template; the template where they do not fit."""
+    """The leaves of a tree in the structure of ``template``, or ``template`` if they do not fit."""
     wanted, structure = jax.tree.flatten(template)
     leaves = jax.tree.leaves(tree)
     if [np.shape(leaf) for leaf in leaves] != [np.shape(leaf) for leaf in wanted]:
@@ -49,7 +50,7 @@ def like(template, tree):
 
 
 def _skeleton(tree, leaves):
-    """The nesting of lists, with a description of each leaf, which is added to ``leaves``."""
+    """The nesting as lists, with a description of each leaf, which is appended to ``leaves``."""
     if tree is None:
         return None
     if not isinstance(tree, list | tuple):
@@ -64,7 +65,7 @@ def _described(array, leaves):
     if array.dtype.kind == "O":
         raise TypeError(f"a warm start holds {array!r}, which is no array of numbers")
     described = {"leaf": len(leaves), "dtype": array.dtype.name, "shape": array.shape}
-    own = array.dtype.kind == "V"  # of JAX's types, as bfloat16, which NumPy's files do not know
+    own = array.dtype.kind == "V"  # JAX's own dtypes, like bfloat16, which .npz does not store
     leaves.append(np.frombuffer(array.tobytes(), np.uint8) if own else array)
     return described
 
@@ -81,7 +82,7 @@ def _filled(skeleton, leaves):
 
 
 def write_atomically(path, write, mode="wb"):
-    """Write a file through a temporary neighbour, so that readers see the old or the new one.
+    """Write a file through a temporary neighbour, so that readers see the old or the new file.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def write_atomically(path, write, mode="wb"):
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())  # mkstemp's files are for their owner alone
+        os.chmod(name, 0o666 & ~_umask())  # mkstemp makes files that only their owner can read
         os.replace(name, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
