@@ -1,4 +1,4 @@
-"""Where functions live: RKHS, the subspace that centres span, finite features, networks."""
+"""Spaces of functions: an RKHS, the subspace spanned by centres, finite features, networks."""
 
 from .base import Evaluations, Frozen, Space
 from .features import FeatureSpace, RandomFourierFeatures

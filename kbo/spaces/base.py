@@ -1,4 +1,4 @@
-"""What a space owes the rest: Λ's ingredients, with the functions frozen."""
+"""The interface of a space, which supplies the ingredients of Λ with h and a frozen."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import jax
 
 
 class Frozen(NamedTuple):
-    """h and a as they are held fixed while ω moves, and the values h is known to take.
+    """h and a, held fixed while ω moves, and the values they are known to take.
 
     Attributes
     ----------
     h, a : arrays
         The space's own representation (RKHS: coefficients of h and *values* of a).
     h_inner, h_outer : array (F, n, p), (F, m, p)
-        Values at the present ω, so that differentiation need not compute them again.
+        Values of h at the present ω, so that differentiation need not compute them again.
     a_inner : array (F, n, p) or None
         Values of a at the present ω, where ``a`` holds coefficients.
     gram : array or None
-        The kernel matrix of the inner points at the present ω, as ``kbo.linalg`` wrote it, if it
+        The kernel matrix of the inner points at the present ω, as written by ``kbo.linalg``, if it
         is still known.
     """
 
@@ -48,9 +48,10 @@ class Space(eqx.Module):
     Class attributes
     ----------------
     centers : array (M, d) or None
-        The points whose kernel functions span it; None where they are the inner points, or none.
+        The points whose kernel functions span the space; None if these are the inner points, or if
+        there are none.
     mesh : jax.sharding.Mesh or None
-        Devices over which the rows of its matrices are spread.
+        Devices over which the rows of the space's matrices are spread.
     """
 
     centers = None
@@ -58,9 +59,9 @@ class Space(eqx.Module):
 
     @abc.abstractmethod
     def evaluate(self, points, x, coefficients) -> jax.Array:
-        """Values (F, k, p) at x (k, d) of the functions that ``coefficients`` represent.
+        """Values (F, k, p), at points x (k, d), of the functions that ``coefficients`` represent.
 
-        ``points`` (N, d) anchor the representation where the space needs anchors.
+        ``points`` (N, d) are the points that the coefficients belong to, if the space needs any.
         """
 
     def on(self, points, x):
@@ -74,21 +75,21 @@ class Space(eqx.Module):
     def square_norm(self, inner, coefficients, values, total=None) -> jax.Array:
         """‖h‖² (F,) of a function with known ``values`` (F, n, p) at the inner points.
 
-        Where the norm is a mean over these, weighted sums are divided by ``total`` (F,), by
-        default that of the weights.
+        If the norm is a mean over these points, weighted sums are divided by ``total`` (F,), by
+        default the sum of the weights.
         """
 
     @abc.abstractmethod
     def start(self, key, inner, p, replicates):
-        """Coefficients to descend from: zero where h is linear in them, else a draw."""
+        """Coefficients for a solver to start from: zero if h is linear in them, else random."""
 
     @abc.abstractmethod
     def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
-        """Λ's ingredients on two samples; ``shared``: they are at the same points."""
+        """Λ's ingredients on two samples; ``shared`` says that both have the same points."""
 
 
 def replicates_last(coefficients):
-    """(F, n, p) as (n, F·p): one matrix product serves every replicate and output."""
+    """(F, n, p) as (n, F·p), so that one matrix product serves every replicate and output."""
     F, n, p = coefficients.shape
     return coefficients.transpose(1, 0, 2).reshape(n, F * p)
 

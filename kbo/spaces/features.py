@@ -37,21 +37,21 @@ class FeatureSpace(Space):
         return self.on(points, x)(coefficients)
 
     def on(self, points, x):
-        """See Space."""
+        """coefficients ↦ their values at x, with the features of x computed once."""
         features = self.features(x)
         return lambda coefficients: jnp.einsum("iq,fqp->fip", features, coefficients)
 
     def square_norm(self, inner, coefficients, values, total=None):
-        """See Space: ‖θ‖²."""
+        """‖h‖² = ‖θ‖², (F,)."""
         return jnp.sum(coefficients**2, (1, 2))
 
     def start(self, key, inner, p, replicates):
-        """See Space: zeros (F, q, p)."""
+        """Zeros (F, q, p)."""
         q = jax.eval_shape(self.feature_map, inner.x[0]).shape[0]
         return jnp.zeros((replicates, q, p), inner.x.dtype)
 
     def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
-        # Galerkin form: the coefficients of both h and a stay fixed, the features move.
+        # Galerkin form: the coefficients of both h and a are fixed; the features move.
         features = self.features(inner.x)
         outside = features if shared else self.features(outer.x)
         h_inner, h_outer = (jnp.einsum("iq,fqp->fip", f, frozen.h) for f in (features, outside))
@@ -69,7 +69,7 @@ class RandomFourierFeatures(eqx.Module):
     dim : int
         d.
     lengthscale : float, array (d,)
-        A hyperparameter: W and b are drawn once, for unit lengthscale.
+        A hyperparameter: W and b are drawn once, for a lengthscale of one.
     seed : int
 
     References
@@ -92,5 +92,5 @@ class RandomFourierFeatures(eqx.Module):
         return jnp.sqrt(2 / q) * jnp.cos(self.frequencies @ (x / self.lengthscale) + self.phases)
 
     def with_lengthscale(self, lengthscale) -> RandomFourierFeatures:
-        """The same draw at another lengthscale; for ``space`` as a callable of ω."""
+        """The same draw at another lengthscale, for a ``space`` that is a callable of ω."""
         return eqx.tree_at(lambda f: f.lengthscale, self, lengthscale)

@@ -1,4 +1,4 @@
-"""Functions that networks represent, with an inner product of functions, not of weights."""
+"""Functions represented by networks, with an inner product of functions rather than of weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .base import Evaluations, Frozen, Space
 from .features import FeatureSpace
 from .rkhs import RKHS
 
-BLOCK = 8192  # rows that a network is evaluated on at once
+BLOCK = 8192  # rows on which a network is evaluated at once
 
 
 class Prediction(NamedTuple):
@@ -36,7 +36,7 @@ class InnerProduct(eqx.Module):
 
     @abc.abstractmethod
     def jet(self, function, x, value) -> jax.Array:
-        """What of a function enters at one point: (r,); ``value`` is function(x)."""
+        """The part of a function that enters at one point, (r,); ``value`` is function(x)."""
 
 
 class L2(InnerProduct):
@@ -52,9 +52,9 @@ class L2(InnerProduct):
 
 
 class Sobolev(InnerProduct):
-    """⟨h, a⟩ = (1/Σw) Σ_i w_i (h(x_i)·a(x_i) + c ∇h(x_i)·∇a(x_i)): ridge penalises slopes as well.
+    """⟨h, a⟩ = (1/Σw) Σ_i w_i (h(x_i)·a(x_i) + c ∇h(x_i)·∇a(x_i)).
 
-    Training then takes ∂_θ∂_x of the networks, still never ∂²_θ.
+    The ridge then penalises slopes as well. Training needs ∂_θ∂_x of the networks, but never ∂²_θ.
 
     Parameters
     ----------
@@ -70,22 +70,23 @@ class Sobolev(InnerProduct):
 
 
 class NeuralSpace(Space):
-    """h and a are networks; ⟨h, a⟩ is an inner product of functions (L2 of the inner sample).
+    """h and a are networks; ⟨h, a⟩ is an inner product of functions, by default L2 (inner sample).
 
-    FuncID: both are trained on objectives that are convex in the *function*; the hypergradient is
-    the functional one, and no second derivative of a network is ever taken. With a network linear
-    in its weights it is exact; otherwise as good as the two networks fit.
+    This is FuncID: both networks are trained on objectives that are convex in the *function*. The
+    hypergradient is the functional one, and no second derivative of a network is ever taken. It is
+    exact for a network that is linear in its weights; otherwise it is as accurate as the fits of
+    the two networks.
 
-    The adjoint's objective holds Σ_j g_j·a(x'_j), which a flexible network trained for long can
-    lower without bound at outer points that no inner point is near. More points, fewer steps or
-    weight decay (optax.adamw) keep a close to what generalises, as they do for h.
+    The adjoint's objective contains Σ_j g_j·a(x'_j), which a flexible network trained for long can
+    lower without bound at outer points that are far from all inner points. More points, fewer steps
+    or weight decay (optax.adamw) make a generalise better, as they do for h.
 
     Parameters
     ----------
     network : kbo.networks.Network, module or pair (init, apply), default MLP()
-        For h: one point (d,) to (p,).
+        Represents h, from one point (d,) to (p,).
     adjoint : likewise, default ``network``
-        For a.
+        Represents a.
     inner_product : InnerProduct, default L2()
 
     References
@@ -109,7 +110,7 @@ class NeuralSpace(Space):
             )
 
     def initial(self, key, x, p, replicates) -> tuple[Prediction, Adjoint]:
-        """Weights to start from, for points like ``x`` (d,)."""
+        """Initial weights of both networks, for points like ``x`` (d,)."""
         keys = jax.random.split(key)
         return (
             Prediction(initial_weights(self.network, keys[0], x, p, replicates)),
@@ -123,11 +124,11 @@ class NeuralSpace(Space):
         return _everywhere(self._network(coefficients).apply, coefficients.params, x)
 
     def last_features(self, network, params, x):
-        """[φ(x), 1] below a network's LastLayer, (F, n, q)."""
+        """[φ(x), 1], the input of a network's LastLayer, (F, n, q)."""
         return _everywhere(network.features, params, x)
 
     def jets(self, x, coefficients, values):
-        """What of a function with known ``values`` (F, n, p) enters ⟨·, ·⟩: (F, n, r)."""
+        """The parts of a function with known ``values`` (F, n, p) that enter ⟨·, ·⟩, (F, n, r)."""
         network = self._network(coefficients)
 
         def of_one(of):
@@ -138,7 +139,7 @@ class NeuralSpace(Space):
         return jax.lax.map(of_one, (coefficients.params, values))
 
     def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
-        # The weights of both networks stay fixed; only points that depend on ω move the values.
+        # The weights of both networks are fixed: the values depend on ω only through the points.
         known = linalg.with_known_value
         h_inner = known(frozen.h_inner, self.evaluate(None, inner.x, frozen.h))
         a_inner = known(frozen.a_inner, self.evaluate(None, inner.x, frozen.a))
@@ -148,15 +149,15 @@ class NeuralSpace(Space):
         return Evaluations(h_inner, h_outer, a_inner, product)
 
     def square_norm(self, inner, coefficients, values, total=None):
-        """See Space: the inner product with itself."""
+        """⟨h, h⟩, (F,)."""
         return self.pairing(inner, (coefficients, values), (coefficients, values), total)
 
     def start(self, key, inner, p, replicates):
-        """See Space: the weights of h that ``initial`` draws."""
+        """The weights of h that ``initial`` draws."""
         return self.initial(key, inner.x[0], p, replicates)[0]
 
     def pairing(self, sample, left, right, total=None):
-        """⟨·, ·⟩ (F,) of two pairs (function, its values at the sample's points)."""
+        """⟨·, ·⟩ (F,) of two pairs (function, its values at the points of the sample)."""
         weights = sample.weight_matrix()
         product = jnp.sum(self.jets(sample.x, *left) * self.jets(sample.x, *right), -1)
         total = jnp.sum(weights, -1) if total is None else total
@@ -172,24 +173,24 @@ def _everywhere(function, params, x):
             return jax.vmap(on_point)(x)
         return jax.lax.map(on_point, x, batch_size=BLOCK)
 
-    # One replicate after the other: batched products of matrices are slow on CPUs.
+    # One replicate after another, since batched matrix products are slow on CPUs.
     return jax.lax.map(of_one, params)
 
 
 class NeuralFeatures(eqx.Module):
-    """h(x) = [φ(x), 1]ᵀW with ‖h‖ = ‖W‖, or h in the RKHS of k(φ(x), φ(z)); φ a network.
+    """h(x) = [φ(x), 1]ᵀW with ‖h‖ = ‖W‖, or h in the RKHS of k(φ(x), φ(z)), where φ is a network.
 
-    FuncID-linear: φ is trained by gradient on min_h of the inner objective; h and a are solved for
-    exactly on the trained φ, as in FeatureSpace or RKHS.
+    This is FuncID-linear: φ is trained by gradient on the inner objective minimised over h. On the
+    trained φ, h and a are solved for exactly, as in FeatureSpace or RKHS.
 
     Parameters
     ----------
     network : as in NeuralSpace, default MLP()
-        φ, one point (d,) to (n_features,).
+        φ, from one point (d,) to (n_features,).
     n_features : int
         The size of φ(x).
     kernel : kbo.kernels.Kernel, optional
-        k; None is the linear last layer.
+        k; without it the last layer is linear.
 
     References
     ----------
@@ -207,7 +208,7 @@ class NeuralFeatures(eqx.Module):
         self.kernel = None if kernel is None else as_kernel(kernel)
 
     def initial(self, key, x):
-        """Weights of φ to start from."""
+        """Initial weights of φ, for points like ``x`` (d,)."""
         params = initial_weights(self.network, key, x, self.n_features, 1)
         return jax.tree.map(lambda leaf: leaf[0], params)
 
@@ -219,7 +220,7 @@ class NeuralFeatures(eqx.Module):
 
 
 class Features(eqx.Module):
-    """φ, or [φ, 1], with its weights: one point (d,) to (q,)."""
+    """φ, or [φ, 1], with its weights: a map from one point (d,) to (q,)."""
 
     network: Network
     params: Any

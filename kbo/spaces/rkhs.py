@@ -28,20 +28,20 @@ class RKHS(Space):
         return replicates_first(values, coefficients.shape[0])
 
     def on(self, points, x):
-        """See Space: k(x, points) is kept, and evaluated again in a reverse pass."""
+        """coefficients ↦ their values at x; k(x, points) is kept, but not for the reverse pass."""
         gram = jax.checkpoint(lambda x, z: self.kernel.matrix(x, z))(x, points)
         return lambda coefficients: jnp.einsum("ij,fjp->fip", gram, coefficients)
 
     def square_norm(self, inner, coefficients, values, total=None):
-        """See Space: Σ_i θ_i h(x_i)."""
+        """‖h‖² = Σ_i θ_i h(x_i), (F,)."""
         return jnp.sum(coefficients * values, (1, 2))
 
     def start(self, key, inner, p, replicates):
-        """See Space: zeros (F, n, p)."""
+        """Zeros (F, n, p)."""
         return jnp.zeros((replicates, inner.size, p), inner.x.dtype)
 
     def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
-        # Residual form: the coefficients of h and the values of a stay fixed, the kernel moves.
+        # Residual form: the coefficients of h and the values of a are fixed; the kernel moves.
         F = frozen.h.shape[0]
         flat = replicates_last(frozen.h)
         values = linalg.symmetric_matmul(self.kernel, inner.x, flat, frozen.gram)

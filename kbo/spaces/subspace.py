@@ -14,14 +14,14 @@ from ..kernels import Kernel, as_kernel
 from ..linalg.sharding import row_matmul
 from .base import Evaluations, Frozen, Space, replicates_first, replicates_last
 
-NUGGET = 10.0  # in units of eps·trace: what rounding leaves undetermined in a Gram matrix
+NUGGET = 10.0  # in units of eps·trace, the size of the rounding errors in a Gram matrix
 
 
 class Subspace(Space):
     """h = Σ_j θ_j k(z_j, ·), ‖h‖² = θᵀ(K_MM + δI)θ, for M centres z_j.
 
-    δ = 10 eps tr K_MM is the size of the rounding errors in K_MM, below which its eigenvalues are
-    not determined. It is part of the norm, for every ω.
+    δ = 10 eps tr K_MM is the size of the rounding errors in K_MM, which leave smaller eigenvalues
+    undetermined. It is part of the norm, for every ω.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Subspace(Space):
         return gram.at[jnp.diag_indices(len(gram))].add(self.nugget())
 
     def _times(self, x, coefficients, known=None):
-        """k(x, z) @ coefficients, by blocks of rows on every device."""
+        """k(x, z) @ coefficients, in blocks of rows, on every device."""
         if self.mesh is None:
             return linalg.matmul(self.kernel, x, self.centers, coefficients, known)
         return row_matmul(self.kernel, x, self.centers, coefficients, self.mesh)
@@ -65,15 +65,15 @@ class Subspace(Space):
         return replicates_first(values, coefficients.shape[0])
 
     def square_norm(self, inner, coefficients, values, total=None):
-        """See Space: θᵀ(K_MM + δI)θ."""
+        """‖h‖² = θᵀ(K_MM + δI)θ, (F,)."""
         return self.inner_product(coefficients, coefficients)
 
     def start(self, key, inner, p, replicates):
-        """See Space: zeros (F, M, p)."""
+        """Zeros (F, M, p)."""
         return jnp.zeros((replicates, self.centers.shape[0], p), inner.x.dtype)
 
     def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
-        # Galerkin form: the coefficients of both h and a stay fixed, kernel and centres move.
+        # Galerkin form: the coefficients of both h and a are fixed; kernel and centres move.
         F = frozen.h.shape[0]
         h, a = replicates_last(frozen.h), replicates_last(frozen.a)
         both = self._times(inner.x, jnp.concatenate([h, a], 1), frozen.gram)
@@ -89,7 +89,7 @@ class Subspace(Space):
         return Evaluations(h_inner, h_outer, a_inner, self.inner_product(frozen.h, frozen.a))
 
     def inner_product(self, left, right) -> jax.Array:
-        """⟨h, a⟩ of two coefficient arrays (F, M, p): (F,)."""
+        """⟨h, a⟩ (F,) of two coefficient arrays (F, M, p)."""
         flat = replicates_last(right)
         image = linalg.symmetric_matmul(self.kernel, self.centers, flat)
         image = replicates_first(image, left.shape[0]) + self.nugget() * right
@@ -97,7 +97,7 @@ class Subspace(Space):
 
 
 class Restriction(eqx.Module):
-    """ω ↦ the Subspace of an RKHS that centres span; both may depend on ω.
+    """ω ↦ the Subspace of an RKHS spanned by centres; both may depend on ω.
 
     Parameters
     ----------
