@@ -1,4 +1,4 @@
-"""Problems whose solution is known: instrumental variables, synthetic bilevel problems."""
+"""Problems with a known solution: instrumental variables and synthetic bilevel problems."""
 
 from .bilevel import make_bilevel_quadratics, make_mehra_hamm
 from .dsprites import make_iv_dsprites, render_hearts

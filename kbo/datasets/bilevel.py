@@ -1,6 +1,6 @@
 """Synthetic bilevel problems in finite dimension, with their solutions.
 
-θ in R^p is a constant function with p outputs: a BilevelProblem need not be about functions.
+θ in R^p is represented by a constant function with p outputs.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from sklearn.utils import Bunch, check_random_state
 from ..problem import BilevelProblem, Sample
 from ..spaces import FeatureSpace
 
-TRIALS = 20  # draws of quadratics, until L is convex
+TRIALS = 20  # at most so many draws of quadratics, until L is convex
 
 
 def one(x):
-    """The feature of constant functions."""
+    """The feature of constant functions, 1."""
     return jnp.ones(1, x.dtype)
 
 
 def _constant(inner_loss, outer_loss, inner_target, outer_target, p):
-    """A problem in θ in R^p: losses of (ω, θ, t_i)."""
+    """A problem in θ in R^p, with losses that are functions of (ω, θ, t_i)."""
     samples = [
         Sample(jnp.zeros((len(next(iter(target.values()))), 1)), target)
         for target in (inner_target, outer_target)
@@ -55,21 +55,22 @@ def make_mehra_hamm(example=1, size=10, random_state=None):
         3: L = ‖u‖² + ‖v‖²,          J = ‖A(1 − u − v)‖²     u = v = ½A⁺A1
         4: L = ‖v‖² − ‖A(u − v)‖²,   J = ‖A(u − v)‖²         v = 0, Au = 0
 
-    A is Gaussian with size/2 rows. Of many minimisers v of J the solution has that of the lowest L.
+    A is Gaussian with size/2 rows. Where J has many minimisers v, the solution is the one with the
+    lowest L.
 
     Parameters
     ----------
     example : {1, 2, 3, 4}
     size : int
-        Of u and v; even.
+        The dimension of u and of v; even.
     random_state : int, RandomState or None
-        Of A and of the start, uniform in [−5, 5].
+        Seed of A and of the start, which is uniform in [−5, 5].
 
     Returns
     -------
     Bunch
-        ``problem``, with v = v₀ + h, h = 0 being the start; ``omega0``; ``v0``; ``error``,
-        (ω, h) ↦ the distance of u and v from the set of solutions.
+        ``problem``, with v = v₀ + h, so that h = 0 is the start; ``omega0``; ``v0``; ``error``, a
+        function (ω, h) ↦ the distance of u and v from the set of solutions.
 
     References
     ----------
@@ -105,28 +106,28 @@ def _quadratic(omega, v, t):
 def make_bilevel_quadratics(
     n_samples=1024, size=100, outer_size=100, smallest=0.1, cross=0.1, random_state=None
 ):
-    """Means of random quadratics in (ω, θ), inner and outer, as stochastic methods are compared on.
+    """Inner and outer means of random quadratics in (ω, θ), a benchmark for stochastic methods.
 
         J(ω, θ) = (1/n) Σ_i ½(a_i·θ)² + ½(b_i·ω)² + (p_i·ω)(r_i·θ) + c_i·θ + e_i·ω,   L likewise
 
-    E aaᵀ has eigenvalues from ``smallest`` to 1, evenly in logarithms; E bbᵀ likewise, but one is
-    0; E prᵀ has singular values from ``smallest`` to ``cross``. Draws are repeated until L is
-    convex.
+    The eigenvalues of E aaᵀ are spaced evenly in logarithms from ``smallest`` to 1. Those of E bbᵀ
+    likewise, except one that is 0. The singular values of E prᵀ range from ``smallest`` to
+    ``cross``. Draws are repeated until L is convex.
 
     Parameters
     ----------
     n_samples : int
-        n, inner and outer.
+        n, of the inner and of the outer sample.
     size, outer_size : int
-        Of θ and ω.
+        The dimensions of θ and ω.
     smallest, cross : float
     random_state : int, RandomState or None
 
     Returns
     -------
     Bunch
-        ``problem``; ``omega0``, ones; ``solution``, argmin L; ``lowest``, min L; ``value``, ω ↦ L
-        in closed form, and ``inner``, ω ↦ θ*(ω).
+        ``problem``; ``omega0``, a vector of ones; ``solution``, argmin L; ``lowest``, min L;
+        ``value``, ω ↦ L(ω) in closed form; ``inner``, ω ↦ θ*(ω).
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""dSprites with an instrument: images of hearts whose hidden height moves the outcome."""
+"""dSprites as an instrumental-variable problem: the hidden height of a heart moves the outcome."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ ORIENTATIONS = np.linspace(0, 2 * np.pi, 40)  # both ends, as in dSprites: the s
 POSITIONS = np.linspace(0, 1, 32)
 TEST_GRID = range(0, 31, 5), range(0, 31, 5), (0, 3, 5), (0, 10, 20, 30)  # x, y, scale, orientation
 
-# |u| ≤ 1 across, at half-width WIDTH of the image's side at scale 1. Fitted to the hearts of the
-# animation that dSprites is published with; on average they differ in 2 % of their pixels.
+# A heart spans |u| ≤ 1; its half-width at scale 1 is WIDTH times the side of the image. Fitted to
+# the hearts of the animation published with dSprites; on average 2 % of their pixels differ.
 WIDTH, HEIGHT, LIFT = 0.1495, 0.78, 0.097
 RISE, BEND = 1.06, 0.54
 
-PUBLISHED = 64  # pixels of a side
+PUBLISHED = 64  # pixels on a side
 PIXEL_NOISE, OUTCOME_NOISE = 0.1, 0.5
 PROJECTIONS, MATRIX_SEED = 10, 4096
 BLOCK = 2**20  # pixels rendered at a time
@@ -28,11 +28,11 @@ BLOCK = 2**20  # pixels rendered at a time
 def render_hearts(scale, orientation, pos_x, pos_y, resolution=64):
     """Pixels whose centre lies inside u² + ((v − 1.06|u| + 0.54u²)/0.78)² = 1.
 
-    (u, v) are coordinates in the heart's own frame, in units of its half-width, 0.1495·scale of the
-    side of the image: whatever the resolution, a heart covers 5.5 %·scale² of it. At posX = posY =
-    0 it turns about the point a quarter of the side from the left and from the top, at 1 about the
-    one a quarter from the right and from the bottom; orientation 0 points down, and grows
-    anticlockwise.
+    (u, v) are coordinates in the heart's own frame, in units of its half-width, which is
+    0.1495·scale times the side of the image: at every resolution a heart covers 5.5 %·scale² of the
+    image. The centre of rotation is a quarter of the side from the left and from the top at posX =
+    posY = 0, and a quarter from the right and from the bottom at posX = posY = 1. At orientation 0
+    the heart points down; the angle grows anticlockwise.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def render_hearts(scale, orientation, pos_x, pos_y, resolution=64):
         Latent values, as in dSprites: scale in [0.5, 1], orientation in radians, positions in
         [0, 1].
     resolution : int
-        Pixels of a side, at least 8.
+        Pixels on a side, at least 8.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def _blocks(n, side):
 
 
 def _inside(latents, side):
-    """(n, side, side) bool, of latents (n, 4)."""
+    """Whether each pixel is inside, (n, side, side) bool, for latents (n, 4)."""
     scale, orientation, pos_x, pos_y = latents.T[:, :, None, None]
     centres = (np.arange(side) + 0.5) / side
     unit = WIDTH * scale
@@ -79,7 +79,7 @@ def _inside(latents, side):
 
 
 def dsprites_response(X, matrix, resolution=64):
-    """f(x) = (mean_k (cxᵀB)_k² − 5000)/1000, c = (64/resolution)², (n,), of images as rows."""
+    """f(x) = (mean_k (cxᵀB)_k² − 5000)/1000, c = (64/resolution)², (n,), for images as rows."""
     area = (PUBLISHED / resolution) ** 2
     return (np.mean((area * (np.asarray(X, float) @ matrix)) ** 2, axis=1) - 5000) / 1000
 
@@ -91,23 +91,23 @@ def make_iv_dsprites(n_samples=5000, resolution=64, random_state=None, matrix=No
         posX, posY ~ U{0, …, 31},  scale ~ U{0.5, …, 1},  orientation ~ U{0, …, 2π}
         Z = (scale, orientation, posX)
 
-    The height of a heart in its image, posY, is the confounder: it shows in X, moves y and is not
-    in Z. f is roughly a quadratic function of the area of the heart. As in the published code (Xu
-    et al. 2021), f is applied to the image *with* its noise, instruments are dSprites' latent
-    values as they are (not standardised), and the test images have no noise. Not as there: hearts
-    are rendered here (see ``render_hearts``) rather than read from dSprites; they agree with
-    dSprites' own in all but 2 % of their pixels on average. At other resolutions c makes every
-    pixel count by its area, so that f of the same heart stays about the same (from some 16 pixels a
-    side: at 8, the smallest hearts are one pixel or two); the noise of a pixel remains 0.1.
+    The height of a heart in its image, posY, is the confounder: it is visible in X, moves y and is
+    not in Z. f is roughly a quadratic function of the area of the heart. As in the published code
+    (Xu et al. 2021), f is applied to the image *with* its noise, the instruments are dSprites'
+    latent values without standardisation, and the test images have no noise. Unlike there, hearts
+    are rendered (see ``render_hearts``) rather than read from dSprites; on average they agree with
+    those of dSprites in all but 2 % of their pixels. At other resolutions c weights every pixel by
+    its area, so that f of the same heart stays about the same (from about 16 pixels on a side: at
+    8, the smallest hearts are one or two pixels). The noise of a pixel is always 0.1.
 
     Parameters
     ----------
     n_samples : int
     resolution : int
-        Pixels of a side, at least 8; 64 in the literature. X holds 8·n_samples·resolution² bytes.
+        Pixels on a side, at least 8; 64 in the literature. X takes 8·n_samples·resolution² bytes.
     random_state : int, RandomState, Generator or None
     matrix : array (resolution², k), optional
-        B, for instance the published one; otherwise drawn with a seed of its own, so that f does
+        B, for instance the published one. By default it is drawn with a fixed seed, so that f does
         not depend on ``random_state``.
 
     Returns
@@ -122,7 +122,7 @@ def make_iv_dsprites(n_samples=5000, resolution=64, random_state=None, matrix=No
     ------
     ValueError
         If ``n_samples`` or ``resolution`` is not a whole number (of at least 1 and 8), or
-        ``matrix`` has another shape or is not finite.
+        ``matrix`` has the wrong shape or is not finite.
 
     References
     ----------
@@ -138,7 +138,7 @@ def make_iv_dsprites(n_samples=5000, resolution=64, random_state=None, matrix=No
     scale = SCALES[random.integers(6, size=n)]
     orientation = ORIENTATIONS[random.integers(40, size=n)]
     X = _images(scale, orientation, POSITIONS[pos_x], POSITIONS[pos_y], side)
-    for rows in _blocks(n, side):  # in blocks: X itself is the only large array
+    for rows in _blocks(n, side):  # in blocks, so that X is the only large array
         X[rows] += PIXEL_NOISE * random.standard_normal(X[rows].shape)
     f = partial(dsprites_response, matrix=B, resolution=side)
     y = f(X) + (pos_y - 16) + OUTCOME_NOISE * random.standard_normal(n)

@@ -9,11 +9,11 @@ import numpy as np
 from scipy.special import ndtr
 from sklearn.utils import Bunch, check_random_state
 
-CONFOUNDING = 0.5  # cov(e, V) of the sigmoid and the linear design
+CONFOUNDING = 0.5  # cov(e, V) in the sigmoid and the linear design
 
 
 def generator(random_state):
-    """A numpy Generator; an int seed gives the same one as ``RandomState(seed)``."""
+    """A NumPy Generator; an int seed gives the same one as ``RandomState(seed)``."""
     if isinstance(random_state, np.random.Generator):
         return random_state
     return np.random.default_rng(check_random_state(random_state).randint(2**31 - 1, size=4))
@@ -33,7 +33,7 @@ def check_count(name, value, least=1):
 
 
 def bunch(maker, X, y, Z, X_test, true_function, **others):
-    """What every design returns; the noiseless outcomes of the test points are filled in."""
+    """The Bunch that every design returns, noiseless outcomes of the test points included."""
     return Bunch(
         X=X, y=y, Z=Z, X_test=X_test, y_test=true_function(X_test), true_function=true_function,
         DESCR=inspect.getdoc(maker), **others,
@@ -41,18 +41,18 @@ def bunch(maker, X, y, Z, X_test, true_function, **others):
 
 
 def sigmoid_response(X):
-    """h(x) = ln(|16x − 8| + 1)·sgn(x − ½), (n,), of points (n, 1)."""
+    """h(x) = ln(|16x − 8| + 1)·sgn(x − ½), (n,), at points (n, 1)."""
     x = np.asarray(X, float)[:, 0]
     return np.log1p(np.abs(16 * x - 8)) * np.sign(x - 0.5)
 
 
 def linear_response(X):
-    """h(x) = 4x − 2, (n,), of points (n, 1)."""
+    """h(x) = 4x − 2, (n,), at points (n, 1)."""
     return 4 * np.asarray(X, float)[:, 0] - 2
 
 
 def demand_response(X):
-    """h(p, t, s) = 100 + (10 + p)sψ(t) − 2p, (n,), of points (n, 3)."""
+    """h(p, t, s) = 100 + (10 + p)sψ(t) − 2p, (n,), at points (n, 3)."""
     price, time, emotion = np.asarray(X, float).T
     return 100 + (10 + price) * emotion * time_effect(time) - 2 * price
 
@@ -77,7 +77,7 @@ def make_iv_sigmoid(n_samples=1000, n_test=1000, random_state=None):
 
         (e, V, W) ~ N(0, [[1, ½, 0], [½, 1, 0], [0, 0, 1]])   X = Φ((W + V)/√2)   Z = Φ(W)
 
-    X and Z are uniform on [0, 1]. The treatment shares V with the noise, the instrument does not.
+    X and Z are uniform on [0, 1]. The treatment shares V with the noise; the instrument does not.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def make_iv_linear(n_samples=1000, n_test=1000, random_state=None):
 
         (e, V, W) ~ N(0, [[1, ½, 0], [½, 1, 0], [0, 0, 1]])   X = Φ((W + V)/√2)   Z = Φ(W)
 
-    The sigmoid design with a structural function that is linear.
+    This is the sigmoid design with a linear structural function.
 
     Parameters
     ----------
@@ -142,14 +142,15 @@ def make_iv_demand(n_samples=1000, rho=0.5, random_state=None):
         s ~ U{1, …, 7},  t ~ U(0, 10),  c, v ~ N(0, 1),  p = 25 + (c + 3)ψ(t) + v
         ψ(t) = 2((t − 5)⁴/600 + e^{−4(t−5)²} + t/10 − 2),  e = ρv + √(1 − ρ²)·N(0, 1)
 
-    Price p, time of the year t, kind of customer s; the cost of fuel c moves the price alone. e has
-    variance 1 for every ρ (some published code passes 1 − ρ² as a standard deviation).
+    p is the price, t the time of the year, and s the kind of customer; the cost of fuel c moves
+    only the price. e has variance 1 for every ρ (some published code passes 1 − ρ² as a standard
+    deviation).
 
     Parameters
     ----------
     n_samples : int
     rho : float
-        ρ in [−1, 1], the correlation of price and demand shocks; 0 leaves nothing confounded.
+        ρ in [−1, 1], the correlation of price and demand shocks; at 0 there is no confounding.
     random_state : int, RandomState, Generator or None
 
     Returns
