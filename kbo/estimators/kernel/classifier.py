@@ -13,11 +13,11 @@ from .._common.validation import as_loss, check_weights
 from .fit import KernelBilevelBase
 
 LOSSES = ("logistic", "squared")
-SQUARED_SCALE = 2.0  # of least squares scores, before it is tuned
+SQUARED_SCALE = 2.0  # start value of the factor that calibrates least-squares scores
 
 
 def likelihood_parts(loss, index, K, weight):
-    """The inner loss, its targets, those of the likelihood, and the best constant scores.
+    """The inner loss, its targets, the likelihood's targets, and the best constant scores.
 
     Parameters
     ----------
@@ -51,23 +51,24 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
     alpha : float, default 0.1
         Start value of the ridge.
     tol : float, default 5e-3
-        The search stops when two steps running lower the criterion by at most this fraction of its
-        value at the start.
+        The search stops when each of two consecutive steps lowers the criterion by at most this
+        fraction of its value at the start.
     ard : bool or array of int (d,), default False
         As in KernelBilevelRegressor. One lengthscale per feature is worth it with thousands of
         samples; with a few hundred, so many hyperparameters overfit the criterion (breast_cancer,
         wine, iris and digits are all classified better without).
     lengthscale, groups, tune, cv, criterion, max_iter, max_time, n_restarts, solver, n_centers,
     random_state, device, callback, checkpoint, error_score, standard_errors, verbose
-        As in KernelBilevelRegressor; ``cv`` stratifies, the criteria are "cv" and, with
-        loss="squared", "loo", and "scale" in ``tune`` is also that of the scores.
+        As in KernelBilevelRegressor, except that folds are stratified, that the criteria are "cv"
+        and, with loss="squared", "loo", and that "scale" in ``tune`` includes the scale of the
+        scores.
     loss : {"logistic", "squared"}, default "logistic"
-        The inner loss. "logistic" is the softmax likelihood for K > 2. "squared" regresses on
-        ±1 codes: one factorisation per fold instead of a Newton iteration, so much the faster
+        The inner loss. "logistic" is the softmax likelihood for K > 2. "squared" regresses on ±1
+        codes, with one factorisation per fold instead of a Newton iteration, and is much faster
         for many classes; its scores are calibrated by a tuned scale.
     outer_loss : None or callable
-        ℓ_out(omega, scores, target), target in {−1, 1} for two classes, in 0…K−1 otherwise;
-        None means the logistic (softmax) likelihood.
+        ℓ_out(omega, scores, target), with target ±1 for two classes and 0…K−1 otherwise. None
+        means the logistic (softmax) likelihood.
 
     Attributes
     ----------
@@ -125,10 +126,10 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         ----------
         X : array-like (n, d)
         y : array-like (n,)
-            Labels of any kind; at least two classes.
+            Labels of any kind, with at least two classes.
         sample_weight : array-like (n,), optional
         groups : array-like (n,), optional
-            As in KernelBilevelRegressor; folds are stratified all the same.
+            As in KernelBilevelRegressor; folds are also stratified.
 
         Returns
         -------
@@ -141,7 +142,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         check_classification_targets(y)
         weight = check_weights(sample_weight, X)
         self.classes_ = np.unique(y[weight > 0])
-        # What a sample of no weight is labelled matters to nobody, if it is a class at all.
+        # Samples of weight zero may have unknown labels; any class will do for them.
         index = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         K = len(self.classes_)
         present = np.bincount(index, weights=weight, minlength=K)
@@ -175,7 +176,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         return self.classes_[chosen]
 
     def predict_proba(self, X):
-        """Class probabilities (k, K): the likelihood's link of the (rescaled) scores."""
+        """Class probabilities (k, K): the logistic or softmax function of the (scaled) scores."""
         scores = self.decision_function(X) * self.outer_parameters_.get("scale", 1.0)
         if scores.ndim == 1:
             return np.stack([expit(-scores), expit(scores)], axis=1)

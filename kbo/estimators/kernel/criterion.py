@@ -1,4 +1,4 @@
-"""What the estimators minimise: a cross-validation, or a criterion that needs no folds."""
+"""The criteria that the estimators minimise: cross-validation, or criteria without folds."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from .._common.folds import make_folds
 from .._common.scale import center_and_spread
 
 CRITERIA = ("cv", "loo", "gcv", "marginal_likelihood", "complexity")
-FEW_FOLDS = 5  # up to so many, fitting them one by one costs less than one inverse
+FEW_FOLDS = 5  # up to this many folds, fitting each costs less than one matrix inverse
 
 
 class Criterion(NamedTuple):
-    """A criterion as a method and the weights of its problem.
+    """A criterion as the weights of its problem and the method that evaluates it.
 
     Attributes
     ----------
     order : ndarray (n,)
-        Of the samples: with folds, those of one are next to each other.
+        Indices that sort the samples; samples tested by the same fold are contiguous.
     train, test : ndarray (F, n)
         Inner and outer weights in that order.
     weight : ndarray (n,)
@@ -33,9 +33,9 @@ class Criterion(NamedTuple):
     method : type
         Implicit, or a class of kbo.criteria.
     argument : object or None
-        What the class is given: fold numbers, the noise variance, or the unit of y.
+        The argument of that class: fold numbers, the noise variance, or the unit of y.
     nonnegative : bool or None
-        Whether it is never negative; None: as the outer loss.
+        Whether the criterion is never negative; None means if the outer loss never is.
     """
 
     order: np.ndarray
@@ -48,7 +48,7 @@ class Criterion(NamedTuple):
     nonnegative: bool | None = None
 
     def on(self, rows) -> Criterion:
-        """The criterion on some of the samples, the weights that judge of the same sums."""
+        """The criterion on some of the samples, with the same sum of test weights in each fold."""
         test = self.test[:, rows]
         left = test.sum(1, keepdims=True)
         share = np.divide(self.test.sum(1, keepdims=True), left, out=0 * left, where=left > 0)
@@ -60,7 +60,7 @@ class Criterion(NamedTuple):
         )
 
     def method_for(self, size) -> Method:
-        """The method for the samples padded to ``size``."""
+        """The method, for samples padded to ``size``."""
         if self.method is criteria.LeaveOut:
             padding = np.full(size - len(self.argument), -1)
             return criteria.LeaveOut(np.concatenate([self.argument, padding]))
@@ -70,12 +70,13 @@ class Criterion(NamedTuple):
 def make_criterion(
     name, cv, X, y, sample_weight, classifier, random_state, inner, outer_loss, solver, groups=None
 ) -> Criterion:
-    """The criterion of this name; ``cv="loo"`` is another name of "loo".
+    """The criterion of this name; ``cv="loo"`` means the criterion "loo".
 
     Raises
     ------
     ValueError
-        For an unknown name, or one that the loss, the solver or the estimator does not go with.
+        For an unknown name, or a criterion that is not available for the loss, the solver or the
+        estimator.
     """
     if name not in CRITERIA:
         raise ValueError(f"criterion={name!r} must be one of {CRITERIA}")
@@ -103,7 +104,7 @@ def make_criterion(
 
 
 def _from_one_factorisation(folds):
-    """The same criterion by LeaveOut, where folds partition the samples and are many."""
+    """The same criterion by LeaveOut, if the folds partition the samples and are many."""
     tested = folds.test > 0
     complement = np.where(tested, 0.0, folds.weight)
     if len(tested) <= FEW_FOLDS or (tested.sum(0) > 1).any() or (folds.train != complement).any():

@@ -1,4 +1,4 @@
-"""The losses of regression by name, in the units of the targets."""
+"""Losses of regression by name, with parameters in the units of the targets."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from .._common.scale import center_and_spread
 from .._common.validation import as_loss
 
 ROBUST = ("huber", "quantile")
-HUBER = 1.345  # robust standard deviations: 95 % of least squares' efficiency on normal residuals
-LEAST_SCALE = 0.01  # of y's spread: below it a robust loss is hardly smooth
+HUBER = 1.345  # in robust standard deviations; 95 % as efficient as least squares if normal
+LEAST_SCALE = 0.01  # smallest scale relative to the spread of y; below, the loss is hardly smooth
 LOSSES = {
     "squared": losses.Squared,
     "huber": losses.Huber,
@@ -24,7 +24,7 @@ LOSSES = {
 
 
 class OfTheMean(losses.Loss):
-    """ℓ(ω, exp(v), t): a loss of the mean where scores are its logarithm."""
+    """ℓ(ω, exp(v), t): a loss of the mean, where predictions are the logarithm of the mean."""
 
     loss: Any
 
@@ -33,13 +33,12 @@ class OfTheMean(losses.Loss):
 
     @property
     def nonnegative(self):
-        """As the loss of the mean."""
+        """Whether the loss is never negative."""
         return getattr(self.loss, "nonnegative", False)
 
 
 def _weighted_quantile(y, weight, quantile):
-    """The value with ``quantile`` of the weight below it, per output, midway between two that tie.
-    """
+    """The weighted quantile of each output, midway between two values if they tie."""
     out = []
     for column in y.reshape(len(y), -1).T:
         order = np.argsort(column, kind="stable")
@@ -50,7 +49,7 @@ def _weighted_quantile(y, weight, quantile):
 
 
 class QuantileInUnits(losses.SmoothQuantile):
-    """unit·ℓ, of the square of the targets' units as other losses: a ridge then has none."""
+    """unit·ℓ, which like other losses has the unit of y²; alpha is then free of units."""
 
     unit: Any = 1.0
 
@@ -59,17 +58,19 @@ class QuantileInUnits(losses.SmoothQuantile):
 
 
 def start_loss(argument, value, quantile, unit, scale=None):
-    """A loss as it is, or a named one in the units of y.
+    """The loss for an argument: a named loss at its start values, other losses as they are.
 
     Parameters
     ----------
     argument : str
-        Whose ``value`` it is.
+        The name of the estimator's parameter, for messages.
+    value : str, Loss or callable
+        Its value.
     quantile : float
     unit : float
         The spread of y.
     scale : float, optional
-        Of the residuals, in whose units robust losses are; by default the spread of y.
+        The scale of the residuals, which sets the parameters of robust losses; by default ``unit``.
 
     Raises
     ------
@@ -90,13 +91,13 @@ def start_loss(argument, value, quantile, unit, scale=None):
 
 
 def spread_of(y, weight):
-    """One robust spread of all outputs; 1 if they are constant."""
+    """The robust spread of y, the root mean square over outputs; 1 if all are constant."""
     spread = center_and_spread(y.reshape(len(y), -1), weight)[1]
     return float(np.sqrt(np.mean(spread**2))) or 1.0
 
 
 def best_constant(loss, y, weight):
-    """The best constant prediction, or nearly so: h models what is left."""
+    """The (nearly) best constant prediction for a loss; h models the difference to it."""
     if isinstance(loss, losses.Huber):
         return _weighted_quantile(y, weight, 0.5)
     if isinstance(loss, losses.SmoothQuantile):

@@ -1,7 +1,7 @@
 """The bilevel problem behind the estimators: positive hyperparameters, tuned in logs.
 
-Everything here is an Equinox module with array leaves: two fits of one kind differ in numbers
-only, so they share their compilations.
+The classes here are Equinox modules with array leaves: two fits of the same kind differ in numbers
+only, so that they share compiled programs.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from ...programs import program
 from ...spaces import RKHS
 from .._common.folds import bucket, pad
 
-KERNEL_FIXED, LOSS_FIXED = {"center"}, {"quantile", "unit"}  # never tuned: no matters of fit
+# Never tuned, because they define the problem rather than how well a model fits.
+KERNEL_FIXED, LOSS_FIXED = {"center"}, {"quantile", "unit"}
 LOG_RANGE = 9.0
 ALPHA_REACH = np.log(1e3)
-LOSS_LOG_RANGE = 3.0  # a loss whose width tends to nothing is no longer smooth
+LOSS_LOG_RANGE = 3.0  # smaller, since a loss whose width tends to zero is no longer smooth
 
 
 def _named_leaves(tree):
-    """(name, leaf) of every leaf of a kernel or loss; the name is its last attribute."""
+    """(name, leaf) for every leaf of a kernel or loss; the name is that of its attribute."""
     paths, _ = jax.tree_util.tree_flatten_with_path(tree)
     return [(getattr(path[-1], "name", "") if path else "", leaf) for path, leaf in paths]
 
@@ -40,7 +41,7 @@ def _is_number(leaf) -> bool:
 
 
 def named_numbers(tree):
-    """(name, number) of every numeric leaf of a kernel or loss."""
+    """(name, number) for every numeric leaf of a kernel or loss."""
     return [(name, leaf) for name, leaf in _named_leaves(tree) if _is_number(leaf)]
 
 
@@ -50,22 +51,22 @@ def _diagonal(kernel, X):
 
 
 def kernel_diagonal(kernel, X):
-    """k(x_i, x_i), (n,), of a kernel with NumPy parameters; in the current precision."""
+    """k(x_i, x_i), (n,), for a kernel with NumPy parameters, in the current precision."""
     return np.asarray(_diagonal(arrays(kernel, X.dtype), pad(X, bucket(len(X)))))[: len(X)]
 
 
 class Tunable(eqx.Module):
-    """A kernel or loss whose positive parameters are multiplied by exp(log).
+    """A kernel or loss whose tuned parameters are their base values times exp(log).
 
     Parameters
     ----------
     base : pytree
-        The values at log = 0, NumPy arrays.
+        The kernel or loss at log = 0, with NumPy arrays.
     tuned : tuple of bool
-        Which leaves, in flattening order.
+        Whether each leaf is tuned, in flattening order.
     tied : list of ndarray of int, or None
-        For each leaf, which entry of its log each of its entries is multiplied by; None where
-        there is one for each.
+        For each leaf, the index of the log that applies to each of its entries; None if every
+        entry has its own.
     """
 
     base: Any
@@ -74,16 +75,16 @@ class Tunable(eqx.Module):
 
     @classmethod
     def of(cls, base, tune, fixed=(), tied=None):
-        """Tune every positive number whose name ``tune`` admits.
+        """The Tunable in which every positive number whose name is in ``tune`` is tuned.
 
         Parameters
         ----------
         tune : None or container of str
-            None admits all.
+            None means all names.
         fixed : container of str
-            Names never tuned.
+            Names that are never tuned.
         tied : list, optional
-            See the class; by default no two entries share a log.
+            As for the class; by default no two entries share a log.
         """
         base = jax.tree.map(lambda v: np.array(v, float) if _is_number(v) else v, base)
         admits = lambda name: name not in fixed and (tune is None or name in tune)  # noqa: E731
@@ -94,7 +95,7 @@ class Tunable(eqx.Module):
         return cls(base, tuned, [None] * len(tuned) if tied is None else tied)
 
     def at_base(self, base):
-        """The same parameters tuned, from other values."""
+        """The Tunable with the same tuned parameters and other base values."""
         base = jax.tree.map(lambda v: np.array(v, float) if _is_number(v) else v, base)
         return replace(self, base=base)
 
@@ -107,7 +108,7 @@ class Tunable(eqx.Module):
         ]
 
     def names(self):
-        """The tuned leaves' names."""
+        """The names of the tuned leaves."""
         named = _named_leaves(self.base)
         return [name for (name, _), tuned in zip(named, self.tuned, strict=True) if tuned]
 
@@ -124,14 +125,14 @@ class Tunable(eqx.Module):
 
 
 def _times(value, factor):
-    """Their product; where the value is infinite its derivative in the factor is 0, not NaN."""
+    """value·factor, whose derivative in the factor is 0 rather than NaN at infinite values."""
     xp = np if isinstance(factor, np.ndarray | np.generic) else jnp
     finite = xp.isfinite(value)
     return xp.where(finite, xp.where(finite, value, 1.0) * factor, value)
 
 
 class TunedSpace(eqx.Module):
-    """ω ↦ RKHS of the kernel at ω["kernel"]."""
+    """ω ↦ the RKHS of the kernel at ω["kernel"]."""
 
     kernel: Tunable
 
@@ -140,7 +141,7 @@ class TunedSpace(eqx.Module):
 
 
 class TunedAlpha(eqx.Module):
-    """ω ↦ alpha₀ exp(ω["alpha"]), of alpha₀'s shape."""
+    """ω ↦ alpha₀ exp(ω["alpha"]), with alpha₀'s shape; alpha₀ if alpha is not tuned."""
 
     start: Any
 
@@ -149,7 +150,10 @@ class TunedAlpha(eqx.Module):
 
 
 class TunedRidge(eqx.Module):
-    """ω ↦ alpha/Σw; folds share alpha. Where every output has its own, they are in the loss."""
+    """ω ↦ alpha/Σw for each fold, all with the same alpha.
+
+    If every output has its own alpha, these are part of the loss, and the ridge is 1/Σw.
+    """
 
     alpha: TunedAlpha
     total: Any
@@ -159,7 +163,7 @@ class TunedRidge(eqx.Module):
 
 
 class TunedLoss(Loss):
-    """The loss at ω[key], of the offset prediction: ℓ(ω, c + v, t)."""
+    """ℓ(ω, c + v, t): the loss at ω[key] of the prediction plus the offset c."""
 
     loss: Tunable
     offset: Any
@@ -169,13 +173,13 @@ class TunedLoss(Loss):
         return self.loss.at(omega[self.key])(omega, self.offset + prediction, target)
 
     def probabilities(self, omega, prediction):
-        """See Loss."""
+        """The loss's class probabilities at the prediction plus the offset."""
         loss = as_loss(self.loss.at(omega[self.key]))
         return loss.probabilities(omega, self.offset + prediction)
 
 
 class Model(eqx.Module):
-    """Kernel, losses and alpha with their start values; makes problems out of samples.
+    """Kernel, losses and alpha at their start values; poses the bilevel problem for samples.
 
     Attributes
     ----------
@@ -183,10 +187,10 @@ class Model(eqx.Module):
     alpha : array () or (p,)
     tune_alpha : bool
     offset : array () or (p,)
-        The best constant prediction; h models what is left.
+        The best constant prediction; h models the difference to it.
     n_outputs : int or None
     center_shape : pair of int or None
-        Of the centres, where they are learned.
+        The shape of the centres if they are learned, otherwise None.
     """
 
     kernel: Tunable
@@ -199,7 +203,7 @@ class Model(eqx.Module):
     center_shape: tuple[int, int] | None = eqx.field(static=True, default=None)
 
     def start(self):
-        """ω₀: all logs zero, and centres moved by nothing."""
+        """ω₀: all logs and all shifts of centres are zero."""
         omega = {
             "kernel": self.kernel.start(),
             "inner": self.inner_loss.start(),
@@ -215,7 +219,7 @@ class Model(eqx.Module):
         return "lengthscale" in self.kernel.names()
 
     def shorter(self, k):
-        """ω₀ with every tuned lengthscale divided by 2^k, as far as the bounds go."""
+        """ω₀ with every tuned lengthscale divided by 2^k, within the bounds."""
         omega = self.start()
         shift = min(k * np.log(2.0), LOG_RANGE)
         omega["kernel"] = [
@@ -225,7 +229,11 @@ class Model(eqx.Module):
         return omega
 
     def reaches(self):
-        """How far logs may go from the start, and how far a bound moves: 9, 3 for inner losses."""
+        """How far each entry of ω may go from the start, and how far its bound is then moved.
+
+        This is 9 for logs of the kernel, for other logs of losses and for centres, 3 for logs of
+        the inner loss, and log 1000 for alpha (whose bounds at the start are set by ``bounds``).
+        """
         reaches = jax.tree.map(lambda v: np.full(np.shape(v), LOG_RANGE), self.start())
         reaches["inner"] = [np.full(np.shape(log), LOSS_LOG_RANGE) for log in reaches["inner"]]
         if self.tune_alpha:
@@ -233,9 +241,10 @@ class Model(eqx.Module):
         return reaches
 
     def bounds(self, X, weight):
-        """Logs as far as ``reaches``; alpha where all is well posed.
+        """The box (lower, upper) of the search: ±``reaches``, except for alpha.
 
-        That is between 1e-6 and 1e4·Σw times the mean of k(x, x), and includes the start.
+        alpha ranges where the problem is well posed, from 1e-6 to 1e4·Σw times the mean of k(x, x),
+        extended to its start if necessary.
         """
         upper = self.reaches()
         lower = jax.tree.map(np.negative, upper)
@@ -247,14 +256,16 @@ class Model(eqx.Module):
         return lower, upper
 
     def problem(self, X, targets, train, test) -> BilevelProblem:
-        """Train with weights ``train`` (F, n), judge with ``test`` (F, n), on the same points.
+        """The problem with inner weights ``train`` and outer weights ``test``, (F, n) each.
 
-        ``targets`` is the pair of what the inner and what the outer loss compare with.
+        Both losses are on the same points X. ``targets`` is the pair of targets of the inner and of
+        the outer loss.
         """
         inner, inner_target = TunedLoss(self.inner_loss, self.offset, "inner"), targets[0]
         base = self.inner_loss.base
         if as_loss(base).constant_curvature:
-            # The offset comes off the target, and the solver sees that one solve is exact.
+            # Subtract the offset from the target instead of wrapping the loss, so that the solver
+            # sees a loss of constant curvature, for which a single solve is exact.
             inner, inner_target = base, targets[0] - self.offset
             if self.alpha.ndim:
                 inner = SquaredPerOutput(TunedAlpha(self.alpha))
@@ -270,10 +281,10 @@ class Model(eqx.Module):
         )
 
     def alpha_at(self, omega):
-        """A number, or an array of one for each output."""
+        """alpha at ω: a number, or an array with one for each output."""
         alpha = self.alpha * np.exp(omega.get("alpha", 0.0))
         return np.array(alpha) if np.ndim(alpha) else float(alpha)
 
     def kernel_at(self, omega) -> Kernel:
-        """The kernel with NumPy parameters, ready to be stored and pickled."""
+        """The kernel at ω, with NumPy parameters so that it can be stored and pickled."""
         return self.kernel.at(omega["kernel"], np.exp)
