@@ -1,4 +1,4 @@
-"""What was learned: numbers, text and pictures. matplotlib is imported to draw, not before."""
+"""What was learned, as numbers, text and figures. matplotlib is imported only when drawing."""
 
 from .convergence import ConvergenceDisplay
 from .features import RelevanceDisplay, TuningDisplay, relevance

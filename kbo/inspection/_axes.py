@@ -1,4 +1,4 @@
-"""Where pictures are drawn."""
+"""Helpers for axes, legends and names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def axes(ax, panels=1):
-    """(figure, axes): those given, or ``panels`` new ones side by side."""
+    """(figure, axes): the given ones, or ``panels`` new ones side by side."""
     if ax is not None:
         return np.ravel(ax)[0].figure, ax
     import matplotlib.pyplot as plt
@@ -16,11 +16,11 @@ def axes(ax, panels=1):
 
 
 def legend(ax):
-    """A legend whose "$" are dollars, not mathematics."""
+    """A legend in which "$" is a dollar sign, not the start of mathematics."""
     for text in ax.legend().get_texts():
         text.set_parse_math(False)
 
 
 def one_line(name):
-    """A name without the line breaks and tabs that it may hold."""
+    """A name without the line breaks and tabs that it may contain."""
     return " ".join(str(name).split())

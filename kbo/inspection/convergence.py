@@ -13,7 +13,7 @@ class ConvergenceDisplay:
     Parameters
     ----------
     curves : dict of str to pair (seconds, values) of array-like
-        Each value is drawn as the best up to its time.
+        For each time, the best value up to it is drawn.
     higher_is_better : bool
     ylabel : str
 
@@ -25,7 +25,7 @@ class ConvergenceDisplay:
     """
 
     def __init__(self, curves, *, higher_is_better=False, ylabel="criterion"):
-        best = np.fmax if higher_is_better else np.fmin  # failed points count for nothing
+        best = np.fmax if higher_is_better else np.fmin  # these ignore failed points (NaN)
         self.curves = {}
         for name, curve in curves.items():
             seconds, values = (np.asarray(side, float) for side in curve)
@@ -39,13 +39,13 @@ class ConvergenceDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, *, name=None, ax=None):
-        """The search of a fitted estimator with ``history_``.
+        """Draw the search of a fitted estimator with ``history_``.
 
         Parameters
         ----------
         estimator : KernelBilevelRegressor, KernelBilevelClassifier or SampleReweighting…
         name : str, optional
-            In the legend; the class's name by default.
+            The name in the legend; by default that of the class.
         ax : matplotlib Axes, optional
         """
         label = type(estimator).__name__ if name is None else name
@@ -53,13 +53,14 @@ class ConvergenceDisplay:
 
     @classmethod
     def from_records(cls, records, *, value="value", ax=None, **settings):
-        """From lists of dicts, one of them for each step, such as ``history_``.
+        """Draw lists of dicts, one dict for each step, such as ``history_``.
 
         Parameters
         ----------
         records : dict of str to list of dict
-            With the keys "seconds" and ``value``.
+            The dicts have the keys "seconds" and ``value``.
         value : str
+            The key of the values to draw.
         ax : matplotlib Axes, optional
         **settings
             ``higher_is_better`` and ``ylabel``.
@@ -72,10 +73,10 @@ class ConvergenceDisplay:
 
     @classmethod
     def from_cv_results(cls, results, *, metric="score", ax=None):
-        """From the ``cv_results_`` of scikit-learn's searches and ours.
+        """Draw the ``cv_results_`` of searches of scikit-learn or of kbo.
 
-        Time is what the fits and scores of all candidates up to one took together, on one core;
-        what a search does between them does not show.
+        The time of a candidate is the total time of all fits and scores up to it, on one core; what
+        a search does between them is not included.
 
         Parameters
         ----------
@@ -94,7 +95,7 @@ class ConvergenceDisplay:
         return cls(curves, higher_is_better=True, ylabel=f"best mean test {metric}").plot(ax)
 
     def plot(self, ax=None):
-        """Draw, on new axes unless some are given."""
+        """Draw, on new axes unless ``ax`` is given."""
         self.figure_, self.ax_ = axes(ax)
         self.lines_ = {
             name: self.ax_.step(*curve, where="post", marker="o", ms=3, label=name)[0]

@@ -9,20 +9,21 @@ from .convergence import ConvergenceDisplay
 
 
 def relevance(estimator, names=None):
-    """spread/lengthscale of each feature relative to the largest: (names, values), largest first.
+    """(names, values): spread/lengthscale of each feature relative to the largest, sorted.
 
-    With ``groups``, times the root of the group's weight in the kernel.
+    With ``groups``, it is multiplied by the square root of the group's weight in the kernel. The
+    largest value comes first.
 
     Parameters
     ----------
     estimator : fitted KernelBilevelRegressor or KernelBilevelClassifier
     names : sequence of str, optional
-        Of the features; by default those seen in ``fit``, or x0, x1, ….
+        Names of the features; by default those seen in ``fit``, or x0, x1, ….
 
     Raises
     ------
     ValueError
-        If the estimator has no lengthscale per feature, or there are more or fewer names.
+        If the estimator has no lengthscale per feature, or the number of names is wrong.
     """
     strength = relative_relevance(estimator)
     names = feature_names(estimator, names)
@@ -31,9 +32,9 @@ def relevance(estimator, names=None):
 
 
 def relative_relevance(estimator):
-    """The values of ``relevance`` in the order of the features."""
+    """The values of ``relevance``, in the order of the features."""
     lengthscale = np.atleast_1d(getattr(estimator, "lengthscale_", np.empty(0)))
-    # One factor for all says nothing of any feature, but for the weights of its group.
+    # A factor common to all features tells nothing about one of them, unless groups have weights.
     one_for_all = getattr(estimator, "ard", True) is False and (
         getattr(estimator, "groups", None) is None
     )
@@ -50,7 +51,7 @@ def relative_relevance(estimator):
 
 
 def feature_names(estimator, names=None):
-    """The names given, those seen in ``fit``, or x0, x1, …."""
+    """The given names, or those seen in ``fit``, or x0, x1, …."""
     if names is None:
         names = getattr(estimator, "feature_names_in_", None)
     if names is None:
@@ -86,7 +87,7 @@ class RelevanceDisplay:
         estimator, names
             As in ``relevance``.
         top : int
-            So many features at most.
+            The largest number of features drawn.
         ax : matplotlib Axes, optional
         """
         names, strengths = relevance(estimator, names)
@@ -94,12 +95,12 @@ class RelevanceDisplay:
 
     @classmethod
     def from_records(cls, records, *, ax=None):
-        """From the ``features`` of a report: dicts with the keys "name" and "relevance"."""
+        """Draw the ``features`` of a report: dicts with the keys "name" and "relevance"."""
         names = [row["name"] for row in records]
         return cls(names, [row["relevance"] for row in records]).plot(ax)
 
     def plot(self, ax=None):
-        """Draw, on new axes unless some are given."""
+        """Draw, on new axes unless ``ax`` is given."""
         self.figure_, self.ax_ = axes(ax)
         height = np.arange(len(self.names))
         self.ax_.barh(height, self.strengths[::-1])
@@ -110,7 +111,7 @@ class RelevanceDisplay:
 
 
 class TuningDisplay:
-    """The criterion against time, and beside it which features matter.
+    """The criterion against time and, beside it, the relevance of each feature.
 
     Attributes
     ----------
@@ -142,7 +143,7 @@ class TuningDisplay:
         return display
 
     def close(self):
-        """Give the figure's memory back."""
+        """Close the figure, to free its memory."""
         import matplotlib.pyplot as plt
 
         plt.close(self.figure_)

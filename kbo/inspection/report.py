@@ -1,4 +1,4 @@
-"""A small report of what a fitted estimator found to matter."""
+"""A short report of the features and samples that matter to a fitted estimator."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from .features import feature_names, relative_relevance
 from .samples import influence
 
 IRRELEVANT = 0.02  # relative relevance below which a feature is shown as switched off
-SHOWN = 20  # features that are printed
+SHOWN = 20  # features printed, at most
 
 
 @dataclass(frozen=True)
 class Report:
-    """What ``report`` found; ``print`` it.
+    """What ``report`` found, to be printed.
 
     Attributes
     ----------
     features : list of dict
-        name, lengthscale, relevance; the most relevant first. Empty without one lengthscale each.
+        name, lengthscale and relevance, the most relevant first. Empty unless each feature has its
+        own lengthscale.
     samples : list of dict
-        index (of the row in ``fit``) and influence; the largest first. Empty where h is in the
-        span of centres.
+        index (of the row in ``fit``) and influence, the largest first. Empty if h is in the span of
+        centres.
     numbers : dict
-        criterion, alpha, and their standard errors where they were computed.
+        solver, criterion and alpha, the last two with their standard errors if these were computed.
     """
 
     features: list = field(default_factory=list)
@@ -57,9 +58,9 @@ def report(estimator, names=None, top=5) -> Report:
     ----------
     estimator : fitted KernelBilevelRegressor or KernelBilevelClassifier
     names : sequence of str, optional
-        Of the features.
+        Names of the features.
     top : int
-        How many samples.
+        How many samples to report.
     """
     numbers = {"solver": estimator.solver_}
     errors = getattr(estimator, "standard_errors_", {})

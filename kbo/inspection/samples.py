@@ -1,4 +1,4 @@
-"""Which samples matter, and which are trusted."""
+"""The influence of samples, and the weights learned for them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from ._axes import axes, legend
 
 
 def influence(estimator):
-    """‖θ_i k(x_i, ·)‖ = |θ_i| √k(x_i, x_i), (n,): the size of each sample's part in h.
+    """‖θ_i k(x_i, ·)‖ = |θ_i| √k(x_i, x_i), (n,): the size of each sample's term in h.
 
-    By the representer theorem h = Σ_i θ_i k(x_i, ·) with alpha·θ_i = −w_i ∂ℓ(h(x_i), y_i): large
-    where h still errs after the fit. A sample of none could be left out without any change.
+    By the representer theorem h = Σ_i θ_i k(x_i, ·) with alpha·θ_i = −w_i ∂ℓ(h(x_i), y_i). The
+    influence is large where h still errs after the fit. A sample with none could be left out
+    without changing h.
 
     Parameters
     ----------
@@ -36,16 +37,16 @@ def influence(estimator):
 
 
 class SampleWeightDisplay:
-    """Histogram of the weights that were learned: trusted samples to the right.
+    """Histogram of learned sample weights; larger weights mean more trust.
 
     Parameters
     ----------
     weights : array-like (n,)
     groups : None or array-like (n,) of bool
-        What is known about the samples besides, such as which labels are wrong: true ones get a
-        histogram of their own.
+        What else is known about the samples, such as which labels are wrong. Samples for which it
+        is true are shown separately.
     labels : pair of str
-        Of the false and the true ones.
+        Names in the legend of the samples for which ``groups`` is false and true.
 
     Attributes
     ----------
@@ -64,13 +65,13 @@ class SampleWeightDisplay:
 
     @classmethod
     def from_estimator(cls, estimator, *, wrong=None, ax=None):
-        """Draw the doubtful samples of a fitted SampleReweightingClassifier or …Regressor.
+        """Draw the untrusted samples of a fitted SampleReweightingClassifier or …Regressor.
 
         Parameters
         ----------
         estimator
         wrong : array-like (n,) of bool, optional
-            Which of all samples are known to be wrong.
+            Which samples, trusted ones included, are known to be wrong.
         ax : matplotlib Axes, optional
         """
         doubtful = ~estimator.trusted_
@@ -79,12 +80,12 @@ class SampleWeightDisplay:
 
     @classmethod
     def from_records(cls, records, *, ax=None):
-        """From dicts with the key "weight" and, if they are known, "wrong"."""
+        """Draw dicts with the key "weight" and optionally "wrong"."""
         groups = [row["wrong"] for row in records] if "wrong" in records[0] else None
         return cls([row["weight"] for row in records], groups).plot(ax)
 
     def plot(self, ax=None):
-        """Draw, on new axes unless some are given."""
+        """Draw, on new axes unless ``ax`` is given."""
         self.figure_, self.ax_ = axes(ax)
         bins = np.linspace(0, max(1.0, self.weights.max()), 41)
         if self.groups is None:

@@ -1,4 +1,4 @@
-"""The path of a search by hypergradient over the surface of its outer loss."""
+"""The path of a hypergradient search over the surface of its outer loss."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ._axes import axes
 
 
 class SearchPathDisplay:
-    """The iterates over one or two parameters, the surface they descend, and a grid's points.
+    """The iterates in one or two parameters, the surface they descend, and the points of a grid.
 
     Parameters
     ----------
@@ -16,8 +16,8 @@ class SearchPathDisplay:
         Values of one or two parameters along the search, in order.
     outer_loss : array-like (T,)
     surface : None or dict
-        Values of the same parameters on an even grid, (R,) each, and under "outer_loss" the
-        surface, (R,) or (R, R) with the first parameter along the rows.
+        Values (R,) of the same parameters on an even grid and, under "outer_loss", the surface,
+        (R,) or (R, R) with the first parameter along the rows.
     grid : None or dict of str to array (G,)
         The points of a grid (or random) search.
 
@@ -36,12 +36,12 @@ class SearchPathDisplay:
 
     @classmethod
     def from_cv_results(cls, cv_results, *, params=None, grid=None, ax=None):
-        """The path alone, or over the points of a grid.
+        """Draw the path alone, or with the points of a grid.
 
         Parameters
         ----------
         cv_results : dict
-            Of a HypergradientSearchCV.
+            ``cv_results_`` of a HypergradientSearchCV.
         params : sequence of str, optional
             One or two parameters; the first two by default.
         grid : dict, optional
@@ -52,13 +52,13 @@ class SearchPathDisplay:
 
     @classmethod
     def from_estimator(cls, search, X, y, *, params=None, grid=None, resolution=15, ax=None):
-        """Path and surface: a slice through the best point, the other parameters held there.
+        """Draw path and surface, a slice through the best point along the chosen parameters.
 
         Parameters
         ----------
         search : fitted HypergradientSearchCV
         X, y : array-like
-            What it was fitted to.
+            The data that the search was fitted to.
         params, grid, ax
             As in ``from_cv_results``.
         resolution : int
@@ -78,7 +78,7 @@ class SearchPathDisplay:
         return cls(path, outer_loss, surface, _points(grid, params, results)).plot(ax)
 
     def plot(self, ax=None):
-        """Draw, on new axes unless some are given."""
+        """Draw, on new axes unless ``ax`` is given."""
         self.figure_, self.ax_ = axes(ax)
         (self._plot_line if len(self.path) == 1 else self._plot_plane)()
         for side, name in zip("xy", self.path, strict=False):
@@ -103,7 +103,7 @@ class SearchPathDisplay:
         if self.surface is not None:
             values = np.asarray(self.surface["outer_loss"])
             finite = np.isfinite(values)
-            # The valley is what one wants to see: levels crowd near the bottom.
+            # Levels are denser near the bottom, to show the valley.
             levels = np.quantile(values[finite], np.linspace(0, 1, 13) ** 1.5)
             drawn = self.ax_.contourf(
                 self.surface[first], self.surface[second], np.where(finite, values, np.nan).T,
@@ -134,7 +134,7 @@ def _path(cv_results, params):
     if vectors:
         raise ValueError(f"{vectors} have several entries each: choose parameters that are numbers")
     outer_loss, restart = (np.asarray(cv_results[key]) for key in ("outer_loss", "restart"))
-    rows = restart == restart[np.argmin(outer_loss)]  # of the search that went furthest down
+    rows = restart == restart[np.argmin(outer_loss)]  # those of the restart with the lowest loss
     return {name: v[rows] for name, v in values.items()}, outer_loss[rows]
 
 
