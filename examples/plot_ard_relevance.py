@@ -2,9 +2,10 @@
 Which features matter
 =====================
 
-One lengthscale for each feature, tuned together by hypergradient: a long lengthscale means that the
-model hardly looks at the feature. Three columns of noise are added to the ten of the diabetes data.
-So few samples (442) do not tell every one of them from the features: a relevance is an estimate.
+Each feature has its own lengthscale, and all are tuned together by hypergradient. A long
+lengthscale means that the model hardly depends on the feature. Three columns of noise are added to
+the ten of the diabetes data. With so few samples (442), not every one of them can be told from the
+features: a relevance is an estimate.
 """
 
 import matplotlib.pyplot as plt
@@ -24,7 +25,7 @@ model = KernelBilevelRegressor(cv=10, random_state=0).fit(X, y)
 print(report(model, names))
 
 # %%
-# The bars are spread over lengthscale, relative to the largest.
+# Each bar is the spread of a feature divided by its lengthscale, relative to the largest.
 display = RelevanceDisplay.from_estimator(model, names=names)
 for bar, name in zip(display.ax_.patches, display.names[::-1], strict=True):
     bar.set_color("C1" if name.startswith("noise") else "C0")

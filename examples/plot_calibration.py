@@ -2,9 +2,9 @@
 Calibrated probabilities
 ========================
 
-``KernelBilevelClassifier(loss="squared")`` regresses on ±1 codes and tunes, with the kernel and the
-ridge, the scale of the scores under the logistic likelihood. Its probabilities are calibrated
-without a further step; those of a support vector machine need one.
+``KernelBilevelClassifier(loss="squared")`` regresses on ±1 codes. Together with the kernel and the
+ridge it tunes the scale of the scores under the logistic likelihood. Its probabilities are
+therefore calibrated without a further step; those of a support vector machine need one.
 """
 
 import matplotlib.pyplot as plt

@@ -3,8 +3,8 @@ Criterion against time for several searches
 ===========================================
 
 Grid, random and hypergradient search over the ridge and the lengthscale of kernel ridge regression,
-then the search over one lengthscale for each feature, which no grid could cover. Time is that of
-the fits; what is compiled is compiled before.
+then a hypergradient search over one lengthscale for each feature, which no grid could cover. Time
+is that of the fits, without compilation.
 """
 
 import time
@@ -28,7 +28,7 @@ curves = {}
 
 
 def elapsed(found):
-    """Seconds at which each candidate was done, and its error."""
+    """The seconds after which each candidate was done, and its error."""
     each = found["mean_fit_time"] + found["mean_score_time"]
     return 5 * np.cumsum(each), -found["mean_test_score"]
 
@@ -41,7 +41,7 @@ curves["random, 60 points"] = elapsed(drawn.cv_results_)
 
 
 def record(step):
-    """Seconds and the mean squared error, twice the loss."""
+    """Append the seconds and the mean squared error, which is twice the loss, to ``trace``."""
     trace.append((time.perf_counter() - started, 2 * step.get("outer_loss", step.get("value"))))
 
 
@@ -50,7 +50,7 @@ ours = {
     "hypergradient, ARD": KernelBilevelRegressor("gaussian", cv=KFold(5), callback=record),
 }
 for name, search in ours.items():
-    for _ in range(2):  # the first compiles
+    for _ in range(2):  # the first fit compiles
         trace, started = [], time.perf_counter()
         search.fit(X, y)
     curves[name] = tuple(zip(*trace, strict=True))

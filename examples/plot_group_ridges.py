@@ -2,9 +2,9 @@
 A ridge for each group of features
 ==================================
 
-Main effects and interactions seldom deserve the same penalty. Linear regression on the ten features
-of the diabetes data and their 55 products: with ``groups=``, each of the two sets has a ridge of
-its own, both tuned by hypergradient.
+Main effects and interactions seldom deserve the same penalty. This is a linear regression on the
+ten features of the diabetes data and their 55 products. With ``groups=``, each of the two sets has
+its own ridge, and both ridges are tuned by hypergradient.
 """
 
 import matplotlib.pyplot as plt

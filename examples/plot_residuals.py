@@ -2,8 +2,9 @@
 Residuals of a tuned model
 ==========================
 
-kbo's estimators are scikit-learn's: its displays take them as they are. Cross-validated predictions
-of the diabetes data, each fold's hyperparameters tuned on the other folds.
+kbo's estimators follow scikit-learn's interface, so that its displays work with them. The figure
+shows cross-validated predictions of the diabetes data; the hyperparameters for each fold are tuned
+on the other folds.
 """
 
 import matplotlib.pyplot as plt

@@ -3,8 +3,8 @@ Which samples to trust
 ======================
 
 A third of the training labels of the digits are wrong. From 100 labels that are known to be right,
-``SampleReweightingClassifier`` learns a weight for each of the others: a thousand hyperparameters,
-one hypergradient at a time.
+``SampleReweightingClassifier`` learns a weight for each of the other thousand. These weights are
+hyperparameters, and one hypergradient gives the derivatives in all of them.
 """
 
 import matplotlib.pyplot as plt

@@ -2,9 +2,9 @@
 The path of a hypergradient search
 ==================================
 
-Kernel ridge regression on the diabetes data, two hyperparameters. A grid search tries 63 points,
-wherever they lie; the search along the hypergradient walks down the valley of the cross-validated
-loss. Both have the same ranges, splits and scoring.
+Kernel ridge regression on the diabetes data has two hyperparameters. A grid search tries 63 points,
+wherever they lie; a search along the hypergradient descends the valley of the cross-validated loss.
+Both have the same ranges, splits and scoring.
 """
 
 import matplotlib.pyplot as plt
@@ -23,7 +23,7 @@ grid = {"alpha": np.geomspace(1e-2, 1e3, 7), "gamma": np.geomspace(1e-4, 1, 9)}
 settings = {"cv": 5, "scoring": "neg_mean_squared_error"}
 
 # %%
-# One line changes: lists are read as ranges.
+# Only the class changes. Lists of values are read as ranges.
 theirs = GridSearchCV(KernelRidge(kernel="rbf"), grid, **settings).fit(X, y)
 ours = HypergradientSearchCV(KernelRidge(kernel="rbf"), grid, **settings).fit(X, y)
 print(f"grid    {-theirs.best_score_:.4f} after {len(theirs.cv_results_['params'])} points")

@@ -2,9 +2,9 @@
 How sure is a tuned hyperparameter?
 ===================================
 
-A relevance without an error bar says little. ``standard_errors=True`` adds that of the criterion
-over its folds and, from the Hessian of the criterion, of the logarithm of each number tuned.
-Features whose error spans orders of magnitude are not determined by the data.
+A relevance without an error bar says little. ``standard_errors=True`` adds the standard error of
+the criterion, over its folds, and that of the logarithm of each tuned number, from the Hessian of
+the criterion. Features whose error spans orders of magnitude are not determined by the data.
 """
 
 import matplotlib.pyplot as plt
@@ -21,7 +21,7 @@ errors = model.standard_errors_
 print(f"criterion {model.criterion_:.4f} ± {errors['criterion']:.4f}")
 
 # %%
-# Lengthscales that the criterion does not determine have an infinite error: drawn grey.
+# Lengthscales that the criterion does not determine have an infinite error; they are drawn in grey.
 log_error = errors["lengthscale"]
 known = np.isfinite(log_error)
 order = np.argsort(model.lengthscale_)
