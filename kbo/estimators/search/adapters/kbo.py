@@ -35,7 +35,7 @@ class NamedKernel(eqx.Module):
 
 
 class _OfKbo:
-    """What both adapters share. The parameters: alpha, and the lengthscale of named kernels."""
+    """Base of both adapters. The parameters: alpha, and the lengthscale of named kernels."""
 
     shares_points = False  # the offset is fitted to each training set
 
