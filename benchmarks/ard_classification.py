@@ -1,8 +1,9 @@
-"""One lengthscale for all features or one for each, in classification of small sets.
+"""One lengthscale for all features against one for each, in classification of small sets.
 
     python benchmarks/ard_classification.py
 
-KernelBilevelClassifier(loss="squared") after standardisation: accuracy and log-loss of five folds.
+Accuracy and log-loss of KernelBilevelClassifier(loss="squared") after standardisation, as means
+over five folds.
 """
 
 import sys

@@ -1,22 +1,26 @@
-"""Methods of bilevel optimisation on equal terms: problems × methods × seeds.
+"""Methods of bilevel optimisation compared on equal terms: problems × methods × seeds.
 
     python benchmarks/bilevel.py [--data FOLDER] [--problems quadratics digits …] [--methods …]
         [--seeds 3] [--seconds 5] [--store FOLDER] [--report]
 
-The problems are those of bilevel_problems.py (parkinsons needs FOLDER, as for tuning.py; split at
-random it interpolates within patients, parkinsons_patients is split by patient). Every run
-is a process of its own, BLAS on one thread, with a limit of --seconds after a warm-up that
-compiles. A finished one is a file of the store, and is not run again: name another store after a
-change. L at the iterates is evaluated afterwards, exactly, and suboptimality is (L − min L)/(L(ω0)
-− min L), min L being known or the lowest value that any search of the problem found, a long one by
-L-BFGS with exact hypergradients included. Step sizes were chosen by hand on seed 0, among powers of
-√10; QuasiNewton's loose on seed 0 of the digits problems, among 1e-1 … 1e-5.
-Costs are passes over the inner sample: gradients of J, products with its second derivatives;
-methods that solve a linear system by factorisation have none. Writes results/bilevel.json,
-bilevel.md, bilevel_curves.png and bilevel_profiles.png. In the committed table quadratics (two idle
-cores) and the single loops of digits_features and cleaning are of earlier runs; the rest ran on one
-core, other jobs on the other; parkinsons_patients on a busy machine, 40 s each, not in the
-pictures. Seeds as it says.
+The problems are those of bilevel_problems.py. parkinsons needs FOLDER, as for tuning.py; with its
+random split a model interpolates within patients, so that parkinsons_patients is split by patient.
+
+Every run is a process of its own with BLAS on one thread, limited to --seconds after a warm-up that
+compiles. A finished run is a file in the store and is not run again: give another store after a
+change. L at the iterates is evaluated afterwards, exactly. Suboptimality is (L − min L)/(L(ω0) −
+min L), where min L is known, or is the lowest value that any search of the problem found, including
+a long one by L-BFGS with exact hypergradients. Step sizes were chosen by hand on seed 0, among
+powers of √10; QuasiNewton's ``loose`` on seed 0 of the digits problems, among 1e-1 … 1e-5.
+
+Costs are counted in passes over the inner sample: gradients of J, and products with its second
+derivatives. Methods that solve a linear system by factorisation have none. Writes
+results/bilevel.json, bilevel.md, bilevel_curves.png and bilevel_profiles.png.
+
+In the committed table, quadratics (on two idle cores) and the single loops of digits_features and
+cleaning come from earlier runs. The rest ran on one core, with other jobs on the other core.
+parkinsons_patients ran on a busy machine for 40 s each and is not in the pictures. The table states
+the number of seeds.
 """
 
 import argparse
@@ -67,9 +71,9 @@ from kbo.serial import write_atomically
 from kbo.solvers import Exact, QuasiNewton
 
 LEVELS = (1e-1, 1e-2, 1e-3)
-POINTS = 60  # of a curve
+POINTS = 60  # points of a curve, at most
 BATCH = 64
-MANY = 10**6  # steps: the time ends a run
+MANY = 10**6  # steps: a run ends when its time is up
 
 
 def decaying(rate, after=1000):
@@ -78,7 +82,7 @@ def decaying(rate, after=1000):
 
 
 def by_gradient():
-    """Outer steps by gradients of inner problems that are solved."""
+    """Outer steps along gradients of solved inner problems."""
     hoag = HOAG(tol=1e-9, max_steps=MANY)
     return {
         "kbo (Implicit, L-BFGS)": (Implicit(), LBFGS(tol=1e-9), Exact()),
@@ -94,7 +98,7 @@ def by_gradient():
 
 
 def black_box(grid, solver):
-    """Values alone."""
+    """Searches that use values only."""
     method = Parametric()
     return {
         "grid": (method, GridSearch(grid), solver),
@@ -104,7 +108,7 @@ def black_box(grid, solver):
 
 
 def loops(inner, outer, series=None, sizes=(BATCH, BATCH)):
-    """θ moves along with ω: one rate for θ, one for ω."""
+    """Methods in which θ moves along with ω: one rate for θ, one for ω."""
     slow, neumann = decaying(inner), {"terms": 40, "series_rate": series or inner}
     sgd = lambda rate: Optax(optax.sgd(rate), max_steps=MANY, tol=0.0)
     fixed, falls = sgd(outer), sgd(decaying(outer))
@@ -128,7 +132,7 @@ def loops(inner, outer, series=None, sizes=(BATCH, BATCH)):
 
 
 def equilibria():
-    """Through all fixed-point iterations, the last few, or one alone."""
+    """Derivatives through all fixed-point iterations, through the last few, or through one."""
     adam = Optax(optax.adam(0.03), max_steps=MANY, tol=0.0)
     return {
         "ITD, 100 steps, L-BFGS": (unrolled(100), LBFGS(tol=1e-9), None),
@@ -149,7 +153,7 @@ def kernel_ridge():
 
 
 def methods(problem):
-    """name ↦ (method, optimizer, solver)."""
+    """name ↦ (method, optimizer, solver), for one problem."""
     return {
         "quadratics": lambda: loops(0.1, 0.1, 0.3),
         "parkinsons": kernel_ridge, "parkinsons_patients": kernel_ridge,
@@ -195,7 +199,7 @@ def run(problem, name, seed, seconds, data):
 
 
 def value_of(case, omega):
-    """L, exactly."""
+    """L(ω), exactly."""
     if case.value is not None:
         return case.value(np.asarray(omega))
     method, solver = case.exact
@@ -205,7 +209,7 @@ def value_of(case, omega):
 
 
 def reference(problem, seed, data):
-    """min L by a long search."""
+    """min L: known, or found by a long search."""
     case = PROBLEMS[problem](data, seed)
     if case.lowest is not None:
         return case.lowest
@@ -224,7 +228,7 @@ def stored(store, key, make):
     path = store / f"{key}.json"
     if not path.exists():
         made = make()
-        if made is None:  # over the time
+        if made is None:  # it took longer than the time limit
             return None
         text = json.dumps(made, default=float)
         write_atomically(path, lambda f: f.write(text), "w")
@@ -280,7 +284,7 @@ def main():
 
 
 def judged(problem, name, seed, found, lowest):
-    """A run with its curve in suboptimality, and when it reached each level."""
+    """A run with its curve in suboptimality, and the point at which it reached each level."""
     if found is None:
         found = {"curve": [], "memory": np.nan, "status": "timed out", "start": np.nan}
     scale = found["start"] - lowest
@@ -324,7 +328,7 @@ def shown(number, form):
 
 
 def curves(cells):
-    """Suboptimality against seconds, the best so far, median over the seeds."""
+    """Plot the best suboptimality so far against cost, as medians over the seeds."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -360,13 +364,16 @@ def curves(cells):
 
 
 def steps(curve, unit):
-    """Cost against the best suboptimality so far; None counts a product as two gradients."""
+    """Cost against the best suboptimality so far.
+
+    With ``unit`` None, the cost is in gradients, and a product counts as two of them.
+    """
     cost = [row[2] + 2 * row[3] if unit is None else row[unit] for row in curve]
     return np.array(cost), np.minimum.accumulate([row[4] for row in curve])
 
 
 def profiles(cells):
-    """The share of (problem, seed) a method solves to 1e-3 within a factor of the soonest."""
+    """Plot the share of (problem, seed) solved to 1e-3 within a factor of the fastest time."""
     import matplotlib.pyplot as plt
 
     level = LEVELS[-1]

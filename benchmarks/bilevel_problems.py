@@ -1,4 +1,4 @@
-"""The problems of bilevel.py: each with a start, bounds and, where it is known, min L."""
+"""The problems of bilevel.py, each with a start, bounds and, where it is known, min L."""
 
 import functools
 from pathlib import Path
@@ -19,13 +19,13 @@ class Case(NamedTuple):
     Attributes
     ----------
     problem, omega0, bounds
-        As kbo.minimize takes them.
+        Arguments of kbo.minimize.
     exact : tuple (method, solver)
-        With which L is evaluated at the iterates of any search, and min L is looked for.
+        Used to evaluate L at the iterates of any search, and to search for min L.
     value : callable or None
-        ω ↦ L where there is a closed form.
+        ω ↦ L, if there is a closed form.
     lowest : float or None
-        min L where it is known.
+        min L, if it is known.
     """
 
     problem: Any
@@ -45,9 +45,9 @@ def quadratics(folder, seed):
 def parkinsons(folder, seed, n=1500, by_patient=False):
     """Kernel ridge regression on Parkinson's (Pedregosa 2016): log lengthscale and log ridge.
 
-    Column 0 numbers 42 patients. Split at random, as it was published, h need only interpolate
-    within a patient: that is a problem to time searches on, not one whose errors mean anything.
-    ``by_patient`` the outer sample is of other patients than the inner one.
+    Column 0 numbers 42 patients. With the published random split h need only interpolate within a
+    patient. That serves to time searches, but its errors have no meaning. With ``by_patient`` the
+    outer sample has other patients than the inner one.
     """
     data = np.loadtxt(Path(folder) / "parkinsons" / "data.csv.gz", delimiter=",")
     random = np.random.default_rng(seed)
@@ -85,7 +85,7 @@ def _bias(x):
 
 
 def digits(folder, seed):
-    """Logistic regression on digits, one ridge (Pedregosa 2016)."""
+    """Logistic regression on digits with one ridge (Pedregosa 2016)."""
     inner, outer = _digits(seed, 600, 600)
     problem = kbo.BilevelProblem(
         losses.Multinomial(), losses.Multinomial(), kbo.Sample(*inner), kbo.Sample(*outer),
@@ -106,7 +106,7 @@ class PerClass(NamedTuple):
 
 
 def digits_classes(folder, seed):
-    """The same with a ridge for each of the ten classes."""
+    """Logistic regression on digits, with a ridge for each of the ten classes."""
     inner, outer = _digits(seed, 600, 600)
     problem = kbo.BilevelProblem(
         PerClass(), PerClass(), kbo.Sample(*inner), kbo.Sample(*outer),
@@ -116,7 +116,10 @@ def digits_classes(folder, seed):
 
 
 def digits_features(folder, seed):
-    """The same with a ridge for each of the 64 pixels: its inverse scales the pixel."""
+    """Logistic regression on digits, with a ridge for each of the 64 pixels.
+
+    The pixel is scaled by the inverse square root of its ridge.
+    """
     inner, outer = _digits(seed, 600, 600)
     problem = kbo.BilevelProblem(
         losses.Multinomial(), losses.Multinomial(), kbo.Sample(*inner), kbo.Sample(*outer),
@@ -137,7 +140,7 @@ class Weighted(NamedTuple):
 
 
 def cleaning(folder, seed, noise=0.5):
-    """Data cleaning on digits: half of 600 labels drawn at random, a weight σ(ω_i) for each."""
+    """Data cleaning on digits: half of 600 labels are drawn at random; each has a weight σ(ω_i)."""
     inner, outer = _digits(seed, 600, 400)
     random = np.random.default_rng(seed)
     labels = inner[1].copy()
@@ -159,13 +162,19 @@ def _index(x):
 
 
 def _energy(omega, z, x):
-    """Whose minimum over z ≥ 0 is the equilibrium z = relu(Wz + Ux + b), W = (1 − m)I − AᵀA."""
+    """A function whose minimum over z ≥ 0 is the equilibrium z = relu(Wz + Ux + b).
+
+    W = (1 − m)I − AᵀA, where m is MARGIN.
+    """
     square = MARGIN * jnp.sum(z**2) + jnp.sum((omega["A"] @ z) ** 2)
     return 0.5 * square - z @ (omega["U"] @ x + omega["b"])
 
 
 def equilibrium(folder, seed):
-    """A deep-equilibrium toy (Winston, Kolter 2020): ten states, two moons, logistic readout."""
+    """A small deep-equilibrium model (Winston, Kolter 2020).
+
+    Ten states, the two-moons data and a logistic readout.
+    """
     from sklearn.datasets import make_moons
 
     x, y = make_moons(POINTS, noise=0.2, random_state=seed)
@@ -185,7 +194,7 @@ def equilibrium(folder, seed):
 
 
 def unrolled(steps, before=0, warm=False):
-    """Fixed-point iterations of the equilibrium: proximal steps, damped by a fifth."""
+    """Fixed-point iterations for the equilibrium: proximal steps of size one fifth."""
     iteration = kbo.optimizers.proximal_gradient(0.2 * POINTS, kbo.optimizers.NonNegative())
     return kbo.hypergradients.Unrolled(steps, iteration, warm_steps=before, warm=warm)
 

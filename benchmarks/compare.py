@@ -3,18 +3,21 @@
     python benchmarks/compare.py [FOLDER] [--sets diabetes concrete …] [--splits 0 1 …]
         [--searches himalaya …] [--falkon-python PYTHON]
 
-diabetes comes with scikit-learn; FOLDER holds the UCI sets as for tuning.py, cut to 1,500 training
-rows, bike without the two columns whose sum is its target (the committed table is without it).
-Kernel ridge regression with one lengthscale, five folds, the same ranges of alpha and gamma:
-GridSearchCV (63 points), HalvingGridSearchCV, RandomizedSearchCV and optuna (60 evaluations each),
-two workers, against HypergradientSearchCV; and, for other models, KernelBilevelRegressor (ARD),
-GaussianProcessRegressor (ARD), himalaya's MultipleKernelRidgeCV over nine Gaussian kernels and
-falkon.hopt's HoldOut, each where it is installed. Every search is a process of its own and runs
-twice (but for the Gaussian process, himalaya and falkon): "s" is the second time, "first" includes
-compilation or the start of workers. What takes over 150 s is left out. "CV" is the mean squared
-error over the folds at the point it ends with, whatever the search itself looked at; "reached" is
-when HypergradientSearchCV had that CV. Kernel values and factorisations are counted from the
-numbers of evaluations. Writes results/compare.json, compare.md and compare.png.
+diabetes comes with scikit-learn. FOLDER holds the UCI sets as for tuning.py, cut to 1,500 training
+rows; bike is without the two columns whose sum is its target (the committed table is without bike).
+
+The model is kernel ridge regression with one lengthscale and five folds. GridSearchCV (63 points),
+HalvingGridSearchCV, RandomizedSearchCV and optuna (60 evaluations each), with two workers and the
+same ranges of alpha and gamma, are compared with HypergradientSearchCV. Other models are
+KernelBilevelRegressor (ARD), GaussianProcessRegressor (ARD), himalaya's MultipleKernelRidgeCV over
+nine Gaussian kernels and falkon.hopt's HoldOut, where they are installed.
+
+Every search is a process of its own and runs twice (except the Gaussian process, himalaya and
+falkon): "s" is the second time, "first" includes compilation or the start of workers. Searches that
+take over 150 s are left out. "CV" is the mean squared error over the folds at the final point,
+whatever the search itself minimised. "reached" is the time at which HypergradientSearchCV had that
+CV. Kernel values and factorisations are computed from the numbers of evaluations. Writes
+results/compare.json, compare.md and compare.png.
 """
 
 import argparse
@@ -47,7 +50,7 @@ def load(folder, name, split):
 
 
 class Clock:
-    """Seconds since the start, and what was the best point when."""
+    """Points that a search reports, each with its seconds since the start."""
 
     def __init__(self):
         self.started, self.points = time.perf_counter(), []
@@ -68,7 +71,7 @@ def grid_of(d):
 
 
 def from_results(search, clock):
-    """Times in proportion to what each candidate's fits took."""
+    """Record the points of a search, with times in proportion to those of each candidate's fits."""
     found = search.cv_results_
     share = np.cumsum(found["mean_fit_time"] + found["mean_score_time"])
     total = time.perf_counter() - clock.started - search.refit_time_
@@ -171,7 +174,7 @@ def run_gp(X, y, clock):
 
 
 class Himalaya:
-    """MultipleKernelRidgeCV on nine Gaussian kernels, as an estimator of points."""
+    """MultipleKernelRidgeCV on nine Gaussian kernels, as an estimator that takes points."""
 
     def __init__(self, X, y):
         from himalaya.kernel_ridge import MultipleKernelRidgeCV
@@ -214,7 +217,7 @@ OTHER_MODELS = ("KernelBilevelRegressor", "GaussianProcessRegressor", "himalaya"
 
 
 def counts(rounds, gradients):
-    """Kernel values and factorisations of cross-validated fits and of hypergradients."""
+    """Numbers of kernel values and factorisations in cross-validated fits and in hypergradients."""
     values = sum(FOLDS * k * (n * (FOLDS - 1) / FOLDS) * n for n, k in rounds)
     factorisations = sum(FOLDS * k for _, k in rounds)
     for n, k in gradients:
@@ -223,7 +226,7 @@ def counts(rounds, gradients):
 
 
 def fit(folder, name, split, search):
-    """What one process prints."""
+    """Run one search; print the result, which is what a process returns."""
     warnings.simplefilter("ignore")
     from sklearn.base import clone
     from sklearn.model_selection import cross_val_score
@@ -257,7 +260,7 @@ def fit(folder, name, split, search):
 
 
 def measured(python, folder, name, split, search):
-    """``fit`` in a process of its own; None where it cannot be had."""
+    """``fit`` in a process of its own; None if a package is missing or it takes too long."""
     which = ["--sets", name, "--splits", split, "--fit", search]
     try:
         return fresh([python, __file__, *([folder] if folder else []), *which], TIME_LIMIT)
@@ -267,7 +270,7 @@ def measured(python, folder, name, split, search):
 
 
 def table(title, found):
-    """Rows of "SET, split K", times of ours to reach what each rival ended with."""
+    """Rows for "SET, split K", with the times kbo takes to reach what each rival ended with."""
     name, split = title.split(", split ")
     ours = found["HypergradientSearchCV"]
     rows = []
@@ -292,7 +295,7 @@ def table(title, found):
 
 
 def draw(everything, path):
-    """Best test RMSE so far against time, a panel for each set."""
+    """Plot the best test RMSE so far against time, in a panel for each set."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,13 +1,13 @@
-"""Dictionary learning: both gradients of min_z ½‖x − Dz‖² + λ‖z‖₁ against the number of ISTA steps.
+"""Dictionary learning: two gradients of min_z ½‖x − Dz‖² + λ‖z‖₁ against the number of ISTA steps.
 
     python benchmarks/dictionary.py [--seeds 8]
 
-D is 30 × 50 Gaussian with columns of length one, x Gaussian of length one, λ a tenth of ‖Dᵀx‖_∞.
-g1 = ∂_D at z_K, g2 the derivative through the K steps. The truth is g1 after 200,000 steps; errors
-are relative. The support is found at step S if it is that of z* from there on. Before, g2 may be
-worse than g1 (the unstable regime); after, g1 falls like ρ^K and g2 like Kρ^(2K). Slopes are of log
-error per step at eight K from 1.2 S on; their ratio should be 2. Writes results/dictionary.json,
-dictionary.md and dictionary.png.
+D is a 30 × 50 Gaussian matrix with columns of length one, x a Gaussian vector of length one, and λ
+a tenth of ‖Dᵀx‖_∞. g1 is ∂_D at z_K, and g2 is the derivative through the K steps. The truth is g1
+after 200,000 steps; errors are relative. The support is found at step S if it is that of z* from S
+on. Before S, g2 may be worse than g1 (the unstable regime); after S, g1 falls like ρ^K and g2 like
+Kρ^(2K). Slopes are those of log error per step, fitted at eight K from 1.2 S on; their ratio should
+be 2. Writes results/dictionary.json, dictionary.md and dictionary.png.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def gradient(problem, D, strength, steps, which):
 
 
 def errors_at(steps, problem, D, strength, truth):
-    """Relative errors of g1 and g2, (2, K), and the last iterates."""
+    """Relative errors (2, K) of g1 and g2, and the last iterates."""
     errors, ends = [], []
     for K in steps:
         pairs = [gradient(problem, D, strength, int(K), which) for which in WHICH]

@@ -1,25 +1,30 @@
-"""Instrumental variables on dSprites: FuncID beside DFIV, AID, ITD, KIV and 2SLS.
+"""Instrumental variables on dSprites: FuncID compared with DFIV, AID, ITD, KIV and 2SLS.
 
     python benchmarks/dsprites_iv.py [--seeds 20] [--samples 5000] [--steps 100]
         [--matrix dsprite_mat.npy] [--methods FuncID DFIV …] [--store FOLDER] [--report]
 
-Data: kbo.datasets.make_iv_dsprites, 64×64 hearts; the published matrix B where its file is given.
-Settings as released with Petrulionyte et al. (2024) and Xu et al. (2021): full batches of half the
-data, 20 inner steps a step, AdamW with rate 1e-3 and weight decay 0.1, first ridge 0.2, second 0.1;
-AID: two steps of conjugate gradients; ITD: 18 steps, then two through which it differentiates;
-FuncID's adjoint network has the rate 1e-3 and, as in the release, the decay as a term of its
-objective; KIV has one scale for all pixels (72 instead of 80 in the median of two seeds with one
-for each). Networks 4096-1024-512-128-32-tanh for the images and 3-256-128-128-32 for the
-instruments, below a linear layer, which all but ITD solve for; spectral and layer norms, the same
-for all methods, which see the same data. Of the methods called "mean" ω is in the end the mean of
-the last half of its iterates, as by the default of FuncIVRegressor; of the others it is the last
-one, as published.
-The committed table is of more than one version, which differ by rounding and in speed: of FuncID
-linear and DFIV seeds 0 to 8, of AID and KIV 0 and 1, of 2SLS 0 and 1 are of slower ones. A fit of
-AID with seed 0 was suspended for a while, which its seconds include.
+The data are kbo.datasets.make_iv_dsprites with 64×64 hearts, and the published matrix B if its file
+is given.
+
+Settings are as released with Petrulionyte et al. (2024) and Xu et al. (2021): full batches of half
+the data, 20 inner steps for each outer step, AdamW with rate 1e-3 and weight decay 0.1, first ridge
+0.2, second ridge 0.1. AID takes two steps of conjugate gradients. ITD takes 18 steps, then two
+through which it differentiates. FuncID's adjoint network has the rate 1e-3 and, as in the release,
+the decay as a term of its objective. KIV has one scale for all pixels (median error of two seeds
+72, against 80 with one for each). The networks are 4096-1024-512-128-32-tanh for the images and
+3-256-128-128-32 for the instruments, below a linear layer, which all methods but ITD solve for.
+Spectral and layer norms, and the data, are the same for all methods.
+
+For methods called "mean" the final ω is the mean of the last half of the iterates, as is the
+default of FuncIVRegressor; for the others it is the last iterate, as published.
+
+The committed table mixes versions of kbo that differ by rounding and in speed. Slower ones were
+used for seeds 0 to 8 of FuncID linear and DFIV, and for seeds 0 and 1 of AID, KIV and 2SLS. A fit
+of AID with seed 0 was suspended for a while, which its seconds include.
+
 Writes the test MSE (588 noiseless images), its differences from those of DFIV and of FuncID linear
-on the same seeds with a bootstrap interval of their median, a box plot and the outer losses step
-by step.
+on the same seeds with a bootstrap interval of their median, a box plot, and the outer loss at each
+step.
 """
 
 import argparse
@@ -47,7 +52,7 @@ from kbo.serial import write_atomically
 sys.path.insert(0, str(Path(__file__).parent))
 from report import RESULTS, write_results
 
-# Without eps_root the root in its steps has no slope where a gradient is zero.
+# Without eps_root, the square root in Adam's steps has no derivative where a gradient is zero.
 ADAM = optax.adamw(1e-3, weight_decay=0.1, eps_root=1e-8)
 ITD = Unrolled(2, optimizer=ADAM, warm_steps=18)
 
@@ -55,14 +60,14 @@ ITD = Unrolled(2, optimizer=ADAM, warm_steps=18)
 class Released(MLP):
     """Spectral norm in every layer, ReLU between them, layer norm after those in ``normed``.
 
-    ``headed``: the last layer is without spectral norm.
+    With ``headed``, the last layer has no spectral norm.
     """
 
     normed: tuple[int, ...] = eqx.field(static=True, default=())
     headed: bool = eqx.field(static=True, default=False)
 
     def apply(self, params, x):
-        """See Network."""
+        """The value (p,) at one point (d,)."""
         body, head = (params[:-1], params[-1]) if self.headed else (params, None)
         for k, layer in enumerate(body):
             x = self._affine(layer, x)
@@ -73,12 +78,12 @@ class Released(MLP):
 
 TREATMENTS = Released((1024, 512, 128), spectral_norm=True, normed=(1, 3))
 INSTRUMENTS = Released((256, 128, 128), spectral_norm=True, normed=(1, 2, 3))
-# The same body below a linear layer.
+# The instruments' network with a linear layer on top.
 WHOLE = Released((256, 128, 128, 32), spectral_norm=True, normed=(1, 2, 3), headed=True)
 
 
 def estimators(steps, seed):
-    """name -> estimator; the neural ones share networks and settings."""
+    """name -> estimator; the neural ones share their networks and settings."""
     networks = {
         "n_features": 32,
         "treatment_network": TREATMENTS, "instrument_network": INSTRUMENTS,
@@ -120,7 +125,7 @@ def cell(name, seed, args, matrix):
 
 
 def stored(store, name, seed, args, matrix):
-    """The cell, from the store if it is there."""
+    """The result of ``cell``, read from the store if it is there."""
     key = f"{name}-{seed}-{args.samples}-{args.steps}.json"
     path = None if store is None else Path(store) / key
     if path is not None and path.exists():
@@ -138,7 +143,7 @@ RIVALS = ("DFIV", "FuncID linear", "FuncID linear, mean")
 
 
 def against(name, cells, own):
-    """Errors less those of a method on the same seeds: median, 95 % interval; how many are less."""
+    """Differences from a method's errors on the same seeds: median, 95 % interval, number lower."""
     title = f"less {name}'s (95 %)"
     theirs = {c["seed"]: c["mse"] for c in cells if c["method"] == name}
     differences = np.array([c["mse"] - theirs[c["seed"]] for c in own if c["seed"] in theirs])
@@ -152,7 +157,7 @@ def against(name, cells, own):
 
 
 def summary(cells):
-    """One row per method."""
+    """One row for each method."""
     rows = []
     for name in dict.fromkeys(c["method"] for c in cells):
         own = [c for c in cells if c["method"] == name]
@@ -170,7 +175,7 @@ def summary(cells):
 
 
 def draw(cells):
-    """Box plot of test errors; outer losses against steps, over seeds."""
+    """Box plot of test errors, and outer losses against steps over the seeds."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -2,9 +2,10 @@
 
     python benchmarks/first_stage.py [--fractions 1 0.1] [--seeds 3]
 
-The ridge with which the first stage predicts best, times a fraction. It biases nothing, as the
-errors y − h(X) are smoothed and not h alone, but what it hides the second stage cannot tell: mean
-squared errors of h, median and worst of the seeds. Writes results/first_stage.json and .md.
+The ridge with which the first stage predicts best is multiplied by a fraction. It causes no bias,
+as the errors y − h(X) are smoothed rather than h alone, but the second stage cannot see what the
+first has smoothed away. The table has mean squared errors of h, the median and the worst of the
+seeds. Writes results/first_stage.json and .md.
 """
 
 import argparse

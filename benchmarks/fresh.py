@@ -1,18 +1,18 @@
-"""Measurements in processes of their own: nothing one model sets or compiles serves another."""
+"""Measurements in new processes, so that no model profits from what another has set or compiled."""
 
 import json
 import subprocess
 
 
 def fresh(command, limit):
-    """What a command prints in a new process, read as JSON; None where it takes over ``limit`` s.
+    """The JSON that a command prints in a new process; None if it takes over ``limit`` seconds.
 
     Raises
     ------
     ModuleNotFoundError
-        Where that is what the process died of.
+        If the command failed for that reason.
     RuntimeError
-        With its output, where it failed otherwise.
+        If it failed otherwise, with its output.
     """
     try:
         done = subprocess.run(

@@ -1,15 +1,16 @@
-"""One total gradient of FuncID and of AID with up to ten Hessian products on the same network.
+"""Cost of one total gradient of FuncID, and of AID with up to ten Hessian products.
 
     python benchmarks/funcid_cost.py [--sizes 1e3 1e4 1e5 1e6 1e7] [--outputs 1 10 100]
 
-An inner network 20-w-w-p of N weights on 256 + 256 points in float32; ω scales 20 features of the
-targets. Every call first takes one step of h; then FuncID ten of its adjoint network (Adam), AID
-ten products with the Hessian; each then has its reverse pass in ω. With h as young as that the
-Hessian is indefinite, and CG ends at the first direction without positive curvature, after the
-number of products in the table (the last call's, the one for the final residual included; near a
-minimum it takes its ten); a Neumann series takes its ten everywhere. Seconds are medians of nine
-after compilation, memory is the peak of a process of its own. Petrulionyte et al. (2024, Figure 4)
-claim that FuncID needs no more than AID and gains as dimensions grow.
+Both use the same inner network 20-w-w-p with N weights, on 256 + 256 points in float32; ω scales 20
+features of the targets. Every call first takes one step of h. FuncID then takes ten steps of its
+adjoint network (Adam), and AID up to ten products with the Hessian; each then has its reverse pass
+in ω. As h is hardly trained, the Hessian is indefinite, and CG ends at the first direction without
+positive curvature. The table has the number of products of the last call, including the one for the
+final residual; near a minimum CG takes all ten. A Neumann series always takes ten. Seconds are
+medians of nine calls after compilation, and memory is the peak of a process of its own.
+Petrulionyte et al. (2024, Figure 4) claim that FuncID needs no more than AID and gains as
+dimensions grow.
 """
 
 import argparse
@@ -43,7 +44,7 @@ METHODS = {
 
 
 def width(size, p):
-    """w for which 20-w-w-p has about ``size`` weights."""
+    """The w for which 20-w-w-p has about ``size`` weights."""
     b = INPUTS + p + 2
     return max(1, round((-b + np.sqrt(b**2 + 4 * size)) / 2))
 
@@ -62,11 +63,11 @@ def problem(size, p):
 
 
 def measure(name, size, p):
-    """Seconds of one hypergradient and peak memory, in this process."""
+    """Seconds of one hypergradient, and the peak memory of this process."""
     asked, omega = problem(size, p), np.zeros(INPUTS, np.float32)
     solver = kbo.solvers.Gradient(1, adjoint_steps=STEPS, optimizer=optax.adam(1e-3))
     state, times = None, []
-    warnings.simplefilter("ignore")  # that the Hessian is indefinite
+    warnings.simplefilter("ignore")  # the warnings that the Hessian is indefinite
     for _ in range(REPEATS + 1):
         started = time.perf_counter()
         hg = kbo.value_and_hypergradient(

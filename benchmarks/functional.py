@@ -1,14 +1,16 @@
-"""Function space against coefficients: hypergradients of kernel problems in float32 and float64.
+"""Hypergradients of kernel problems by functions and by coefficients, in float32 and float64.
 
     python benchmarks/functional.py [--size 500]
 
-Kernel ridge regression and logistic regression, Gaussian kernel, n = m points in R^3, ω the log
-lengthscale and the log ridge. Implicit solves both problems for functions; Parametric solves the
-same inner problem (by the same solver) and the adjoint for the coefficients of h, whose Hessian has
-K twice: by CG (up to 1,000 steps) or by forming it. Errors are relative to Implicit in float64
-with two steps of refinement, itself checked against central differences of L with ω moved by 1e-4
-("check"). Seconds are of one value and gradient, the median of five, compiled before. Writes
-results/functional.json, functional.md and functional.png.
+Kernel ridge regression and logistic regression with a Gaussian kernel and n = m points in R^3; ω is
+the log lengthscale and the log ridge. Implicit solves the inner and the adjoint problem for
+functions. Parametric solves the same inner problem (by the same solver), and the adjoint for the
+coefficients of h, whose Hessian contains K twice: by CG (up to 1,000 steps) or by forming it.
+
+Errors are relative to Implicit in float64 with two steps of refinement, which is itself checked
+against central differences of L with ω moved by 1e-4 ("check"). Seconds are for one value and
+gradient, the median of five after compilation. Writes results/functional.json, functional.md and
+functional.png.
 """
 
 import argparse

@@ -2,11 +2,11 @@
 
     python benchmarks/gpu_million.py [--points N] [--centers M]
 
-n = 1,000,000, d = 20, M = 10,000, hold-out of a hundredth, 20 lengthscales and the ridge, Falkon.
-Seconds of a step, of one pass over the rows (K evaluated, both products) and of ten L-BFGS steps,
-and the FLOP/s of that pass, counting 2d + 5 for a kernel entry and 4 for its two products, beside
-the device's measured ceilings: a float64 matrix product and a copy. It stops with a message where
-JAX sees no GPU.
+n = 1,000,000, d = 20, M = 10,000, 1 % of the points held out, 20 lengthscales and the ridge, by
+Falkon. It reports the seconds of a step, of one pass over the rows (K evaluated, both products) and
+of ten L-BFGS steps. The FLOP/s of that pass, counting 2d + 5 for a kernel entry and 4 for its two
+products, are shown beside the device's measured limits: a float64 matrix product and a copy. It
+stops with a message if JAX sees no GPU.
 """
 
 import argparse
@@ -61,7 +61,7 @@ def main():
     omega = {"l": np.full(DIM, np.log(4.0)), "r": np.log(1e-6)}
     hg = kbo.value_and_hypergradient(problem, omega, solver=solver)
     started = time.perf_counter()
-    hg = kbo.value_and_hypergradient(problem, omega, solver=solver)  # from zero, as the first
+    hg = kbo.value_and_hypergradient(problem, omega, solver=solver)  # starts from zero again
     step = time.perf_counter() - started
     started = time.perf_counter()
     result = kbo.minimize(

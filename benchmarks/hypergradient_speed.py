@@ -1,9 +1,10 @@
-"""One value and hypergradient against the LAPACK Cholesky factorisations it cannot do without.
+"""One value and hypergradient against the LAPACK Cholesky factorisations that it needs.
 
     python benchmarks/hypergradient_speed.py
 
-n points, F of 5 folds, one lengthscale per feature and the ridge; medians of interleaved runs in
-one process, compile time apart. The rival is scipy.linalg.cholesky on the same training sizes.
+n points, F of 5 folds, one lengthscale per feature and the ridge. Times are medians of interleaved
+runs in one process; compile time is listed separately. The rival is scipy.linalg.cholesky on
+training sets of the same sizes.
 """
 
 import argparse

@@ -1,23 +1,25 @@
-"""Instrumental variables: errors of the structural function beside published ones.
+"""Instrumental variables: errors of the structural function, compared with published ones.
 
     python benchmarks/instrumental.py [--designs sigmoid linear demand quadratic]
         [--sizes 1000 5000 10000] [--seeds 20] [--methods KIV 2SLS KRR KernelRidge]
         [--store FOLDER] [--report]
 
-KernelIVRegressor; TwoStageLeastSquares with splines (and all their products where there are several
-columns) and a ridge that GridSearchCV chooses by the projected error; and two that ignore the
-instruments: KRR is KernelBilevelRegressor with a lengthscale for each column, KernelRidge is
-scikit-learn's on standardised columns, whose ridge and one lengthscale GridSearchCV chooses on (at
-most 1,000 of) the samples. On the designs of Singh, Sahani and Gretton (2019), and the quadratic
-one of Dikkala, Lewis, Mackey and Syrgkanis (2020): mean squared error on their test points, median
-and quartiles over the seeds, and seconds of a fit (compilation
-included where the process had none of that kind). Beside it the published error of their KIV
-(medians; means for Demand) and, for Demand, of kernel ridge regression without instruments. Every
-finished cell is a file of FOLDER: a run that was stopped goes on from there, and --report tabulates
-what is there without running more. The committed table is of the version whose KIV smoothed h
-alone, not the errors y − h(X): three seeds at n = 1,000 have since had medians of 0.032 (sigmoid),
-0.012 (linear) and 28 (demand).
-Writes results/instrumental.json and instrumental.md.
+KIV is KernelIVRegressor. 2SLS is TwoStageLeastSquares with splines (and all their products if there
+are several columns) and a ridge that GridSearchCV chooses by the projected error. Two methods
+ignore the instruments: KRR is KernelBilevelRegressor with a lengthscale for each column, and
+KernelRidge is scikit-learn's on standardised columns, whose ridge and single lengthscale
+GridSearchCV chooses on at most 1,000 of the samples.
+
+The designs are those of Singh, Sahani and Gretton (2019), and the quadratic one of Dikkala, Lewis,
+Mackey and Syrgkanis (2020). The table has the mean squared error on their test points, as median
+and quartiles over the seeds, and the seconds of a fit (including compilation for the first fit of
+its kind in a process). Beside it are the published errors of their KIV (medians; means for Demand)
+and, for Demand, of kernel ridge regression without instruments.
+
+Every finished cell is a file in FOLDER: a run that was stopped continues from there, and --report
+tabulates what is there without running more. The committed table comes from the version whose KIV
+smoothed h alone, not the errors y − h(X); three seeds at n = 1,000 have since had medians of 0.032
+(sigmoid), 0.012 (linear) and 28 (demand). Writes results/instrumental.json and instrumental.md.
 """
 
 import argparse
@@ -49,7 +51,7 @@ from report import write_results
 
 
 def quadratic(n, random_state):
-    """Design 2 of Dikkala et al. (2020), y standardised: h is steepest where Z is rare."""
+    """Design 2 of Dikkala et al. (2020) with y standardised: h is steepest where Z is rare."""
     rng = np.random.default_rng(1000 + random_state)
     h = lambda x: -1.5 * x + 0.9 * x**2
     c, z = rng.normal(size=n), rng.normal(size=(n, 1))
@@ -86,7 +88,7 @@ WITHOUT_INSTRUMENTS = ("KRR", "KernelRidge")
 
 
 def sieve(n, columns, extra):
-    """Splines of one column; coarse splines of several columns and all their products."""
+    """Splines of one column; for several columns, coarse splines and all their products."""
     if columns == 1:
         return SplineTransformer(round(n**0.2) + extra, extrapolation="linear")
     splines = SplineTransformer(3, knots="quantile", extrapolation="linear")
@@ -95,7 +97,7 @@ def sieve(n, columns, extra):
 
 
 def kernel_ridge(data):
-    """scikit-learn's, at what GridSearchCV finds."""
+    """scikit-learn's KernelRidge, with the parameters that GridSearchCV finds."""
     plain = make_pipeline(StandardScaler(), KernelRidge(kernel="rbf"))
     search = GridSearchCV(TransformedTargetRegressor(plain, transformer=StandardScaler()), {
         f"regressor__{name}": values for name, values in GRID.items()
@@ -129,8 +131,7 @@ def cell(design, n, seed, method):
 
 
 def finished(store, design, n, seed, method, report):
-    """A cell's result, from the store if it is there; None where it is not and none is to be run.
-    """
+    """A cell's result, from the store if it is there; None if it is not and ``report`` is set."""
     path = Path(store) / f"{design}-{n}-{seed}-{method}.json"
     if not path.exists():
         if report:

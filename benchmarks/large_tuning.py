@@ -1,14 +1,19 @@
-"""kin40k and pol in full: ARD tuning with centres against falkon.hopt and a random search.
+"""ARD tuning with centres on all of kin40k and pol, against falkon.hopt and a random search.
 
     python benchmarks/large_tuning.py FOLDER [--falkon-python PYTHON] [--sets kin40k pol]
 
-FOLDER as for tuning.py; split 0, standardised, M = 1,000 uniform centres, a fifth held out as the
-criterion, a refit on everything. kbo: KernelBilevelRegressor, with the Gaussian kernel and with
-its default one, and with the Gaussian kernel and learned centres (30 steps). falkon: 50 Adam steps
-(rate 0.1) on falkon.hopt's HoldOut over lengthscales and penalty, in float32 (the faster), from the
-same start. scikit-learn: Nystroem + Ridge with lengthscale and ridge drawn at random, for as long
-as kbo took with learned centres. Every row is a process of its own; "s" includes compilation. Test
-RMSE in standard deviations of the training target.
+FOLDER is as for tuning.py. Split 0, standardised data, M = 1,000 uniform centres, a fifth held out
+for the criterion, and a refit on everything.
+
+* kbo is KernelBilevelRegressor with the Gaussian kernel, with its default kernel, and with the
+  Gaussian kernel and learned centres (30 steps).
+* falkon takes 50 Adam steps (rate 0.1) on falkon.hopt's HoldOut over lengthscales and penalty, in
+  float32 (which is faster), from the same start.
+* scikit-learn is Nystroem + Ridge with lengthscale and ridge drawn at random, for as long as kbo
+  took with learned centres.
+
+Every row is a process of its own; "s" includes compilation. The test RMSE is in standard deviations
+of the training target.
 """
 
 import argparse

@@ -1,9 +1,10 @@
-"""Cross-validation from one factorisation, in units of one LAPACK Cholesky factorisation.
+"""Time of cross-validation from one factorisation, in units of one LAPACK Cholesky factorisation.
 
     python benchmarks/leave_out_speed.py
 
 n = 2,000 points, any number of folds, one lengthscale per feature and the ridge; medians of
-interleaved runs in one process. Beside it: the same folds fitted one by one (up to twenty).
+interleaved runs in one process. For comparison, the same folds are fitted one by one (up to
+twenty).
 """
 
 import argparse

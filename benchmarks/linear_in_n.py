@@ -3,10 +3,10 @@
     python benchmarks/linear_in_n.py
 
 d = 10, M = 500, 10 lengthscales and the ridge, a tenth of the points held out; K_nM is never stored
-(memory=0). "bytes a point" is the growth of the peak memory above the data from one n to the next:
-a few vectors of length n. Shards are virtual devices of one CPU, n = 50,000: "MiB summed" is what a
-step's all-reduces move, a device, from the compiled programs' sizes. Each row is a process of its
-own.
+(memory=0). "bytes a point" is the growth from one n to the next, per point, of the peak memory
+beyond the data: a few vectors of length n. Shards are virtual devices of one CPU, with n = 50,000;
+"MiB summed" is what the all-reduces of a step move per device, from the sizes of the arrays. Each
+row is a process of its own.
 """
 
 import argparse
@@ -23,7 +23,7 @@ DIM, CENTERS = 10, 500
 
 
 def peak_memory():
-    """Bytes: the most this process has had in memory."""
+    """Peak memory of this process, in bytes."""
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 
 
@@ -53,7 +53,7 @@ def measure(n, shards):
         return kbo.value_and_hypergradient(problem, omega, solver=solver, state=state)
 
     X, small = problem_of(5000)
-    step(small, X[:CENTERS], None)  # what does not depend on n is in memory
+    step(small, X[:CENTERS], None)  # so that all that does not depend on n is in memory already
     X, problem = problem_of(n)
     jax.block_until_ready(problem)
     centers, before = np.array(X[:CENTERS]), peak_memory()

@@ -2,11 +2,11 @@
 
     python benchmarks/mehra_hamm.py [--trials 20] [--steps 1500]
 
-u and v start uniformly in [−5, 5]^10; every method moves u by Adam (0.1, falling to a tenth over
-the run) with the gradients it computes. GD: alternating steps of v on J and of u on L, the coupling
-forgotten. "solved" counts trials that end within 1e-2 of the set of solutions; "error" is the
-median distance. In problems 3 and 4 the inner Hessian is singular. Writes results/mehra_hamm.json
-and mehra_hamm.md.
+u and v start uniformly in [−5, 5]^10. Every method moves u by Adam (rate 0.1, falling to a tenth
+over the run) with the gradients that it computes. GD alternates steps of v on J and of u on L, and
+ignores that v depends on u. "solved" counts the trials that end within 1e-2 of the set of
+solutions; "error" is the median distance. In problems 3 and 4 the inner Hessian is singular. Writes
+results/mehra_hamm.json and mehra_hamm.md.
 """
 
 import argparse
@@ -30,11 +30,11 @@ from kbo.hypergradients import BOME, F2SA, AmIGO, Penalty, SingleLoop, Unrolled
 from kbo.hypergradients.single_loop.sampler import descend
 from kbo.optimizers import Optax
 
-RATES = {1: 0.2, 2: 0.2, 3: 0.01, 4: 0.01}  # of θ: below 1/‖∂²J‖
+RATES = {1: 0.2, 2: 0.2, 3: 0.01, 4: 0.01}  # step sizes for θ, below 1/‖∂²J‖
 
 
 class Alternating(SingleLoop):
-    """Ten steps of θ on J, and ∂_ωL."""
+    """Ten steps of θ on J, then ∂_ωL."""
 
     def start(self, batches, omega, theta):
         return ()
@@ -69,7 +69,7 @@ def main():
     rows = []
     for example, rate in RATES.items():
         for name, method in methods(rate).items():
-            # BOME's u and v take the same steps.
+            # BOME takes steps of the same size in u and v.
             outer = optax.sgd(rate) if name == "BOME" else optax.adam(falling)
             errors, started = [], time.perf_counter()
             for seed in range(args.trials):

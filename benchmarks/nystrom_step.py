@@ -1,11 +1,11 @@
-"""One value and hypergradient of a Nyström hold-out criterion, against falkon.hopt's.
+"""One value and hypergradient of a Nyström hold-out criterion, against that of falkon.hopt.
 
     python benchmarks/nystrom_step.py [--falkon-python PYTHON] [--points N] [--centers M]
 
-10 ARD lengthscales and the ridge (1e-6), d = 10, a fifth of the points held out; the same points,
-centres and split for all. PYTHON is an interpreter with the falkon library (built from source,
+10 ARD lengthscales and the ridge (1e-6), d = 10, a fifth of the points held out; points, centres
+and split are the same for all. PYTHON is an interpreter with the falkon library (built from source,
 https://github.com/FalkonML/falkon); without it only kbo is timed. Every row is a process of its
-own. "peak MiB" is the process's peak memory over what it was before the first evaluation. Errors
+own. "peak MiB" is the growth of the process's peak memory from before the first evaluation. Errors
 are relative to a QR solution of the same Nyström problem, and to its central differences along a
 random direction of the lengthscales.
 """
@@ -82,13 +82,13 @@ def falkon_step(points, centers, dtype):
 
 
 def peak_memory():
-    """MiB: the most this process has had in memory."""
+    """Peak memory of this process, in MiB."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def measure(model, points, centers, repeats=7):
-    """What one process prints."""
+    """Time one model and print the result, which is what a process returns."""
     if model == "kbo float64":
         step = kbo_step(points, centers)
     else:

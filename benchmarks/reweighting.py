@@ -1,16 +1,17 @@
-"""Wrong labels found from a few right ones: SampleReweightingClassifier.
+"""Wrong labels found from a few right ones, by SampleReweightingClassifier.
 
     python benchmarks/reweighting.py [MNIST_FOLDER]
 
-scikit-learn's digits (1,000 doubtful samples, 100 trusted, 697 to test on) and, where the folder
-has them, MNIST's 10,000 test digits (4,500, 500, 5,000), of whose doubtful labels 25 % or 50 % were
-replaced by others. Beside it the same final classifier on the doubtful samples, the trusted ones,
-both, and those whose label is right (oracle). Means over three draws.
+The data are scikit-learn's digits (1,000 doubtful samples, 100 trusted, 697 to test on) and, if the
+folder is given, MNIST's 10,000 test digits (4,500, 500, 5,000). 25 % or 50 % of the doubtful labels
+were replaced by others. For comparison, the same final classifier is fitted to the doubtful
+samples, to the trusted ones, to both, and to those whose label is right (oracle). All numbers are
+means over three draws.
 
-The last two rows are as near as these 10,000 digits come to the small MNIST of Mehra and Hamm
-(2019: 5,000 doubtful and 5,000 trusted, half of the labels wrong, softmax regression on pixels;
-published: 90.77 %): 4,000, 4,000 and 2,000 to test on, with softmax regression on pixels and with
-the kernel classifier in the end.
+The last two rows come as close as these 10,000 digits allow to the small MNIST problem of Mehra and
+Hamm (2019: 5,000 doubtful and 5,000 trusted, half of the labels wrong, softmax regression on
+pixels; published: 90.77 %). They have 4,000 doubtful, 4,000 trusted and 2,000 test samples, with
+softmax regression on pixels or the kernel classifier as the final one.
 """
 
 import gzip

@@ -1,15 +1,17 @@
-"""SHINE beside CG: directions, products with the Hessian and time on logistic problems.
+"""SHINE compared with CG on logistic problems: directions, products with the Hessian, and time.
 
     python benchmarks/shine.py [--seeds 5]
 
-Multinomial regression on digits with a ridge for each of the 64 pixels, and data cleaning with a
-weight for each of 600 samples (bilevel_problems.py); ω drawn at random around the start. The inner
-solution is that of QuasiNewton in all rows. cosine and error compare the hypergradient with that of
-a direct solution of the adjoint; products counts those with ∂²_θθJ, extra the gradients that
-prescribed pairs (OPA) cost in the inner descent; s is of one value and hypergradient, the median
-of three, inner descent from zero included. OPA keeps 120 pairs and prescribes one each step (chosen
-among six settings on cleaning, seed 0), the rest keep 60 pairs.
-Medians over seeds. Writes results/shine.json and .md.
+The problems are multinomial regression on digits with a ridge for each of the 64 pixels, and data
+cleaning with a weight for each of 600 samples (bilevel_problems.py); ω is drawn at random around
+the start. All rows use QuasiNewton's inner solution.
+
+"cosine" and "error" compare the hypergradient with that of a direct solution of the adjoint.
+"products" counts those with ∂²_θθJ, and "extra" the gradients that prescribed pairs (OPA) cost in
+the inner descent. "s" is the time of one value and hypergradient, the median of three, including
+the inner descent from zero. OPA keeps 120 pairs and prescribes one in each step (chosen among six
+settings on cleaning, seed 0); the other rows keep 60 pairs. The table has medians over seeds.
+Writes results/shine.json and .md.
 """
 
 import argparse

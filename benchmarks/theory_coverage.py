@@ -2,10 +2,11 @@
 
     python benchmarks/theory_coverage.py [--repeats 1000] [--jobs 2] [--only NAME …]
 
-For each data set of n = m points: whether the interval holds the population's value and each entry
-of its gradient, as it is by default (extrapolated) and around the plug-in estimate (splits=0).
-"bias/sd" is that of the gradient's worst entry, in standard deviations over the data sets. A share
-of R data sets has a standard error of √(.95·.05/R): .011 at R = 400, .007 at R = 1,000.
+For each data set of n = m points it is recorded whether the interval contains the population's
+value, and each entry of its gradient. This is done for the default interval (extrapolated) and for
+that around the plug-in estimate (splits=0). "bias/sd" is the bias of the gradient's worst entry, in
+standard deviations over the data sets. A coverage over R data sets has a standard error of
+√(.95·.05/R): .011 at R = 400, .007 at R = 1,000.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-# Thousands of small programs, each data set on one core: waiting for other threads costs most.
+# Thousands of small programs are run, each data set on one core; threads would mostly wait.
 os.environ.setdefault("JAX_CPU_ENABLE_ASYNC_DISPATCH", "false")
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
@@ -46,7 +47,7 @@ COVERED = {
 
 
 def covered(problem, omega, n, seed, truth):
-    """(2, 2, 1 + q): for both kinds of interval, the errors and whether the truth is inside."""
+    """For both kinds of interval, the errors and whether the truth is inside: (2, 2, 1 + q)."""
     found = []
     with threadpool_limits(1, "blas"):
         sample = problem.sample(n, n, [n, seed])

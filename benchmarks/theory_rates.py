@@ -3,13 +3,13 @@
     python benchmarks/theory_rates.py [--store FOLDER] [--jobs 2] [--problems NAME …]
         [--parts point sup controls]
 
-Rates: gradient and value at a point and over all of Ω, for n = m up to 12,800 (6,400 over Ω where a
-sample's L is not quadratic in ω, 1,600 for the problem of the paper; not over Ω where the kernel
-depends on ω). Kernels: Gaussian, Matérn 3/2
-and 5/2, periodic Sobolev of three orders; inner losses: squared, logistic, Huber, Poisson. In one
-dimension 80 centres span what 12,800 points do. "limit" is the upper confidence limit of what the
-mean error tends to, relative to the truth; rows without it were run before it was tested, and their
-verdict is of slopes alone. Controls: wrong estimators on the problem of the paper.
+Rates are measured for gradient and value at a point and over all of Ω, with n = m up to 12,800
+(6,400 over Ω where a sample's L is not quadratic in ω, 1,600 for the problem of the paper; not over
+Ω where the kernel depends on ω). The kernels are Gaussian, Matérn 3/2 and 5/2, and periodic Sobolev
+of three orders; the inner losses are squared, logistic, Huber and Poisson. In one dimension 80
+centres span the same space as 12,800 points. "limit" is the upper confidence limit of the mean
+error's limit, relative to the truth; rows without it were run before it was tested, and their
+verdict rests on slopes alone. The controls are wrong estimators on the problem of the paper.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from report import read_results, write_results
 SIZES, REPEATS = (200, 800, 3200, 12800), 500
 SUP_SIZES, SUP_REPEATS = (400, 1600, 6400), 1000
 PAPER_SIZES = (100, 200, 400, 800, 1600)
-CENTERS = 80  # they span these spaces: "vs exact" is the difference that they make at n = 400
+CENTERS = 80  # they span these spaces; "vs exact" is the difference from all points at n = 400
 MADE = {
     "torus, s = 1": lambda: problems.torus_regression(1.0, ridge=1e-3),
     "torus, s = 2": lambda: problems.torus_regression(2.0, ridge=1e-4),
@@ -59,14 +59,14 @@ def shown(fit):
 
 
 def difference(problem, estimator):
-    """Of the gradients with centres and without, relative, at n = 400."""
+    """Relative difference of the gradients with centres and without, at n = 400."""
     sample, omega = problem.sample(400, 400, 0), problem.start(0)
     both = [e(sample, problem.quadratic).value_and_grad(omega)[1] for e in (estimator, Plain())]
     return np.linalg.norm(both[0] - both[1]) / np.linalg.norm(both[1])
 
 
 def plan(name, problem, over_omega):
-    """(quantities, sizes, repeats, estimator)."""
+    """(quantities, sizes, repeats, estimator) for one problem."""
     everywhere = ["sup_value", "sup_grad"]
     if name == "kbo_paper_iv":
         return ["value", "grad", *everywhere], PAPER_SIZES, REPEATS, Plain()
@@ -79,17 +79,20 @@ def plan(name, problem, over_omega):
 
 
 def skipped(problem, over_omega):
-    """Whether the sup over Ω is had with the point (quadratic L), or not (a kernel that moves)."""
+    """Whether not to measure the sup over Ω on its own.
+
+    It is measured with the point if L is quadratic, and not at all if the kernel depends on ω.
+    """
     return over_omega and (problem.quadratic or callable(problem.space))
 
 
 def limit(fit, records, quantity):
-    """Upper limit of what the mean error tends to, relative to the truth."""
+    """Upper confidence limit of the mean error's limit, relative to the truth."""
     return f"{100 * fit.limit.largest / records.truth_size(quantity):.2g} %"
 
 
 def rates(store, jobs, over_omega, names):
-    """Rows of one part; the file keeps those of the other one and of other problems."""
+    """Measure one part; the file keeps the rows of the other part and of other problems."""
     known = read_results("theory_rates")
     made = {name: make for name, make in MADE.items() if name in names}
     done = [(name, q) for name, make in made.items() for q in plan(name, make(), over_omega)[0]

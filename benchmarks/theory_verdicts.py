@@ -1,12 +1,13 @@
-"""Verdicts on estimators whose limit is known: the right one, and seventeen wrong ones.
+"""Verdicts on estimators whose limit is known: the right one and seventeen wrong ones.
 
     python benchmarks/theory_verdicts.py [--store FOLDER] [--pool 1000] [--right 400]
 
-The gradient on the paper's problem and on the torus, n = m = 100 to 1,600, R = 50 repeats, in plain
-NumPy: all estimators of one sample share its kernel matrices. "wrong by" is the distance of an
-estimator's limit from the true gradient, relative, in closed form. Each estimator is judged on
-disjoint sets of R repeats, the pool's 1,000 being 20 of them; the right one besides on 400 sets
-drawn from the pool without replacement. A pass is "consistent" or "faster than the bound".
+The quantity is the gradient on the paper's problem and on the torus, with n = m = 100 to 1,600 and
+R = 50 repeats. It is computed in plain NumPy, so that all estimators of one sample share its kernel
+matrices. "wrong by" is the relative distance of an estimator's limit from the true gradient, in
+closed form. Each estimator is judged on disjoint sets of R repeats, 20 of them in the pool of
+1,000. The right one is judged also on 400 sets drawn from the pool without replacement. A pass is
+"consistent" or "faster than the bound".
 """
 
 import argparse
@@ -28,12 +29,12 @@ from report import write_results
 
 SIZES, REPEATS = (100, 200, 400, 800, 1600), 50
 TOLERANCE = 0.05
-FACTORS = (1.0, 1.1, 1.5, 0.8)  # of the ridge
+FACTORS = (1.0, 1.1, 1.5, 0.8)  # by which the ridge is multiplied
 OTHER = "kernel"
 
 
 class Paper:
-    """kbo_paper_iv; its other kernel has lengthscale 0.22."""
+    """kbo_paper_iv; the other kernel has lengthscale 0.22."""
 
     def __init__(self):
         self.problem = problems.kbo_paper_iv()
@@ -47,7 +48,7 @@ class Paper:
         return np.exp(-square / (2 * lengthscale**2))
 
     def predictions(self, x, features, x_out):
-        """h of each feature at the outer points, by factor of the ridge and with OTHER kernel."""
+        """h of each feature at the outer points, by factor of the ridge, and for OTHER."""
         n, found = len(x), {}
         for lengthscale, factors in ((0.2, FACTORS), (0.22, (OTHER,))):
             gram, cross = self.kernel(x, x, lengthscale), self.kernel(x_out, x, lengthscale)
@@ -61,7 +62,7 @@ class Paper:
 
 
 class Torus:
-    """torus_regression, s = 1; its other kernel has s = 1.5."""
+    """torus_regression with s = 1; the other kernel has s = 1.5."""
 
     def __init__(self):
         self.problem = problems.torus_regression(1.0, ridge=1e-3)
@@ -74,7 +75,7 @@ class Torus:
         return np.hstack([np.ones((len(x), 1)), np.cos(x * k) * root, np.sin(x * k) * root])
 
     def predictions(self, x, features, x_out):
-        """See Paper."""
+        """h of each feature at the outer points, by factor of the ridge, and for OTHER."""
         found = {}
         for smoothness, factors in ((1.0, FACTORS), (1.5, (OTHER,))):
             phi, out = self.basis(x, smoothness), self.basis(x_out, smoothness)
@@ -111,7 +112,7 @@ NAMES = (
 
 
 def limits(case, omega):
-    """What ``estimates`` tend to: A = Σ s s' f fᵀ, b = Σ s f g with the ridges of each."""
+    """The limits of ``estimates``: A = Σ s s' f fᵀ, b = Σ s f g, each with its own ridges."""
     problem = case.problem
 
     def moments(waves, adjoint, inner):
@@ -143,7 +144,7 @@ def drawn(case, omega, n, repeat):
 
 
 def pooled(name, case, omega, n, size, store):
-    """Estimates of ``size`` repeats, (size, number, q), kept in blocks."""
+    """Estimates of ``size`` repeats, (size, number, q), stored in blocks."""
     blocks = []
     for start in range(0, size, REPEATS):
         path = None if store is None else Path(store) / f"{name}-{n}-{start}.npy"
@@ -169,7 +170,7 @@ def judge(pool, truth, estimator, chosen):
 
 
 def row(name, estimator, off, how, fits):
-    """What the table says of one estimator."""
+    """The table's row for one estimator."""
     verdicts = [fit.verdict for fit in fits]
     passed = len(fits) - verdicts.count("inconsistent") - verdicts.count("inconclusive")
     return {
@@ -180,7 +181,7 @@ def row(name, estimator, off, how, fits):
 
 
 def at(case):
-    """The point at which estimators are judged: each of the seventeen is wrong there."""
+    """The point at which estimators are judged; each of the seventeen is wrong there."""
     return np.random.default_rng(1).uniform(*case.problem.box)
 
 

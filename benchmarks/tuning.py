@@ -2,17 +2,19 @@
 
     python benchmarks/tuning.py FOLDER [--sets concrete airfoil …] [--splits 0 1 …] [--no-gp]
 
-FOLDER holds NAME/data.csv.gz (last column the target) and NAME/test_mask.csv.gz (a column for each
-split). Training sets are standardised and cut to 1,500 random rows. Two sets leak as they are: the
-target of bike is the logarithm of the sum of its columns 15 and 16, which are left out; parkinsons
-has about 140 rows of each of 42 patients, so that a random split interpolates within a patient: its
-test set and its folds are whole patients, and the patient's number is no input. Sets that are named
-are run anew, the rows of others in the table are kept. In the committed tables these two are in
-tuning_no_gp alone, measured on a busy machine: their times are no more than orders of magnitude.
+FOLDER holds NAME/data.csv.gz (the last column is the target) and NAME/test_mask.csv.gz (a column
+for each split). Training sets are standardised and cut to 1,500 random rows. Sets given by --sets
+are run again; the rows of other sets in the table are kept.
 
-Every model is fitted twice in a process of its own, as somebody would run it who uses nothing else:
-"first" includes compilation (kbo) and the start of two workers (grid search), "s" is the second
-fit. Test RMSE in standard deviations of the training target.
+Two sets leak as published. The target of bike is the logarithm of the sum of its columns 15 and 16,
+which are left out. parkinsons has about 140 rows of each of 42 patients, so that with a random
+split a model interpolates within a patient; its test set and its folds therefore consist of whole
+patients, and the patient's number is not an input. In the committed tables these two are only in
+tuning_no_gp, and were measured on a busy machine: their times are no more than orders of magnitude.
+
+Every model is fitted twice in a process of its own, as if nothing else were used. "first" includes
+compilation (kbo) and the start of two workers (grid search), and "s" is the second fit. The test
+RMSE is in standard deviations of the training target.
 """
 
 import argparse
@@ -29,9 +31,9 @@ SETS = ("concrete", "airfoil", "energy", "parkinsons", "pol", "bike", "elevators
 GP_SECONDS = 600
 
 
-LEAKING = {"bike": (15, 16), "parkinsons": (0,)}  # columns that tell the target, left out
-SUBJECT = {"parkinsons": 0}  # the column that says whose row it is
-HELD_OUT = 0.2  # of the subjects
+LEAKING = {"bike": (15, 16), "parkinsons": (0,)}  # columns that reveal the target, left out
+SUBJECT = {"parkinsons": 0}  # the column that identifies the patient of a row
+HELD_OUT = 0.2  # share of the subjects in the test set
 
 
 def load(folder, name, rows=1500, split=0):
@@ -58,7 +60,7 @@ def load(folder, name, rows=1500, split=0):
 
 
 def folds(n, groups):
-    """Five folds, which keep groups together."""
+    """Five folds that keep groups together."""
     from sklearn.model_selection import GroupKFold, KFold
 
     splitter = KFold(5) if groups is None else GroupKFold(5)
@@ -94,7 +96,7 @@ MODELS = {"kbo": kbo_model, "grid": grid_model, "GP": gp_model}
 
 
 def fit(folder, name, split, model, twice):
-    """What one process prints: seconds of each fit, test RMSE."""
+    """Fit one model and print, as the process's result, the seconds of each fit and test RMSE."""
     warnings.simplefilter("ignore")
     make = MODELS[model]
     if model == "kbo":
