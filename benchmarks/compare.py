@@ -226,7 +226,7 @@ def counts(rounds, gradients):
 
 
 def fit(folder, name, split, search):
-    """Run one search; print the result, which is what a process returns."""
+    """Run one search and print its result as JSON, for ``measured``."""
     warnings.simplefilter("ignore")
     from sklearn.base import clone
     from sklearn.model_selection import cross_val_score

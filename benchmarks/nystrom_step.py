@@ -88,7 +88,7 @@ def peak_memory():
 
 
 def measure(model, points, centers, repeats=7):
-    """Time one model and print the result, which is what a process returns."""
+    """Time one model and print the result as JSON, for ``main``."""
     if model == "kbo float64":
         step = kbo_step(points, centers)
     else:

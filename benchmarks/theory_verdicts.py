@@ -161,7 +161,7 @@ def pooled(name, case, omega, n, size, store):
 
 
 def judge(pool, truth, estimator, chosen):
-    """The fit for those repeats of one estimator that ``chosen(number of repeats)`` returns."""
+    """The rate fit of one estimator, on the repeats that ``chosen(number of repeats)`` selects."""
     errors = {
         (n, n): rows[chosen(len(rows)), estimator] - truth for n, rows in pool.items()
     }

@@ -96,7 +96,7 @@ MODELS = {"kbo": kbo_model, "grid": grid_model, "GP": gp_model}
 
 
 def fit(folder, name, split, model, twice):
-    """Fit one model and print, as the process's result, the seconds of each fit and test RMSE."""
+    """Fit one model and print the seconds of each fit and the test RMSE as JSON, for ``run``."""
     warnings.simplefilter("ignore")
     make = MODELS[model]
     if model == "kbo":

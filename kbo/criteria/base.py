@@ -25,7 +25,7 @@ from ..spaces import RKHS
 
 
 class Derivative(NamedTuple):
-    """∂φ/∂A = plusᵀplus − minusᵀminus + multiple·A⁻¹, and the derivatives besides that in A.
+    """∂φ/∂A = plusᵀplus − minusᵀminus + multiple·A⁻¹, and the other derivatives of φ.
 
     Attributes
     ----------

@@ -21,7 +21,7 @@ def one(x):
 
 
 def _constant(inner_loss, outer_loss, inner_target, outer_target, p):
-    """A problem in θ in R^p, with losses that are functions of (ω, θ, t_i)."""
+    """A problem for θ in R^p, with losses that are functions of (ω, θ, t_i)."""
     samples = [
         Sample(jnp.zeros((len(next(iter(target.values()))), 1)), target)
         for target in (inner_target, outer_target)

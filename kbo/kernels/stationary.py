@@ -1,7 +1,7 @@
 """Kernels of a distance: k(x, z) = φ(‖e(x) − e(z)‖²), by default with e(x) = x/lengthscale.
 
-The lengthscale is a scalar, or has one entry per feature (ARD). Profiles φ with a √s have their
-slope φ′ in closed form, which is finite at s = 0 where automatic differentiation of √s is not.
+The lengthscale is a scalar, or has one entry per feature (ARD). Matérn 3/2 and 5/2 have the slope
+φ′ of their profile in closed form: it is finite at s = 0, where the derivative of √s is not.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Subspace(Space):
         self.mesh = mesh
 
     def nugget(self) -> jax.Array:
-        """δ."""
+        """δ = 10 eps tr K_MM."""
         diagonal = jax.vmap(self.kernel.evaluate)(self.centers, self.centers)
         return NUGGET * jnp.finfo(self.centers.dtype).eps * jnp.sum(diagonal)
 
