@@ -2,9 +2,9 @@
 
     python benchmarks/calls.py [--top 25]
 
-Each line is of a second run, when everything is compiled: calls of functions of kbo, those of
-them that cross from one module into another, modules passed through, and preparations
-(``prepare``). With ``--top``, the functions that are called most.
+Each line counts a second run, when everything is compiled: calls of kbo's functions, those that
+cross from one module into another, modules that are passed through, and preparations
+(problems made ready). With ``--top``, the functions that are called most.
 """
 
 import argparse
@@ -27,7 +27,7 @@ ROOT = str(Path(kbo.__file__).parent)
 
 
 def counted(run):
-    """(calls by function, calls across modules) of a function of no argument."""
+    """(calls by function, calls across modules) of a function without arguments."""
     calls, across = Counter(), Counter()
 
     def watch(frame, event, _):
@@ -50,7 +50,7 @@ def counted(run):
 
 
 def cases():
-    """(name, function) of what is measured."""
+    """(name, function) of each case that is measured."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(40, 3))
     y = np.sin(X[:, 0]) + 0.1 * rng.normal(size=40)
@@ -76,7 +76,7 @@ def main():
     for name, run in cases():
         run()
         calls, across = counted(run)
-        prepared = sum(n for (_, function), n in calls.items() if function == "prepare")
+        prepared = sum(n for (_, function), n in calls.items() if function == "_prepared")
         modules = len({module for module, _ in calls})
         print(f"| {name} | {calls.total()} | {across.total()} | {modules} | {prepared} |")
         for kind, table in (("calls", calls), ("across", across)):

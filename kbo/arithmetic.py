@@ -1,4 +1,4 @@
-"""In which precision, and by which rules of JAX, kbo computes, whatever the process's settings."""
+"""The precision in which kbo computes, and the JAX rules it computes under, in any process."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 
 @contextlib.contextmanager
 def arithmetic(double):
-    """float64 if ``double``; products of float32 matrices in float32.
+    """Compute in float64 if ``double``, and multiply float32 matrices in float32.
 
-    On a GPU, JAX by default multiplies float32 matrices with 10 bits of mantissa (TF32): distances
-    between close points, and all that solves with them, are then noise. Who wants that speed for
-    networks sets ``jax_default_matmul_precision`` and is obeyed.
+    On a GPU, JAX by default multiplies float32 matrices with 10 bits of mantissa (TF32). Distances
+    between close points, and the systems solved with them, are then noise. A user who wants that
+    speed for networks sets ``jax_default_matmul_precision``, which is respected.
 
-    Rules by which a process forbids itself implicit transfers and promotions of rank are for its
-    own code: kbo hands NumPy arrays to compiled programs, and broadcasts, on purpose.
+    A process may forbid itself implicit transfers and rank promotion. Such rules are lifted here:
+    kbo deliberately passes NumPy arrays to compiled programs, and broadcasts.
     """
     with contextlib.ExitStack() as stack:
         if double:
@@ -31,15 +31,15 @@ def arithmetic(double):
 
 
 def arrays(tree, dtype):
-    """Every floating number and array of ``tree`` as a jax array of one dtype."""
-
-    def convert(leaf):
+    """``tree`` with every floating-point number and array as a JAX array of the given dtype."""
+    leaves, structure = jax.tree.flatten(tree)
+    for place, leaf in enumerate(leaves):
         number = isinstance(leaf, float | np.floating | np.ndarray | jax.Array)
-        return jnp.asarray(leaf, dtype) if number and np.asarray(leaf).dtype.kind == "f" else leaf
-
-    return jax.tree.map(convert, tree)
+        if number and np.asarray(leaf).dtype.kind == "f":
+            leaves[place] = jnp.asarray(leaf, dtype)
+    return jax.tree.unflatten(structure, leaves)
 
 
 def resolve(value, omega):
-    """What may depend on ω, at ω: a function's value there, anything else as it is."""
+    """The value at ω of a function of ω; anything else as it is."""
     return value(omega) if callable(value) else value

@@ -1,10 +1,11 @@
-"""Compiled programs that serve every problem of the same code, and are forgotten in the end.
+"""Compiled programs that serve every problem of the same code, in tables of bounded size.
 
-``program`` compiles a function of pytrees for the arrays in them, as ``equinox.filter_jit`` does.
-Three things differ. Functions count by their fingerprint (``identified``), so that a problem that
-is built anew from the same code compiles nothing, and one whose code reads a global that has
-changed since compiles again. Each function keeps its last ``KEPT`` programs only, with what their
-functions have captured. And arrays count by shape and dtype whatever their kind.
+``program`` compiles a function of pytrees for the arrays in them, as ``equinox.filter_jit`` does,
+with three differences. Functions are compared by their fingerprint (``identified``): a problem
+that is built again from the same code compiles nothing, and one whose code reads a global that
+has changed since compiles again. Each function keeps only its last ``KEPT`` programs, with what
+their functions have captured. And arrays are compared by shape and dtype, whether they are
+NumPy's or JAX's.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ import jax
 
 from .fingerprint import is_global, read
 
-KEPT = 64  # programs of each function
+KEPT = 64  # compiled programs kept for each function
 ALIASES = 1024
-_ARRAY = object()  # the place of an array in a tree
+_ARRAY = object()  # marks the place of an array in a tree
 
 
 class Code:
-    """A function that equals every function of the same fingerprint."""
+    """A function that equals every function with the same fingerprint."""
 
     __slots__ = ("__weakref__", "digest", "function")
 
@@ -47,19 +48,19 @@ class Code:
 
 
 class Bounded:
-    """The entries used last, for several threads.
+    """A table of the most recently used entries, for use by several threads.
 
     Parameters
     ----------
     size : int
-        How many.
+        How many entries are kept.
     """
 
     def __init__(self, size):
         self.size, self._entries, self._lock = size, OrderedDict(), threading.Lock()
 
     def get(self, key, make):
-        """The entry of a key; ``make()`` where there is none."""
+        """The entry of a key, made by ``make()`` if there is none."""
         with self._lock:
             if key in self._entries:
                 self._entries.move_to_end(key)
@@ -70,7 +71,7 @@ class Bounded:
             return self._entries[key]
 
     def peek(self, key, default):
-        """The entry of a key, if there is one."""
+        """The entry of a key, or ``default`` if there is none."""
         with self._lock:
             return self._entries.get(key, default)
 
@@ -81,31 +82,33 @@ _traces = 0
 
 
 def traces() -> int:
-    """How many programs were traced so far."""
+    """How many programs have been traced so far."""
     return _traces
 
 
 def all_programs() -> list[Bounded]:
-    """The table of programs of each function."""
+    """The tables of programs, one for each function."""
     return _tables
 
 
 def digest_of(value, data=False) -> str:
-    """The digest of code, the same before and after code was traced that changes what it reads."""
+    """The digest of code; if tracing the code changed what it reads, the digest from before."""
     digest = read(value, data).digest
     return _aliases.peek(digest, digest)
 
 
 @contextlib.contextmanager
 def traced_once(tree, digest):
-    """Let what tracing changes, a counter in a loss say, not count as a change of the code.
+    """Keep changes made by tracing, as to a counter in a loss, from counting as changes of code.
+
+    The digests of the code after tracing are made aliases of those before.
 
     Parameters
     ----------
     tree : pytree
-        Of which functions are ``Code``.
+        A tree whose functions are ``Code``.
     digest : str
-        Of the plain tree, before anything was traced.
+        Digest of the plain tree, before anything was traced.
     """
     codes = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, Code)]
     parts = [(plain(tree), digest), *((code.function, code.digest) for code in codes)]
@@ -119,29 +122,29 @@ def traced_once(tree, digest):
 
 
 def _is_code(leaf) -> bool:
-    """Whether a leaf is a function that its name alone does not tell."""
-    return callable(leaf) and not (isinstance(leaf, type) or is_global(leaf))
+    """Whether a callable leaf is a function that its name does not identify."""
+    return not (isinstance(leaf, type) or is_global(leaf))
 
 
 def plain(tree):
-    """The tree with the user's functions in the place of their ``Code``."""
+    """The tree with each ``Code`` replaced by the user's function."""
     leaves, structure = jax.tree.flatten(tree)
     plain_ones = [leaf.function if isinstance(leaf, Code) else leaf for leaf in leaves]
     return _rebuilt(tree, structure, leaves, plain_ones)
 
 
 def identified(tree):
-    """The tree with each of its user's functions as ``Code``."""
+    """The tree with each of the user's functions wrapped as ``Code``."""
     leaves, structure = jax.tree.flatten(plain(tree))
     known = list(leaves)
     for place, leaf in enumerate(leaves):
-        if _is_code(leaf):
+        if callable(leaf) and _is_code(leaf):
             known[place] = Code(leaf, digest_of(leaf))
     return _rebuilt(tree, structure, leaves, known)
 
 
 def _rebuilt(tree, structure, leaves, changed):
-    """The tree with changed leaves; itself where there are none, with the lists that it holds."""
+    """The tree with changed leaves, or the very same tree if nothing changed."""
     if all(map(operator.is_, changed, leaves)):
         return tree
     return jax.tree.unflatten(structure, changed)
@@ -150,7 +153,8 @@ def _rebuilt(tree, structure, leaves, changed):
 def signature(tree):
     """(key, arrays): what a program of the tree depends on, and the arrays that may change.
 
-    Functions count by their digest; arrays by shape and dtype; other leaves by type and value.
+    In the key, functions are represented by their digest, arrays by shape and dtype, and other
+    leaves by type and value.
     """
     leaves, structure = jax.tree.flatten(tree)
     arrays, key = [], [structure]
@@ -174,7 +178,7 @@ class _Template:
         self._all = all(leaf is _ARRAY for leaf in self._leaves)
 
     def filled(self, arrays):
-        """The tree with these arrays."""
+        """The tree with the given arrays in their places."""
         leaves = arrays
         if not self._all:
             left = iter(arrays)
@@ -183,7 +187,7 @@ class _Template:
 
 
 class _Program:
-    """One compiled program: arrays to arrays, and what of its result is not an array."""
+    """One compiled program from arrays to arrays, and the rest of its result."""
 
     def __init__(self, function, args, donate):
         given = _Template(args)
@@ -210,9 +214,9 @@ def program(function=None, *, donate=False):
     Parameters
     ----------
     function : callable
-        Of positional arguments; its result is a pytree.
+        Takes positional arguments and returns a pytree.
     donate : bool
-        Whether the arrays of all arguments but the first give up their memory.
+        Whether to donate the memory of the arrays in all arguments but the first.
     """
     if function is None:
         return functools.partial(program, donate=donate)

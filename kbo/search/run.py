@@ -122,7 +122,7 @@ class Run:
                 max(LEAST_PART, round(part * sample.size)) for sample in (whole.inner, whole.outer)
             ]
             problem = on_rows(whole.problem, sizes, [0], whole.shared)
-            self._seen = self.session.of(problem)
+            self._seen = self.session.on_part(problem)
 
     def _see(self, seen):
         """An evaluation of the whole problem; its point is ours, not the optimiser's to change."""

@@ -62,8 +62,19 @@ class Session:
         """The same with another first ω."""
         return dataclasses.replace(self, first=self.at(omega))
 
-    def of(self, problem) -> Session:
-        """Another problem of the same ω, evaluated in the same way."""
+    def of(self, problem, method=None, solver=None) -> Session:
+        """The session of another problem with the same functions and the same structure of ω.
+
+        Samples and numbers may differ. It is evaluated by the same method and solver unless others
+        are given, the solver with its choices made (``Solver.fixed``).
+        """
+        solver = solver or self.solver
+        problem = arrays(identified(problem), self.first.dtype).replace(code=self.problem.code)
+        first = solver.restrict(problem).at(self.omega)
+        return Session(first, solver, method or self.method)
+
+    def on_part(self, problem) -> Session:
+        """The session of this problem with other samples or weights."""
         return dataclasses.replace(self, first=problem.at(self.omega))
 
     def solve(self, omega=None):

@@ -89,31 +89,34 @@ def standard_errors(
     van der Vaart (1998), Asymptotic Statistics, Theorem 5.23 (M-estimators).
     Bengio, Grandvalet (2004): no estimator of the variance of K-fold cross-validation is unbiased.
     """
-    solver, method = solver or Exact(), method or Implicit()
-    with prepare(problem, omega, solver, method) as session:
-        omega_ = session.omega
-        parts = _parts(session, batches)
-        if len(parts) < 2:
-            raise ValueError("standard errors need at least two replicates, problems or batches")
-        flat, unravel = ravel_pytree(omega_)
-        flat = np.asarray(flat, float)
+    with prepare(problem, omega, solver or Exact(), method or Implicit()) as session:
+        return errors_of(session, bounds=bounds, batches=batches, step=step)
 
-        def at(point, session=session):
-            found = session.evaluate(unravel(jnp.asarray(point)))
-            if not found.status.usable:
-                raise BilevelError(found.status, found)
-            return found.value, np.asarray(ravel_pytree(found.grad)[0], float)
 
-        values, slopes = zip(*[at(flat, part) for part, _ in parts], strict=True)
-        share = np.array([share for _, share in parts])
-        share = share / share.sum()
-        edges = np.array(flat_bounds(bounds, omega_))
-        free = (np.abs(flat - edges) > AT_BOUND).all(0)
-        hessian = np.zeros((flat.size, flat.size))
-        for k in range(flat.size):
-            shift = step * np.eye(flat.size)[k]
-            hessian[k] = (at(flat + shift)[1] - at(flat - shift)[1]) / (2 * step)
-        hessian = 0.5 * (hessian + hessian.T)
+def errors_of(session, *, bounds=None, batches=20, step=1e-3) -> StandardErrors:
+    """As ``standard_errors``, at the first ω of a session."""
+    parts = _parts(session, batches)
+    if len(parts) < 2:
+        raise ValueError("standard errors need at least two replicates, problems or batches")
+    flat, unravel = ravel_pytree(session.omega)
+    flat = np.asarray(flat, float)
+
+    def at(point, session=session):
+        found = session.evaluate(unravel(jnp.asarray(point)))
+        if not found.status.usable:
+            raise BilevelError(found.status, found)
+        return found.value, np.asarray(ravel_pytree(found.grad)[0], float)
+
+    values, slopes = zip(*[at(flat, part) for part, _ in parts], strict=True)
+    share = np.array([share for _, share in parts])
+    share = share / share.sum()
+    edges = np.array(flat_bounds(bounds, session.omega))
+    free = (np.abs(flat - edges) > AT_BOUND).all(0)
+    hessian = np.zeros((flat.size, flat.size))
+    for k in range(flat.size):
+        shift = step * np.eye(flat.size)[k]
+        hessian[k] = (at(flat + shift)[1] - at(flat - shift)[1]) / (2 * step)
+    hessian = 0.5 * (hessian + hessian.T)
     spread = lambda v: np.sqrt(len(share) / (len(share) - 1)) * share[:, None] * (v - share @ v)  # noqa: E731
     errors = np.full(flat.size, np.inf)
     errors[free] = _sandwich(hessian[np.ix_(free, free)], spread(np.array(slopes))[:, free])
@@ -146,7 +149,8 @@ def _parts(session, batches):
         raise ValueError("standard errors need outer_data that do not depend on omega")
     weights = np.asarray(outer.weight_matrix())
     if not isinstance(method, LeaveOut) and len(weights) > 1:
-        return [(session.of(_replicate(problem, f)), row.sum()) for f, row in enumerate(weights)]
+        one = lambda f: session.on_part(_replicate(problem, f))  # noqa: E731
+        return [(one(f), row.sum()) for f, row in enumerate(weights)]
     folds = np.arange(outer.size)
     if isinstance(method, LeaveOut) and method.folds is not None:
         folds = np.atleast_2d(method.folds)[0]  # the first repetition's, kept in one piece
@@ -157,7 +161,7 @@ def _parts(session, batches):
     found = []
     for b in range(min(batches, labels.max() + 1)):
         own = np.where(batch == b, weights, 0.0)
-        found.append((session.of(_reweighted(problem, own)), own.sum()))
+        found.append((session.on_part(_reweighted(problem, own)), own.sum()))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ import scipy.linalg
 
 from ...hypergradients import Implicit
 from ...optimizers import LBFGS
-from ...search.session import prepare
+from ...search.session import Session, prepare
 from ...search.verbs import search
 from ...solvers import Exact, Nystrom
 from ...solvers.centers import Uniform
@@ -87,6 +88,28 @@ def first_stage_solver(solver, n_centers, n, seed):
     return Nystrom(Uniform(min(n, n_centers or default), seed))
 
 
+class Stage:
+    """Keeps the session of one stage, whose problem differs in numbers only between rounds.
+
+    Parameters
+    ----------
+    stack : contextlib.ExitStack
+        Closes the session in the end.
+    """
+
+    def __init__(self, stack):
+        self._stack, self._session = stack, None
+
+    def session(self, problem, omega, solver) -> Session:
+        """The session of a problem, prepared on the first call; ``solver`` has made its choices."""
+        if self._session is None:
+            prepared = prepare(problem, omega, solver, Implicit())
+            self._session = self._stack.enter_context(prepared)
+        else:
+            self._session = self._session.of(problem, solver=solver)
+        return self._session
+
+
 class Tuner(NamedTuple):
     """The samples of both stages and the settings of their tuning.
 
@@ -123,21 +146,24 @@ class Tuner(NamedTuple):
 
     def run(self) -> Stages:
         """Tune the stages in turn, until the second hardly changes or after ROUNDS rounds."""
+        with contextlib.ExitStack() as stack:
+            return self._run(Stage(stack), Stage(stack))
+
+    def _run(self, stage_one, stage_two):
         first = second = solver = None
         for _ in range(ROUNDS if self.Z is not None else 1):
             previous = second
             if self.Z is not None:
                 start = self.kernel.start() if second is None else second.omega["kernel"]
-                first, solver = self._first(start, first)
+                first, solver = self._first(stage_one, start, first)
             problem = self._problem(first, solver)
-            second = self._second(
-                self._problem(first, solver, True) if self.judged_by_folds else problem, second
-            )
+            judged = self._problem(first, solver, True) if self.judged_by_folds else problem
+            second = self._second(stage_two, judged, second)
             if previous is not None and _distance(previous.omega, second.omega) < STILL:
                 break
         found = Stages(
             self.kernel.at(second.omega["kernel"], np.exp), float(np.exp(second.omega["alpha"])),
-            self._dual(problem, second.omega), second,
+            self._dual(stage_two.session(problem, second.omega, Exact()), second.omega), second,
         )
         if self.Z is None:
             return found
@@ -151,7 +177,7 @@ class Tuner(NamedTuple):
         features = nystrom_features(self.kernel.at(logs, np.exp), self.centers, self.X)
         return principal_components(features, self.folds.weight)
 
-    def _first(self, logs, earlier):
+    def _first(self, stage, logs, earlier):
         """Tune the first stage for the features of k at ``logs``; the result and its solver."""
         targets = self.treatment_components(logs)
         problem = first_stage_problem(self.instrument_kernel, self.Z, targets, self.folds)
@@ -161,7 +187,8 @@ class Tuner(NamedTuple):
         ]
         starts = starts if earlier is None else [earlier.omega]
         solver = self.solver.fixed(problem.at(starts[0]))
-        return self._search(problem, starts, solver, LOOSER * self.tol), solver
+        session = stage.session(problem, starts[0], solver)
+        return self._search(session, starts, LOOSER * self.tol), solver
 
     def _smoothing(self, first):
         """k_Z and the (undersmoothing) alpha of the first stage that the second stage uses."""
@@ -197,20 +224,16 @@ class Tuner(NamedTuple):
             seen = seen_whole(smoother_rows(features, alpha, weight), self.y, weight)
         return second_stage_problem(self.kernel, self.centers, weight.sum(), seen, self.X)
 
-    def _second(self, problem, earlier):
+    def _second(self, stage, problem, earlier):
         starts = [
             {"alpha": np.array(np.log(a)), "kernel": [log + shift for log in self.kernel.start()]}
             for a in START_ALPHAS for shift in START_SHIFTS
         ]
         starts = starts if earlier is None else [earlier.omega]
-        return self._search(problem, starts, Exact(), self.tol)
+        return self._search(stage.session(problem, starts[0], Exact()), starts, self.tol)
 
-    def _search(self, problem, starts, solver, tol):
+    def _search(self, session, starts, tol):
         """Search from the start with the lowest criterion; the result is never worse than it."""
-        with prepare(problem, starts[0], solver, Implicit()) as session:
-            return self._search_in(session, starts, tol)
-
-    def _search_in(self, session, starts, tol):
         levels = [session.value(omega) for omega in starts] if len(starts) > 1 else [0.0]
         start = starts[int(np.argmin(levels))]
         side = lambda r: [np.full(np.shape(log), r) for log in start["kernel"]]  # noqa: E731
@@ -224,11 +247,11 @@ class Tuner(NamedTuple):
             optimizer=LBFGS(self.max_iter, tol=0.0, ftol=tol, log=True),
         )
 
-    def _dual(self, problem, omega):
-        """The coefficients (M,) of h = Σ_m dual_m k(c_m, ·) at ω."""
-        with prepare(problem, omega, Exact()) as session:
-            theta = np.asarray(session.solve().coefficients)[0, :, 0]
-            root = np.asarray(feature_root(session.first))
+    def _dual(self, session, omega):
+        """The coefficients (M,) of h = Σ_m dual_m k(c_m, ·)."""
+        session = session.starting_at(omega)
+        theta = np.asarray(session.solve().coefficients)[0, :, 0]
+        root = np.asarray(feature_root(session.first))
         dual = scipy.linalg.solve_triangular(root, theta, lower=True, trans="T")
         return dual[: len(self.centers)]
 

@@ -1,7 +1,8 @@
-"""What the regressor and the classifier share: fit = tune over folds, then refit on all data."""
+"""Base class of the regressor and the classifier: tune over folds, then refit on all data."""
 
 from __future__ import annotations
 
+import contextlib
 import time
 import warnings
 from numbers import Integral, Real
@@ -15,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ...linalg import SingularSystem
 from ...result import Status
-from ...search.session import canonical, prepare
+from ...search.session import prepare
 from .._common.predict import values_at
 from .._common.solver import as_solver, learning_centers
 from .._common.start import group_columns, start_kernel, tied_entries
@@ -33,7 +34,7 @@ OPTIONAL_ATTRIBUTES = (
 
 
 class KernelBilevelBase(Searching, BaseEstimator):
-    """Parameters, validation and the fit of both estimators."""
+    """Validation, ``fit`` and scores of both estimators."""
 
     # -- fit ------------------------------------------------------------------------------------
 
@@ -66,23 +67,24 @@ class KernelBilevelBase(Searching, BaseEstimator):
         self, X, targets, offset, n_outputs, inner, outer, sample_weight, labels, classifier,
         calibrate=False, groups=None,
     ):
-        """Tune over folds, refit on everything, and store what was learnt.
+        """Tune over folds, refit on all samples, and set the fitted attributes.
 
         Parameters
         ----------
         targets : pair of ndarray (n,) or (n, p)
-            What the inner and what the outer loss compare predictions with.
+            The targets of the inner and of the outer loss.
         offset : ndarray () or (p,)
         inner, outer : Loss
         labels : ndarray
-            What splitters see as y.
+            The y that splitters see.
         calibrate : bool
-            Whether the outer loss's parameters are tuned: right for a scale of the scores, which
-            ``predict_proba`` applies; other parameters would game the criterion.
+            Whether the outer loss's parameters are tuned. This is right for a scale of the scores,
+            which ``predict_proba`` applies; tuning other parameters would lower the criterion
+            without improving the model.
         groups : array-like (n,) or None
-            What splitters see as groups.
+            The groups that splitters see.
         """
-        for name in OPTIONAL_ATTRIBUTES:  # of an earlier fit
+        for name in OPTIONAL_ATTRIBUTES:  # drop those of an earlier fit
             self.__dict__.pop(name, None)
         self._said = {}
         self._ends = np.inf if self.max_time is None else time.perf_counter() + self.max_time
@@ -91,7 +93,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
         tied = tied_entries(self.ard, self.kernel, kernel, X.shape[1])
         judged = (outer,) if calibrate else ()
         tune = tuned_names(self.tune, kernel, inner, *judged)
-        with computing(self.device):
+        with computing(self.device), contextlib.ExitStack() as prepared:
             model = Model(
                 kernel=Tunable.of(kernel, tune, fixed=KERNEL_FIXED, tied=tied),
                 inner_loss=Tunable.of(inner, tune, fixed=LOSS_FIXED),
@@ -105,16 +107,17 @@ class KernelBilevelBase(Searching, BaseEstimator):
             searching = learn_centers or bool(jax.tree.leaves(model.start()))
             self.n_iter_, self.n_evaluations_, self.history_ = 1, 0, []
             self.status_ = Status.CONVERGED.name
-            whole = padded_problem(model, X, targets, sample_weight[None], sample_weight[None])
+            on_all = lambda model: padded_problem(  # noqa: E731
+                model, X, targets, sample_weight[None], sample_weight[None]
+            )
             seed = 0 if random is None else random.randint(2**31)
             solver = as_solver(self.solver, self.n_centers, seed)
-            problem, start = canonical(whole, model.start())
-            solver = solver.fixed(problem.at(start))
-            self.solver_ = str(solver)
+            session = prepared.enter_context(prepare(on_all(model), model.start(), solver))
+            self.solver_ = str(session.solver)
             if searching:
                 criterion = make_criterion(
                     self.criterion, self.cv, X, labels, sample_weight, classifier, random,
-                    whole.inner_loss, self.outer_loss, solver, groups,
+                    session.problem.inner_loss, self.outer_loss, session.solver, groups,
                 )
                 if self.standard_errors and self.criterion not in ("cv", "loo"):
                     raise ValueError(
@@ -124,24 +127,24 @@ class KernelBilevelBase(Searching, BaseEstimator):
                 if criterion.n_splits is not None:
                     self.n_splits_ = criterion.n_splits
             if learn_centers:
-                solver, model = learning_centers(solver, model, X, sample_weight)
-            omega = model.start()
+                solver, model = learning_centers(session.solver, model, X, sample_weight)
+                session = prepared.enter_context(prepare(on_all(model), model.start(), solver))
             if searching:
-                omega, model = self._search(model, criterion, X, targets, solver)
-                whole = padded_problem(model, X, targets, sample_weight[None], sample_weight[None])
-            self._refit(model, omega, whole, len(X), solver)
-        for text in self._said:  # each once
+                omega, model = self._search(model, criterion, X, targets, session)
+                session = session.of(on_all(model)).starting_at(omega)
+            self._refit(model, session, len(X))
+        for text in self._said:  # a dict, so that each text is given once
             warnings.warn(text, ConvergenceWarning, stacklevel=3)
         return self
 
-    def _refit(self, model, omega, problem, n, solver):
-        with prepare(problem, omega, solver) as session:
-            try:
-                solution = session.solve()
-            except SingularSystem as error:
-                raise ValueError(f"the final fit failed: {Status.SINGULAR}") from error
-            at = session.first
-            anchors = at.inner.x[:n] if at.space.centers is None else at.space.centers
+    def _refit(self, model, session, n):
+        """Store the inner solution on all n samples at the first ω of the session."""
+        omega, at = session.omega, session.first
+        try:
+            solution = session.solve()
+        except SingularSystem as error:
+            raise ValueError(f"the final fit failed: {Status.SINGULAR}") from error
+        anchors = at.inner.x[:n] if at.space.centers is None else at.space.centers
         if not solution.status.ok:
             self._warn(str(solution.status))
         self.X_fit_ = np.array(anchors)
@@ -176,5 +179,5 @@ class KernelBilevelBase(Searching, BaseEstimator):
 
 
 def _numbers(tunable, logs) -> dict:
-    """The parameters of a loss as plain numbers, tuned or held."""
+    """The parameters of a loss as NumPy numbers by name, tuned or fixed."""
     return {name: np.array(leaf) for name, leaf in named_numbers(tunable.at(logs, np.exp))}

@@ -26,108 +26,110 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     ----------
     kernel : str, list of str, kbo.kernels.Kernel or callable, default "matern52"
         A name ("gaussian", "laplacian", "matern12", "matern32", "matern52",
-        "rational_quadratic", "linear", "polynomial"), a list of names (their mixture, with tuned
-        weights), a kernel with start values of its own, or a JAX function k(x, z).
+        "rational_quadratic", "linear", "polynomial"), a list of names (a mixture with tuned
+        weights), a kernel with its own start values, or a JAX function k(x, z).
     loss : str, kbo.losses.Loss or callable, default "squared"
         The inner loss ℓ: "squared", "huber", "quantile", "poisson" (log link: ``predict``
         returns the mean), a Loss, or a callable loss(omega, prediction, target), convex in the
-        prediction. "huber" and "quantile" start in units of the robust spread of the residuals
-        that the start leaves on held-out samples, so that outliers of any size count alike.
-        "quantile" is the pinball loss times the spread of y: alpha then has no unit.
+        prediction. The scales of "huber" and "quantile" start from the robust spread of the
+        held-out residuals at the start, so that the size of outliers does not matter. "quantile"
+        is the pinball loss times the spread of y; alpha is then free of units.
     outer_loss : str, Loss, callable or None
-        ℓ_out, its parameters held at their start values; None takes the inner loss. Robust losses
-        by name see y with values beyond six robust standard deviations drawn in to there. With
-        loss="poisson" it judges the mean, as ``predict`` returns it.
+        ℓ_out, with parameters held at their start values; None means the inner loss. Robust losses
+        given by name see y clipped to six robust standard deviations around its median. With
+        loss="poisson" the outer loss judges the mean, as ``predict`` returns it.
     quantile : float, default 0.5
-        For loss="quantile".
+        The level of loss="quantile".
     alpha : float or array (p,), default 0.01
-        Start value of the ridge, in KernelRidge's convention (shared by all folds); with
-        loss="squared" and criterion="cv", one for each output if there are p of them. The search
-        starts there or at a hundred times it, wherever the criterion is lower.
+        Start value of the ridge, in KernelRidge's convention (shared by all folds). With
+        loss="squared" and criterion="cv" it may be an array with one ridge for each of p outputs.
+        The search starts from alpha or 100·alpha, whichever has the lower criterion.
     lengthscale : float, array (d,) or None
-        Start value, in the units of X, for kernels given by name; None takes √d spreads of each
-        feature: its standard deviation, with values further than six robust standard deviations
-        from the median drawn in to there, and for a dummy of any frequency half the distance of
-        its two values. No prediction depends on the units or the zero of a feature, and a feature
-        that is constant in ``fit`` is ignored (its lengthscale_ is infinite).
+        Start value, in the units of X, for kernels given by name. None means √d times the spread of
+        each feature: its standard deviation after clipping to six robust standard deviations
+        around the median, and for a dummy of any frequency half the distance of its two values.
+        Predictions do not depend on the unit or origin of a feature, and a feature that is
+        constant in ``fit`` is ignored (its lengthscale_ is infinite).
     ard : bool or array of int (d,), default True
         For kernels given by name. True: one lengthscale per feature, so that irrelevant features
         are switched off. False: one tuned factor for all. Integers, one for each feature: features
         with the same integer share one tuned factor, by which their start values are multiplied
-        (within each of ``groups``, where there are any). The columns into which one categorical
-        variable is encoded, for example, are relevant together or not at all.
+        (within each of ``groups``, if given). An example are the columns that encode one
+        categorical variable, which are relevant together or not at all.
     groups : None or array-like (d,)
         A label for each feature. h is then a sum of functions of one group of features each, with
-        kernels of the given name and tuned weights: each group has its own ridge. For
+        kernels of the given name and tuned weights, so that each group has its own ridge. For
         kernel="linear" this is ridge regression with group-wise (banded) ridges.
     tune : None, str or iterable of str
         Names of the parameters to tune: "alpha", "lengthscale", "scale" (weights of mixtures and
-        groups), "period", "exponent", "offset", "delta", "width", "centers" (their positions:
-        worth it where few of them have to do), or what the numbers of a kernel or loss of your own
-        are called. Names that this kernel and loss have not are refused. None tunes all but the
-        centres, () none.
+        groups), "period", "exponent", "offset", "delta", "width", "centers" (the positions of
+        centres, worth it if they are few), or the names of the numbers of a user-defined kernel or
+        loss. Names that the kernel and loss do not have are refused. None tunes all but the
+        centres, () nothing.
     cv : None, int, splitter, iterable of splits or "loo"
-        None means 5 folds; "loo" is criterion="loo".
+        None means 5 folds; "loo" means criterion="loo".
     criterion : {"cv", "loo", "gcv", "marginal_likelihood", "complexity"}
-        What is minimised: the outer loss over the folds of ``cv``; the outer loss of leaving one
-        sample out at a time, from one factorisation (as more than five folds are); or, for the
-        squared loss and without folds, kbo.criteria's GCV, MarginalLikelihood or
-        NystromComplexity (with solver="nystrom").
+        The criterion that is minimised. "cv": the outer loss over the folds of ``cv``. "loo": the
+        leave-one-out outer loss, from one factorisation (also used for more than five folds).
+        Without folds, for the squared loss: GCV, MarginalLikelihood, or NystromComplexity (with
+        solver="nystrom") of kbo.criteria.
     max_iter : int, default 100
-        Accepted steps of the outer optimiser.
+        Maximal number of accepted steps of the search.
     tol : float, default 5e-3
-        The search stops when two steps running lower the criterion by at most this fraction.
+        The search stops when each of two consecutive steps lowers the criterion by at most this
+        fraction.
     max_time : float or None
-        Seconds after which no further evaluation is begun; the best iterate is kept, and what was
-        left undone is said. Among 1,024 samples or more the search begins on 512 of them, and
-        ends there where an evaluation with all would not fit into the time left (``criterion_``
-        and ``history_`` are then of these). The final fit comes on top.
+        Seconds after which no further evaluation is begun. The best iterate is kept, with a warning
+        that says what was left undone. With 1,024 samples or more the search begins on 512 of
+        them, and ends there if an evaluation on all samples would not fit into the time left
+        (``criterion_`` and ``history_`` are then of the 512). The final fit takes extra time.
     n_restarts : int, default 0
-        Further searches, from starts whose lengthscales are divided by 2, 4, …; the best of all
-        ends is kept.
+        Number of further searches, from lengthscales divided by 2, 4, …; the best end is kept.
     solver : {"auto", "exact", "nystrom", "falkon", "full_cg"} or kbo.solvers.Solver
         "auto" is exact up to 3,000 samples and works in the span of ``n_centers`` points above.
     n_centers : int or None
-        How many points span the model, for "auto", "nystrom" and "falkon", drawn uniformly; None
-        means 10√n. Solvers of kbo.solvers choose otherwise (k-means++, leverage scores, …).
+        The number of points, drawn uniformly, that span the model with "auto", "nystrom" and
+        "falkon"; None means 10√n. Solvers of kbo.solvers can choose them in other ways (k-means++,
+        leverage scores, …).
     random_state : None, int or RandomState
         Shuffles the folds when ``cv`` is None or an int (None keeps the order of the samples) and
         draws the centres.
     device : None, "cpu" or "gpu"
     callback : callable or None
-        Called with a dict for the start and each step; a true result stops the search.
+        Called with a dict at the start and after each step; a true return value stops the search.
     checkpoint : path or None
         A file from which a killed ``fit`` with the same arguments resumes exactly; restarts
         append .1, .2, … to its name.
     error_score : "raise" or number
-        What to do when no finite criterion can be had at all: raise, or warn and keep the start.
+        "raise": an error if a step has no finite criterion, or the search fails. A number: such
+        steps are rejected with a warning; if no criterion is finite at all, the start is kept.
     standard_errors : bool, default False
-        Whether to compute ``standard_errors_``: it takes one hypergradient a fold, and two for
-        each number tuned (with the criteria "cv" and "loo").
+        Whether to compute ``standard_errors_`` (for the criteria "cv" and "loo"), at the cost of
+        one hypergradient for each fold and two for each number tuned.
     verbose : int
-        A progress bar if positive.
+        Positive values show a progress bar.
 
     Attributes
     ----------
     alpha_, kernel_, lengthscale_, intercept_
-        The tuned ridge, kernel (NumPy parameters), its lengthscale where it has one ((d,) for
-        kernels given by name, whatever ``ard``), and c.
+        The tuned ridge, the kernel (with NumPy parameters), its lengthscale if it has one ((d,)
+        for kernels given by name, whatever ``ard`` is), and c.
     group_alpha_ : ndarray (G,)
-        With ``groups``, the ridge of each, in the order of the sorted labels.
+        With ``groups``, the ridge of each group, in the order of the sorted labels.
     standard_errors_ : dict
-        Of the criterion over the folds, and of the logarithm of each number tuned, by name (of
-        lengthscales, of each factor that is tuned); see kbo.standard_errors.
+        Standard errors of the criterion over the folds, and of the logarithm of each number tuned,
+        by name (for lengthscales, of each tuned factor); see kbo.standard_errors.
     dual_coef_ : ndarray (n,) or (n, p), or (M,) or (M, p)
     X_fit_ : ndarray (n, d), or (M, d)
-        The points that dual_coef_ belongs to: the samples, or the centres.
+        The points of the coefficients dual_coef_: the samples, or the centres.
     solver_ : str
         The solver that was used.
     loss_parameters_, outer_parameters_ : dict
-        Parameters of the losses, tuned or held.
+        Parameters of the losses, tuned or fixed.
     criterion_, criterion_start_ : float
-        L at the end (never above the start's) and at the start.
+        L at the end (never above its value at the start) and at the start.
     history_ : list of dict
-        What ``callback`` was given: the starts and the accepted steps, in order.
+        The arguments of ``callback``: the starts and the accepted steps, in order.
     n_iter_, n_evaluations_, n_splits_ : int
     status_ : str
     n_features_in_, feature_names_in_
@@ -184,11 +186,11 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         X : array-like (n, d)
         y : array-like (n,) or (n, p)
         sample_weight : array-like (n,), optional
-            Weight k means k repetitions, in the inner and in the outer loss.
+            A weight of k means k repetitions, in the inner and in the outer loss.
         groups : array-like (n,), optional
-            Of the samples (not of the features, as the constructor's are), for splitters that keep
-            a group in one fold, such as GroupKFold; where ``cv`` is None or a number, that is what
-            the samples are split by.
+            Groups of samples (not of features, as in the constructor), for splitters that keep a
+            group in one fold, such as GroupKFold. If ``cv`` is None or a number, it keeps the
+            samples of a group in one fold.
 
         Returns
         -------
@@ -226,10 +228,10 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         )
 
     def _in_units_of_residuals(self, task):
-        """Robust losses by name start in units of what the start leaves of the held-out targets.
+        """The task with robust losses, given by name, scaled by the held-out residuals.
 
-        Of the outer loss's targets those far off are drawn in. Where a robust loss is linear, the
-        distance adds a constant to L, beside which the rest could not be told.
+        Targets of a robust outer loss are clipped. Such a loss is linear far out, where an outlier
+        adds a large constant to L, beside which other differences would be lost.
         """
         chosen = self.loss if self.outer_loss is None else self.outer_loss
         robust = [isinstance(value, str) and value in ROBUST for value in (self.loss, chosen)]
@@ -239,7 +241,7 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         model, test = task.model, task.criterion.test
         y, best = task.targets[1].reshape(len(task.X), -1), np.inf
         fold, row = np.nonzero(test)
-        for values in held_out_values(model, task.problem, task.solver, len(y)):
+        for values in held_out_values(task.session, model, len(y)):
             residuals = (y - np.broadcast_to(model.offset, y.shape[1:]) - values)[fold, row]
             _, typical = within_reach(residuals, test[fold, row])
             best = min(best, NORMAL * float(np.sqrt(np.mean(typical**2))))

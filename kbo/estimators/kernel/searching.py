@@ -1,4 +1,4 @@
-"""The search of an estimator: starts, ranges that move, restarts, and the time it may take."""
+"""The search of an estimator: starts, moving bounds, restarts and time limits."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import numpy as np
 
 from ...optimizers import LBFGS
 from ...result import BilevelError, Status
-from ...search.verbs import minimize
+from ...search.verbs import search
 from ...solvers import Exact
 from .._common.bounds import bound_texts, moved_bounds
 from .task import Task
 from .tuning import better_start, errors_by_name
 
 WIDENINGS = 2
-PART = 512  # samples that a search with little time begins on
-PATIENCE = 30.0  # seconds without a word
+PART = 512  # number of samples on which a search with a time limit begins
+PATIENCE = 30.0  # seconds after which a hint about the search is printed
 
 
 class Searching:
@@ -30,21 +30,23 @@ class Searching:
     Class attributes
     ----------------
     _log_criterion : bool
-        Whether a criterion that is never negative is minimised in logs.
+        Whether the logarithm is minimised of a criterion that is never negative.
     _robust : bool
-        Whether a loss is there to be blind to outliers: see ``better_start``.
+        Whether a robust loss is used; ``better_start`` then tries a longer lengthscale too.
     """
 
     _log_criterion = False
     _robust = False
 
-    def _search(self, model, criterion, X, targets, solver):
-        """ω at the best end of a search from the start, and from ``n_restarts`` others; its model.
+    def _search(self, model, criterion, X, targets, whole):
+        """Search from the start and from ``n_restarts`` others; the best ω, and its model.
+
+        ``whole`` is the session of the model on all samples.
         """
         X, targets = X[criterion.order], tuple(target[criterion.order] for target in targets)
         self.n_evaluations_, self.history_ = 0, []
         self._interrupted = False
-        task = Task(model, criterion, X, targets, solver)
+        task = Task(model, criterion, X, targets, whole)
         with self._hint(task):
             task = self._in_units_of_residuals(task)
             model = task.model
@@ -56,9 +58,7 @@ class Searching:
         self._judge(best, rejected)
         if self.standard_errors and best.status.usable:
             try:
-                self.standard_errors_ = errors_by_name(
-                    model, task.problem, best.omega, solver, task.method, bounds
-                )
+                self.standard_errors_ = errors_by_name(task.session, model, best.omega, bounds)
             except BilevelError as error:
                 if self.error_score == "raise":
                     raise
@@ -66,21 +66,22 @@ class Searching:
         return best.omega, model
 
     def _in_units_of_residuals(self, task):
-        """The task with losses that start from the scale of what is held out."""
+        """The task, for regressors with robust losses scaled by the held-out residuals."""
         return task
 
-    # -- where it goes --------------------------------------------------------------------------
+    # -- starts, bounds and time ----------------------------------------------------------------
 
     def _from_all_starts(self, task, start=None):
-        """The best result, its bounds, and how many steps were rejected."""
+        """Search from every start: the best result, its bounds, and the number of rejected steps.
+
+        ``start`` replaces the choice of the first start.
+        """
         model, bounds = task.model, task.bounds()
         level = np.inf
         if start is None and self._time_left() > 0:
-            level, start = better_start(
-                model, task.method, task.problem, task.solver, self._robust
-            )
+            level, start = better_start(task.session, model, self._robust)
         starts = [("", 0, model.start() if start is None else start)]
-        if model.has_lengthscale:  # or every start would be the same
+        if model.has_lengthscale:  # otherwise every start would be the same
             starts += [(f".{k}", k, model.shorter(k)) for k in range(1, self.n_restarts + 1)]
         best, best_bounds, rejected = None, bounds, 0
         while starts:
@@ -98,10 +99,10 @@ class Searching:
         return best, best_bounds, rejected
 
     def _in_moving_bounds(self, task, bounds, restart, start, suffix):
-        """A search, continued where bounds that it ended at were in its way; and the last bounds.
+        """A search that goes on with wider bounds if it ended at a bound; and the last bounds.
 
-        A bound is a start's, no wish of the user's. It is warned of only if L still fell beyond
-        the one before it.
+        Bounds are relative to the start, not set by the user, so they may be moved. The user is
+        warned of the last one only if moving a bound has lowered L.
         """
         result, paid = self._minimize(task, bounds, restart, start, suffix), False
         for k in range(1, WIDENINGS + 1):
@@ -146,10 +147,11 @@ class Searching:
             )
 
     def _with_little_time(self, task):
-        """The end of a search that max_time leaves no more than a part of the samples; or None.
+        """Search under ``max_time``, first on a part of the samples; as ``_from_all_starts``.
 
-        With ``max_time`` a search among many samples begins on a few of them, and goes on from
-        where they lead if an evaluation with all of them fits into what is left of the time.
+        The search goes on from the end on the part with all samples, if an evaluation of these
+        fits into the time left. Otherwise the result on the part is final, which a warning says.
+        Returns None without ``max_time``, or if there are too few samples to begin on a part.
         """
         few = None if self.max_time is None else task.part(PART)
         if few is None:
@@ -161,8 +163,9 @@ class Searching:
         best = found[0]
         seconds = [entry["seconds"] for entry in self.history_]
         later = (seconds[-1] - seconds[0]) / max(1, best.n_evaluations - 1) if seconds else 0.0
-        each = later or time.perf_counter() - began  # the first compiles
-        needed = each * (len(task.X) / len(few.X)) ** (3 if isinstance(task.solver, Exact) else 1)
+        each = later or time.perf_counter() - began  # the first evaluation includes compilation
+        power = 3 if isinstance(task.whole.solver, Exact) else 1
+        needed = each * (len(task.X) / len(few.X)) ** power
         if best.status.usable and needed < self._time_left():
             self.history_ = []
             return self._from_all_starts(task, best.omega)
@@ -182,9 +185,9 @@ class Searching:
         checkpoint = self.checkpoint
         if checkpoint is not None and (suffix or task.is_part):
             checkpoint = f"{checkpoint}{'.part' if task.is_part else ''}{suffix}"
-        result = minimize(
-            task.problem, start, bounds=bounds, throw=False, solver=task.solver,
-            method=task.method, max_time=None if self.max_time is None else self._time_left(),
+        result = search(
+            task.session, start, bounds=bounds, throw=False,
+            max_time=None if self.max_time is None else self._time_left(),
             optimizer=LBFGS(
                 self.max_iter, tol=0.0, ftol=self.tol, log=self._log_criterion and task.nonnegative
             ),
@@ -195,7 +198,7 @@ class Searching:
         return result
 
     def _time_left(self):
-        """Seconds of max_time that are left; every search may evaluate once."""
+        """Seconds left of max_time, possibly negative; every search may evaluate once anyway."""
         return self._ends - time.perf_counter()
 
     def _record(self, model, restart):
@@ -216,10 +219,10 @@ class Searching:
 
         return record
 
-    # -- what is said ---------------------------------------------------------------------------
+    # -- warnings and hints ---------------------------------------------------------------------
 
     def _judge(self, best, rejected):
-        """Raise or warn where the search did not end as it should."""
+        """Raise an error or warn if the search did not end properly."""
         if self.error_score == "raise" and (rejected or not best.status.usable):
             raise ValueError(f"tuning failed: {best.failure or best.status}")
         if rejected and best.status.usable:
@@ -237,12 +240,12 @@ class Searching:
             self._warn(str(best.status))
 
     def _warn(self, text):
-        """A ConvergenceWarning at the end of ``fit``, where each text is said once."""
+        """Give a ConvergenceWarning at the end of ``fit``, once for each text."""
         self._said[text] = None
 
     @contextlib.contextmanager
     def _hint(self, task):
-        """Say something after a while, for a user who sees no progress and has set no limit."""
+        """Print a hint after PATIENCE seconds if there is neither a progress bar nor a limit."""
         if self.verbose or self.max_time is not None:
             yield
             return
@@ -257,9 +260,10 @@ class Searching:
     def _hint_now(self, task):
         n, d = task.X.shape
         outputs = task.model.n_outputs or 1
+        solver, steps = task.whole.solver, len(self.history_)
         print(
             f"{type(self).__name__}.fit has tuned for {PATIENCE:.0f} s ({n} samples, {d} features, "
-            f"{outputs} outputs, {task.solver}; {len(self.history_)} of usually 5 to 40 steps). "
+            f"{outputs} outputs, {solver}; {steps} of usually 5 to 40 steps). "
             "verbose=1 shows progress, max_time= ends it; cheaper are solver='nystrom' with few "
             "n_centers, loss='squared', cv=2 and ard=False.", file=sys.stderr, flush=True,
         )

@@ -1,20 +1,20 @@
-"""What an estimator's search minimises: a model's criterion on samples, or on some of them."""
+"""The task of an estimator's search: a model's criterion on all samples, or on some of them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
+from ...search.session import Session
 from .._common.folds import bucket, pad
 from .criterion import Criterion
 from .model import Model
 
 
 def padded_problem(model, X, targets, train, test):
-    """The model's problem on a bucket's number of rows; those added have no weight."""
+    """The model's problem with samples padded to a bucket's size; padding has weight zero."""
     size = bucket(len(X))
     extra = ((0, 0), (0, size - len(X)))
     goals = tuple(pad(target, size) for target in targets)
@@ -31,31 +31,28 @@ class Task:
     criterion : Criterion
     X : ndarray (n, d)
     targets : pair of ndarray
-        Of the inner and of the outer loss.
-    solver : Solver
+        The targets of the inner and of the outer loss.
+    whole : Session
+        The session of the model on all samples; its solver is used.
     is_part : bool
-        Whether these are some of the samples only.
+        Whether these are only a part of the samples.
     """
 
     model: Model
     criterion: Criterion
     X: np.ndarray
     targets: tuple
-    solver: Any
+    whole: Session
     is_part: bool = False
 
     @cached_property
-    def problem(self):
-        """The bilevel problem."""
+    def session(self) -> Session:
+        """The criterion's bilevel problem, with the method that evaluates it."""
         criterion = self.criterion
-        return padded_problem(
+        problem = padded_problem(
             self.model, self.X, self.targets, criterion.train, criterion.test
         )
-
-    @property
-    def method(self):
-        """How its value and gradient are computed."""
-        return self.criterion.method_for(bucket(len(self.X)))
+        return self.whole.of(problem, criterion.method_for(bucket(len(self.X))))
 
     @property
     def nonnegative(self):
@@ -64,13 +61,13 @@ class Task:
         return getattr(self.model.outer_loss.base, "nonnegative", False) if known is None else known
 
     def bounds(self):
-        """See Model."""
+        """The model's bounds (lower, upper) of ω for these samples."""
         return self.model.bounds(self.X, self.criterion.weight)
 
     def part(self, size):
-        """The task on so many samples, evenly from every fold; None if that saves little.
+        """The task on ``size`` samples, evenly from every fold; None if that saves little.
 
-        None also where a fold would have no weight left to train or to test on.
+        It is also None if a fold would be left without training or test samples of weight.
         """
         if len(self.X) < 2 * size:
             return None
@@ -79,4 +76,4 @@ class Task:
         if not (criterion.train.sum(1).all() and criterion.test.sum(1).all()):
             return None
         targets = tuple(target[rows] for target in self.targets)
-        return Task(self.model, criterion, self.X[rows], targets, self.solver, is_part=True)
+        return Task(self.model, criterion, self.X[rows], targets, self.whole, is_part=True)

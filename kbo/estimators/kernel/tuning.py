@@ -1,4 +1,4 @@
-"""Where the search of an estimator starts, and how sure its end is."""
+"""The start of an estimator's search, and the standard errors of its end."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from collections.abc import Iterable
 import numpy as np
 
 from ...linalg import SingularSystem
-from ...search.session import prepare
-from ...search.uncertainty import standard_errors
+from ...search.uncertainty import errors_of
 from .model import KERNEL_FIXED, LOSS_FIXED, named_numbers
 
-SMOOTHER = 100.0  # times alpha: the other start that is tried
+SMOOTHER = 100.0  # factor on alpha in the second start that is tried
 
 
 def starts(model):
-    """ω₀, and the same with a hundred times its alpha where alpha is tuned.
+    """ω₀, and ω₀ with a hundred times its alpha if alpha is tuned.
 
-    With noisy targets a small ridge leads into minima where lengthscales are short.
+    If targets are noisy, a small ridge leads into local minima with short lengthscales.
     """
     start = model.start()
     if not model.tune_alpha:
@@ -25,46 +24,44 @@ def starts(model):
     return [start, {**start, "alpha": start["alpha"] + np.log(SMOOTHER)}]
 
 
-def better_start(model, method, problem, solver, robust=False):
-    """L at ω₀; and whichever of ``starts`` has the lowest L, with ``robust`` a longer one too.
+def better_start(session, model, robust=False):
+    """L at ω₀, and the one of ``starts`` with the lowest L (infinity and ω₀ if there is only one).
 
-    With short lengthscales few neighbours keep h from following an outlier.
+    With ``robust``, doubled lengthscales are tried too: with short ones too few neighbours keep h
+    from following an outlier.
     """
     candidates = starts(model)
     if robust and model.has_lengthscale:
         candidates.append(model.shorter(-1))
     if len(candidates) == 1:
         return np.inf, candidates[0]
-    with prepare(problem, candidates[0], solver, method) as session:
-        levels = [session.value(omega) for omega in candidates]
+    levels = [session.value(omega) for omega in candidates]
     return levels[0], candidates[int(np.argmin(levels))]
 
 
-def held_out_values(model, problem, solver, n):
-    """h of each fold at each of ``starts``, at the n samples that judge it: (F, n, p) each."""
+def held_out_values(session, model, n):
+    """For each of ``starts`` that can be solved, h of each fold at the n samples: (F, n, p)."""
     found = []
-    candidates = starts(model)
-    with prepare(problem, candidates[0], solver) as session:
-        for start in candidates:
-            try:
-                solution = session.solve(start)
-            except SingularSystem:
-                continue
-            if solution.status.usable:
-                found.append(np.array(solution.h_outer)[:, :n])
+    for start in starts(model):
+        try:
+            solution = session.solve(start)
+        except SingularSystem:
+            continue
+        if solution.status.usable:
+            found.append(np.array(solution.h_outer)[:, :n])
     return found
 
 
-def errors_by_name(model, problem, omega, solver, method, bounds):
-    """Standard errors of the criterion, and of the logarithm of each number tuned.
+def errors_by_name(session, model, omega, bounds):
+    """Standard errors, by name, of the criterion and of the logarithm of each number tuned.
 
-    Where parts of the kernel have scales, alpha times c with scales times c is the same model: the
-    errors are then at this alpha, and alpha has none.
+    If parts of the kernel have scales, multiplying alpha and all scales by the same number leaves
+    the model unchanged. The errors are then for fixed alpha, and alpha has none.
     """
     redundant = model.tune_alpha and "scale" in model.kernel.names()
     if redundant:
         bounds = tuple({**side, "alpha": omega["alpha"]} for side in bounds)
-    found = standard_errors(problem, omega, solver=solver, method=method, bounds=bounds)
+    found = errors_of(session.starting_at(omega), bounds=bounds)
     logs = found.omega
     named = {"criterion": found.value}
     if model.tune_alpha and not redundant:
@@ -72,7 +69,7 @@ def errors_by_name(model, problem, omega, solver, method, bounds):
     parts = {"kernel": model.kernel, "inner": model.inner_loss, "outer": model.outer_loss}
     for part, tunable in parts.items():
         names = tunable.names()
-        for name in dict.fromkeys(names):  # in the order of groups or mixed kernels
+        for name in dict.fromkeys(names):  # keeps the order of groups or mixed kernels
             own = [v for n, v in zip(names, logs[part], strict=True) if n == name]
             for k, error in enumerate(own):
                 named[name if len(own) == 1 else f"{name}_{k}"] = error
@@ -82,12 +79,12 @@ def errors_by_name(model, problem, omega, solver, method, bounds):
 def tuned_names(tune, kernel, *losses):
     """The estimators' parameter ``tune`` as a set of names, or None for all.
 
-    Besides alpha and the centres, kernel and losses have those that their classes give them.
+    Valid names are "alpha", "centers", and the numeric attributes of the kernel and the losses.
 
     Raises
     ------
     ValueError
-        For a name that no parameter of theirs has.
+        For a name that is not valid for this kernel and these losses.
     """
     if tune is None:
         return None

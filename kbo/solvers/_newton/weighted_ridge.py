@@ -8,6 +8,8 @@ factorisation serves every output; where they are diagonal the outputs decouple.
 from __future__ import annotations
 
 import abc
+import itertools
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -99,11 +101,12 @@ class WeightedRidge(Factor):
 
     def _buffer(self, p=1):
         """Memory for a matrix of p unknowns a point, until ``release``."""
-        self._buffers.append(self.kernel.buffer(p))
+        self._buffers.append(self.kernel.arena.take(p * len(self.kernel.support)))
         return self._buffers[-1]
 
     def release(self):
-        self.kernel.give_back(self._buffers)
+        for buffer in self._buffers:
+            self.kernel.arena.give_back(buffer)
 
     def solve(self, rhs, enough=0.0):
         """β (N, p), which vanishes at the points without weight."""
@@ -131,16 +134,7 @@ class SubGram:
     """
 
     def __init__(self, gram, support, arena):
-        self._gram, self.support, self._arena = gram, support, arena
-
-    def buffer(self, p=1) -> np.ndarray:
-        """Memory for a matrix of p unknowns a point."""
-        return self._arena.take(p * len(self.support))
-
-    def give_back(self, buffers):
-        """Return memory from ``buffer``."""
-        for buffer in buffers:
-            self._arena.give_back(buffer)
+        self._gram, self.support, self.arena = gram, support, arena
 
     def copy_to(self, out) -> np.ndarray:
         """Fill the lower triangle of ``out``."""
@@ -149,13 +143,12 @@ class SubGram:
         if len(starts) > 32:
             np.take(self._gram[support], support, axis=1, out=out)
             return out
-        lengths = np.diff(np.append(starts, len(support)))
-        runs = [
-            (slice(a, a + k), slice(support[a], support[a] + k))
-            for a, k in zip(starts, lengths, strict=True)
-        ]
-        for r, (to_rows, rows) in enumerate(runs):
-            for to_columns, columns in runs[: r + 1]:
+        runs = []
+        for start, end in itertools.pairwise([*starts, len(support)]):
+            first = support[start]
+            runs.append((slice(start, end), slice(first, first + end - start)))
+            to_rows, rows = runs[-1]
+            for to_columns, columns in runs:
                 out[to_rows, to_columns] = self._gram[rows, columns]
         return out
 
@@ -167,25 +160,29 @@ class SubGram:
 
 
 class Symmetric(WeightedRidge):
-    """S(αI + SKS)⁻¹S⁺ where S is invertible, corrected where it is not (Woodbury)."""
+    """S(αI + SKS)⁻¹S⁺ where S is invertible, corrected where it is not (Woodbury).
+
+    Attributes
+    ----------
+    solve_symmetric : callable
+        (αI + SKS)⁻¹ rhs of an (n, p) rhs; subclasses set it.
+    """
+
+    solve_symmetric: Callable
 
     def __init__(self, kernel, curvatures, alpha, small=SMALL_CURVATURE):
         super().__init__(kernel)
         self._root = Root(curvatures, small)
         self._alpha = alpha
 
-    @abc.abstractmethod
-    def _solve_symmetric(self, rhs):
-        """(αI + SKS)⁻¹ rhs."""
-
     def on_support(self, rhs):
         root = self._root
         scaled = root.divide(rhs)
-        beta = root.times(self._solve_symmetric(scaled))
+        beta = root.times(self.solve_symmetric(scaled))
         if root.full_rank:
             return beta
         rest = rhs - root.times(scaled)
-        through = self._solve_symmetric(root.times(self.kernel.times(rest)))
+        through = self.solve_symmetric(root.times(self.kernel.times(rest)))
         return beta + (rest - root.times(through)) / self._alpha
 
 
@@ -200,6 +197,7 @@ class Decoupled(Symmetric):
             factor = Cholesky(partial(self._matrix, s, self._buffer()))
             self.factors.append(factor)
             self.jitter = max(self.jitter, factor.jitter)
+        self.solve_symmetric = partial(solve_columns, self.factors)
 
     def _matrix(self, s, out):
         """αI + SKS for one diagonal S."""
@@ -212,9 +210,6 @@ class Decoupled(Symmetric):
                 out *= s[0] ** 2
         out.flat[:: len(out) + 1] += self._alpha
         return out
-
-    def _solve_symmetric(self, rhs):
-        return solve_columns(self.factors, rhs)
 
 
 def solve_columns(factors, rhs):
