@@ -54,9 +54,8 @@ class Session:
         """The problem at an ω of any numbers, by default the first one."""
         if omega is None or omega is self.omega:
             return self.first
-        leaves, structure = jax.tree.flatten(self.omega)
-        numbers = map(jnp.asarray, structure.flatten_up_to(omega), [v.dtype for v in leaves])
-        return self.problem.at(jax.tree.unflatten(structure, numbers))
+        like = lambda leaf, number: jnp.asarray(number, leaf.dtype)  # noqa: E731
+        return self.problem.at(jax.tree.map(like, self.omega, omega))
 
     def starting_at(self, omega) -> Session:
         """The same with another first ω."""
