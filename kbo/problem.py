@@ -98,7 +98,7 @@ class BilevelProblem(eqx.Module):
     def at(self, omega) -> Instance:
         """The problem with every part that may depend on ω evaluated there."""
         parts = self.inner_data, self.outer_data, self.space, self.ridge
-        inner, outer, space, ridge = map(resolve, parts, [omega] * len(parts))
+        inner, outer, space, ridge = [resolve(part, omega) for part in parts]
         if inner.x.shape[1] != outer.x.shape[1]:
             raise ValueError(
                 f"outer_data has {outer.x.shape[1]} features but inner_data has {inner.x.shape[1]}"

@@ -133,14 +133,18 @@ def plain(tree):
     return _rebuilt(tree, structure, leaves, plain_ones)
 
 
-def identified(tree):
-    """The tree with each of the user's functions wrapped as ``Code``."""
+def identified(tree, earlier=None):
+    """The tree with each of the user's functions wrapped as ``Code``.
+
+    Functions that a tree ``earlier`` holds as ``Code`` are not read again.
+    """
+    codes = {id(leaf.function): leaf for leaf in jax.tree.leaves(earlier) if isinstance(leaf, Code)}
     leaves, structure = jax.tree.flatten(plain(tree))
-    known = list(leaves)
+    wrapped = list(leaves)
     for place, leaf in enumerate(leaves):
         if callable(leaf) and _is_code(leaf):
-            known[place] = Code(leaf, digest_of(leaf))
-    return _rebuilt(tree, structure, leaves, known)
+            wrapped[place] = codes.get(id(leaf)) or Code(leaf, digest_of(leaf))
+    return _rebuilt(tree, structure, leaves, wrapped)
 
 
 def _rebuilt(tree, structure, leaves, changed):

@@ -68,7 +68,8 @@ class Session:
         are given, the solver with its choices made (``Solver.fixed``).
         """
         solver = solver or self.solver
-        problem = arrays(identified(problem), self.first.dtype).replace(code=self.problem.code)
+        problem = arrays(identified(problem, self.problem), self.first.dtype)
+        problem = problem.replace(code=self.problem.code)
         first = solver.restrict(problem).at(self.omega)
         return Session(first, solver, method or self.method)
 

@@ -101,13 +101,13 @@ class Stage:
         self._stack, self._session = stack, None
 
     def session(self, problem, omega, solver) -> Session:
-        """The session of a problem, prepared on the first call; ``solver`` has made its choices."""
+        """The session of a problem that starts at ``omega``; ``solver`` has made its choices."""
         if self._session is None:
             prepared = prepare(problem, omega, solver, Implicit())
             self._session = self._stack.enter_context(prepared)
         else:
             self._session = self._session.of(problem, solver=solver)
-        return self._session
+        return self._session.starting_at(omega)
 
 
 class Tuner(NamedTuple):
@@ -163,7 +163,7 @@ class Tuner(NamedTuple):
                 break
         found = Stages(
             self.kernel.at(second.omega["kernel"], np.exp), float(np.exp(second.omega["alpha"])),
-            self._dual(stage_two.session(problem, second.omega, Exact()), second.omega), second,
+            self._dual(stage_two.session(problem, second.omega, Exact())), second,
         )
         if self.Z is None:
             return found
@@ -247,9 +247,8 @@ class Tuner(NamedTuple):
             optimizer=LBFGS(self.max_iter, tol=0.0, ftol=tol, log=True),
         )
 
-    def _dual(self, session, omega):
+    def _dual(self, session):
         """The coefficients (M,) of h = Σ_m dual_m k(c_m, ·)."""
-        session = session.starting_at(omega)
         theta = np.asarray(session.solve().coefficients)[0, :, 0]
         root = np.asarray(feature_root(session.first))
         dual = scipy.linalg.solve_triangular(root, theta, lower=True, trans="T")

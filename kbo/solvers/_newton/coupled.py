@@ -32,7 +32,6 @@ class Dense(Symmetric):
         p = curvatures.shape[-1]
         self._factor = Cholesky(partial(self._matrix, self._buffer(p), self._buffer()))
         self.jitter = self._factor.jitter
-        self.solve_symmetric = self._solve
 
     def _matrix(self, out, K):
         n, p, _ = self._root.root.shape
@@ -45,7 +44,7 @@ class Dense(Symmetric):
         out.flat[:: n * p + 1] += self._alpha
         return out
 
-    def _solve(self, rhs):
+    def _solve_symmetric(self, rhs):
         return self._factor.solve(rhs.ravel()).reshape(rhs.shape)
 
 

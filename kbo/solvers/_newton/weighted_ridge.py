@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import abc
 import itertools
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -160,29 +159,25 @@ class SubGram:
 
 
 class Symmetric(WeightedRidge):
-    """S(αI + SKS)⁻¹S⁺ where S is invertible, corrected where it is not (Woodbury).
-
-    Attributes
-    ----------
-    solve_symmetric : callable
-        (αI + SKS)⁻¹ rhs of an (n, p) rhs; subclasses set it.
-    """
-
-    solve_symmetric: Callable
+    """S(αI + SKS)⁻¹S⁺ where S is invertible, corrected where it is not (Woodbury)."""
 
     def __init__(self, kernel, curvatures, alpha, small=SMALL_CURVATURE):
         super().__init__(kernel)
         self._root = Root(curvatures, small)
         self._alpha = alpha
 
+    @abc.abstractmethod
+    def _solve_symmetric(self, rhs):
+        """(αI + SKS)⁻¹ rhs of an (n, p) rhs."""
+
     def on_support(self, rhs):
         root = self._root
         scaled = root.divide(rhs)
-        beta = root.times(self.solve_symmetric(scaled))
+        beta = root.times(self._solve_symmetric(scaled))
         if root.full_rank:
             return beta
         rest = rhs - root.times(scaled)
-        through = self.solve_symmetric(root.times(self.kernel.times(rest)))
+        through = self._solve_symmetric(root.times(self.kernel.times(rest)))
         return beta + (rest - root.times(through)) / self._alpha
 
 
@@ -197,7 +192,6 @@ class Decoupled(Symmetric):
             factor = Cholesky(partial(self._matrix, s, self._buffer()))
             self.factors.append(factor)
             self.jitter = max(self.jitter, factor.jitter)
-        self.solve_symmetric = partial(solve_columns, self.factors)
 
     def _matrix(self, s, out):
         """αI + SKS for one diagonal S."""
@@ -210,6 +204,9 @@ class Decoupled(Symmetric):
                 out *= s[0] ** 2
         out.flat[:: len(out) + 1] += self._alpha
         return out
+
+    def _solve_symmetric(self, rhs):
+        return solve_columns(self.factors, rhs)
 
 
 def solve_columns(factors, rhs):
