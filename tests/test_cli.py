@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -50,10 +51,12 @@ def test_other_bundled_sets(dataset, tmp_path):
     assert run("--dataset", dataset, *extra, out=tmp_path) == 0
 
 
-def test_a_reader_that_leaves_is_no_error(tmp_path):
+@pytest.mark.parametrize("buffered", [True, False])
+def test_a_reader_that_leaves_is_no_error(buffered, tmp_path):
     command = [sys.executable, "-m", "kbo.cli", "tune", "--dataset", "linnerud", "--no-check", *FAST]
     process = subprocess.Popen(
-        [*command, "--output", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*command, "--output", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "" if buffered else "1"},
     )
     process.stdout.close()
     assert b"Traceback" not in process.stderr.read()

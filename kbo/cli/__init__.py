@@ -106,6 +106,7 @@ def main(argv=None) -> int:
         warnings.showwarning = show
         try:
             args.run(args)
+            sys.stdout.flush()  # or a reader that has exited would be noticed after the last line
         except BrokenPipeError:  # the reader of the output (head, less) has exited
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 141
