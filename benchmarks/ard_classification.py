@@ -1,14 +1,12 @@
 """One lengthscale for all features against one for each, in classification of small sets.
 
-    python benchmarks/ard_classification.py
+    python -m benchmarks.ard_classification
 
 Accuracy and log-loss of KernelBilevelClassifier(loss="squared") after standardisation, as means
 over five folds.
 """
 
-import sys
 import warnings
-from pathlib import Path
 
 import kbo  # first: it sets how long OpenBLAS's idle threads spin
 
@@ -18,15 +16,15 @@ from sklearn.model_selection import cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-sys.path.insert(0, str(Path(__file__).parent))
-from report import write_results
+from ._harness import Table, arguments
 
 SETS = ("breast_cancer", "wine", "iris", "digits")
 
 
 def main():
+    arguments(__doc__)
     warnings.simplefilter("ignore")
-    rows = []
+    table = Table("ard_classification")
     for name in SETS:
         X, y = getattr(datasets, f"load_{name}")(return_X_y=True)
         row = {"set": name, "n": len(X), "d": X.shape[1]}
@@ -38,9 +36,7 @@ def main():
             row[f"accuracy, {label}"] = f"{found['test_accuracy'].mean():.4f}"
             row[f"log-loss, {label}"] = f"{-found['test_neg_log_loss'].mean():.3f}"
             row[f"s, {label}"] = f"{found['fit_time'].mean():.2f}"
-        rows.append(row)
-        print(row, flush=True)
-    write_results("ard_classification", rows)
+        table.add(row)
 
 
 if __name__ == "__main__":

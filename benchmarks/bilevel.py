@@ -1,6 +1,6 @@
 """Methods of bilevel optimisation compared on equal terms: problems × methods × seeds.
 
-    python benchmarks/bilevel.py [--data FOLDER] [--problems quadratics digits …] [--methods …]
+    python -m benchmarks.bilevel [--data FOLDER] [--problems quadratics digits …] [--methods …]
         [--seeds 3] [--seconds 5] [--store FOLDER] [--report]
 
 The problems are those of bilevel_problems.py. parkinsons needs FOLDER, as for tuning.py; with its
@@ -23,26 +23,14 @@ parkinsons_patients ran on a busy machine for 40 s each and is not in the pictur
 the number of seeds.
 """
 
-import argparse
-import json
 import os
-import resource
-import sys
 import warnings
-from pathlib import Path
 
 os.environ |= {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 import jax
 import numpy as np
-
-jax.config.update("jax_enable_x64", True)
-sys.path.insert(0, str(Path(__file__).parent))
-
 import optax
-from bilevel_problems import PROBLEMS, unrolled
-from fresh import fresh
-from report import RESULTS, write_results
 
 import kbo
 from kbo.hypergradients import (
@@ -67,8 +55,12 @@ from kbo.hypergradients import (
     Unrolled,
 )
 from kbo.optimizers import HOAG, LBFGS, BayesianSearch, GridSearch, Optax, RandomSearch
-from kbo.serial import write_atomically
 from kbo.solvers import Exact, QuasiNewton
+
+from ._harness import fresh, parser_of, peak_memory, pyplot, stored, write_figure, write_results
+from .bilevel_problems import PROBLEMS, unrolled
+
+jax.config.update("jax_enable_x64", True)
 
 LEVELS = (1e-1, 1e-2, 1e-3)
 POINTS = 60  # points of a curve, at most
@@ -185,7 +177,7 @@ def run(problem, name, seed, seconds, data):
     history = found.history
     chosen = np.unique(np.geomspace(1, len(history), POINTS).astype(int)) - 1 if history else []
     rows = []
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = peak_memory()
     for k in chosen:
         record = history[k]
         rows.append((
@@ -224,55 +216,32 @@ def reference(problem, seed, data):
 # All runs
 
 
-def stored(store, key, make):
-    path = store / f"{key}.json"
-    if not path.exists():
-        made = make()
-        if made is None:  # it took longer than the time limit
-            return None
-        text = json.dumps(made, default=float)
-        write_atomically(path, lambda f: f.write(text), "w")
-    return json.loads(path.read_text())
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--data")
     parser.add_argument("--problems", nargs="+", choices=PROBLEMS)
     parser.add_argument("--methods", nargs="+")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--store", type=Path, default=Path("bilevel-store"))
+    parser.add_argument("--store", default="bilevel-store")
     parser.add_argument("--report", action="store_true", help="of what the store holds, no runs")
-    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.one:
-        problem, name, seed = args.one
-        work = reference if name == "reference" else run
-        more = () if name == "reference" else (name,)
-        limit = () if name == "reference" else (args.seconds,)
-        print(json.dumps(work(problem, *more, int(seed), *limit, args.data), default=float))
-        return
-    args.store.mkdir(parents=True, exist_ok=True)
     chosen = args.problems or [p for p in PROBLEMS if args.data or not p.startswith("parkinsons")]
     cells = []
     for problem in chosen:
         names = [n for n in methods(problem) if args.methods is None or n in args.methods]
         for seed in range(args.seeds):
-            one = lambda name, problem=problem, seed=seed: stored(
+            one = lambda name, function, *given, problem=problem, seed=seed: stored(
                 args.store, f"{problem}-{name}-{seed}-{args.seconds:g}".replace(" ", "_"),
-                lambda: None if args.report else fresh(
-                    [sys.executable, __file__, "--one", problem, name, seed, "--seconds",
-                     args.seconds, *(["--data", args.data] if args.data else [])], 1200,
-                ),
+                lambda: None if args.report else fresh(function, problem, *given, limit=1200),
             )
-            runs = {name: one(name) for name in names}
+            runs = {name: one(name, run, name, seed, args.seconds, args.data) for name in names}
             if args.report:
                 runs = {name: found for name, found in runs.items() if found is not None}
                 if not runs:
                     continue
             reached = [row[4] for found in runs.values() if found for row in found["curve"]]
-            best = one("reference")
+            best = one("reference", reference, seed, args.data)
             known = any(found and found["lowest"] is not None for found in runs.values())
             lowest = best if known else min([best, *reached])
             for name, found in runs.items():
@@ -329,11 +298,7 @@ def shown(number, form):
 
 def curves(cells):
     """Plot the best suboptimality so far against cost, as medians over the seeds."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     problems = list(dict.fromkeys(c["problem"] for c in cells))
     names = list(dict.fromkeys(c["method"] for c in cells))
     style = {
@@ -360,7 +325,7 @@ def curves(cells):
         column[0].legend(fontsize=6)
     axes[0, 0].set_ylabel("suboptimality")
     figure.tight_layout()
-    write_atomically(RESULTS / "bilevel_curves.png", lambda f: figure.savefig(f, format="png"))
+    write_figure("bilevel_curves", figure)
 
 
 def steps(curve, unit):
@@ -374,9 +339,7 @@ def steps(curve, unit):
 
 def profiles(cells):
     """Plot the share of (problem, seed) solved to 1e-3 within a factor of the fastest time."""
-    import matplotlib.pyplot as plt
-
-    level = LEVELS[-1]
+    plt, level = pyplot(), LEVELS[-1]
     pairs = list(dict.fromkeys((c["problem"], c["seed"]) for c in cells))
     time_of = {
         (c["problem"], c["seed"], c["method"]):
@@ -397,7 +360,7 @@ def profiles(cells):
     ax.set(xlabel="time over that of the soonest", ylabel="share solved to 1e-3", ylim=(0, 1.02))
     ax.legend(fontsize=6, ncol=2)
     figure.tight_layout()
-    write_atomically(RESULTS / "bilevel_profiles.png", lambda f: figure.savefig(f, format="png"))
+    write_figure("bilevel_profiles", figure)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """How many Python calls kbo makes on its way through one evaluation and one fit of tiny data.
 
-    python benchmarks/calls.py [--top 25]
+    python -m benchmarks.calls [--top 25]
 
 Each line counts a second run, when everything is compiled: calls of kbo's functions, those that
 cross from one module into another, modules that are passed through, and preparations
 (problems made ready). With ``--top``, the functions that are called most.
 """
 
-import argparse
 import sys
 import warnings
 from collections import Counter
@@ -22,6 +21,8 @@ from sklearn.kernel_ridge import KernelRidge
 
 import kbo
 from tests import helpers
+
+from ._harness import arguments
 
 ROOT = str(Path(kbo.__file__).parent)
 
@@ -68,9 +69,7 @@ def cases():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--top", type=int, default=0)
-    top = parser.parse_args().top
+    top = arguments(__doc__, top=0).top
     warnings.simplefilter("ignore")
     print("| | calls | across modules | modules | preparations |\n|---|---|---|---|---|")
     for name, run in cases():

@@ -1,6 +1,6 @@
 """Searches compared: grid, halving, random, Bayesian, Gaussian process, himalaya, falkon, kbo.
 
-    python benchmarks/compare.py [FOLDER] [--sets diabetes concrete …] [--splits 0 1 …]
+    python -m benchmarks.compare [FOLDER] [--sets diabetes concrete …] [--splits 0 1 …]
         [--searches himalaya …] [--falkon-python PYTHON]
 
 diabetes comes with scikit-learn. FOLDER holds the UCI sets as for tuning.py, cut to 1,500 training
@@ -20,15 +20,16 @@ CV. Kernel values and factorisations are computed from the numbers of evaluation
 results/compare.json, compare.md and compare.png.
 """
 
-import argparse
 import json
 import sys
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
-from fresh import fresh
+
+from . import tuning
+from ._harness import RESULTS, fresh, parser_of, pyplot, write_figure, write_results, write_text
+from .large_tuning import falkon_fit
 
 SETS = ("diabetes", "concrete", "airfoil", "energy", "pol", "bike", "kin40k")
 ALPHA, GAMMA, EVALUATIONS, FOLDS = (1e-5, 1e1), (1e-3, 1e1), 60, 5
@@ -37,9 +38,7 @@ TIME_LIMIT = 150
 
 def load(folder, name, split):
     if name != "diabetes":
-        from tuning import load as load_uci
-
-        return load_uci(folder, name, split=split)[:4]
+        return tuning.load(folder, name, split=split)[:4]
     from sklearn.datasets import load_diabetes
     from sklearn.model_selection import train_test_split
 
@@ -165,12 +164,7 @@ def run_ard(X, y, clock):
 
 
 def run_gp(X, y, clock):
-    from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
-
-    d = X.shape[1]
-    kernel = ConstantKernel() * RBF(np.full(d, np.sqrt(d)), (1e-3, 1e5))
-    return GaussianProcessRegressor(kernel + WhiteKernel(0.01, (1e-8, 1e2))).fit(X, y), []
+    return tuning.gp_model(X.shape[1], None).fit(X, y), []
 
 
 class Himalaya:
@@ -199,8 +193,6 @@ def run_himalaya(X, y, clock):
 
 
 def run_falkon(X, y, clock):
-    from large_tuning import falkon_fit
-
     class Fitted:
         def predict(self, points):
             return falkon_fit(X, y, points, "float32")
@@ -226,7 +218,7 @@ def counts(rounds, gradients):
 
 
 def fit(folder, name, split, search):
-    """Run one search and print its result as JSON, for ``measured``."""
+    """The result of one search."""
     warnings.simplefilter("ignore")
     from sklearn.base import clone
     from sklearn.model_selection import cross_val_score
@@ -256,14 +248,13 @@ def fit(folder, name, split, search):
     elif search == "KernelBilevelRegressor":
         found["cv"], found["counts"] = 2 * model.criterion_, counts([], gradients)
         found["curve"] = [(seconds[-1], found["cv"], found["rmse"])]
-    print(json.dumps(found))
+    return found
 
 
 def measured(python, folder, name, split, search):
     """``fit`` in a process of its own; None if a package is missing or it takes too long."""
-    which = ["--sets", name, "--splits", split, "--fit", search]
     try:
-        return fresh([python, __file__, *([folder] if folder else []), *which], TIME_LIMIT)
+        return fresh(fit, folder, name, split, search, limit=TIME_LIMIT, python=python)
     except ModuleNotFoundError as error:
         print(f"{search}: {error}", flush=True)
         return None
@@ -294,15 +285,10 @@ def table(title, found):
     return rows
 
 
-def draw(everything, path):
+def draw(everything):
     """Plot the best test RMSE so far against time, in a panel for each set."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     names = list(everything)
-    figure, axes = plt.subplots(
+    figure, axes = pyplot().subplots(
         2, -(-len(names) // 2), figsize=(4 * -(-len(names) // 2), 6.4), layout="constrained"
     )
     for ax, name in zip(axes.flat, names, strict=False):
@@ -316,25 +302,19 @@ def draw(everything, path):
     for ax in axes.flat[len(names):]:
         ax.axis("off")
     axes.flat[0].legend(fontsize=6)
-    figure.savefig(path, dpi=110)
+    write_figure("compare", figure, dpi=110)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, nargs="?")
+    parser = parser_of(__doc__)
+    parser.add_argument("folder", nargs="?")
     parser.add_argument("--sets", nargs="+", choices=SETS)
     parser.add_argument("--splits", nargs="+", type=int, default=[0])
     parser.add_argument("--searches", nargs="+", choices=SEARCHES, default=list(SEARCHES),
                         help="run these anew, and keep what is known of the others, as for --sets")
     parser.add_argument("--falkon-python", help="an interpreter that has falkon and scikit-learn")
-    parser.add_argument("--fit", choices=SEARCHES, help=argparse.SUPPRESS)
     args = parser.parse_args()
     names = args.sets or (SETS if args.folder else SETS[:1])
-    if args.fit:
-        fit(args.folder, names[0], args.splits[0], args.fit)
-        return
-    from report import RESULTS, write_results  # not above: rivals run without kbo
-
     known = RESULTS / "compare_curves.json"
     everything = {}
     if known.exists() and (args.sets or len(args.searches) < len(SEARCHES)):
@@ -351,8 +331,8 @@ def main():
                 print(title, search, found["seconds"], found.get("cv"), found["rmse"], flush=True)
         rows = [row for each in everything for row in table(each, everything[each])]
         write_results("compare", rows)
-        known.write_text(json.dumps(everything))
-        draw(everything, RESULTS / "compare.png")
+        write_text(known, json.dumps(everything))
+        draw(everything)
 
 
 if __name__ == "__main__":

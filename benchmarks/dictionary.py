@@ -1,6 +1,6 @@
 """Dictionary learning: two gradients of min_z ½‖x − Dz‖² + λ‖z‖₁ against the number of ISTA steps.
 
-    python benchmarks/dictionary.py [--seeds 8]
+    python -m benchmarks.dictionary [--seeds 8]
 
 D is a 30 × 50 Gaussian matrix with columns of length one, x a Gaussian vector of length one, and λ
 a tenth of ‖Dᵀx‖_∞. g1 is ∂_D at z_K, and g2 is the derivative through the K steps. The truth is g1
@@ -10,22 +10,17 @@ Kρ^(2K). Slopes are those of log error per step, fitted at eight K from 1.2 S o
 be 2. Writes results/dictionary.json, dictionary.md and dictionary.png.
 """
 
-import argparse
-import sys
-from pathlib import Path
-
 import jax
 import numpy as np
-
-jax.config.update("jax_enable_x64", True)
-sys.path.insert(0, str(Path(__file__).parent))
-from report import RESULTS, write_results
 
 import kbo
 from kbo.datasets.bilevel import one
 from kbo.hypergradients import MinMin
 from kbo.optimizers import L1, proximal_gradient
-from kbo.serial import write_atomically
+
+from ._harness import Table, arguments, pyplot, write_figure
+
+jax.config.update("jax_enable_x64", True)
 
 STEPS = np.unique(np.geomspace(1, 20_000, 28).astype(int))
 LONG = 200_000
@@ -89,25 +84,24 @@ def one_seed(seed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=8)
-    args = parser.parse_args()
-    found = [one_seed(seed) for seed in range(args.seeds)]
-    write_results("dictionary", [row for row, _, _ in found])
-    import matplotlib
+    args, table = arguments(__doc__, seeds=8), Table("dictionary")
+    for seed in range(args.seeds):
+        row, *curves = one_seed(seed)
+        table.add(row)
+        if seed == 0:
+            draw(*curves)
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
 
-    figure, ax = plt.subplots(figsize=(7, 4.5))
-    _, errors, first = found[0]
+def draw(errors, first):
+    """Plot the errors of both gradients, for one seed."""
+    figure, ax = pyplot().subplots(figsize=(7, 4.5))
     for which, own in zip(WHICH, errors, strict=True):
         ax.loglog(STEPS, np.maximum(own, 1e-16), "o-", ms=3, label=which)
     ax.axvline(first, color="grey", linestyle=":", label="support found")
     ax.set(xlabel="ISTA steps", ylabel="relative error of the gradient in D")
     ax.legend()
     figure.tight_layout()
-    write_atomically(RESULTS / "dictionary.png", lambda f: figure.savefig(f, format="png"))
+    write_figure("dictionary", figure)
 
 
 if __name__ == "__main__":

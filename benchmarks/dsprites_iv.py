@@ -1,6 +1,6 @@
 """Instrumental variables on dSprites: FuncID compared with DFIV, AID, ITD, KIV and 2SLS.
 
-    python benchmarks/dsprites_iv.py [--seeds 20] [--samples 5000] [--steps 100]
+    python -m benchmarks.dsprites_iv [--seeds 20] [--samples 5000] [--steps 100]
         [--matrix dsprite_mat.npy] [--methods FuncID DFIV …] [--store FOLDER] [--report]
 
 The data are kbo.datasets.make_iv_dsprites with 64×64 hearts, and the published matrix B if its file
@@ -27,12 +27,7 @@ on the same seeds with a bootstrap interval of their median, a box plot, and the
 step.
 """
 
-import argparse
-import json
-import sys
-import time
 import warnings
-from pathlib import Path
 
 import kbo  # first: it sets how long OpenBLAS's idle threads spin
 
@@ -47,10 +42,8 @@ from scipy.stats import bootstrap
 from kbo.datasets import make_iv_dsprites
 from kbo.hypergradients import CG, Parametric, Unrolled
 from kbo.networks import MLP
-from kbo.serial import write_atomically
 
-sys.path.insert(0, str(Path(__file__).parent))
-from report import RESULTS, write_results
+from ._harness import parser_of, pyplot, stored, timed, write_figure, write_results
 
 # Without eps_root, the square root in Adam's steps has no derivative where a gradient is zero.
 ADAM = optax.adamw(1e-3, weight_decay=0.1, eps_root=1e-8)
@@ -109,11 +102,9 @@ def cell(name, seed, args, matrix):
     """Test MSE, seconds and outer losses of one fit."""
     data = make_iv_dsprites(args.samples, random_state=seed, matrix=matrix)
     model = estimators(args.steps, seed)[name]
-    started = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model.fit(data.X, data.y, data.Z)
-    seconds = time.perf_counter() - started
+        seconds, _ = timed(model.fit, data.X, data.y, data.Z)
     error = float(np.mean((model.predict(data.X_test) - data.y_test) ** 2))
     history = getattr(model, "history_", [])
     steady = np.diff([r.seconds for r in history])[2:]
@@ -122,21 +113,6 @@ def cell(name, seed, args, matrix):
         "s per step": float(np.median(steady)) if len(steady) else None,
         "losses": [r.value for r in history],
     }
-
-
-def stored(store, name, seed, args, matrix):
-    """The result of ``cell``, read from the store if it is there."""
-    key = f"{name}-{seed}-{args.samples}-{args.steps}.json"
-    path = None if store is None else Path(store) / key
-    if path is not None and path.exists():
-        return json.loads(path.read_text())
-    if args.report:
-        return None
-    found = cell(name, seed, args, matrix)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda f: f.write(json.dumps(found)), "w")
-    return found
 
 
 RIVALS = ("DFIV", "FuncID linear", "FuncID linear, mean")
@@ -176,11 +152,7 @@ def summary(cells):
 
 def draw(cells):
     """Box plot of test errors, and outer losses against steps over the seeds."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
+    plt = pyplot()
     names = list(dict.fromkeys(c["method"] for c in cells))
     figure, (boxes, curves) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
     boxes.boxplot([[c["mse"] for c in cells if c["method"] == n] for n in names], tick_labels=names)
@@ -195,12 +167,11 @@ def draw(cells):
     curves.set(xlabel="outer step", ylabel="outer loss", title="medians and quartiles")
     if any(c["losses"] for c in cells):
         curves.legend()
-    figure.savefig(RESULTS / "dsprites_iv.png", dpi=130)
-    plt.close(figure)
+    write_figure("dsprites_iv", figure, dpi=130)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="20 in the literature")
     parser.add_argument("--samples", type=int, default=5000)
     parser.add_argument("--steps", type=int, default=100)
@@ -213,7 +184,10 @@ def main():
     cells = []
     for seed in range(args.seeds):
         for name in args.methods:
-            found = stored(args.store, name, seed, args, matrix)
+            make = lambda name=name, seed=seed: (
+                None if args.report else cell(name, seed, args, matrix)
+            )
+            found = stored(args.store, f"{name}-{seed}-{args.samples}-{args.steps}", make)
             if found is None:
                 continue
             cells.append(found)

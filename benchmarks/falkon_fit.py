@@ -1,6 +1,6 @@
 """Kernel ridge regression at n = 100,000, M = 4,000: kbo's Falkon against the falkon library's fit.
 
-    python benchmarks/falkon_fit.py [--falkon-python PYTHON] [--points N] [--centers M]
+    python -m benchmarks.falkon_fit [--falkon-python PYTHON] [--points N] [--centers M]
 
 Gaussian kernel of lengthscale 3, d = 10, ridge 1e-6, the same centres. A fit is timed for each
 number of conjugate gradient steps (the library) or tolerance (kbo), after a first fit that is not
@@ -10,18 +10,16 @@ at most 1e-4, and the times and errors of all settings. The committed table has 
 row.
 """
 
-import argparse
-import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
+from ._harness import Table, arguments, fresh, interpreters, timed
+
 DIM, RIDGE, LENGTHSCALE = 10, 1e-6, 3.0
 STEPS = (10, 20, 40)
 TOLERANCES = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 1e-5)
+REFERENCE = Path("falkon_fit_reference.npy")
 
 
 def data(points, centers):
@@ -46,9 +44,7 @@ def kbo_fits(points, centers):
     )
     for tol in (1e-9, *TOLERANCES):
         with prepare(problem, 0.0, kbo.solvers.Falkon(Z, tol=tol)) as session:
-            started = time.perf_counter()
-            solution = session.solve()
-            seconds = time.perf_counter() - started
+            seconds, solution = timed(session.solve)
         yield tol, seconds, solution.h_outer[0, :, 0]
 
 
@@ -65,58 +61,40 @@ def falkon_fits(points, centers, dtype):
             kernel=falkon.kernels.GaussianKernel(LENGTHSCALE, opt=options), penalty=RIDGE,
             M=len(Z), center_selection=selector, maxiter=steps, error_every=None, options=options,
         )
-        started = time.perf_counter()
-        model.fit(X, y[:, None])
-        seconds = time.perf_counter() - started
+        seconds, _ = timed(model.fit, X, y[:, None])
         yield steps, seconds, model.predict(X_test).double().numpy()[:, 0]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--falkon-python")
-    parser.add_argument("--points", type=int, default=100_000)
-    parser.add_argument("--centers", type=int, default=4_000)
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    parser.add_argument("--reference", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    path = Path(args.reference or "falkon_fit_reference.npy")
-    if args.measure:
-        ours = args.measure == "kbo float64"
-        fits = kbo_fits if ours else falkon_fits
-        more = () if ours else (args.measure.split()[1],)
-        for k, (setting, seconds, prediction) in enumerate(fits(args.points, args.centers, *more)):
-            if ours and k == 0:
-                np.save(path, prediction)
-            exact = np.load(path)
-            error = np.linalg.norm(prediction - exact) / np.linalg.norm(exact)
-            if k:  # the first is not timed
-                print(json.dumps({"setting": setting, "s": seconds, "error": error}), flush=True)
-        return
-    from report import write_results
+def measure(model, points, centers):
+    """The settings of one model, with their seconds and errors."""
+    ours = model == "kbo float64"
+    fits = kbo_fits(points, centers) if ours else falkon_fits(points, centers, model.split()[1])
+    found = []
+    for k, (setting, seconds, prediction) in enumerate(fits):
+        if ours and k == 0:
+            np.save(REFERENCE, prediction)
+        exact = np.load(REFERENCE)
+        error = np.linalg.norm(prediction - exact) / np.linalg.norm(exact)
+        if k:  # the first is not timed
+            found.append({"setting": setting, "s": seconds, "error": error})
+    return found
 
-    models = {"kbo float64": sys.executable}
-    if args.falkon_python:
-        models |= {f"falkon {dtype}": args.falkon_python for dtype in ("float64", "float32")}
-    rows = []
-    for model, python in models.items():
-        command = [
-            python, __file__, "--measure", model, "--points", str(args.points), "--centers",
-            str(args.centers), "--reference", str(path),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+def main():
+    args = arguments(__doc__, falkon_python=None, points=100_000, centers=4_000)
+    table = Table("falkon_fit")
+    for model, python in interpreters(args.falkon_python).items():
+        found = fresh(measure, model, args.points, args.centers, python=python)
         good = [f for f in found if f["error"] <= 1e-4]
         best = min(good, key=lambda f: f["s"]) if good else None
-        rows.append({
+        table.add({
             "model": model, "s within 1e-4": round(best["s"], 2) if best else "never",
             "setting": f"{best['setting']:g}" if best else "-",
             "all (setting: s, error)": "; ".join(
                 f"{f['setting']:g}: {f['s']:.1f}, {f['error']:.0e}" for f in found
             ),
         })
-        print(rows[-1], flush=True)
-        write_results("falkon_fit", rows)
-    path.unlink()
+    REFERENCE.unlink()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Cost of one total gradient of FuncID, and of AID with up to ten Hessian products.
 
-    python benchmarks/funcid_cost.py [--sizes 1e3 1e4 1e5 1e6 1e7] [--outputs 1 10 100]
+    python -m benchmarks.funcid_cost [--sizes 1e3 1e4 1e5 1e6 1e7] [--outputs 1 10 100]
 
 Both use the same inner network 20-w-w-p with N weights, on 256 + 256 points in float32; ω scales 20
 features of the targets. Every call first takes one step of h. FuncID then takes ten steps of its
@@ -13,13 +13,7 @@ Petrulionyte et al. (2024, Figure 4) claim that FuncID needs no more than AID an
 dimensions grow.
 """
 
-import argparse
-import json
-import resource
-import sys
-import time
 import warnings
-from pathlib import Path
 
 import kbo  # first: it sets how long OpenBLAS's idle threads spin
 
@@ -32,9 +26,7 @@ import optax
 from kbo.hypergradients import CG, Implicit, Neumann, Parametric
 from kbo.networks import MLP
 
-sys.path.insert(0, str(Path(__file__).parent))
-from fresh import fresh
-from report import write_results
+from ._harness import Table, arguments, fresh, peak_memory, timed
 
 POINTS, INPUTS, STEPS, REPEATS = 256, 20, 10, 9
 METHODS = {
@@ -69,41 +61,29 @@ def measure(name, size, p):
     state, times = None, []
     warnings.simplefilter("ignore")  # the warnings that the Hessian is indefinite
     for _ in range(REPEATS + 1):
-        started = time.perf_counter()
-        hg = kbo.value_and_hypergradient(
-            asked, omega, solver=solver, method=METHODS[name], state=state, throw=False
+        seconds, hg = timed(
+            kbo.value_and_hypergradient, asked, omega, solver=solver, method=METHODS[name],
+            state=state, throw=False,
         )
-        times.append(time.perf_counter() - started)
+        times.append(seconds)
         state = hg.state
     weights = sum(leaf.size for leaf in jax.tree.leaves(state.inner.params))
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     products = getattr(hg.cost, "products", 0)
     return {
-        "weights": weights, "s": float(np.median(times[1:])), "MiB": memory, "products": products,
+        "weights": weights, "s": np.median(times[1:]), "MiB": peak_memory(), "products": products,
     }
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", nargs="+", type=float, default=[1e3, 1e4, 1e5, 1e6, 1e7])
-    parser.add_argument("--outputs", nargs="+", type=int, default=[1, 10, 100])
-    parser.add_argument("--measure", nargs=3, help="one cell, in this process")
-    args = parser.parse_args()
-    if args.measure:
-        name, size, p = args.measure
-        print(json.dumps(measure(name, float(size), int(p))))
-        return
-    rows = []
+    args = arguments(__doc__, sizes=[1e3, 1e4, 1e5, 1e6, 1e7], outputs=[1, 10, 100])
+    table = Table("funcid_cost")
     for p in args.outputs:
         for size in args.sizes:
-            found = {}
-            for name in METHODS:
-                command = [sys.executable, __file__, "--measure", name, str(size), str(p)]
-                found[name] = fresh(command, 600)
+            found = {name: fresh(measure, name, size, p, limit=600) for name in METHODS}
             if any(cell is None for cell in found.values()):
                 continue
             ours, *theirs = found.values()
-            rows.append({
+            table.add({
                 "weights": ours["weights"], "outputs": p,
                 **{f"{n}, s": f"{c['s']:.4f}" for n, c in found.items()},
                 **{f"{n}, MiB": f"{c['MiB']:.0f}" for n, c in found.items()},
@@ -111,8 +91,6 @@ def main():
                 "time over CG's": f"{ours['s'] / theirs[0]['s']:.2f}",
                 "over Neumann's": f"{ours['s'] / theirs[1]['s']:.2f}",
             })
-            print(rows[-1], flush=True)
-            write_results("funcid_cost", rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Hypergradients of kernel problems by functions and by coefficients, in float32 and float64.
 
-    python benchmarks/functional.py [--size 500]
+    python -m benchmarks.functional [--size 500]
 
 Kernel ridge regression and logistic regression with a Gaussian kernel and n = m points in R^3; ω is
 the log lengthscale and the log ridge. Implicit solves the inner and the adjoint problem for
@@ -13,24 +13,19 @@ gradient, the median of five after compilation. Writes results/functional.json, 
 functional.png.
 """
 
-import argparse
-import sys
-import time
 import warnings
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-jax.config.update("jax_enable_x64", True)
-sys.path.insert(0, str(Path(__file__).parent))
-from report import RESULTS, write_results
-
 import kbo
 from kbo import losses
 from kbo.hypergradients import CG, Direct, Implicit, Parametric
-from kbo.serial import write_atomically
+
+from ._harness import Table, arguments, pyplot, timed, write_figure
+
+jax.config.update("jax_enable_x64", True)
 
 RIDGES = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 METHODS = {
@@ -62,11 +57,8 @@ def evaluate(problem, omega, method):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=500)
-    args = parser.parse_args()
+    args, table = arguments(__doc__, size=500), Table("functional")
     warnings.simplefilter("ignore")
-    rows = []
     for loss in LOSSES:
         exact = problem_of(loss, args.size, np.float64)
         for ridge in RIDGES:
@@ -82,30 +74,19 @@ def main():
                 at = omega.astype(dtype)
                 for name, method in METHODS.items():
                     found = evaluate(problem, at, method)
-                    seconds = []
-                    for _ in range(5):
-                        started = time.perf_counter()
-                        evaluate(problem, at, method)
-                        seconds.append(time.perf_counter() - started)
+                    seconds = [timed(evaluate, problem, at, method)[0] for _ in range(5)]
                     error = np.linalg.norm(found.grad - truth) / np.linalg.norm(truth)
                     products = found.cost.products if found.cost else 0
-                    rows.append({
+                    table.add({
                         "loss": loss, "ridge": f"{ridge:g}", "dtype": np.dtype(dtype).name,
                         "method": name, "error": f"{error:.1e}", "s": f"{np.median(seconds):.3f}",
                         "products": products, "check": f"{check:.0e}",
                     })
-                    print(rows[-1], flush=True)
-    write_results("functional", rows)
-    picture(rows)
+    picture(table.rows)
 
 
 def picture(rows):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(2, 2, figsize=(10, 7), sharex=True)
+    figure, axes = pyplot().subplots(2, 2, figsize=(10, 7), sharex=True)
     for row_of_axes, quantity in zip(axes, ("error", "s"), strict=True):
         for ax, loss in zip(row_of_axes, LOSSES, strict=True):
             for k, name in enumerate(METHODS):
@@ -119,7 +100,7 @@ def picture(rows):
                    ylabel="relative error" if quantity == "error" else "seconds")
     axes[0, 0].legend(fontsize=7)
     figure.tight_layout()
-    write_atomically(RESULTS / "functional.png", lambda f: figure.savefig(f, format="png"))
+    write_figure("functional", figure)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A million points on one GPU: one value and hypergradient, and a whole tuning.
 
-    python benchmarks/gpu_million.py [--points N] [--centers M]
+    python -m benchmarks.gpu_million [--points N] [--centers M]
 
 n = 1,000,000, d = 20, M = 10,000, 1 % of the points held out, 20 lengthscales and the ridge, by
 Falkon. It reports the seconds of a step, of one pass over the rows (K evaluated, both products) and
@@ -9,41 +9,36 @@ products, are shown beside the device's measured limits: a float64 matrix produc
 stops with a message if JAX sees no GPU.
 """
 
-import argparse
-import time
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from report import write_results
 
 import kbo
 from kbo.linalg.sharding import row_normal_matmul
 from kbo.solvers._newton.mesh_rows import default_mesh
 
+from ._harness import Table, arguments, timed
+
 DIM = 20
 
 
-def timed(function, *arguments):
-    jax.block_until_ready(function(*arguments))
-    started = time.perf_counter()
-    jax.block_until_ready(function(*arguments))
-    return time.perf_counter() - started
+def seconds(function, *args):
+    """The time of a second call, when everything is compiled."""
+    run = lambda: jax.block_until_ready(function(*args))
+    run()
+    return timed(run)[0]
 
 
 def ceilings():
     """(float64 FLOP/s of a matrix product, bytes/s of a copy)."""
     a = jnp.ones((8192, 8192))
-    product = 2 * 8192**3 / timed(jax.jit(jnp.matmul), a, a)
+    product = 2 * 8192**3 / seconds(jax.jit(jnp.matmul), a, a)
     long = jnp.ones(2**28)
-    return product, 2 * long.nbytes / timed(jax.jit(lambda x: x + 1.0), long)
+    return product, 2 * long.nbytes / seconds(jax.jit(lambda x: x + 1.0), long)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--points", type=int, default=1_000_000)
-    parser.add_argument("--centers", type=int, default=10_000)
-    args = parser.parse_args()
+    args = arguments(__doc__, points=1_000_000, centers=10_000)
     if jax.default_backend() != "gpu":
         raise SystemExit("JAX sees no GPU: install jax[cuda13] on a machine that has one")
     jax.config.update("jax_enable_x64", True)
@@ -59,30 +54,28 @@ def main():
     )
     solver = kbo.solvers.Falkon(X[held : held + M], tol=1e-5)
     omega = {"l": np.full(DIM, np.log(4.0)), "r": np.log(1e-6)}
-    hg = kbo.value_and_hypergradient(problem, omega, solver=solver)
-    started = time.perf_counter()
-    hg = kbo.value_and_hypergradient(problem, omega, solver=solver)  # starts from zero again
-    step = time.perf_counter() - started
-    started = time.perf_counter()
-    result = kbo.minimize(
-        problem, omega, solver=solver, optimizer=kbo.optimizers.LBFGS(max_steps=10), throw=False
+    kbo.value_and_hypergradient(problem, omega, solver=solver)
+    # It starts from zero again.
+    step, hg = timed(kbo.value_and_hypergradient, problem, omega, solver=solver)
+    tuning, result = timed(
+        kbo.minimize, problem, omega, solver=solver, throw=False,
+        optimizer=kbo.optimizers.LBFGS(max_steps=10),
     )
-    tuning = time.perf_counter() - started
     flops, bandwidth = ceilings()
     one = jnp.ones((M, 1, 1)), jnp.ones((n - held, 1, 1, 1))
     kernel, mesh = kbo.kernels.Gaussian(np.full(DIM, 4.0)), default_mesh()
     points, centers = jnp.asarray(X[held:]), jnp.asarray(X[held : held + M])
-    one_pass = timed(jax.jit(
+    one_pass = seconds(jax.jit(
         lambda x, z, a, c: row_normal_matmul(kernel, x, z, a, c, mesh)[0]
     ), points, centers, *one)
     achieved = (n - held) * M * (2 * DIM + 9) / one_pass
-    write_results("gpu_million", [{
+    Table("gpu_million").add({
         "device": jax.devices()[0].device_kind, "n": n, "d": DIM, "M": M, "step s": round(step, 2),
         "ten steps s": round(tuning, 1), "L start": f"{hg.value:.5g}",
         "L end": f"{result.value:.5g}", "matmul TFLOP/s": round(flops / 1e12, 1),
         "copy GB/s": round(bandwidth / 1e9), "pass s": round(one_pass, 3),
         "pass TFLOP/s": round(achieved / 1e12, 2),
-    }])
+    })
 
 
 if __name__ == "__main__":

@@ -1,30 +1,23 @@
 """One value and hypergradient against the LAPACK Cholesky factorisations that it needs.
 
-    python benchmarks/hypergradient_speed.py
+    python -m benchmarks.hypergradient_speed
 
 n points, F of 5 folds, one lengthscale per feature and the ridge. Times are medians of interleaved
 runs in one process; compile time is listed separately. The rival is scipy.linalg.cholesky on
 training sets of the same sizes.
 """
 
-import argparse
-import sys
-import time
-from pathlib import Path
-
 import kbo  # first: it sets how long OpenBLAS's idle threads spin, for the rival too
 
 # isort: split
 import jax
-
-jax.config.update("jax_enable_x64", True)
-
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
-sys.path.insert(0, str(Path(__file__).parent))
-from report import write_results
+from ._harness import Table, arguments, timed
+
+jax.config.update("jax_enable_x64", True)
 
 CASES = [(1500, 26, 5, 2.0), (3000, 20, 1, 1.5), (3000, 20, 5, 1.5)]  # n, d, folds, goal
 
@@ -44,12 +37,6 @@ def problem(n, d, folds):
     ), {"log_lengthscale": np.full(d, 1.5), "log_alpha": -3.0}
 
 
-def seconds(run):
-    started = time.perf_counter()
-    run()
-    return time.perf_counter() - started
-
-
 def measure(n, d, folds, repeats):
     p, omega = problem(n, d, folds)
     state = [None]
@@ -57,7 +44,7 @@ def measure(n, d, folds, repeats):
     def ours():
         state[0] = kbo.value_and_hypergradient(p, omega, state=state[0]).state
 
-    first = seconds(ours)
+    first, _ = timed(ours)
     size = int(0.8 * n)
     x = np.asarray(p.inner_data.x)[:size] / np.exp(1.5)
     K = np.exp(-0.5 * scipy.spatial.distance.cdist(x, x, "sqeuclidean")) + 0.05 * np.eye(size)
@@ -68,25 +55,20 @@ def measure(n, d, folds, repeats):
 
     lapack()
     ours()
-    times = np.array([(seconds(ours), seconds(lapack)) for _ in range(repeats)])
+    times = np.array([(timed(ours)[0], timed(lapack)[0]) for _ in range(repeats)])
     a, b = np.median(times, axis=0)
     return a, b, float(np.median(times[:, 0] / times[:, 1])), first - a
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15)
-    args = parser.parse_args()
-    rows = []
+    args, table = arguments(__doc__, repeats=15), Table("hypergradient_speed")
     for n, d, folds, goal in CASES:
         ours, lapack, ratio, compile_time = measure(n, d, folds, args.repeats)
-        rows.append({
+        table.add({
             "n": n, "d": d, "folds": folds, "value and gradient (ms)": f"{1e3 * ours:.0f}",
             "Cholesky alone (ms)": f"{1e3 * lapack:.0f}", "ratio": f"{ratio:.2f}",
             "goal": f"{goal}", "compile (s)": f"{compile_time:.1f}",
         })
-        print(rows[-1], flush=True)
-    write_results("hypergradient_speed", rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Instrumental variables: errors of the structural function, compared with published ones.
 
-    python benchmarks/instrumental.py [--designs sigmoid linear demand quadratic]
+    python -m benchmarks.instrumental [--designs sigmoid linear demand quadratic]
         [--sizes 1000 5000 10000] [--seeds 20] [--methods KIV 2SLS KRR KernelRidge]
         [--store FOLDER] [--report]
 
@@ -22,12 +22,7 @@ smoothed h alone, not the errors y − h(X); three seeds at n = 1,000 have since
 (sigmoid), 0.012 (linear) and 28 (demand). Writes results/instrumental.json and instrumental.md.
 """
 
-import argparse
-import json
-import sys
-import time
 import warnings
-from pathlib import Path
 
 import kbo  # first: it sets how long OpenBLAS's idle threads spin
 
@@ -44,10 +39,8 @@ from sklearn.utils import Bunch
 from kbo import datasets
 from kbo.estimators import KernelBilevelRegressor, KernelIVRegressor, TwoStageLeastSquares
 from kbo.metrics import projected_mse_scorer
-from kbo.serial import write_atomically
 
-sys.path.insert(0, str(Path(__file__).parent))
-from report import write_results
+from ._harness import Table, parser_of, stored, timed
 
 
 def quadratic(n, random_state):
@@ -120,25 +113,22 @@ def model_of(method, data):
 
 def cell(design, n, seed, method):
     data = DESIGNS[design](n, random_state=seed)
-    started = time.perf_counter()
-    model = model_of(method, data)
     given = {} if method in WITHOUT_INSTRUMENTS else {"Z": data.Z}
-    with config_context(enable_metadata_routing=True):
-        model.fit(data.X, data.y, **given)
-    seconds = time.perf_counter() - started
+
+    def fitted():
+        model = model_of(method, data)
+        with config_context(enable_metadata_routing=True):
+            return model.fit(data.X, data.y, **given)
+
+    seconds, model = timed(fitted)
     error = float(np.mean((model.predict(data.X_test) - data.y_test) ** 2))
     return {"mse": error, "seconds": seconds, "version": kbo.__version__}
 
 
 def finished(store, design, n, seed, method, report):
     """A cell's result, from the store if it is there; None if it is not and ``report`` is set."""
-    path = Path(store) / f"{design}-{n}-{seed}-{method}.json"
-    if not path.exists():
-        if report:
-            return None
-        text = json.dumps(cell(design, n, seed, method))
-        write_atomically(path, lambda file: file.write(text), "w")
-    return json.loads(path.read_text())
+    make = lambda: None if report else cell(design, n, seed, method)
+    return stored(store, f"{design}-{n}-{seed}-{method}", make)
 
 
 def row(design, n, method, cells):
@@ -154,7 +144,7 @@ def row(design, n, method, cells):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = parser_of(__doc__)
     parser.add_argument("--designs", nargs="+", default=list(DESIGNS), choices=list(DESIGNS))
     parser.add_argument("--sizes", nargs="+", type=int, default=[1000, 5000, 10000])
     parser.add_argument("--seeds", type=int, default=20)
@@ -162,9 +152,8 @@ def main():
     parser.add_argument("--store", default="instrumental-cells")
     parser.add_argument("--report", action="store_true", help="of what the store holds, no runs")
     options = parser.parse_args()
-    Path(options.store).mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore")
-    table = []
+    table = Table("instrumental")
     for design in options.designs:
         for n in options.sizes:
             for method in options.methods:
@@ -173,11 +162,8 @@ def main():
                     for seed in range(options.seeds)
                 ]
                 cells = [c for c in cells if c is not None]
-                if not cells:
-                    continue
-                table.append(row(design, n, method, cells))
-                print(table[-1], flush=True)
-    write_results("instrumental", table)
+                if cells:
+                    table.add(row(design, n, method, cells))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """ARD tuning with centres on all of kin40k and pol, against falkon.hopt and a random search.
 
-    python benchmarks/large_tuning.py FOLDER [--falkon-python PYTHON] [--sets kin40k pol]
+    python -m benchmarks.large_tuning FOLDER [--falkon-python PYTHON] [--sets kin40k pol]
 
 FOLDER is as for tuning.py. Split 0, standardised data, M = 1,000 uniform centres, a fifth held out
 for the criterion, and a refit on everything.
@@ -16,16 +16,14 @@ Every row is a process of its own; "s" includes compilation. The test RMSE is in
 of the training target.
 """
 
-import argparse
-import json
-import subprocess
 import sys
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
-from tuning import load
+
+from ._harness import Table, fresh, parser_of, timed
+from .tuning import load
 
 CENTERS, ADAM_STEPS = 1000, 50
 
@@ -95,51 +93,36 @@ FITS = {
 }
 
 
-def measure(args):
+def measure(folder, name, model, budget):
+    """Seconds and error of one row; a random search takes ``budget`` seconds."""
     warnings.simplefilter("ignore")
-    X, y, X_test, y_test, _ = load(args.folder, args.sets[0], rows=None)
-    fit, setting = FITS[args.measure]
-    started = time.perf_counter()
-    prediction = fit(X, y, X_test, args.seconds if setting is None else setting)
-    seconds = time.perf_counter() - started
+    X, y, X_test, y_test, _ = load(folder, name, rows=None)
+    fit, setting = FITS[model]
+    seconds, prediction = timed(fit, X, y, X_test, budget if setting is None else setting)
     rmse = float(np.sqrt(np.mean((prediction - y_test) ** 2)))
-    print(json.dumps({"s": seconds, "rmse": rmse, "n": len(X), "d": X.shape[1]}))
+    return {"s": seconds, "rmse": rmse, "n": len(X), "d": X.shape[1]}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser = parser_of(__doc__)
+    parser.add_argument("folder")
     parser.add_argument("--falkon-python")
     parser.add_argument("--sets", nargs="+", default=["kin40k", "pol"])
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.measure:
-        measure(args)
-        return
-    from report import write_results
-
-    rows = []
+    args, table = parser.parse_args(), Table("large_tuning")
     for name in args.sets:
         budget = None
         for model in FITS:
             ours = not model.startswith("falkon")
             if not ours and not args.falkon_python:
                 continue
-            command = [
-                sys.executable if ours else args.falkon_python, __file__, str(args.folder),
-                "--sets", name, "--measure", model, "--seconds", str(budget or 0),
-            ]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            found = json.loads(done.stdout.splitlines()[-1])
+            python = sys.executable if ours else args.falkon_python
+            found = fresh(measure, args.folder, name, model, budget or 0, python=python)
             budget = found["s"] if budget is None else budget
-            rows.append({
+            table.add({
                 "set": name, "n": found["n"], "d": found["d"], "model": model,
                 "test RMSE": round(found["rmse"], 4), "s": round(found["s"], 1),
                 "s / first row's": round(found["s"] / budget, 2),
             })
-            print(rows[-1], flush=True)
-            write_results("large_tuning", rows)
 
 
 if __name__ == "__main__":

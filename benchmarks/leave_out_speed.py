@@ -1,33 +1,26 @@
 """Time of cross-validation from one factorisation, in units of one LAPACK Cholesky factorisation.
 
-    python benchmarks/leave_out_speed.py
+    python -m benchmarks.leave_out_speed
 
 n = 2,000 points, any number of folds, one lengthscale per feature and the ridge; medians of
 interleaved runs in one process. For comparison, the same folds are fitted one by one (up to
 twenty).
 """
 
-import argparse
-import sys
-from pathlib import Path
-
 import kbo  # first: it sets how long OpenBLAS's idle threads spin, for the rival too
 
 # isort: split
 import jax
-
-jax.config.update("jax_enable_x64", True)
-
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
 
-sys.path.insert(0, str(Path(__file__).parent))
-from hypergradient_speed import seconds
-from report import write_results
-
 from kbo.criteria import LeaveOut
 from kbo.search.session import prepare
+
+from ._harness import Table, parser_of, timed
+
+jax.config.update("jax_enable_x64", True)
 
 VALUE_GOAL, GRADIENT_GOAL = 3.5, 8.0
 
@@ -77,26 +70,23 @@ def measure(n, d, folds, repeats):
             runs.append(lambda: gradient(other, None, "refit"))
         for run in runs:
             run()
-        times = np.array([[seconds(run) for run in runs] for _ in range(repeats)])
+        times = np.array([[timed(run)[0] for run in runs] for _ in range(repeats)])
     return times[:, 0], np.median(times[:, 1:] / times[:, :1], axis=0)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--repeats", type=int, default=9)
     parser.add_argument("-n", type=int, default=2000)
-    args = parser.parse_args()
-    rows = []
+    args, table = parser.parse_args(), Table("leave_out_speed")
     for folds in (2, 5, 10, 20, 200, args.n):
         lapack, ratios = measure(args.n, 10, folds, args.repeats)
-        rows.append({
+        table.add({
             "n": args.n, "folds": folds, "Cholesky (ms)": f"{1e3 * np.median(lapack):.0f}",
             "value": f"{ratios[0]:.2f}", "goal": VALUE_GOAL,
             "value and gradient": f"{ratios[1]:.2f}", "goal ": GRADIENT_GOAL,
             "folds one by one": f"{ratios[2]:.2f}" if len(ratios) > 2 else "",
         })
-        print(rows[-1], flush=True)
-    write_results("leave_out_speed", rows)
 
 
 if __name__ == "__main__":

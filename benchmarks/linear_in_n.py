@@ -1,6 +1,6 @@
 """Cost and memory of one Nyström value and hypergradient as n grows, and over 1 to 8 shards.
 
-    python benchmarks/linear_in_n.py
+    python -m benchmarks.linear_in_n
 
 d = 10, M = 500, 10 lengthscales and the ridge, a tenth of the points held out; K_nM is never stored
 (memory=0). "bytes a point" is the growth from one n to the next, per point, of the peak memory
@@ -9,25 +9,19 @@ beyond the data: a few vectors of length n. Shards are virtual devices of one CP
 row is a process of its own.
 """
 
-import argparse
-import json
 import os
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
+
+from ._harness import Table, arguments, fresh, peak_memory, timed
 
 DIM, CENTERS = 10, 500
 
 
-def peak_memory():
-    """Peak memory of this process, in bytes."""
-    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
-
-
-def measure(n, shards):
+def measure(n, shards=0):
+    """Seconds, MiB above the data, and value of one step."""
+    if shards:  # to be set before JAX starts
+        os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={shards}"
     import jax
 
     import kbo
@@ -60,52 +54,32 @@ def measure(n, shards):
     hg = step(problem, centers, None)
     seconds = []
     for k in range(3):
-        started = time.perf_counter()
-        hg = step(problem, centers, hg.state, 1e-3 * k)
-        seconds.append(time.perf_counter() - started)
+        took, hg = timed(step, problem, centers, hg.state, 1e-3 * k)
+        seconds.append(took)
     value = step(problem, centers, None).value
-    print(json.dumps({"s": sorted(seconds)[1], "above": peak_memory() - before, "value": value}))
-
-
-def run(n, shards=0):
-    flags = {"XLA_FLAGS": f"--xla_force_host_platform_device_count={shards}"} if shards else {}
-    done = subprocess.run(
-        [sys.executable, __file__, "--measure", str(n), str(shards)], capture_output=True,
-        text=True, check=True, env=os.environ | flags,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+    return {"s": sorted(seconds)[1], "above": peak_memory() - before, "value": value}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--measure", nargs=2, type=int, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.measure:
-        measure(*args.measure)
-        return
-    from report import write_results
-
-    rows, last = [], None
+    arguments(__doc__)
+    table, last = Table("linear_in_n"), None
     for n in (10_000, 100_000, 1_000_000):
-        found = run(n) | {"n": n}
-        row = {"n": n, "s": round(found["s"], 2), "MiB above data": round(found["above"] / 2**20)}
+        found = fresh(measure, n) | {"n": n}
+        row = {"n": n, "s": round(found["s"], 2), "MiB above data": round(found["above"])}
         row |= {"slope": "", "bytes a point": ""}
         if last is not None:
             row["slope"] = round(np.log10(found["s"] / last["s"]), 3)
-            row["bytes a point"] = round((found["above"] - last["above"]) / (n - last["n"]))
+            growth = 2**20 * (found["above"] - last["above"])
+            row["bytes a point"] = round(growth / (n - last["n"]))
         last = found
-        rows.append(row)
-        print(row, flush=True)
-        write_results("linear_in_n", rows)
-    rows = []
+        table.add(row)
+    table = Table("shards")
     for shards in (1, 2, 4, 8):
-        found = run(50_000, shards)
-        rows.append({
+        found = fresh(measure, 50_000, shards)
+        table.add({
             "shards": shards, "s": round(found["s"], 2), "value": f"{found['value']:.15g}",
             "MiB summed": round(8 * CENTERS * (CENTERS + 10) / 2**20, 2) if shards > 1 else 0.0,
         })
-        print(rows[-1], flush=True)
-        write_results("shards", rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Which methods solve which of the four synthetic problems of Mehra and Hamm (2021).
 
-    python benchmarks/mehra_hamm.py [--trials 20] [--steps 1500]
+    python -m benchmarks.mehra_hamm [--trials 20] [--steps 1500]
 
 u and v start uniformly in [−5, 5]^10. Every method moves u by Adam (rate 0.1, falling to a tenth
 over the run) with the gradients that it computes. GD alternates steps of v on J and of u on L, and
@@ -9,34 +9,31 @@ solutions; "error" is the median distance. In problems 3 and 4 the inner Hessian
 results/mehra_hamm.json and mehra_hamm.md.
 """
 
-import argparse
-import sys
 import time
 import warnings
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-jax.config.update("jax_enable_x64", True)
-sys.path.insert(0, str(Path(__file__).parent))
-from report import write_results
-
 import kbo
 from kbo.datasets import make_mehra_hamm
-from kbo.hypergradients import BOME, F2SA, AmIGO, Penalty, SingleLoop, Unrolled
+from kbo.hypergradients import BOME, F2SA, AmIGO, Penalty, Stepper, Unrolled
 from kbo.hypergradients.single_loop.sampler import descend
 from kbo.optimizers import Optax
+
+from ._harness import Table, arguments
+
+jax.config.update("jax_enable_x64", True)
 
 RATES = {1: 0.2, 2: 0.2, 3: 0.01, 4: 0.01}  # step sizes for θ, below 1/‖∂²J‖
 
 
-class Alternating(SingleLoop):
+class Alternating(Stepper):
     """Ten steps of θ on J, then ∂_ωL."""
 
-    def start(self, batches, omega, theta):
+    def init(self, batches, omega, theta):
         return ()
 
     def step(self, batches, count, omega, theta, memory):
@@ -60,13 +57,9 @@ def methods(rate):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--trials", type=int, default=20)
-    parser.add_argument("--steps", type=int, default=1500)
-    args = parser.parse_args()
+    args, table = arguments(__doc__, trials=20, steps=1500), Table("mehra_hamm")
     warnings.simplefilter("ignore")
     falling = optax.exponential_decay(0.1, args.steps, 0.1)
-    rows = []
     for example, rate in RATES.items():
         for name, method in methods(rate).items():
             # BOME takes steps of the same size in u and v.
@@ -80,14 +73,12 @@ def main():
                 )
                 usable = found.status.usable
                 errors.append(made.error(found.omega, found.function) if usable else np.inf)
-            rows.append({
+            table.add({
                 "problem": example, "method": name,
                 "solved": f"{sum(e < 1e-2 for e in errors)}/{args.trials}",
                 "error": f"{np.median(errors):.1e}",
                 "s": f"{(time.perf_counter() - started) / args.trials:.1f}",
             })
-            print(rows[-1], flush=True)
-    write_results("mehra_hamm", rows)
 
 
 if __name__ == "__main__":

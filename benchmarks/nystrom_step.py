@@ -1,6 +1,6 @@
 """One value and hypergradient of a Nyström hold-out criterion, against that of falkon.hopt.
 
-    python benchmarks/nystrom_step.py [--falkon-python PYTHON] [--points N] [--centers M]
+    python -m benchmarks.nystrom_step [--falkon-python PYTHON] [--points N] [--centers M]
 
 10 ARD lengthscales and the ridge (1e-6), d = 10, a fifth of the points held out; points, centres
 and split are the same for all. PYTHON is an interpreter with the falkon library (built from source,
@@ -10,14 +10,9 @@ are relative to a QR solution of the same Nyström problem, and to its central d
 random direction of the lengthscales.
 """
 
-import argparse
-import json
-import subprocess
-import sys
-import time
-from pathlib import Path
-
 import numpy as np
+
+from ._harness import Table, arguments, fresh, interpreters, peak_memory, timed
 
 DIM, RIDGE, LENGTHSCALE = 10, 1e-6, 3.0
 
@@ -81,14 +76,8 @@ def falkon_step(points, centers, dtype):
     return step
 
 
-def peak_memory():
-    """Peak memory of this process, in MiB."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
-
-
 def measure(model, points, centers, repeats=7):
-    """Time one model and print the result as JSON, for ``main``."""
+    """Seconds, value, gradient and memory of one model."""
     if model == "kbo float64":
         step = kbo_step(points, centers)
     else:
@@ -96,16 +85,13 @@ def measure(model, points, centers, repeats=7):
 
         step = falkon_step(points, centers, getattr(torch, model.split()[1]))
     before = peak_memory()
-    seconds = []
-    for k in range(repeats + 1):
-        started = time.perf_counter()
-        value, grad = step(LENGTHSCALE * (1 + 1e-4 * k) * np.ones(DIM), RIDGE)
-        seconds.append(time.perf_counter() - started)
+    scales = LENGTHSCALE * (1 + 1e-4 * np.arange(repeats + 1))
+    seconds = [timed(step, scale * np.ones(DIM), RIDGE)[0] for scale in scales]
     value, grad = step(LENGTHSCALE * np.ones(DIM), RIDGE)
-    print(json.dumps({
+    return {
         "first": seconds[0], "seconds": sorted(seconds[1:])[repeats // 2], "value": value,
         "grad": list(grad), "peak": peak_memory() - before,
-    }))
+    }
 
 
 def reference(points, centers, direction, step=1e-4):
@@ -136,39 +122,21 @@ def reference(points, centers, direction, step=1e-4):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--falkon-python")
-    parser.add_argument("--points", type=int, default=20_000)
-    parser.add_argument("--centers", type=int, default=1_000)
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.measure:
-        measure(args.measure, args.points, args.centers)
-        return
-    from report import write_results
-
+    args = arguments(__doc__, falkon_python=None, points=20_000, centers=1_000)
     direction = np.append(np.random.default_rng(1).normal(size=DIM), 0.0)
     value, slope = reference(args.points, args.centers, direction)
-    models = {"kbo float64": sys.executable}
-    if args.falkon_python:
-        models |= {f"falkon {dtype}": args.falkon_python for dtype in ("float64", "float32")}
-    rows = []
-    for model, python in models.items():
-        command = [python, __file__, "--measure", model, "--points", str(args.points)]
-        done = subprocess.run(
-            [*command, "--centers", str(args.centers)], capture_output=True, text=True, check=True
-        )
-        found = json.loads(done.stdout.splitlines()[-1])
-        rows.append({
+    table = Table("nystrom_step")
+    for model, python in interpreters(args.falkon_python).items():
+        found = fresh(measure, model, args.points, args.centers, python=python)
+        ours = table.rows[0]["median s"] if table.rows else found["seconds"]
+        table.add({
             "model": model, "first s": round(found["first"], 2),
             "median s": round(found["seconds"], 3),
-            "times kbo": round(found["seconds"] / rows[0]["median s"], 1) if rows else 1.0,
+            "times kbo": round(found["seconds"] / ours, 1),
             "peak MiB": round(found["peak"]),
             "value error": f"{abs(found['value'] / value - 1):.1e}",
             "derivative error": f"{abs(np.dot(found['grad'], direction) / slope - 1):.1e}",
         })
-        print(rows[-1], flush=True)
-        write_results("nystrom_step", rows)
 
 
 if __name__ == "__main__":

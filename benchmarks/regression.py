@@ -1,7 +1,7 @@
 """Values, gradients, fitted attributes and search histories, recorded to be compared later.
 
-    python benchmarks/regression.py record FILE     before a change
-    python benchmarks/regression.py compare FILE    after it: what is equal bit for bit, to
+    python -m benchmarks.regression record FILE     before a change
+    python -m benchmarks.regression compare FILE    after it: what is equal bit for bit, to
                                                     rounding (1e-8), and what is not
 
 FILE is an .npz of about a thousand arrays from small problems: every kernel, loss, space, solver,
@@ -30,6 +30,8 @@ import kbo
 from kbo import criteria, hypergradients, optimizers, solvers
 from tests import helpers
 from theory import problems
+
+from ._harness import parser_of
 
 ROUNDING = 1e-8
 
@@ -250,16 +252,20 @@ def compare(old, new):
     return not counts["different"]
 
 
-def main(verb, path):
+def main():
+    parser = parser_of(__doc__)
+    parser.add_argument("verb", choices=("record", "compare"))
+    parser.add_argument("path", metavar="FILE")
+    args = parser.parse_args()
     warnings.simplefilter("ignore")
     new = collected()
-    if verb == "record":
-        np.savez_compressed(path, **new)
-        print(f"{len(new)} arrays in {path}")
+    if args.verb == "record":
+        np.savez_compressed(args.path, **new)
+        print(f"{len(new)} arrays in {args.path}")
     else:
-        with np.load(path) as old:
+        with np.load(args.path) as old:
             sys.exit(not compare(dict(old), new))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

@@ -1,6 +1,6 @@
 """Wrong labels found from a few right ones, by SampleReweightingClassifier.
 
-    python benchmarks/reweighting.py [MNIST_FOLDER]
+    python -m benchmarks.reweighting [MNIST_FOLDER]
 
 The data are scikit-learn's digits (1,000 doubtful samples, 100 trusted, 697 to test on) and, if the
 folder is given, MNIST's 10,000 test digits (4,500, 500, 5,000). 25 % or 50 % of the doubtful labels
@@ -15,8 +15,6 @@ softmax regression on pixels or the kernel classifier as the final one.
 """
 
 import gzip
-import sys
-import time
 from pathlib import Path
 
 import kbo  # first: it sets how long OpenBLAS's idle threads spin
@@ -28,8 +26,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-sys.path.insert(0, str(Path(__file__).parent))
-from report import write_results
+from ._harness import Table, parser_of, timed
 
 DRAWS = 3
 
@@ -51,10 +48,10 @@ def trial(X, y, n, m, noise, seed, estimator=None):
     wrong = (random.uniform(size=n + m) < noise) & ~trusted
     noisy = np.where(wrong, (y[: n + m] + random.integers(1, 10, n + m)) % 10, y[: n + m])
     test = X[n + m :], y[n + m :]
-    started = time.perf_counter()
-    model = kbo.SampleReweightingClassifier(estimator).fit(X[: n + m], noisy, trusted=trusted)
+    model = kbo.SampleReweightingClassifier(estimator)
+    seconds, _ = timed(model.fit, X[: n + m], noisy, trusted=trusted)
     found = {
-        "s": time.perf_counter() - started,
+        "s": seconds,
         "AUC": roc_auc_score(~wrong[~trusted], model.sample_weight_[~trusted]),
         "accuracy": model.score(*test),
     }
@@ -66,24 +63,24 @@ def trial(X, y, n, m, noise, seed, estimator=None):
 
 
 def main():
+    parser = parser_of(__doc__)
+    parser.add_argument("folder", metavar="MNIST_FOLDER", nargs="?")
+    folder, table = parser.parse_args().folder, Table("reweighting")
     X, y = load_digits(return_X_y=True)
     data = {"digits": (X / 16, y, 1000, 100)}
-    if len(sys.argv) > 1:
-        data["MNIST, 10,000 test digits"] = (*mnist(sys.argv[1]), 4500, 500)
+    if folder:
+        data["MNIST, 10,000 test digits"] = (*mnist(folder), 4500, 500)
     cases = [(name, given, noise, None) for name, given in data.items() for noise in (0.25, 0.5)]
-    if len(sys.argv) > 1:
-        half = (*mnist(sys.argv[1]), 4000, 4000)
+    if folder:
+        half = (*mnist(folder), 4000, 4000)
         softmax = LogisticRegression(C=0.02, max_iter=500)
         cases.append(("MNIST, 4,000 + 4,000, softmax", half, 0.5, softmax))
         cases.append(("MNIST, 4,000 + 4,000, kernel", half, 0.5, None))
-    table = []
     for name, (*xy, n, m), noise, estimator in cases:
         runs = [trial(*xy, n, m, noise, seed, estimator) for seed in range(DRAWS)]
         means = {key: np.mean([run[key] for run in runs]) for key in runs[0]}
         shown = {k: f"{v:.1f}" if k == "s" else f"{v:.4f}" for k, v in means.items()}
-        table.append({"data": name, "wrong labels": noise, **shown})
-        print(table[-1], flush=True)
-    write_results("reweighting", table)
+        table.add({"data": name, "wrong labels": noise, **shown})
 
 
 if __name__ == "__main__":

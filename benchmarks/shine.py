@@ -1,6 +1,6 @@
 """SHINE compared with CG on logistic problems: directions, products with the Hessian, and time.
 
-    python benchmarks/shine.py [--seeds 5]
+    python -m benchmarks.shine [--seeds 5]
 
 The problems are multinomial regression on digits with a ridge for each of the 64 pixels, and data
 cleaning with a weight for each of 600 samples (bilevel_problems.py); ω is drawn at random around
@@ -14,23 +14,19 @@ settings on cleaning, seed 0); the other rows keep 60 pairs. The table has media
 Writes results/shine.json and .md.
 """
 
-import argparse
-import sys
-import time
 import warnings
-from pathlib import Path
 
 import jax
 import numpy as np
 
-jax.config.update("jax_enable_x64", True)
-sys.path.insert(0, str(Path(__file__).parent))
-from bilevel_problems import cleaning, digits_features
-from report import write_results
-
 import kbo
 from kbo.hypergradients import CG, Direct, Identity, Parametric, Shine
 from kbo.solvers import QuasiNewton
+
+from ._harness import Table, arguments, timed
+from .bilevel_problems import cleaning, digits_features
+
+jax.config.update("jax_enable_x64", True)
 
 PLAIN = QuasiNewton(tol=1e-8, memory=60)
 PRESCRIBED = QuasiNewton(tol=1e-8, memory=120, prescribe=1)
@@ -43,11 +39,8 @@ METHODS = {
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=5)
-    args = parser.parse_args()
+    args, table = arguments(__doc__, seeds=5), Table("shine")
     warnings.simplefilter("ignore")
-    rows = []
     for make in (digits_features, cleaning):
         found = {name: [] for name in METHODS}
         for seed in range(args.seeds):
@@ -59,11 +52,7 @@ def main():
             exact = evaluate(Direct(), PLAIN)
             for name, (linear, solver) in METHODS.items():
                 hg = evaluate(linear, solver)
-                seconds = []
-                for _ in range(3):
-                    started = time.perf_counter()
-                    evaluate(linear, solver)
-                    seconds.append(time.perf_counter() - started)
+                seconds = [timed(evaluate, linear, solver)[0] for _ in range(3)]
                 norms = np.linalg.norm(hg.grad), np.linalg.norm(exact.grad)
                 found[name].append((
                     hg.grad @ exact.grad / np.prod(norms),
@@ -72,13 +61,11 @@ def main():
                 ))
         for name, own in found.items():
             cosine, error, products, extra, seconds = np.median(own, 0)
-            rows.append({
+            table.add({
                 "problem": make.__name__, "method": name, "cosine": f"{cosine:.5f}",
                 "error": f"{error:.1e}", "products": f"{products:.0f}", "extra": f"{extra:.0f}",
                 "s": f"{seconds:.3f}",
             })
-            print(rows[-1], flush=True)
-    write_results("shine", rows)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Coverage of the 95 % intervals of ``theory.hypergradient_interval`` against exact truths.
 
-    python benchmarks/theory_coverage.py [--repeats 1000] [--jobs 2] [--only NAME …]
+    python -m benchmarks.theory_coverage [--repeats 1000] [--jobs 2] [--only NAME …]
 
 For each data set of n = m points it is recorded whether the interval contains the population's
 value, and each entry of its gradient. This is done for the default interval (extrapolated) and for
@@ -9,11 +9,8 @@ standard deviations over the data sets. A coverage over R data sets has a standa
 √(.95·.05/R): .011 at R = 400, .007 at R = 1,000.
 """
 
-import argparse
 import os
-import sys
 import time
-from pathlib import Path
 
 # Thousands of small programs are run, each data set on one core; threads would mostly wait.
 os.environ.setdefault("JAX_CPU_ENABLE_ASYNC_DISPATCH", "false")
@@ -31,8 +28,7 @@ from threadpoolctl import threadpool_limits
 import theory
 from theory import problems
 
-sys.path.insert(0, str(Path(__file__).parent))
-from report import read_results, write_results
+from ._harness import parser_of, read_results, write_results
 
 COVERED = {
     "kbo_paper_iv": (problems.kbo_paper_iv, 500),
@@ -60,7 +56,7 @@ def covered(problem, omega, n, seed, truth):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--repeats", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", nargs="+", choices=list(COVERED), default=list(COVERED))

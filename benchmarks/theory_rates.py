@@ -1,6 +1,6 @@
 """The exponents that Theorem 4.1 predicts, measured on the shipped problems.
 
-    python benchmarks/theory_rates.py [--store FOLDER] [--jobs 2] [--problems NAME …]
+    python -m benchmarks.theory_rates [--store FOLDER] [--jobs 2] [--problems NAME …]
         [--parts point sup controls]
 
 Rates are measured for gradient and value at a point and over all of Ω, with n = m up to 12,800
@@ -12,10 +12,7 @@ error's limit, relative to the truth; rows without it were run before it was tes
 verdict rests on slopes alone. The controls are wrong estimators on the problem of the paper.
 """
 
-import argparse
-import sys
 import time
-from pathlib import Path
 
 import kbo  # first: it sets how long OpenBLAS's idle threads spin
 
@@ -27,8 +24,7 @@ from theory import problems
 from theory.compiled import Compiled
 from theory.estimators import Dependent, OtherKernel, OtherRidge, Plain, ScaledAdjoint
 
-sys.path.insert(0, str(Path(__file__).parent))
-from report import read_results, write_results
+from ._harness import Table, parser_of, read_results, write_results
 
 SIZES, REPEATS = (200, 800, 3200, 12800), 500
 SUP_SIZES, SUP_REPEATS = (400, 1600, 6400), 1000
@@ -125,7 +121,7 @@ def rates(store, jobs, over_omega, names):
 
 
 def controls(store, jobs, repeats=50):
-    problem, rows = problems.kbo_paper_iv(), []
+    problem, table = problems.kbo_paper_iv(), Table("theory_controls")
     for name, estimator in CONTROLS.items():
         started = time.perf_counter()
         records = theory.run_rate_experiment(
@@ -133,17 +129,15 @@ def controls(store, jobs, repeats=50):
             estimator=estimator,
         )
         fit = theory.fit_rate(records)
-        rows.append({
+        table.add({
             "estimator": name, "total": shown(fit.total), "limit": limit(fit, records, "grad"),
             "p": f"{fit.p_value:.2g}", "verdict": fit.verdict,
             "s": round(time.perf_counter() - started),
         })
-        print(rows[-1], flush=True)
-        write_results("theory_controls", rows)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--store", help="folder for finished cells")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--problems", nargs="+", default=list(MADE), choices=MADE)

@@ -1,6 +1,6 @@
 """Verdicts on estimators whose limit is known: the right one and seventeen wrong ones.
 
-    python benchmarks/theory_verdicts.py [--store FOLDER] [--pool 1000] [--right 400]
+    python -m benchmarks.theory_verdicts [--store FOLDER] [--pool 1000] [--right 400]
 
 The quantity is the gradient on the paper's problem and on the torus, with n = m = 100 to 1,600 and
 R = 50 repeats. It is computed in plain NumPy, so that all estimators of one sample share its kernel
@@ -10,8 +10,6 @@ closed form. Each estimator is judged on disjoint sets of R repeats, 20 of them 
 "consistent" or "faster than the bound".
 """
 
-import argparse
-import sys
 from pathlib import Path
 
 import kbo  # noqa: F401, first: it sets how long OpenBLAS's idle threads spin
@@ -21,11 +19,11 @@ import numpy as np
 import scipy.linalg
 
 import theory
+from kbo.serial import write_atomically
 from theory import problems
 from theory.population import GaussianHermite
 
-sys.path.insert(0, str(Path(__file__).parent))
-from report import write_results
+from ._harness import Table, parser_of
 
 SIZES, REPEATS = (100, 200, 400, 800, 1600), 50
 TOLERANCE = 0.05
@@ -156,7 +154,7 @@ def pooled(name, case, omega, n, size, store):
         ]))
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, blocks[-1])
+            write_atomically(path, lambda file: np.save(file, blocks[-1]))
     return np.concatenate(blocks)
 
 
@@ -196,12 +194,12 @@ def cases(size, store=None, sizes=SIZES):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = parser_of(__doc__)
     parser.add_argument("--store", help="folder for estimates")
     parser.add_argument("--pool", type=int, default=1000, help="repeats at each size")
     parser.add_argument("--right", type=int, default=400, help="replications of the right one")
     args = parser.parse_args()
-    rows, random = [], np.random.default_rng(0)
+    table, random = Table("theory_verdicts"), np.random.default_rng(0)
     for name, truth, ends, pool in cases(args.pool, args.store):
         away = np.linalg.norm(ends - truth, axis=1) / np.linalg.norm(truth)
         for k, estimator in enumerate(NAMES):
@@ -209,17 +207,14 @@ def main():
                 judge(pool, truth, k, lambda size, at=at: slice(at, at + REPEATS))
                 for at in range(0, args.pool, REPEATS)
             ]
-            rows.append(row(name, estimator, away[k], "disjoint", fits))
-            print(rows[-1], flush=True)
+            table.add(row(name, estimator, away[k], "disjoint", fits))
         fits = [
             judge(pool, truth, 0, lambda size: random.choice(size, REPEATS, replace=False))
             for _ in range(args.right)
         ]
-        rows.append(row(name, NAMES[0], away[0], "drawn", fits))
-        print(rows[-1], flush=True)
-        write_results("theory_verdicts", rows)
+        table.add(row(name, NAMES[0], away[0], "drawn", fits))
     bad = [
-        r for r in rows if r["pass"] and float(r["wrong by"][:-2]) >= 100 * TOLERANCE
+        r for r in table.rows if r["pass"] and float(r["wrong by"][:-2]) >= 100 * TOLERANCE
     ]
     print(f"wrong by {100 * TOLERANCE:g} % or more, and passed: {bad or 'none'}")
 

@@ -1,6 +1,6 @@
 """KernelBilevelRegressor against GridSearchCV(KernelRidge) and GaussianProcessRegressor.
 
-    python benchmarks/tuning.py FOLDER [--sets concrete airfoil …] [--splits 0 1 …] [--no-gp]
+    python -m benchmarks.tuning FOLDER [--sets concrete airfoil …] [--splits 0 1 …] [--no-gp]
 
 FOLDER holds NAME/data.csv.gz (the last column is the target) and NAME/test_mask.csv.gz (a column
 for each split). Training sets are standardised and cut to 1,500 random rows. Sets given by --sets
@@ -17,15 +17,12 @@ compilation (kbo) and the start of two workers (grid search), and "s" is the sec
 RMSE is in standard deviations of the training target.
 """
 
-import argparse
-import json
-import sys
-import time
 import warnings
 from pathlib import Path
 
 import numpy as np
-from fresh import fresh
+
+from ._harness import fresh, parser_of, read_results, timed, write_results
 
 SETS = ("concrete", "airfoil", "energy", "parkinsons", "pol", "bike", "elevators", "kin40k")
 GP_SECONDS = 600
@@ -38,7 +35,7 @@ HELD_OUT = 0.2  # share of the subjects in the test set
 
 def load(folder, name, rows=1500, split=0):
     """Standardised (X, y, X_test, y_test), and five folds of the training set."""
-    data = np.loadtxt(folder / name / "data.csv.gz", delimiter=",")
+    data = np.loadtxt(Path(folder) / name / "data.csv.gz", delimiter=",")
     if name in SUBJECT:
         subject = np.unique(data[:, SUBJECT[name]], return_inverse=True)[1]
         count = subject.max() + 1
@@ -46,7 +43,7 @@ def load(folder, name, rows=1500, split=0):
         test = np.isin(subject, held)
     else:
         subject = None
-        mask = np.loadtxt(folder / name / "test_mask.csv.gz", delimiter=",")
+        mask = np.loadtxt(Path(folder) / name / "test_mask.csv.gz", delimiter=",")
         test = mask[:, split].astype(bool)
     data = np.delete(data, LEAKING.get(name, ()), axis=1)
     chosen = np.random.default_rng(0).permutation((~test).sum())[:rows]
@@ -95,28 +92,25 @@ def gp_model(d, cv):
 MODELS = {"kbo": kbo_model, "grid": grid_model, "GP": gp_model}
 
 
-def fit(folder, name, split, model, twice):
-    """Fit one model and print the seconds of each fit and the test RMSE as JSON, for ``run``."""
+def fit(folder, name, split, model):
+    """The seconds of each fit of a model, and its test RMSE."""
     warnings.simplefilter("ignore")
     make = MODELS[model]
     if model == "kbo":
         import kbo  # noqa: F401 (before scikit-learn: see the README)
     X, y, X_test, y_test, cv = load(folder, name, split=split)
     seconds = []
-    for _ in range(1 + twice):
+    for _ in range(1 if model == "GP" else 2):
         fitted = make(X.shape[1], cv)
-        started = time.perf_counter()
-        fitted.fit(X, y)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(timed(fitted.fit, X, y)[0])
     rmse = float(np.sqrt(np.mean((fitted.predict(X_test) - y_test) ** 2)))
-    print(json.dumps({"seconds": seconds, "rmse": rmse, "n": len(X), "d": X.shape[1]}))
+    return {"seconds": seconds, "rmse": rmse, "n": len(X), "d": X.shape[1]}
 
 
 def run(folder, name, split, models):
     row = {"set": name, "split": split}
     for model in models:
-        which = ["--sets", name, "--splits", split, "--fit", model]
-        found = fresh([sys.executable, __file__, folder, *which], GP_SECONDS)
+        found = fresh(fit, folder, name, split, model, limit=GP_SECONDS)
         if found is None:
             row |= {f"{model} RMSE": None, f"{model} s": None}
             continue
@@ -134,18 +128,12 @@ def run(folder, name, split, models):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
+    parser = parser_of(__doc__)
+    parser.add_argument("folder")
     parser.add_argument("--sets", nargs="+", choices=SETS)
     parser.add_argument("--splits", nargs="+", type=int, default=[0])
     parser.add_argument("--no-gp", action="store_true", help="skip the Gaussian process (minutes)")
-    parser.add_argument("--fit", choices=MODELS, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.fit:
-        fit(args.folder, args.sets[0], args.splits[0], args.fit, twice=args.fit != "GP")
-        return
-    from report import read_results, write_results  # not above: rivals run without kbo
-
     models = ["kbo", "grid"] if args.no_gp else ["kbo", "grid", "GP"]
     table = "tuning_no_gp" if args.no_gp else "tuning"
     rows = {(row["split"], row["set"]): row for row in (read_results(table) if args.sets else [])}

@@ -43,7 +43,7 @@ class Reading:
     unseen: tuple[str, ...]
 
 
-def read(tree, data=True) -> Reading:
+def read_structure(tree, data=True) -> Reading:
     """Read a pytree: its classes, static fields, numbers and functions.
 
     Parameters
@@ -59,7 +59,7 @@ def read(tree, data=True) -> Reading:
 
 def fingerprint(tree) -> str:
     """The digest of ``read``; the same script gives the same digest in another process."""
-    return read(tree).digest
+    return read_structure(tree).digest
 
 
 @functools.lru_cache(maxsize=4096)

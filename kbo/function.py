@@ -1,4 +1,4 @@
-"""A function of an inner space, which a user can call on new points."""
+"""A function in the space of the inner problem, which can be evaluated at new points."""
 
 from __future__ import annotations
 
@@ -33,15 +33,17 @@ def evaluate_at(kernel, anchors, x, coefficients):
 
 
 class Function(eqx.Module):
-    """h, which maps points (k, d) to values (k,) or (k, p), with a leading axis for replicates.
+    """h, which maps points (k, d) to values (k,) or (k, p).
+
+    If there are several replicates, values have a leading axis (F,).
 
     Parameters
     ----------
     instance : Instance
-        The instance for which the function was found.
+        The problem at the ω for which h was computed.
     coefficients : array (F, N, p), or weights of networks
     on_both : bool
-        Whether the coefficients belong to the inner and the outer points together.
+        Whether the coefficients belong to the inner points followed by the outer ones.
     """
 
     instance: Instance
@@ -49,14 +51,14 @@ class Function(eqx.Module):
     on_both: bool = eqx.field(static=True, default=False)
 
     def __call__(self, x) -> jax.Array:
-        """Values at ``x`` (k, d).
+        """Values at points ``x`` (k, d), or (k,) if there is one feature.
 
         Raises
         ------
         ValueError
             If x and the data have different numbers of features.
         """
-        # Compute in the precision h was found in: without x64, float64 arrays would be rounded.
+        # Use the precision in which h was computed: without x64, float64 arrays would be rounded.
         dtype = jax.tree.leaves(self.coefficients)[0].dtype
         double = dtype == np.float64
         with arithmetic(double):

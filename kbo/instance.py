@@ -1,4 +1,4 @@
-"""A problem at one ω: the residual and Λ; no algorithm."""
+"""A problem at one ω: its losses, their derivatives and the Lagrangian Λ, but no algorithm."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ PARTS = ("inner", "outer", "space", "ridge", "dtype", "n_outputs")
 
 @jax.tree_util.register_pytree_node_class
 class Instance:
-    """A problem at one ω: samples, space, ridge (F,); what solvers and Λ read.
+    """A problem at one ω: the samples, space and ridge (F,) that solvers and Λ use.
 
     Values of functions on n points have shape (F, n, p) here, with p = 1 for scalar predictions.
-    As a pytree it is (problem, ω): what depends on ω is made anew inside a compiled function (see
-    ``of_instance``), which can then be differentiated in ω and serves every ω.
+    As a pytree it consists of the problem and ω. A compiled function (see ``of_instance``)
+    evaluates the rest from ω itself, so that it can be differentiated in ω and works for every ω.
 
     Parameters
     ----------
     problem : BilevelProblem
     omega : pytree
-        Its floating leaves.
+        The floating-point leaves of ω.
     inner, outer : Sample
     space : Space
     ridge : array (F,)
@@ -35,7 +35,7 @@ class Instance:
     Attributes
     ----------
     dtype : dtype
-        Of the inner points: that of the whole computation.
+        The dtype of the inner points, in which losses and Λ are evaluated.
     n_outputs : int
         p, 1 for scalar predictions.
     """
@@ -51,13 +51,13 @@ class Instance:
 
     @classmethod
     def tree_unflatten(cls, _, children):
-        """Without the parts that depend on ω, which are made when they are asked for."""
+        """An instance without the parts that depend on ω: __getattr__ evaluates them on demand."""
         bare = object.__new__(cls)
         bare.problem, bare.omega = children
         return bare
 
     def __getattr__(self, name):
-        """A part that depends on ω, where the instance comes out of a pytree or a pickle."""
+        """A part that depends on ω, for an instance that came out of a pytree or a pickle."""
         if name in PARTS:
             return getattr(self.problem.at(self.omega), name)
         raise AttributeError(f"an Instance has no attribute {name!r}")
@@ -77,9 +77,9 @@ class Instance:
         return self.problem.replace(**changes).at(self.omega)
 
     def with_samples(self, inner, outer) -> Instance:
-        """The same with other samples, such as batches; not for other compiled functions.
+        """The same problem and ω with other samples, such as batches.
 
-        As a pytree it would be the whole again.
+        Do not pass the result to a compiled function: as a pytree it has the whole samples again.
         """
         return Instance(self.problem, self.omega, inner, outer, self.space, self.ridge)
 
@@ -96,11 +96,11 @@ class Instance:
 
     @property
     def _whole(self):
-        """ω as the losses see it."""
+        """ω with all its leaves, as the losses expect it."""
         return self.problem.whole(self.omega)
 
     def _rowwise(self, function, values, target):
-        """function(v, t) for each replicate and sample; v in the shape that losses see."""
+        """function(v, t) for each replicate and sample, with v in the shape that losses expect."""
         if self.problem.n_outputs is None:
             scalar = function
             function = lambda v, t: scalar(v[0], t)  # noqa: E731
@@ -108,16 +108,16 @@ class Instance:
         return jax.vmap(over_samples, (0, None))(values, target)
 
     def inner_losses(self, values):
-        """ℓ_in at (F, n, p) values: (F, n)."""
+        """The inner losses ℓ_in(ω, v_i, t_i), (F, n), at values v (F, n, p)."""
         loss = self.problem.inner_loss
         return self._rowwise(lambda v, t: loss(self._whole, v, t), values, self.inner.target)
 
     def inner_slopes(self, values):
-        """∂_v ℓ_in at (F, n, p) values: (F, n, p)."""
+        """∂_v ℓ_in, (F, n, p), at values v (F, n, p)."""
         return _slopes(self.inner_losses, values)
 
     def inner_curvatures(self, values):
-        """∂²_v ℓ_in at (F, n, p) values: (F, n, p, p)."""
+        """∂²_v ℓ_in, (F, n, p, p), at values v (F, n, p)."""
         loss = self.problem.inner_loss
         p = values.shape[-1]
         if loss.constant_curvature:
@@ -128,14 +128,14 @@ class Instance:
         return hessian.reshape(*values.shape, p)
 
     def inner_probabilities(self, values):
-        """π (F, n, p) where the curvatures are diag π − ππᵀ, else None."""
+        """π (F, n, p) if the curvatures of the loss are diag(π) − ππᵀ, else None."""
         loss = self.problem.inner_loss
         if self.problem.n_outputs is None:
             return None
         return jax.vmap(jax.vmap(lambda v: loss.probabilities(self._whole, v)))(values)
 
     def outer_value(self, values):
-        """(1/Σv) Σ v_j ℓ_out at (F, m, p) values, a scalar; the mean of a Joint over replicates."""
+        """(1/Σv) Σ v_j ℓ_out at values (F, m, p), a scalar; a Joint's mean over replicates."""
         weights = jnp.broadcast_to(self.outer.weight_matrix(), values.shape[:2])
         loss = self.problem.outer_loss
         if isinstance(loss, Joint):
@@ -145,7 +145,7 @@ class Instance:
         return self.outer_sum(values) / jnp.sum(weights)
 
     def outer_sum(self, values):
-        """Σ v_j ℓ_out at (F, m, p) values, a scalar."""
+        """Σ v_j ℓ_out at values (F, m, p), a scalar; raises a ValueError for a Joint."""
         loss = self.problem.outer_loss
         if isinstance(loss, Joint):
             raise ValueError(
@@ -154,26 +154,27 @@ class Instance:
             )
         losses = self._rowwise(lambda v, t: loss(self._whole, v, t), values, self.outer.target)
         weights = self.outer.weight_matrix()
-        # A left-out point's loss may overflow: it must not turn a weight of zero into NaN.
+        # The loss of a left-out point may overflow: it must not turn a weight of zero into NaN.
         return jnp.sum(jnp.where(weights > 0, weights * jnp.where(weights > 0, losses, 0), 0))
 
     def penalty_value(self):
-        """penalty(ω), zero where there is none."""
+        """penalty(ω), or zero if there is none."""
         penalty = self.problem.penalty
         return jnp.zeros((), self.dtype) if penalty is None else penalty(self.omega)
 
     def lagrangian(self, h_inner, h_outer, a_inner, inner_product):
-        """Λ = L_out(h) + Σ_f [(1/Σw) Σ_i w_i a(x_i)·∂_v ℓ_in(ω, h(x_i), t_i) + ridge ⟨h, a⟩].
+        """Λ = L(ω; h) + Σ_f [(1/Σw) Σ_i w_i a(x_i)·∂_v ℓ_in(ω, h(x_i), t_i) + ridge ⟨h, a⟩_H].
 
-        Its derivative in ω, functions frozen, is the hypergradient; its value is L(ω) because
-        the residual vanishes at the inner solution.
+        L(ω; h) is the outer value at h plus the penalty. At the inner and adjoint solutions, the
+        derivative of Λ in ω with h and a held fixed is the hypergradient, and its value is L(ω),
+        since the bracket vanishes.
 
         Parameters
         ----------
         h_inner, a_inner : array (F, n, p)
         h_outer : array (F, m, p)
         inner_product : array (F,)
-            ⟨h, a⟩_H.
+            ⟨h, a⟩_H of each replicate.
         """
         total = jnp.sum(self.inner.weight_matrix(), -1)
         residual = self.inner_pairing(h_inner, a_inner) / total
@@ -192,7 +193,7 @@ class Instance:
 def of_instance(function=None, *, donate=False):
     """Compile a function whose first argument is an Instance (see kbo.programs.program).
 
-    Inside, the instance is made anew from the problem and ω.
+    Inside, the parts of the instance that depend on ω are evaluated again from the problem and ω.
     """
     if function is None:
         return functools.partial(of_instance, donate=donate)
@@ -205,5 +206,5 @@ def of_instance(function=None, *, donate=False):
 
 
 def _slopes(losses, values):
-    """Each loss depends on its own value alone, so one reverse pass gives every slope."""
+    """Each loss depends on its own value alone, so one reverse pass gives all the slopes."""
     return jax.grad(lambda v: jnp.sum(losses(v)))(values)

@@ -1,4 +1,4 @@
-"""What is asked: the data, the losses, the space."""
+"""The bilevel problem: its data, losses, space, ridge and penalty."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .stream import Stream
 
 
 class BilevelProblem(eqx.Module):
-    """An outer variable ω tuned through an inner problem posed in a space of functions.
+    """A bilevel problem: ω is tuned through an inner problem in a space of functions.
 
         h_ω  = argmin_h (1/Σw) Σ_i w_i ℓ_in(ω, h(x_i), t_i) + (ridge(ω)/2) ‖h‖²_H
         L(ω) = (1/Σv) Σ_j v_j ℓ_out(ω, h_ω(x'_j), y_j) + penalty(ω)
@@ -30,13 +30,13 @@ class BilevelProblem(eqx.Module):
         and twice differentiable in v. ``outer_loss`` may be a kbo.losses.Joint instead, a loss of
         all predictions at once.
     inner_data, outer_data : Sample or callable of ω
-        Samples (x_i, t_i, w_i) and (x'_j, y_j, v_j). Give both the same ``x`` array object and
-        the kernel between them is evaluated once. With (F, n) and (F, m) weights, h has F
-        replicates h_f and L sums over all (f, j).
+        Samples (x_i, t_i, w_i) and (x'_j, y_j, v_j). If both have the same points, one kernel
+        matrix serves both; samples that depend on ω must share the ``x`` array object for this.
+        With (F, n) and (F, m) weights, h has F replicates h_f and L averages over all (f, j).
     space : kbo.RKHS, kbo.FeatureSpace or callable of ω
-        Where h lives.
+        The space H of h.
     ridge : float, array (F,) or callable of ω
-        Positive.
+        Positive; an array has one ridge for each replicate.
     penalty : callable of ω, optional
     n_outputs : int, optional
         p for vector predictions; None (default) for scalar ones.
@@ -55,7 +55,7 @@ class BilevelProblem(eqx.Module):
     ridge: Any
     penalty: Callable | None = None
     n_outputs: int | None = eqx.field(static=True, default=None)
-    # Set by kbo: the leaves of ω that are no floating arrays, and the fingerprint of the code.
+    # Set by kbo: the leaves of ω that are not floating-point, and the fingerprint of the code.
     constants: Any = eqx.field(default=None, repr=False)
     code: str | None = eqx.field(static=True, default=None, repr=False)
 
@@ -96,7 +96,13 @@ class BilevelProblem(eqx.Module):
         return BilevelProblem(**{**fields, **changes})
 
     def at(self, omega) -> Instance:
-        """The problem with every part that may depend on ω evaluated there."""
+        """The problem at one ω, with every part that may depend on ω evaluated.
+
+        Raises
+        ------
+        ValueError
+            If the samples differ in their number of features, or if numbers of replicates differ.
+        """
         parts = self.inner_data, self.outer_data, self.space, self.ridge
         inner, outer, space, ridge = [resolve(part, omega) for part in parts]
         if inner.x.shape[1] != outer.x.shape[1]:
@@ -112,7 +118,8 @@ class BilevelProblem(eqx.Module):
         for name, count in counts.items():
             if count not in (1, replicates):
                 raise ValueError(
-                    f"{name} has {count} replicates, others {replicates}: give one or as many"
+                    f"{name} has {count} replicates but another argument has {replicates}: "
+                    f"give 1 or {replicates}"
                 )
         if ridge.shape != (replicates,):
             ridge = jnp.broadcast_to(ridge, (replicates,))
@@ -120,16 +127,16 @@ class BilevelProblem(eqx.Module):
 
     @property
     def streamed(self) -> bool:
-        """Whether some points stay on disk."""
+        """Whether inner or outer points are a kbo.Stream, which stays on disk."""
         data = (self.inner_data, self.outer_data)
         return any(isinstance(part, Sample) and isinstance(part.x, Stream) for part in data)
 
     def whole(self, omega):
-        """ω with the leaves that are constants, from its floating ones."""
+        """The whole of ω, from its floating-point leaves and the constant ones."""
         return omega if self.constants is None else eqx.combine(omega, self.constants)
 
     def with_constants(self, constants) -> BilevelProblem:
-        """The problem as one of the floating leaves of ω alone, the others being ``constants``."""
+        """The problem as a function of ω's floating-point leaves; ``constants`` are the others."""
         names = ("inner_data", "outer_data", "space", "ridge", "penalty")
         fields = {name: getattr(self, name) for name in names}
         wrapped = {
@@ -140,7 +147,7 @@ class BilevelProblem(eqx.Module):
 
 
 class WithConstants(eqx.Module):
-    """A function of ω, given the floating leaves of ω alone."""
+    """A function of ω that is called with the floating-point leaves of ω alone."""
 
     function: Callable
     constants: Any

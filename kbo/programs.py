@@ -19,7 +19,7 @@ from collections import OrderedDict
 import equinox as eqx
 import jax
 
-from .fingerprint import is_global, read
+from .fingerprint import is_global, read_structure
 
 KEPT = 64  # compiled programs kept for each function
 ALIASES = 1024
@@ -93,7 +93,7 @@ def all_programs() -> list[Bounded]:
 
 def digest_of(value, data=False) -> str:
     """The digest of code; if tracing the code changed what it reads, the digest from before."""
-    digest = read(value, data).digest
+    digest = read_structure(value, data).digest
     return _aliases.peek(digest, digest)
 
 
@@ -118,7 +118,7 @@ def traced_once(tree, digest):
     finally:
         if _traces != before:
             for part, known in parts:
-                _aliases.get(read(part, False).digest, lambda known=known: known)
+                _aliases.get(read_structure(part, False).digest, lambda known=known: known)
 
 
 def _is_code(leaf) -> bool:

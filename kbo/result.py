@@ -86,6 +86,12 @@ class Status(enum.Enum):
         """True when the request was carried out: a tolerance met, or a number of steps made."""
         return self in (Status.CONVERGED, Status.TRUNCATED)
 
+    @classmethod
+    def of_all(cls, *statuses: Status) -> Status:
+        """The status of a whole: that of its worst part, the first if several are alike."""
+        grade = lambda status: (status.usable, status.completed, status.ok)  # noqa: E731
+        return min(statuses, key=grade)
+
     def __str__(self) -> str:
         return self.value
 

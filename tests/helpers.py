@@ -1,9 +1,12 @@
 """The tables over which the tests parametrise, and small problems made of their entries."""
 
+import logging
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 import kbo
 from kbo import kernels, losses
@@ -61,22 +64,25 @@ LOSSES = {
     "quantile": (
         losses.SmoothQuantile(0.7, width=lambda w: w["loss"]), lambda t: t, None,
     ),
+    "scaled": (
+        losses.ScaledLoss(losses.Logistic(), scale=lambda w: w["loss"]),
+        lambda t: np.sign(t + 0.1), None,
+    ),
+    "squared_to": (losses.SquaredTo(lambda w, t: w["loss"] * t), lambda t: t, None),
     "callable": (
         lambda w, v, t: jnp.log(jnp.cosh(w["loss"] * (v - t))), lambda t: t, None,
     ),
 }
 
-def space_of(name):
-    """(space as a function of ω, start of ω["kernel"])."""
-    if name == "features":
-        return lambda w: kbo.FeatureSpace(lambda x: jnp.concatenate([x / w["kernel"]["l"], x**2])), {
-            "l": 1.5
-        }
-    make, start = KERNELS[name]
-    return lambda w: kbo.RKHS(make(w["kernel"])), start
-
-
-SPACES = [*KERNELS, "features"]
+# name -> (a function of ω["kernel"] to a space that Exact knows, that start)
+SPACES = {
+    name: (lambda k, make=make: kbo.RKHS(make(k)), start)
+    for name, (make, start) in KERNELS.items()
+} | {
+    "features": (
+        lambda k: kbo.FeatureSpace(lambda x: jnp.concatenate([x / k["l"], x**2])), {"l": 1.5},
+    ),
+}
 # name -> a space of networks to put in the place of any other
 NETWORKS = {
     "mlp": lambda p: kbo.NeuralSpace(MLP((8,))),
@@ -93,14 +99,6 @@ NETWORKS = {
     "last_layer": lambda p: kbo.NeuralFeatures(MLP((8,)), 6),
     "deep_kernel": lambda p: kbo.NeuralFeatures(MLP((8,)), 2, kernels.Gaussian(1.0)),
 }
-SOLVERS = {"exact": kbo.solvers.Exact(), "exact_tight": kbo.solvers.Exact(max_newton=50, tol=1e-13)}
-HYPERGRADIENTS = {
-    "implicit": kbo.hypergradients.Implicit(),
-    "finite_difference": kbo.hypergradients.FiniteDifference(),
-    "second_order_difference": kbo.hypergradients.FiniteDifference(step=1e-5, order=2),
-    "parametric": kbo.hypergradients.Parametric(kbo.hypergradients.CG(500)),
-    "parametric_direct": kbo.hypergradients.Parametric(kbo.hypergradients.Direct()),
-}
 
 
 def data(n=24, m=17, seed=0, d=D):
@@ -115,7 +113,7 @@ def everything_problem(space="gaussian", loss="squared", n=24, m=17, seed=0):
     """ω = loss parameter, log ridge, kernel parameters, four weights and two inputs at once."""
     x, t, x_out, y = data(n, m, seed)
     inner_loss, make, p = LOSSES[loss]
-    make_space, start = space_of(space)
+    make_space, start = SPACES[space]
     outer_loss = inner_loss if p else losses.Squared()
     problem = kbo.BilevelProblem(
         inner_loss=inner_loss,
@@ -125,7 +123,7 @@ def everything_problem(space="gaussian", loss="squared", n=24, m=17, seed=0):
             jnp.ones(n).at[:4].set(jnp.exp(w["log_weights"])),
         ),
         outer_data=kbo.Sample(x_out, make(y)),
-        space=make_space,
+        space=lambda w: make_space(w["kernel"]),
         ridge=lambda w: jnp.exp(w["log_ridge"]),
         penalty=lambda w: 0.01 * jnp.sum(w["shift"] ** 2),
         n_outputs=p,
@@ -163,6 +161,109 @@ def folds_problem(loss="squared", n=30, folds=3, seed=0):
     return problem, {"log_l": np.zeros(D), "log_ridge": -3.0, "loss": 0.6}
 
 
+# Solvers that come to the solution of folds_problem() in the whole RKHS, however they go:
+# name -> (solver, method that it needs, relative error of the gradient)
+ALL_POINTS = data(30, 1)[0]
+SOLVERS = {
+    "exact": (kbo.solvers.Exact(), None, 1e-12),
+    "exact_tight": (kbo.solvers.Exact(max_newton=50, tol=1e-13), None, 1e-9),
+    "auto": (kbo.solvers.Auto(), None, 1e-12),
+    "full_cg": (kbo.solvers.FullCG(rank=10, tol=1e-13), None, 1e-8),
+    "nystrom": (kbo.solvers.Nystrom(ALL_POINTS), None, 1e-7),
+    "falkon": (kbo.solvers.Falkon(ALL_POINTS, tol=1e-12, loose=0.0), None, 1e-7),
+    "falkon_library": (kbo.solvers.FalkonLibrary(ALL_POINTS, tol=1e-12), None, 1e-7),
+    "quasi_newton": (
+        kbo.solvers.QuasiNewton(max_steps=20_000, tol=1e-11),
+        kbo.hypergradients.Parametric(kbo.hypergradients.Direct()), 1e-4,
+    ),
+}
+HYPERGRADIENTS = {
+    "implicit": kbo.hypergradients.Implicit(),
+    "finite_difference": kbo.hypergradients.FiniteDifference(),
+    "second_order_difference": kbo.hypergradients.FiniteDifference(step=1e-5, order=2),
+    "parametric": kbo.hypergradients.Parametric(kbo.hypergradients.CG(500)),
+    "parametric_direct": kbo.hypergradients.Parametric(kbo.hypergradients.Direct()),
+    "stochastic": kbo.hypergradients.Stochastic(),
+    "mean": kbo.hypergradients.Mean(()),  # of the problem twice, which the test puts in
+}
+# In finite dimension: name -> (method, relative error, the solver that it needs)
+PARAMETRIC = {
+    "cg": (kbo.hypergradients.Parametric(kbo.hypergradients.CG(50)), 1e-7, None),
+    "direct": (kbo.hypergradients.Parametric(kbo.hypergradients.Direct()), 1e-7, None),
+    "lbfgs": (
+        kbo.hypergradients.Parametric(kbo.hypergradients.LinearLBFGS(200)), 1e-5, None,
+    ),
+    "neumann": (
+        kbo.hypergradients.Parametric(kbo.hypergradients.Neumann(4000, 0.2)), 1e-5, None,
+    ),
+    "nystrom_inverse": (
+        kbo.hypergradients.Parametric(kbo.hypergradients.NystromInverse(100, 1e-9)), 1e-4, None,
+    ),
+    "shine": (
+        kbo.hypergradients.Parametric(kbo.hypergradients.Shine(refine=50)), 1e-4,
+        kbo.solvers.QuasiNewton(max_steps=500, tol=1e-10),
+    ),
+    "identity": (kbo.hypergradients.Parametric(kbo.hypergradients.Identity()), np.inf, None),
+    "unrolled": (kbo.hypergradients.Unrolled(4000, optax.sgd(0.2)), 1e-5, None),
+    "min_min": (kbo.hypergradients.MinMin("implicit", 4000, optax.sgd(0.2)), 1e-5, None),
+}
+# Each makes its steps with these settings on the quadratics of make_bilevel_quadratics.
+STEPPERS = {
+    "soba": kbo.hypergradients.SOBA(0.3), "saba": kbo.hypergradients.SABA(0.3),
+    "amigo": kbo.hypergradients.AmIGO(0.3), "fsla": kbo.hypergradients.FSLA(0.3),
+    "f2sa": kbo.hypergradients.F2SA(0.3), "bome": kbo.hypergradients.BOME(0.3),
+    "stocbio": kbo.hypergradients.StocBiO(0.3), "bsa": kbo.hypergradients.BSA(0.3),
+    "ttsa": kbo.hypergradients.TTSA(0.3), "mrbo": kbo.hypergradients.MRBO(0.3),
+    "vrbo": kbo.hypergradients.VRBO(0.3), "sustain": kbo.hypergradients.SUSTAIN(0.3),
+    "penalty": kbo.hypergradients.Penalty(0.1, penalty=10.0),
+}
+# Outer losses of all predictions at once.
+JOINTS = {"readout": kbo.losses.Readout(lambda w: jnp.exp(w["log_ridge"]))}
+CRITERIA = {
+    "leave_out": kbo.criteria.LeaveOut(), "gcv": kbo.criteria.GCV(),
+    "marginal_likelihood": kbo.criteria.MarginalLikelihood(),
+}
+
+
 def flat(tree):
     """All leaves of a pytree in one vector."""
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def logistic_regression(noise=2.0, n=200, d=10, seed=0):
+    """ω = log ridge of logistic regression; the best one lies inside [−8, 4]."""
+    rng = np.random.default_rng(seed)
+    x, w = rng.normal(size=(2 * n, d)), rng.normal(size=d)
+    t = np.sign(x @ w / np.sqrt(d) + noise * rng.normal(size=2 * n))
+    problem = kbo.BilevelProblem(
+        kbo.losses.Logistic(), kbo.losses.Logistic(), kbo.Sample(x[:n], t[:n]),
+        kbo.Sample(x[n:], t[n:]), kbo.FeatureSpace(lambda x: x), lambda w: jnp.exp(w),
+    )
+    return problem, (-8.0, 4.0)
+
+
+def central(value, omega, step=1e-5):
+    return np.array([
+        (value(omega + step * e) - value(omega - step * e)) / (2 * step) for e in np.eye(len(omega))
+    ])
+
+
+def compilations(run):
+    """How often each jitted function is compiled while ``run`` runs."""
+    found = {}
+
+    class Count(logging.Handler):
+        def emit(self, record):
+            message = record.getMessage()
+            if message.startswith("Finished XLA compilation of jit(_"):
+                name = message.split("jit(")[1].split(")")[0]
+                found[name] = found.get(name, 0) + 1
+
+    handler, logger = Count(), logging.getLogger("jax")
+    logger.addHandler(handler)
+    try:
+        with jax.log_compiles():
+            run()
+    finally:
+        logger.removeHandler(handler)
+    return found

@@ -7,16 +7,16 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LEVELS = [
-    {"result", "_version", "_threads", "stream", "arithmetic", "targets", "serial"},
+    {"result", "_version", "_threads", "stream", "arithmetic", "targets", "serial", "registry"},
     {"fingerprint", "sample"},
-    {"programs"}, {"linalg", "losses", "kernels", "networks"}, {"spaces"}, {"instance"}, {"problem"},
-    {"function"}, {"solvers"}, {"hypergradients"}, {"criteria"}, {"optimizers"}, {"search"},
+    {"programs"}, {"linalg", "losses", "kernels", "networks"}, {"spaces", "parameters"}, {"instance"}, {"problem"},
+    {"function", "needs"}, {"solvers"}, {"hypergradients"}, {"criteria"}, {"optimizers"}, {"search"},
     {"estimators", "metrics", "datasets"}, {"inspection", "tabular"}, {"cli"},
 ]
 # Inside a package, likewise.
 PACKAGES = {
     "search": [
-        {"contract", "diagnosis", "checkpoint"}, {"session"}, {"run"}, {"verbs"},
+        {"contract", "diagnosis", "evaluation"}, {"checkpoint"}, {"session"}, {"run"}, {"verbs"},
         {"check", "uncertainty"},
     ],
     "solvers": [

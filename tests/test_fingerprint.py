@@ -2,6 +2,8 @@
 
 import functools
 import gc
+import subprocess
+import sys
 import threading
 import types
 import weakref
@@ -13,12 +15,8 @@ import pytest
 
 import kbo
 from kbo import programs
-from kbo.fingerprint import fingerprint, read
-from kbo.hypergradients import Implicit
-from kbo.search import session
-from kbo.search.session import prepare
-
-from .small import OMEGA, X, Y, problem, right_value
+from kbo.fingerprint import fingerprint, read_structure
+from tests.small import OMEGA, X, Y, problem, right_value
 
 SCALE = 1.0
 TABLE = {"scale": 1.0}
@@ -115,14 +113,14 @@ def test_a_run_whose_code_changed_is_not_resumed(name, tmp_path, x64):
 
 
 def test_an_edited_helper_is_another_program():
-    before = read(READERS["helper's global"][0])
+    before = read_structure(READERS["helper's global"][0])
     original = helper.__code__
     try:
         helper.__code__ = (lambda t: SCALE * t + 1).__code__
-        assert read(READERS["helper's global"][0]).digest != before.digest
+        assert read_structure(READERS["helper's global"][0]).digest != before.digest
     finally:
         helper.__code__ = original
-    assert read(READERS["helper's global"][0]).digest == before.digest
+    assert read_structure(READERS["helper's global"][0]).digest == before.digest
 
 
 UNREADABLE = {
@@ -135,7 +133,7 @@ UNREADABLE = {
 def test_what_cannot_be_seen_is_named_and_not_resumed(name, tmp_path, x64):
     thing = UNREADABLE[name]
     loss = lambda w, v, t: 0.5 * (v - t) ** 2 if thing is not None else 0.0
-    assert "thing" not in read(loss).unseen and read(loss).unseen
+    assert "thing" not in read_structure(loss).unseen and read_structure(loss).unseen
     with pytest.raises(ValueError, match=r"checkpoint cannot tell.*state of which"):
         kbo.minimize(problem(inner_loss=loss), OMEGA, checkpoint=tmp_path / "run")
     assert not list(tmp_path.iterdir())
@@ -148,7 +146,7 @@ def test_equal_code_has_equal_digests_and_other_code_others():
     others = [make(1.0), make(2.0), make(jnp.ones(2)), make(np.ones(2) * 2), lambda w: w,
               jnp.tanh, jnp.sinh, jax.jit(make(1.0)), jax.jit(make(3.0)), X[:3].mean, X[:4].mean]
     assert len({fingerprint(value) for value in others}) == len(others)
-    assert read(problem(), data=False).digest == read(
+    assert read_structure(problem(), data=False).digest == read_structure(
         problem(inner_data=kbo.Sample(2 * X, Y)), data=False
     ).digest
     assert fingerprint(problem()) != fingerprint(problem(inner_data=kbo.Sample(2 * X, Y)))
@@ -171,37 +169,6 @@ def test_rebuilding_a_problem_compiles_nothing(x64):
     values = [kbo.value_and_hypergradient(rebuilt(), OMEGA).value for _ in range(5)]
     assert programs.traces() == before
     np.testing.assert_allclose(values, right_value(OMEGA), rtol=1e-10)
-
-
-def test_a_session_moves_to_other_numbers_without_reading_or_compiling_again(x64):
-    """Also where tracing has changed what a loss reads."""
-    seen = []
-
-    def loss(w, v, t):
-        seen.append(1)
-        return 0.5 * (v - t) ** 2
-
-    first = problem(inner_loss=loss)
-    with prepare(first, OMEGA, method=Implicit()) as known:
-        known.evaluate()
-        before = programs.traces()
-        moved = known.of(first.replace(inner_data=kbo.Sample(X, 2 * Y))).evaluate()
-        assert programs.traces() == before
-    alone = kbo.value_and_hypergradient(problem(inner_data=kbo.Sample(X, 2 * Y)), OMEGA)
-    assert moved.value == pytest.approx(alone.value, rel=1e-12)
-    np.testing.assert_allclose(moved.grad, alone.grad, rtol=1e-9)
-
-
-def test_a_fit_prepares_its_problem_once(monkeypatch):
-    prepared, plain = [], session._prepared
-    monkeypatch.setattr(session, "_prepared", lambda *a, **k: prepared.append(1) or plain(*a, **k))
-    rng = np.random.default_rng(0)
-    x, y = rng.normal(size=(40, 2)), rng.normal(size=40)
-    kbo.KernelBilevelRegressor(max_iter=1, n_restarts=1).fit(x, y)
-    kbo.KernelBilevelClassifier(max_iter=1).fit(x, y > 0)
-    assert len(prepared) == 2
-    kbo.KernelIVRegressor(max_iter=1).fit(x, y, rng.normal(size=(40, 1)))  # one for each stage
-    assert len(prepared) == 4
 
 
 def test_what_functions_captured_is_let_go(x64, monkeypatch):
@@ -229,3 +196,27 @@ def test_a_loss_that_counts_its_calls_is_compiled_once(x64):
     for _ in range(3):
         kbo.value_and_hypergradient(problem(inner_loss=loss), OMEGA)
     assert len(calls) == first
+
+
+def test_fingerprints_tell_runs_apart_and_processes_do_not():
+    from kbo.fingerprint import fingerprint
+
+    make = lambda c: lambda w: c * w
+    polynomial = lambda degree: kbo.kernels.Polynomial(degree=degree)
+    different = [
+        lambda w: 1e-2 * w, lambda w: 1e-3 * w, lambda w: w["a"], lambda w: w["b"], make(1.0),
+        make(2.0), make(np.ones(2)), kbo.losses.Squared(), kbo.losses.Poisson(), polynomial(2),
+        polynomial(3), kbo.kernels.Gaussian(1.0), kbo.kernels.Matern52(1.0),
+        kbo.kernels.Gaussian(np.ones(1)), kbo.hypergradients.Implicit(), np.ones(2), np.ones((2, 1)),
+        lambda w, c=1: w, lambda w, c=2: w,
+    ]
+    assert len({fingerprint(value) for value in different}) == len(different)
+    code = (
+        "from kbo.fingerprint import fingerprint; import kbo; c = 3.0\n"
+        "f = lambda x, z: c * x @ z\n"
+        "print(fingerprint((kbo.RKHS(f), f, {'a': 1.0}, kbo.losses.Huber())))"
+    )
+    run = lambda: subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+    assert run() == run()

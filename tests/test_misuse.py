@@ -14,8 +14,7 @@ import pytest
 import scipy.sparse
 
 import kbo
-
-from .small import OMEGA, N, X, Y, problem, right_value
+from tests.small import OMEGA, N, X, Y, problem, right_value
 
 WEIGHTS = np.random.default_rng(1).uniform(0.5, 2, N)
 OWN = lambda w, v, t: 0.5 * (v - t) ** 2

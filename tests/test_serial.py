@@ -14,8 +14,8 @@ import pytest
 
 import kbo
 from kbo import serial
-
-from .small import OMEGA, X, problem
+from kbo.serial import write_atomically
+from tests.small import OMEGA, X, problem
 
 
 class Pair(NamedTuple):
@@ -59,10 +59,6 @@ def test_another_size_is_no_start_and_objects_are_refused():
     assert serial.like([a], [a[:2]])[0] is a
     with pytest.raises(TypeError, match="array of numbers"):
         serial.write(io.BytesIO(), [object()])
-
-
-class Killed(Exception):
-    pass
 
 
 def test_optimisers_in_half_precision_resume(tmp_path):
@@ -117,3 +113,29 @@ def test_problems_of_a_mean_are_prepared_wherever_it_stands(x64):
     assert value(Stochastic(method=Mean(both)), solver=solver) == pytest.approx(plain)
     exact = value(Mean(both))
     assert value(Mean((first, single(second)))) == pytest.approx(exact, rel=1e-5)
+
+
+class Killed(Exception):
+    pass
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, lambda f: f.write("old"), "w")
+
+    def fail(file):
+        file.write("new")
+        raise Killed
+
+    with pytest.raises(Killed):
+        write_atomically(path, fail, "w")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_files_have_the_usual_permissions(tmp_path):
+    import os
+
+    write_atomically(tmp_path / "ours", lambda f: f.write(b""))
+    (tmp_path / "usual").write_bytes(b"")
+    assert os.stat(tmp_path / "ours").st_mode == os.stat(tmp_path / "usual").st_mode

@@ -12,8 +12,7 @@ import optax
 import pytest
 
 import kbo
-
-from .small import OMEGA, problem, right_grad, right_value
+from tests.small import OMEGA, problem, right_grad, right_value
 
 
 @pytest.mark.parametrize("setting", [

@@ -72,7 +72,7 @@ class Value(Quantity):
         return np.array([estimate.value_and_grad(omega)[0] - truth])
 
 
-class Gradient(Quantity):
+class Grad(Quantity):
     """∇L̂(ω) − ∇L(ω)."""
 
     def truth(self, population, omega):
@@ -292,7 +292,7 @@ def expansion(function):
 
 
 QUANTITIES = {
-    "value": Value(), "grad": Gradient(), "sup_value": Sup(0), "sup_grad": Sup(1),
+    "value": Value(), "grad": Grad(), "sup_value": Sup(0), "sup_grad": Sup(1),
     "descent_end": Descent("end"), "descent_min": Descent("min"), "descent_curve": Descent("curve"),
     "h_rkhs": FunctionError(False, True), "h_l2": FunctionError(False, False),
     "a_rkhs": FunctionError(True, True), "a_l2": FunctionError(True, False),

@@ -126,7 +126,7 @@ def largest_constant(x, rows, level):
 
 
 @dataclass(frozen=True)
-class Descent:
+class DescentFit:
     """What ``fit_time`` found.
 
     Attributes
@@ -142,7 +142,7 @@ class Descent:
     finished: bool
 
 
-def fit_time(times, curves, level) -> Descent:
+def fit_time(times, curves, level) -> DescentFit:
     """The part of min_{i ≤ t} ‖∇L(ω_i)‖ that falls with t.
 
         d(t) = E[min_{i≤t} − min_{i≤T}],  C = max_t √(t + 1) d(t)
@@ -170,7 +170,7 @@ def fit_time(times, curves, level) -> Descent:
     finished = not seen[-1]
     early = np.flatnonzero(seen & (x <= 1 + times[-1] / EARLY))
     if len(early) < 3:
-        return Descent(Term(*bound), finished)
+        return DescentFit(Term(*bound), finished)
     late = early[larger_half(x[early])]
     away = np.log(x[late]) - np.log(x[late]).mean()
     coefficients = away / (away @ away)
@@ -183,4 +183,4 @@ def fit_time(times, curves, level) -> Descent:
         slope, float((np.log(mean[late]) - slope * np.log(x[late])).mean()),
         (slope - width, slope + width), x[late] - 1, mean[late], error, fewest - 1.0,
     )
-    return Descent(Term(*bound, fitted), finished)
+    return DescentFit(Term(*bound, fitted), finished)

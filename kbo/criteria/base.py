@@ -16,6 +16,7 @@ import numpy as np
 from .. import linalg
 from ..hypergradients.base import Method, finish
 from ..instance import of_instance
+from ..needs import Needs
 from ..result import Hypergradient, Status
 from ..solvers import Exact
 from ..solvers._newton.kernel_system import KernelSystem
@@ -172,28 +173,23 @@ class GramCriterion(Method):
     folds are left out.
     """
 
+    needs = Needs(
+        spaces=(RKHS,), quadratic=True, single=True, still=True, solvers=(Exact,),
+        remedy="use cross-validation, method=kbo.hypergradients.Implicit()",
+    )
+
     @abc.abstractmethod
     def _value(self, regression, instance):
         """φ with the penalty, and a function () ↦ Derivative that reuses what φ needed."""
 
     def value(self, instance, solver=None, state=None) -> float:
         """φ(ω) with the penalty, without the cost of a gradient."""
-        self._check(instance)
         workspace = state if isinstance(state, Workspace) else Workspace()
         value, _ = self._value(Regression(instance, workspace), instance)
         return value
 
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
-        """φ(ω) and its gradient from one factorisation, penalty included.
-
-        Raises
-        ------
-        ValueError
-            If the problem is not such a regression, or the solver is not Exact.
-        """
-        if not isinstance(solver, Exact):
-            raise ValueError(f"{type(self).__name__} needs solver=Exact(), not {solver}")
-        self._check(instance)
+        """φ(ω) and its gradient from one factorisation, penalty included."""
         workspace = state if isinstance(state, Workspace) else Workspace()
         regression = Regression(instance, workspace)
         value, derive = self._value(regression, instance)
@@ -210,16 +206,3 @@ class GramCriterion(Method):
             instance, solver, value, grad, coefficients, Status.CONVERGED, (residual, 0.0),
             jitter=regression.factor.jitter, state=workspace,
         )
-
-    def _check(self, instance):
-        name = type(self).__name__
-        problem = instance.problem
-        if not problem.inner_loss.constant_curvature:
-            raise ValueError(f"{name} has a closed form for inner_loss=kbo.losses.Squared() only")
-        if callable(problem.inner_data):
-            raise ValueError(f"{name} needs inner_data that do not depend on omega")
-        space = instance.space
-        if not isinstance(space, RKHS):
-            raise ValueError(f"{name} needs space=RKHS(kernel), not {type(space).__name__}")
-        if instance.inner.replicates != 1:
-            raise ValueError(f"{name} needs inner weights of shape (n,): it makes the folds itself")

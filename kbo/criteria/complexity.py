@@ -12,6 +12,7 @@ from ..function import Function
 from ..hypergradients.base import Method, finish
 from ..instance import of_instance
 from ..losses import Squared
+from ..needs import Needs
 from ..result import Hypergradient, Status
 from ..solvers import Nystrom
 
@@ -64,20 +65,13 @@ class NystromComplexity(Method):
 
     noise_variance: Any = 1.0
 
-    def evaluate(self, instance, solver, state=None) -> Hypergradient:
-        """L(ω) and its gradient, by automatic differentiation.
+    needs = Needs(
+        losses=(Squared,), single=True, solvers=(Nystrom,), one_device=True,
+        remedy="use cross-validation, method=kbo.hypergradients.Implicit()",
+    )
 
-        Raises
-        ------
-        ValueError
-            For a solver other than Nystrom, a loss that is not squared, or replicates.
-        """
-        if not (isinstance(solver, Nystrom) and solver.mesh is None):
-            raise ValueError(f"NystromComplexity needs solver=Nystrom(centers), not {solver}")
-        if not isinstance(instance.problem.inner_loss, Squared):
-            raise ValueError("NystromComplexity needs inner_loss=kbo.losses.Squared()")
-        if instance.inner.replicates != 1:
-            raise ValueError("NystromComplexity needs inner weights of shape (n,)")
+    def evaluate(self, instance, solver, state=None) -> Hypergradient:
+        """L(ω) and its gradient, by automatic differentiation."""
         value, grad = _value_and_grad(instance, self.noise_variance)
         status = Status.CONVERGED if np.isfinite(value) else Status.SINGULAR
         return finish(

@@ -10,29 +10,13 @@ import jax
 import numpy as np
 
 from ..function import Function
+from ..needs import Needs
 from ..result import Hypergradient, Residuals, Status
-from ..spaces import NeuralFeatures
+from ..spaces import Space
 
-
-def check_parametric(instance, method):
-    """Refuse problems whose h has no coefficients to differentiate in.
-
-    Raises
-    ------
-    ValueError
-        If points stay on disk, or the space is NeuralFeatures.
-    """
-    name = type(method).__name__
-    if instance.problem.streamed:
-        raise ValueError(
-            f"method={name} differentiates whole samples in memory, and x is a kbo.Stream: use "
-            "method=kbo.hypergradients.Implicit()"
-        )
-    if isinstance(instance.space, NeuralFeatures):
-        raise ValueError(
-            f"method={name} needs one J(ω, θ), but NeuralFeatures trains φ and solves for the "
-            "last layer: use method=kbo.hypergradients.Implicit(), or space=NeuralSpace"
-        )
+# Of a method that differentiates one J(ω, θ): NeuralFeatures, whose last layer is solved for, has
+# none, and whole samples are differentiated at once.
+PARAMETRIC = Needs(spaces=(Space,), remedy="use method=kbo.hypergradients.Implicit()")
 
 
 def on_device(tree, dtype):
@@ -89,6 +73,14 @@ class Method(eqx.Module):
 
     stochastic: ClassVar[bool] = False
     remedy: ClassVar[str] = ""
+
+    def __str__(self):
+        return type(self).__name__
+
+    @property
+    def needs(self) -> Needs:
+        """What it can differentiate; a session refuses everything else."""
+        return Needs()
 
     @abc.abstractmethod
     def evaluate(self, instance, solver, state=None) -> Hypergradient:

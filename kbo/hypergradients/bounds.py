@@ -1,25 +1,27 @@
 """A computable bound on the error of a hypergradient, from the residuals of its two solves.
 
-Write Λ(ω; c, a) with c the coefficients of h. The inner residual is ρ = ∂_aΛ, the adjoint one
-ρ_a = ∂_cΛ, A = ∂_cρ the linear operator of the solves and H = ∂²_ccΛ. The solutions are off by
+Let c be the coefficients of h in Λ(ω; c, a). The inner residual is ρ = ∂_aΛ, the adjoint residual
+ρ_a = ∂_cΛ; A = ∂_cρ is the linear operator of both solves, and H = ∂²_ccΛ. The errors δc and δa of
+the two solutions satisfy
 
     ‖δc‖ ≤ ‖A⁻¹‖ ‖ρ‖,     ‖δa‖ ≤ ‖A⁻¹‖ (‖ρ_a‖ + ‖H‖ ‖δc‖),
 
-and Taylor's formula about what was computed gives, for each coordinate k of ω,
+and Taylor's formula about the computed solutions gives, for each coordinate k of ω,
 
     |error_k| ≤ ‖∂_kρ‖ ‖δa‖ + ‖∂_kρ_a‖ ‖δc‖ + ‖∂_kA‖ ‖δc‖ ‖δa‖ + ½ ‖∂_kH‖ ‖δc‖².
 
-Where both losses are squared Λ is quadratic in (c, a) and nothing is left out; otherwise terms of
-third order in the residuals are, and the bounds on δc and δa hold to first order. ‖H‖ comes from
-a few power steps and a margin, ‖∂_kA‖ and ‖∂_kH‖ from random probes of their Frobenius norms.
+If both losses are squared, Λ is quadratic in (c, a) and no term is neglected. Otherwise terms of
+third order in the residuals are neglected, and the bounds on δc and δa hold to first order. ‖H‖ is
+estimated by a few steps of power iteration, ‖∂_kA‖ and ‖∂_kH‖ by random probes of their Frobenius
+norms; each estimate is multiplied by a safety margin.
 
-‖A⁻¹‖ ≤ N follows from the ridge r, which bounds the inner problem's convexity from below:
-N = 1/r in feature spaces; for kernel coefficients A = TK + r with T = wD/Σw, so that
+‖A⁻¹‖ ≤ N follows from the ridge r, the constant of strong convexity of the inner problem. In
+feature spaces N = 1/r. For kernel coefficients A = TK + r with T = wD/Σw, so that
 
-    N = min(κ(T)^½, 1 + ½(‖T‖‖K‖/r)^½) / r        (κ(T) = 1, N = 1/r for equal curvatures).
+    N = min(κ(T)^½, 1 + ½(‖T‖‖K‖/r)^½) / r        (κ(T) = 1, N = 1/r for equal curvatures),
 
-In a Subspace c and a are the whitened coordinates Lᵀθ, LLᵀ = K_MM + δI, at the present ω, in which
-the norm is Euclidean; then again N = 1/r.
+where the trace of K stands for ‖K‖. In a Subspace, c and a are the whitened coordinates Lᵀθ with
+LLᵀ = K_MM + δI at the present ω; the norm is Euclidean in them, so that again N = 1/r.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ PROBES = 3
 
 @of_instance
 def _terms(instance, frozen, shared):
-    """Per replicate: N, ‖ρ‖, ‖ρ_a‖, ‖H‖ (F,), and ‖∂_kρ‖, ‖∂_kρ_a‖, ‖∂_kA‖, ‖∂_kH‖ (q, F)."""
+    """N, ‖ρ‖, ‖ρ_a‖, ‖H‖, (F,), and ‖∂_kρ‖, ‖∂_kρ_a‖, ‖∂_kA‖, ‖∂_kH‖, (q, F), by replicate."""
     flat, unravel = ravel_pytree(instance.omega)
     space = instance.space
     unwhiten = lambda u: u  # noqa: E731
@@ -65,7 +67,7 @@ def _terms(instance, frozen, shared):
 
     weights = instance.inner.weight_matrix()
     kernel = isinstance(instance.space, RKHS)
-    # Coefficients off the support are zero in exact arithmetic and stay out of the norms.
+    # Coefficients of points without weight are zero in exact arithmetic: norms leave them out.
     mask = jnp.where(weights > 0, 1.0, 0.0)[:, :, None] if kernel else 1.0
 
     def norm(vector):
@@ -113,8 +115,8 @@ def _terms(instance, frozen, shared):
 
 
 def error_bound(instance, frozen, shared) -> float:
-    """‖grad − ∇L(ω)‖₂ ≤ this, for the solutions in ``frozen``."""
-    double = frozen.h.dtype == np.float64  # it may be asked for outside the context of the solve
+    """An upper bound on ‖grad − ∇L(ω)‖₂, for the solutions h and a in ``frozen``."""
+    double = frozen.h.dtype == np.float64  # this may be called outside the context of the solve
     with arithmetic(double):
         terms = [np.asarray(term, float) for term in _terms(instance, frozen, shared)]
     N, inner, adjoint, H, inner_rates, adjoint_rates, A_rates, H_rates = terms

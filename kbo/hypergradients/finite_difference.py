@@ -1,4 +1,4 @@
-"""Central differences: the oracle that knows nothing of adjoints."""
+"""Central differences of L, a reference that uses no adjoint."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from ..needs import Needs
 from ..result import BilevelError, Hypergradient
 from .base import Method, finish
 from .implicit import outer_and_slopes, outer_value
@@ -31,8 +32,16 @@ class FiniteDifference(Method):
         if not self.step > 0:
             raise ValueError(f"step={self.step!r} must be positive")
 
+    needs = Needs(memory=False)
+
     def directional(self, instance, direction, solver) -> float:
-        """The derivative of L at ω along ``direction``, a pytree like ω."""
+        """The derivative of L at ω along ``direction``, a pytree like ω.
+
+        Raises
+        ------
+        BilevelError
+            If an inner solution has no usable value.
+        """
         flat, unravel = ravel_pytree(instance.omega)
         along = ravel_pytree(direction)[0]
         step = self.step * max(1.0, float(jnp.abs(flat).max()))
@@ -50,7 +59,7 @@ class FiniteDifference(Method):
         return (8 * first - (value(2) - value(-2))) / (12 * step)
 
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
-        """See Method."""
+        """L(ω), and its central differences along each coordinate of ω."""
         flat, unravel = ravel_pytree(instance.omega)
         basis = np.eye(flat.size)
         grad = [self.directional(instance, unravel(jnp.asarray(e)), solver) for e in basis]

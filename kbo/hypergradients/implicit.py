@@ -10,6 +10,7 @@ from ..function import Function
 from ..instance import of_instance
 from ..linalg import SingularSystem
 from ..linalg.sharding import everywhere
+from ..needs import Needs
 from ..result import Hypergradient, Status
 from ..spaces import Frozen
 from .base import Method, finish, on_device
@@ -57,6 +58,11 @@ class Implicit(Method):
     Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Theorem 2.3.
     """
 
+    needs = Needs(
+        memory=False, adjoint=True,
+        remedy="use method=kbo.hypergradients.Parametric(), or solver=kbo.solvers.Exact()",
+    )
+
     def value(self, instance, solver):
         """See Method: one inner solution, no adjoint."""
         value, status = outer_value(instance, solver)
@@ -81,9 +87,7 @@ class Implicit(Method):
             value, grad = streamed_reverse_pass(instance, known)
         else:
             value, grad = _reverse_pass(instance, known, shared)
-        status = solution.status
-        if status.ok and not adjoint.met:
-            status = Status.ADJOINT_NOT_CONVERGED
+        status = Status.of_all(solution.status, adjoint.status)
         certified = solution.certified and status.ok
         bound = lambda: error_bound(instance, frozen, shared)  # noqa: E731
         return finish(

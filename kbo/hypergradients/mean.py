@@ -4,58 +4,63 @@ from __future__ import annotations
 
 import dataclasses
 
+import equinox as eqx
 import jax
 import numpy as np
 
 from ..result import Hypergradient, Residuals, Status
 from .base import Method
 from .implicit import Implicit
+from .single_loop import as_method
 
 
 class Mean(Method):
     """L(ω) = (1/F) Σ_f L_f(ω) for F problems, for ``minimize(problems[0], ω, method=Mean(…))``.
 
-    Where replicates of one problem would not do, because points or targets differ: folds whose
-    preprocessing is fitted anew, tasks. The first problem is the one whose h is returned.
+    For problems that cannot be replicates of a single one, because their points or targets differ:
+    several tasks, or folds with their own preprocessing. The h returned is that of the first one.
 
     Parameters
     ----------
     problems : tuple of BilevelProblem
     method : Method
-        For each of them.
+        Computes the hypergradient of each problem.
     """
 
     problems: tuple
-    method: Method = Implicit()
+    method: Method = eqx.field(default=Implicit(), converter=as_method)
+
+    @property
+    def needs(self):
+        """The needs of ``method``."""
+        return self.method.needs
 
     @property
     def stochastic(self):
-        """See Method."""
+        """Whether ``method`` is stochastic."""
         return self.method.stochastic
 
     @property
     def remedy(self):
-        """See Method."""
+        """The remedy of ``method``."""
         return self.method.remedy
 
     def within(self, tol):
-        """See Method."""
+        """This method with the linear system of ``method`` solved to ``tol``."""
         return dataclasses.replace(self, method=self.method.within(tol))
 
     def value(self, instance, solver):
-        """See Method."""
+        """The mean of L_f(ω)."""
         values = [self.method.value(one, solver) for one in self._at(instance.omega)]
         return float(np.mean(values))
 
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
-        """See Method."""
+        """The mean value and hypergradient, with the largest residuals and the worst status."""
         parts = [
             self.method.evaluate(one, solver, own)
             for one, own in zip(self._at(instance.omega), self._states(state), strict=True)
         ]
         mean = lambda *values: np.mean(np.stack(values), axis=0)  # noqa: E731
-        failed = [part.status for part in parts if not part.status.ok]
-        unusable = [status for status in failed if not status.usable]
         return Hypergradient(
             value=float(np.mean([part.value for part in parts])),
             grad=jax.tree.map(mean, *[part.grad for part in parts]),
@@ -65,30 +70,30 @@ class Mean(Method):
                 max(part.residuals.adjoint for part in parts),
             ),
             jitter=max(part.jitter for part in parts),
-            status=(unusable or failed or [Status.CONVERGED])[0],
+            status=Status.of_all(*(part.status for part in parts)),
             state=[part.state for part in parts], solver=solver,
             _bound=lambda: float(np.mean([part.error_bound for part in parts])),
         )
 
     def fixed(self, prepared):
-        """See Method."""
+        """This method with each of the problems as ``prepared(problem)``."""
         problems = tuple(map(prepared, self.problems))
         return dataclasses.replace(self, problems=problems, method=self.method.fixed(prepared))
 
     def comparable(self, solver):
-        """See Method."""
+        """Whether values of ``method`` at two ω can be compared."""
         return self.method.comparable(solver)
 
     def warm_start(self, solver, state):
-        """See Method: what each problem's evaluations start from."""
+        """The warm starts of all problems."""
         return [self.method.warm_start(solver, own) for own in self._states(state)]
 
     def solution_state(self, state):
-        """See Method."""
+        """That of the first problem."""
         return self.method.solution_state(self._states(state)[0])
 
     def function(self, instance, solver, state):
-        """See Method: of the first problem."""
+        """h_ω of the first problem, and how its solve ended."""
         return self.method.function(instance, solver, self._states(state)[0])
 
     def _at(self, omega):

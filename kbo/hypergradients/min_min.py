@@ -1,4 +1,4 @@
-"""Three gradients of a minimum, at an inexact minimiser: g1, g2 and g3."""
+"""Three estimates g1, g2 and g3 of the gradient of a minimum, at an inexact minimiser."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import optax
 from ..instance import of_instance
 from ..result import Cost, Hypergradient
 from ..solvers.coefficients import inner_objective, rows
-from .base import Method, check_parametric, finish
+from .base import PARAMETRIC, Method, finish
 from .linear_solvers import Direct, LinearSolver
-from .unrolled import SGD, descend, ending_of, fresh_start, judge
+from .unrolled import SGD, ending_of, fresh_start, judge, take_steps
 
 
 @of_instance
 def _evaluate(instance, state, method):
-    """J(ω, θ_K), its gradient in ω, the state after K steps and how they ended."""
+    """J(ω, θ_K), its gradient in ω, the state after K steps and their Ending."""
     optimizer = method.optimizer or SGD
 
     def whole(omega):
@@ -29,7 +29,7 @@ def _evaluate(instance, state, method):
         return lambda theta: smooth(theta) + method.regularizer(theta)
 
     def trained(omega):
-        return descend(inner_objective(instance.at(omega)), optimizer, state, method.steps)
+        return take_steps(inner_objective(instance.at(omega)), optimizer, state, method.steps)
 
     if method.gradient == "automatic":
 
@@ -54,16 +54,19 @@ def _evaluate(instance, state, method):
 
 
 class MinMin(Method):
-    """∇ of L(ω) = min_θ J(ω, θ), the outer problem being the inner one (F = G), at θ_K ≈ θ*(ω).
+    """∇ of L(ω) = min_θ J(ω, θ), whose outer objective is the inner one, at θ_K ≈ θ*(ω).
 
         analytic   g1 = ∂_ωJ(ω, θ_K)                                     error O(e), e = ‖θ_K − θ*‖
-        automatic  g2 = dJ(ω, θ_K(ω))/dω                                 o(e); O(K κ^2K) in descent
+        automatic  g2 = dJ(ω, θ_K(ω))/dω                                 o(e)
         implicit   g3 = g1 − ∂²_ωθJ (∂²_θθJ)⁻¹ ∂_θJ  at θ_K              O(e²)
 
-    The value is J(ω, θ_K). The problem's outer loss, outer data and penalty play no part. θ_K comes
-    from K gradient steps, each ω anew from zero (or one draw of a network). With a ``regularizer``
-    R, L(ω) = min_θ J + R, and the optimizer must be a proximal one: where R is L1, g2 is as good as
-    above once the steps have found the support of θ*, and may be far off before.
+    For gradient descent with e = O(κ^K), κ < 1, the error of g2 is O(K κ^(2K)).
+
+    The value is J(ω, θ_K). The problem's outer loss, outer data and penalty are not used. θ_K is
+    the result of K gradient steps, which start at every ω from zero (or from the same random
+    weights of a network). With a ``regularizer`` R, L(ω) = min_θ J + R, and the optimizer must be a
+    proximal one. If R is an L1 norm, the error of g2 is as above once the steps have found the
+    support of θ*, and may be large before.
 
     Parameters
     ----------
@@ -73,7 +76,7 @@ class MinMin(Method):
     optimizer : optax.GradientTransformation, optional
         None is optax.sgd(0.1).
     linear_solver : LinearSolver
-        Of the implicit gradient.
+        Solves with ∂²_θθJ for the implicit gradient.
     regularizer : callable, optional
         θ ↦ R(θ), as kbo.optimizers.L1, with optimizer=kbo.optimizers.proximal_gradient.
 
@@ -90,6 +93,7 @@ class MinMin(Method):
     linear_solver: LinearSolver = Direct()
     regularizer: Callable | None = None
 
+    needs = PARAMETRIC
     remedy = "raise steps of the method, or change its optimizer"
 
     def __check_init__(self):
@@ -104,15 +108,19 @@ class MinMin(Method):
                 "regularizer needs steps that minimise it too: "
                 "optimizer=kbo.optimizers.proximal_gradient(rate, regularizer)"
             )
+        if self.linear_solver.solvers:
+            raise ValueError(
+                f"linear_solver={type(self.linear_solver).__name__} uses the estimate of an inner "
+                "solver, which MinMin does not call: use Direct() or CG()"
+            )
         if self.steps < 1:
             raise ValueError(f"steps={self.steps!r} must be at least 1")
 
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
-        """See Method."""
-        check_parametric(instance, self)
+        """J(ω, θ_K) (with R, if any) and the chosen gradient; ``state`` is not used."""
         first = fresh_start(instance, self.optimizer or SGD, jax.random.key(0))
         value, grad, last, ending = _evaluate(instance, first, self)
-        # With a regularizer ∂_θJ need not vanish.
+        # With a regularizer, ∂_θJ need not vanish at the minimiser.
         residual = float(ending.slope) if self.regularizer is None else np.inf
         products = {"analytic": 0, "automatic": self.steps, "implicit": 1}[self.gradient]
         return finish(
@@ -121,14 +129,14 @@ class MinMin(Method):
         )
 
     def comparable(self, solver):
-        """See Method: each ω starts anew."""
+        """True, since every ω starts anew."""
         return True
 
     def warm_start(self, solver, state):
-        """See Method: there is none."""
+        """None, since every ω starts anew."""
         return None
 
     def function(self, instance, solver, state):
-        """See Method: θ_K."""
+        """h with the coefficients θ_K, and how the steps ended."""
         found = self.evaluate(instance, solver)
         return found.inner, found.status

@@ -14,7 +14,7 @@ import numpy as np
 from ..instance import of_instance
 from ..result import Cost, Hypergradient, Status
 from ..solvers.coefficients import inner_objective, outer_objective, rows
-from .base import Method, all_finite, check_parametric, finish, on_device
+from .base import PARAMETRIC, Method, all_finite, finish, on_device
 from .implicit import outer_value
 from .linear_solvers import CG, LinearSolver
 from .linear_solvers.base import ACCEPTABLE, BLOWN_UP
@@ -96,8 +96,8 @@ class Parametric(Method):
     Parameters
     ----------
     linear_solver : LinearSolver
-        Of kbo.hypergradients.linear_solvers: Direct, CG, LBFGS, Neumann, NystromInverse, Shine or
-        Identity.
+        Of kbo.hypergradients.linear_solvers: Direct, CG, LinearLBFGS, Neumann, NystromInverse,
+        Shine or Identity.
     warm : bool
         Whether v starts from the last one, which a small number of steps then improves from one ω
         to the next. The hypergradient then depends on the evaluations before it; L does not.
@@ -116,9 +116,17 @@ class Parametric(Method):
         if not isinstance(self.linear_solver, LinearSolver):
             raise ValueError(
                 f"linear_solver={self.linear_solver!r} must be one of "
-                "kbo.hypergradients.linear_solvers: Direct(), CG(), LBFGS(), Neumann(), "
+                "kbo.hypergradients.linear_solvers: Direct(), CG(), LinearLBFGS(), Neumann(), "
                 "NystromInverse(), Shine() or Identity()"
             )
+
+    @property
+    def needs(self):
+        """One J(ω, θ), and the inner L-BFGS's estimate where the linear solver uses it."""
+        if not self.linear_solver.solvers:
+            return PARAMETRIC
+        solvers = self.linear_solver.solvers
+        return PARAMETRIC._replace(solvers=solvers, remedy=f"use linear_solver=CG() of {self}")
 
     @property
     def remedy(self):
@@ -131,20 +139,13 @@ class Parametric(Method):
 
     def value(self, instance, solver):
         """See Method: one inner solution, no linear system."""
-        check_parametric(instance, self)
         value, status = outer_value(instance, solver)
         return value if status.usable and np.isfinite(value) else np.inf
 
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """See Method.
 
-        Raises
-        ------
-        ValueError
-            If points are a kbo.Stream, the space is NeuralFeatures, or the linear solver needs an
-            estimate of the inverse that the inner solver does not make.
         """
-        check_parametric(instance, self)
         dtype = instance.dtype
         own, v = self._parts(state)
         solution = solver.solve(instance, own)
@@ -153,11 +154,6 @@ class Parametric(Method):
         fits = v is not None and v.shape[1] == size
         # As arrays, so that another number of steps is no new program.
         convert = lambda leaf: jnp.asarray(leaf, dtype if isinstance(leaf, float) else int)  # noqa: E731
-        if self.linear_solver.needs_inverse and solution.memory is None:
-            raise ValueError(
-                f"linear_solver={type(self.linear_solver).__name__} uses the estimate of an inner "
-                f"L-BFGS, which solver={solver} does not make: use kbo.solvers.QuasiNewton()"
-            )
         linear_solver = self.linear_solver.completed(solver.tol)
         value, change, grad, v, relative, products, broken, met = _hypergradient(
             instance, coefficients, jax.tree.map(convert, linear_solver),

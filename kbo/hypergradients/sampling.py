@@ -1,4 +1,4 @@
-"""A problem on some rows of its samples."""
+"""A problem on random rows of its samples."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from ..problem import Sample
 
 
 def on_rows(problem, sizes, seed, together=False):
-    """The problem on ``sizes`` = (b, b') rows of its inner and outer sample, drawn without repeat.
+    """The problem on ``sizes`` = (b, b') random rows of its inner and outer samples.
+
+    DrawnSample are drawn without replacement.
 
     Parameters
     ----------
     problem : BilevelProblem
     sizes : pair of int or None
-        None is all rows.
+        None takes all rows.
     seed : list of int
-        Of the draws.
+        Seed of the draws.
     together : bool
-        Whether both samples keep the same rows, because they are at the same points.
+        Whether the same rows of both samples are drawn, because they are at the same points.
 
     Raises
     ------
     ValueError
-        If points are a kbo.Stream, or the rows drawn leave a replicate without weight.
+        If points are a kbo.Stream, or if a replicate has no weight on the rows drawn (checked only
+        for samples that do not depend on ω).
     """
     if problem.streamed:
         raise ValueError(
@@ -41,33 +44,33 @@ def on_rows(problem, sizes, seed, together=False):
         data = getattr(problem, name)
         rng = np.random.default_rng([*seed, 0 if together else k])
         if callable(data):
-            changes[name] = Rows(data, size, np.asarray(rng.integers(2**31)))
+            changes[name] = DrawnSample(data, size, np.asarray(rng.integers(2**31)))
         elif size < data.size:
             rows = np.sort(rng.choice(data.size, size, replace=False))
-            weighted = data.weights is not None  # else there is nothing to fetch and look at
+            weighted = data.weights is not None  # without weights there is nothing to check
             if weighted and not np.asarray(data.weight_matrix())[:, rows].any(1).all():
                 raise ValueError(
                     f"{size} of the {data.size} rows of {name} leave a replicate without weight: "
-                    "draw more, or leave fewer replicates"
+                    "draw more, or use fewer replicates"
                 )
             changes[name] = some(data, rows)
     return problem.replace(**changes)
 
 
 def some(sample, rows) -> Sample:
-    """A sample's rows."""
+    """The given rows of a sample."""
     weights = None if sample.weights is None else sample.weights[..., rows]
     return Sample(sample.x[rows], jax.tree.map(lambda leaf: leaf[rows], sample.target), weights)
 
 
-class Rows(eqx.Module):
-    """ω ↦ ``size`` random rows of a sample that depends on ω, the same ones for every ω.
+class DrawnSample(eqx.Module):
+    """ω ↦ ``size`` random rows of a sample that depends on ω, the same rows for every ω.
 
     Parameters
     ----------
     data : callable of ω
     size : int
-    seed : array
+    seed : array of one integer
     """
 
     data: Callable
@@ -75,7 +78,7 @@ class Rows(eqx.Module):
     seed: np.ndarray
 
     def __call__(self, omega):
-        """The rows at ω."""
+        """These rows of the sample at ω."""
         sample = self.data(omega)
         if self.size >= sample.size:
             return sample

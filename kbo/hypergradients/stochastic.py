@@ -1,4 +1,4 @@
-"""Hypergradients of sub-samples: the stochastic outer loop."""
+"""Hypergradients on random sub-samples, for stochastic outer loops."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ..result import Hypergradient
 from .base import Method
 from .implicit import Implicit
 from .sampling import on_rows
-from .single_loop import SingleLoop
+from .single_loop import SingleLoop, Stepper
 
 
 class StochasticState(NamedTuple):
-    """Evaluations so far, and the method's own state."""
+    """The number of evaluations so far, and the state of the inner method."""
 
     count: int
     own: Any
@@ -22,19 +22,19 @@ class StochasticState(NamedTuple):
 class Stochastic(Method):
     """∇L of the problem on a random part of each sample, drawn anew at every evaluation.
 
-    The inner problem, the adjoint and the outer loss all see ``inner_size`` of the n inner and
-    ``outer_size`` of the m outer points; networks go on training from one part to the next. For
-    ``minimize`` with kbo.optimizers.Optax, whose schedules then play the part of SGD's; the last
-    iterate is returned, since values on different parts do not compare.
+    The inner problem, the adjoint and the outer loss all use ``inner_size`` of the n inner and
+    ``outer_size`` of the m outer points; networks continue to train from one part to the next. Use
+    it in ``minimize`` with kbo.optimizers.Optax and a step-size schedule. The last iterate is
+    returned, since values on different parts cannot be compared.
 
     Parameters
     ----------
     inner_size, outer_size : int, optional
-        Rows drawn, without replacement; None is all.
+        Number of rows drawn, without replacement; None takes all.
     method : Method
-        For each part.
+        Computes the hypergradient on each part.
     seed : int
-        Of the draws: the k-th evaluation draws the same rows in every run.
+        Seed of the draws: the k-th evaluation draws the same rows in every run.
 
     References
     ----------
@@ -49,9 +49,9 @@ class Stochastic(Method):
     stochastic = True
 
     def __check_init__(self):
-        if isinstance(self.method, SingleLoop):
+        if isinstance(self.method, SingleLoop | Stepper):
             raise ValueError(
-                f"method={type(self.method).__name__} draws batches of its own: give it inner_size "
+                f"method={self.method} draws batches of its own: give it inner_size "
                 "and outer_size, in place of Stochastic"
             )
         for name in ("inner_size", "outer_size"):
@@ -65,46 +65,51 @@ class Stochastic(Method):
         return on_rows(instance.problem, sizes, [self.seed, count]).at(instance.omega)
 
     @property
+    def needs(self):
+        """The needs of ``method``, and points in memory, from which rows are drawn."""
+        return self.method.needs._replace(memory=True)
+
+    @property
     def remedy(self):
-        """See Method."""
+        """The remedy of ``method``."""
         return self.method.remedy
 
     def within(self, tol):
-        """See Method."""
+        """This method with the linear system of ``method`` solved to ``tol``."""
         return dataclasses.replace(self, method=self.method.within(tol))
 
     def fixed(self, prepared):
-        """See Method."""
+        """This method with every problem that ``method`` holds as ``prepared(problem)``."""
         return dataclasses.replace(self, method=self.method.fixed(prepared))
 
     def value(self, instance, solver):
-        """See Method: of the first draw."""
+        """L(ω) of the part drawn first."""
         return self.method.value(self._part(instance, 0), solver)
 
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
-        """See Method."""
+        """The value and hypergradient of the part that is drawn next."""
         count, own = self._parts(state)
         if self.method.comparable(solver):
-            own = None  # a start from other points' values would be no start
+            own = None  # values at other points are no useful start
         found = self.method.evaluate(self._part(instance, count), solver, own)
         kept = found.state if found.status.usable else own
         return dataclasses.replace(found, state=StochasticState(count + 1, kept))
 
     def warm_start(self, solver, state):
-        """See Method: the number of evaluations, and what the method stores."""
+        """The number of evaluations, and the warm start of ``method``."""
         count, own = self._parts(state)
         anew = self.method.comparable(solver)
         return [count, None if anew else self.method.warm_start(solver, own)]
 
     def solution_state(self, state):
-        """See Method: networks as they were left."""
+        """That of ``method``, such as networks as the last part left them."""
         return self.method.solution_state(self._parts(state)[1])
 
     def function(self, instance, solver, state):
-        """See Method: of the whole samples."""
+        """h_ω of the whole samples, and how its solve ended."""
         return self.method.function(instance, solver, self._parts(state)[1])
 
     def _parts(self, state):
-        """How many evaluations there were, and the method's own state."""
+        """The number of evaluations, and the state of ``method``."""
         count, own = (0, None) if state is None else state
         return int(count), own

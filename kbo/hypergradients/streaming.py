@@ -16,7 +16,7 @@ BLOCK = 8192
 
 @of_instance
 def _whole_part(instance, frozen):
-    """What no point enters, and its ∂_ω: ridge ⟨h, a⟩ and the penalty."""
+    """Σ_f ridge ⟨h, a⟩ + penalty, the terms of Λ that need no sample, and their ∂_ω."""
 
     def part(omega):
         at = instance.at(omega)
@@ -53,7 +53,7 @@ def _outer_part(instance, sample, frozen, total):
 
 
 def streamed_reverse_pass(instance, frozen):
-    """Λ(ω; h, a) and its ∂_ω for problems whose points may be Streams."""
+    """Λ(ω; h, a) and its ∂_ω, for problems whose points may be Streams."""
     F = frozen.h.shape[0]
     total_and_grad = _whole_part(instance, frozen)
     passes = (
@@ -75,7 +75,7 @@ def _blocks(n):
 
 
 def _some(sample, weights, rows):
-    """The sample of some rows, in memory."""
+    """Some rows of a sample, in memory."""
     x = sample.x
     x = x.read(rows.start, rows.stop) if isinstance(x, Stream) else x[rows]
     return Sample(x, jax.tree.map(lambda leaf: leaf[rows], sample.target), weights[:, rows])

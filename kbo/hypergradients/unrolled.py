@@ -1,4 +1,4 @@
-"""Differentiation through the steps of a gradient method: ITD."""
+"""Iterative differentiation (ITD): derivatives through the steps of a gradient method."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from ..result import Cost, Hypergradient, Status
 from ..solvers import Gradient
 from ..solvers._training.descent import BLOWN_UP
 from ..solvers.coefficients import inner_objective, outer_objective, rows, start
-from .base import Method, check_parametric, finish, on_device
+from .base import PARAMETRIC, Method, finish, on_device
 
-# One object, so that what was compiled with it is found again.
+# A single object, so that functions compiled with it are found again.
 SGD = optax.sgd(0.1)
 
 
 class UnrolledState(NamedTuple):
-    """θ and the optimiser's state, as the last steps left them."""
+    """θ and the state of the optimiser."""
 
     coefficients: Any
     optimizer: Any
 
 
 class Ending(NamedTuple):
-    """J at the first and the last θ, and ‖∂_θJ‖ of the worst replicate at the last."""
+    """J at the first and at the last θ, and the largest ‖∂_θJ‖ over replicates at the last."""
 
     first: jax.Array
     last: jax.Array
@@ -41,13 +41,13 @@ class Ending(NamedTuple):
 
 @of_instance
 def fresh_start(instance, optimizer, key):
-    """Zero, or the first weights of a network, and an optimiser that has seen nothing."""
+    """θ = 0, or random weights of a network, with the initial state of the optimiser."""
     coefficients = start(instance, key)
     return UnrolledState(coefficients, optimizer.init(coefficients))
 
 
-def descend(objective, optimizer, state, steps, checkpoint=False):
-    """``steps`` steps of θ ← θ + u(∂_θJ(θ))."""
+def take_steps(objective, optimizer, state, steps, checkpoint=False):
+    """The state after ``steps`` steps θ ← θ + u(∂_θJ(θ))."""
 
     def step(state, _):
         grad = jax.grad(objective)(state.coefficients)
@@ -58,7 +58,7 @@ def descend(objective, optimizer, state, steps, checkpoint=False):
 
 
 def ending_of(instance, first, last):
-    """How steps from one state to another ended."""
+    """The Ending of steps that led from the state ``first`` to the state ``last``."""
     objective = inner_objective(instance)
     value, grad = jax.value_and_grad(objective)(last.coefficients)
     slope = jnp.max(jnp.linalg.norm(rows(grad)[0], axis=1))
@@ -67,8 +67,8 @@ def ending_of(instance, first, last):
 
 @of_instance
 def _forward(instance, state, method):
-    """L(ω, θ_K), the state after all steps and how they ended; no derivative."""
-    last = descend(
+    """L(ω, θ_K), the state after all steps and their Ending, without derivatives."""
+    last = take_steps(
         inner_objective(instance), method.optimizer or SGD, state,
         method.warm_steps + method.steps,
     )
@@ -78,14 +78,14 @@ def _forward(instance, state, method):
 
 @of_instance
 def _through(instance, state, method):
-    """The same and dL(ω, θ_K(ω))/dω through the last ``steps`` steps."""
+    """L(ω, θ_K), dL(ω, θ_K(ω))/dω through the last ``steps`` steps, the state and the Ending."""
     optimizer = method.optimizer or SGD
-    warmed = descend(inner_objective(instance), optimizer, state, method.warm_steps)
+    warmed = take_steps(inner_objective(instance), optimizer, state, method.warm_steps)
 
     def outer(omega):
         at = instance.at(omega)
         objective = inner_objective(at)
-        last = descend(objective, optimizer, warmed, method.steps, method.checkpoint)
+        last = take_steps(objective, optimizer, warmed, method.steps, method.checkpoint)
         value = outer_objective(at)(last.coefficients)
         return value, (value, last)
 
@@ -101,35 +101,36 @@ def _through(instance, state, method):
 class Unrolled(Method):
     """∇L ≈ dL(ω, θ_K(ω))/dω,  θ_{k+1} = θ_k + u(∂_θJ(ω, θ_k)): iterative differentiation (ITD).
 
-    It is the exact gradient of ω ↦ L(ω, θ_K(ω)), the value that it reports, and for gradient
-    descent on a strongly convex J nears ∇L like K(1 − sμ)^K. ``warm_steps`` steps without
-    derivative come first: truncated backpropagation.
+    The reported value is L(ω, θ_K(ω)), and without ``warm_steps`` this is its exact gradient. For
+    gradient descent with rate s on a μ-strongly convex J its distance to ∇L is O(K(1 − sμ)^K). The
+    first ``warm_steps`` steps are not differentiated (truncated backpropagation).
 
-    It trains by itself. Of ``solver`` it uses the centres, if that chooses some, and the seed, if
-    that is Gradient (else 0), which draws a network's first weights; solves and adjoints are not
-    asked for. ``residuals.inner`` is ‖∂_θJ(ω, θ_K)‖ in the coefficients, the worst replicate's; the
-    status is TRUNCATED once the steps are done, DIVERGED where they blew up.
+    The method makes the steps itself: ``solver`` solves neither the inner problem nor the adjoint.
+    It supplies the centres, if it chooses any, and, if it is Gradient, the seed for the first
+    weights of a network (otherwise 0). ``residuals.inner`` is the largest ‖∂_θJ(ω, θ_K)‖ over
+    replicates, in the coefficients. The status is TRUNCATED once all steps are made, DIVERGED if
+    they blew up.
 
-    Rates s must stay below 2/‖∂²_θθJ‖, which in an RKHS is K's square (see Parametric): there many
-    steps do little. Adam's root has no derivative at zero: give it eps_root. Line searches, as in
-    optax.lbfgs, are not supported.
+    The rate must stay below 2/‖∂²_θθJ‖. In an RKHS this Hessian contains the square of K (see
+    Parametric), so that convergence is slow. The square root in Adam has no derivative at zero:
+    give it eps_root. Line searches, as in optax.lbfgs, are not supported.
 
     Parameters
     ----------
     steps : int
-        K − ``warm_steps``, those that are differentiated.
+        K − ``warm_steps``, the number of steps that are differentiated.
     optimizer : optax.GradientTransformation, optional
         None is optax.sgd(0.1).
     warm_steps : int
     mode : {"reverse", "forward"}
-        Reverse keeps what every step needs, and costs a few times L; forward keeps nothing, and
-        costs L once per coordinate of ω.
+        Reverse mode stores what every step needs and costs a few evaluations of L; forward mode
+        stores nothing and costs about one evaluation of L for each coordinate of ω.
     checkpoint : bool
-        Reverse keeps θ_k alone of each step and computes the step again.
+        In reverse mode, store only θ_k of each step, and compute the step a second time.
     warm : bool
-        From one ω to the next θ, and the optimiser, go on where they were. Values then depend on
-        the evaluations before, and no longer compare. Otherwise each ω starts anew, from zero or
-        from the same draw of a network.
+        Whether θ and the optimiser continue from one ω to the next. Values then depend on earlier
+        evaluations and cannot be compared. Otherwise every ω starts from zero, or from the same
+        random weights of a network.
 
     References
     ----------
@@ -156,26 +157,21 @@ class Unrolled(Method):
         if self.checkpoint and self.mode == "forward":
             raise ValueError("checkpoint=True saves nothing in mode='forward', which keeps nothing")
 
+    needs = PARAMETRIC
     remedy = "raise steps or warm_steps of the method, or change its optimizer"
 
     def comparable(self, solver):
-        """See Method: where each ω starts anew, L(ω, θ_K(ω)) is a function of ω."""
+        """Whether every ω starts anew, which makes L(ω, θ_K(ω)) a function of ω."""
         return not self.warm
 
     def value(self, instance, solver):
-        """See Method: from the first start, no derivative."""
+        """L(ω, θ_K) from a fresh start, without derivatives; infinite if the steps diverged."""
         value, _, ending = _forward(instance, self._state(instance, solver, None), self)
         value = float(value)
         return value if judge(value, ending).usable else np.inf
 
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
-        """See Method.
-
-        Raises
-        ------
-        ValueError
-            If points are a kbo.Stream, or the space is NeuralFeatures.
-        """
+        """L(ω, θ_K) and its gradient; with ``warm`` the steps start from ``state``."""
         state = self._state(instance, solver, state)
         value, grad, last, ending = _through(instance, state, self)
         return finish(
@@ -185,23 +181,22 @@ class Unrolled(Method):
         )
 
     def _state(self, instance, solver, state):
-        """Where the steps start from."""
-        check_parametric(instance, self)
+        """The state from which the steps start."""
         seeded = solver if isinstance(solver, Gradient) else Gradient()
-        # The key of Gradient's own first weights: both train the same network.
+        # The key with which Gradient draws first weights: both then train the same network.
         key = jax.random.split(seeded.key, 3)[0]
         fresh = fresh_start(instance, self.optimizer or SGD, key)
         if not self.warm:
             return fresh
-        # Kernel coefficients of part of a sample do not fit the whole of it.
+        # A state of other shapes, such as kernel coefficients of part of a sample, is not used.
         return serial.like(fresh, state)
 
     def warm_start(self, solver, state):
-        """See Method: θ and the optimiser."""
+        """θ and the state of the optimiser, or None if every ω starts anew."""
         return state if self.warm else None
 
     def function(self, instance, solver, state):
-        """See Method: after all steps once more; with ``warm`` from where the search left θ."""
+        """h after all steps once more; with ``warm`` they start where the search left θ."""
         value, last, ending = _forward(
             instance, self._state(instance, solver, state), self
         )
@@ -210,7 +205,7 @@ class Unrolled(Method):
 
 
 def judge(value, ending) -> Status:
-    """Steps that raised J by far have blown up, though it be finite."""
+    """DIVERGED if a number is not finite or the steps have raised J by far, else TRUNCATED."""
     first, last, slope = (float(number) for number in ending)
     finite = np.isfinite([value, last, slope]).all()
     if not finite or last > first + BLOWN_UP * (1 + abs(first)):

@@ -1,7 +1,8 @@
 """Positive semi-definite kernels; each defines one method, ``evaluate(x, z)``, on two points."""
 
-from .base import Composed, Function, Kernel, OnFeatures, Product, Scaled, Sum, as_kernel
+from .base import Composed, Kernel, OnFeatures, OwnKernel, Product, Scaled, Sum, as_kernel
 from .dot_product import Linear, Polynomial
+from .names import NAMED, register_kernel
 from .stationary import (
     Gaussian,
     Laplacian,
@@ -14,7 +15,7 @@ from .stationary import (
 )
 
 __all__ = [
-    "Composed", "Function", "Gaussian", "Kernel", "Laplacian", "Linear", "Matern12", "Matern32",
-    "Matern52", "OnFeatures", "Periodic", "Polynomial", "Product", "RationalQuadratic", "Scaled",
-    "Stationary", "Sum", "as_kernel",
+    "NAMED", "Composed", "Gaussian", "Kernel", "Laplacian", "Linear", "Matern12", "Matern32",
+    "Matern52", "OnFeatures", "OwnKernel", "Periodic", "Polynomial", "Product",
+    "RationalQuadratic", "Scaled", "Stationary", "Sum", "as_kernel", "register_kernel",
 ]

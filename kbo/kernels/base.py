@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -14,7 +15,14 @@ class Kernel(eqx.Module):
     """A positive semi-definite function k(x, z). Subclasses define ``evaluate``.
 
     Kernels add, multiply, and scale by a non-negative number: ``2.0 * Gaussian() + Linear()``.
+
+    Class attributes
+    ----------------
+    fixed : tuple of str
+        The numbers among its fields that the estimators never tune.
     """
+
+    fixed: ClassVar[tuple[str, ...]] = ()
 
     @abc.abstractmethod
     def evaluate(self, x: jax.Array, z: jax.Array) -> jax.Array:
@@ -124,7 +132,7 @@ class Composed(Kernel):
         return self.kernel.matrix(jax.vmap(self.feature_map)(x), jax.vmap(self.feature_map)(z))
 
 
-class Function(Kernel):
+class OwnKernel(Kernel):
     """k(x, z) = f(x, z) for a user's JAX function of two points.
 
     Parameters
@@ -141,7 +149,7 @@ class Function(Kernel):
 
 
 def as_kernel(kernel) -> Kernel:
-    """Return a Kernel as it is, and wrap any other callable of two points as a Function.
+    """Return a Kernel as it is, and wrap any other callable of two points as a OwnKernel.
 
     Raises
     ------
@@ -151,7 +159,7 @@ def as_kernel(kernel) -> Kernel:
     if isinstance(kernel, Kernel):
         return kernel
     if callable(kernel):
-        return Function(kernel)
+        return OwnKernel(kernel)
     raise ValueError(
         f"kernel={kernel!r} is neither a kbo.kernels.Kernel nor a callable k(x, z) of two points"
     )

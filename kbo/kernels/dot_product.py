@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from .base import Kernel
 class Linear(Kernel):
     """k(x, z) = Σ_k (x_k − center_k)(z_k − center_k) / lengthscale_k² + offset."""
 
+    fixed: ClassVar[tuple[str, ...]] = ("center",)
     lengthscale: jax.Array | float = 1.0
     offset: jax.Array | float = 0.0
     center: jax.Array | float = 0.0
@@ -37,6 +40,7 @@ class Polynomial(Kernel):
         A positive integer, which is fixed: it is not a hyperparameter.
     """
 
+    fixed: ClassVar[tuple[str, ...]] = ("center",)
     degree: int = eqx.field(static=True, default=3)
     lengthscale: jax.Array | float = 1.0
     offset: jax.Array | float = 1.0

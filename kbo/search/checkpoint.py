@@ -1,7 +1,7 @@
-"""A log of evaluations on disk, from which a killed run resumes exactly.
+"""A log of evaluations on disk, from which an interrupted run resumes exactly.
 
-Outer optimisers are deterministic functions of the values and gradients they are given. So a
-run is resumed by starting it again and answering from the log until the log ends.
+Outer optimisers are deterministic functions of the values and gradients that they receive. A run
+is therefore resumed by starting it again, with evaluations read from the log until its end.
 """
 
 from __future__ import annotations
@@ -13,31 +13,32 @@ from pathlib import Path
 import numpy as np
 
 from .. import serial
-from ..result import Status
+from ..result import Residuals, Status
+from .evaluation import Evaluation
 
 
 class EvaluationLog:
-    """Evaluations (ω, L, ∇L, residuals, status) in the order made, and the warm start after them.
+    """Evaluations (ω, L, ∇L, residuals, status) in their order, and the warm start after them.
 
-    Rows are appended to one file, so that a step costs the same however many there were; the last
-    warm start is in another, ``path``.state. A row that a kill left without its warm start is made
-    anew.
+    Rows are appended to one file, so that the cost of a step does not grow with their number. The
+    last warm start is in another file, ``path``.state. A last row whose warm start had not been
+    written when the run was interrupted is dropped, and its evaluation repeated.
 
     Parameters
     ----------
     path : path-like or None
-        Where the log lives; None keeps none: there is nothing to resume.
+        The file of the log; None writes none, so that there is nothing to resume.
     fingerprint : str
         Identifies the problem and the settings.
 
     Raises
     ------
     ValueError
-        If the file belongs to another problem or other settings, is not a log, or has lost its warm
-        start.
+        If the file is not a log, belongs to another problem or other settings, or if its warm start
+        is missing.
     """
 
-    _SCALARS = 7  # status, whether a warm start belongs to it, L, two residuals, seconds, part
+    _SCALARS = 7  # status, whether it has a warm start, L, two residuals, seconds, part
 
     def __init__(self, path, fingerprint):
         self.path = None if path is None else Path(path)
@@ -53,7 +54,7 @@ class EvaluationLog:
 
     @property
     def kept(self) -> bool:
-        """Whether anything is written."""
+        """Whether the log is written to a file."""
         return self.path is not None
 
     @property
@@ -90,34 +91,38 @@ class EvaluationLog:
             )
         self._rows, self._count = rows, len(rows)
         self.warm_start = warm_start if len(rows) and rows[-1, 1] else None
-        with open(self.path, "r+b") as file:  # what follows was never finished
+        with open(self.path, "r+b") as file:  # cut off a row that was not completed
             file.truncate(len(head) + 1 + 8 * width * len(rows))
 
     def _read_state(self):
-        """The number of rows that a warm start belongs to, and the warm start."""
+        """The number of rows after which the warm start was written, and the warm start."""
         if not self._state_path.exists():
             return 0, None
         warm_start, named = serial.read(self._state_path)
         own = str(named["fingerprint"]) == self.fingerprint
         return (int(named["count"]), warm_start) if own else (0, None)
 
-    def row(self, k):
-        """The k-th evaluation read: omega, value, grad, residuals, status name, seconds, part."""
+    def row(self, k) -> Evaluation:
+        """The k-th evaluation read."""
         status, _, value, inner, adjoint, seconds, part = self._rows[k][: self._SCALARS]
         omega, grad = np.split(self._rows[k][self._SCALARS :], 2)
-        return omega, value, grad, (inner, adjoint), self._names[int(status)], seconds, part
+        return Evaluation(
+            omega, float(value), grad, Residuals(inner, adjoint), Status[self._names[int(status)]],
+            float(seconds), float(part),
+        )
 
-    def append(self, omega, value, grad, residuals, status, seconds, warm_start, part=1.0):
-        """Write one evaluation, of a part of the samples or the whole; then its warm start."""
+    def append(self, found: Evaluation, warm_start):
+        """Write one evaluation, on a ``part`` of the samples or on all, then its warm start."""
         if not self.kept:
             return
         scalars = (
-            self._names.index(status), warm_start is not None, value, *residuals, seconds, part
+            self._names.index(found.status.name), warm_start is not None, found.value,
+            found.residuals.inner, found.residuals.adjoint, found.seconds, found.part,
         )
-        row = np.concatenate([np.array(scalars, float), omega, grad])
+        row = np.concatenate([np.array(scalars, float), found.point, found.grad])
         if not self._count:
             header = {
-                "fingerprint": self.fingerprint, "size": len(omega), "statuses": self._names,
+                "fingerprint": self.fingerprint, "size": len(found.point), "statuses": self._names,
                 "scalars": self._SCALARS,
             }
             text = json.dumps(header).encode() + b"\n"

@@ -1,4 +1,4 @@
-"""Why an evaluation failed: which function has a derivative that is NaN although it is finite."""
+"""Diagnosis of a failed evaluation: which function is finite but has a derivative of NaN."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-SAMPLES = 256  # points at which a space is looked at
+SAMPLES = 256  # number of points at which functions of the space are evaluated
 
 
 def not_differentiable(instance) -> str:
-    """The part of a problem whose derivative is NaN while its value is finite; "" if none.
+    """Names the part of a problem whose derivative is NaN while its value is finite; "" if none.
 
-    Losses are looked at where every prediction is zero, which is where solvers begin.
+    Losses are differentiated where every prediction is zero, which is where solvers start.
     """
     F, p, omega = instance.ridge.shape[0], instance.n_outputs, instance.omega
     inside = jnp.zeros((F, instance.inner.size, p), instance.inner.x.dtype)
@@ -36,7 +36,7 @@ def not_differentiable(instance) -> str:
 
 
 def _values_of(instance):
-    """Functions of the space with random coefficients, at some of the inner points."""
+    """Values, at some of the inner points, of functions with random coefficients."""
     start = instance.space.start(
         jax.random.key(0), instance.inner, instance.n_outputs,
         instance.ridge.shape[0],
@@ -47,7 +47,7 @@ def _values_of(instance):
 
 
 def _is_broken(function, point):
-    """Whether a function is finite at a point, and its derivative there is NaN."""
+    """Whether a function is finite at a point but has a derivative of NaN there."""
     value, pull = jax.vjp(function, point)
     if not jnp.isfinite(value).all():
         return False

@@ -12,7 +12,8 @@ from jax.flatten_util import ravel_pytree
 
 from ..hypergradients.sampling import on_rows
 from ..optimizers import OutOfTime, projected_gradient
-from ..result import Cost, Hypergradient, InvalidPoint, Residuals, Status, StepRecord
+from ..result import Cost, Hypergradient, InvalidPoint, Status, StepRecord
+from .evaluation import Evaluation
 from .session import nothing
 
 HISTORY_SIZE = 100_000  # numbers in ω up to which a history holds every ω
@@ -43,12 +44,12 @@ class Run:
         self._part = 1.0
         self.ratio, self._first_norm, self._by_values = 1.0, 0.0, False
         self.comparable = comparable
-        self.best = None
+        self.best: Evaluation | None = None
         self.failure = None
-        self.earlier = log.row(len(log) - 1)[5] if len(log) else 0.0
+        self.earlier = log.row(len(log) - 1).seconds if len(log) else 0.0
         self.started = time.perf_counter()
         self._bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
-        self._recent = []
+        self._recent: list[Evaluation] = []
 
     def seconds(self):
         return self.earlier + time.perf_counter() - self.started
@@ -63,36 +64,34 @@ class Run:
             self._turn_to(part)
         known = self.evaluations < len(self.log)
         found = self._replayed(point) if known else self._computed(point, accuracy, gradient)
-        value, grad, residuals, status, seconds, function = found
         self.evaluations += 1
-        self.rejected += not status.usable
-        if not status.usable:
-            self.failure = status
-            return np.inf, np.zeros_like(grad)
-        if not status.completed:
-            self.failure = status
+        self.rejected += not found.status.usable
+        if not found.status.usable:
+            self.failure = found.status
+            return np.inf, np.zeros_like(found.grad)
+        if not found.status.completed:
+            self.failure = found.status
         if gradient:
-            norm = np.linalg.norm(grad)
+            norm = np.linalg.norm(found.grad)
             self._first_norm = self._first_norm or norm
             self.ratio = norm / self._first_norm if norm else 0.0
-        if np.isnan(grad).all():  # not computed
-            grad = None
         if part == 1:
-            self._see((np.array(point), value, grad, residuals, seconds, function, status))
-        return value, grad
+            self._see(found)
+        return found.value, found.grad if found.has_grad else None
 
-    def _replayed(self, point):
-        """The next evaluation of the log: L, ∇L, residuals, status, seconds, no function."""
-        at, value, grad, residuals, name, seconds, part = self.log.row(self.evaluations)
-        if self._part < part:  # here the time was up
+    def _replayed(self, point) -> Evaluation:
+        """The next evaluation of the log."""
+        found = self.log.row(self.evaluations)
+        if self._part < found.part:  # here the time was up
             raise OutOfTime
-        if self._part != part or not np.array_equal(at, point):
+        if self._part != found.part or not np.array_equal(found.point, point):
             raise ValueError("the checkpoint does not follow from this start: delete it")
         self.state = self.log.warm_start
-        return float(value), grad, Residuals(*residuals), Status[str(name)], seconds, None
+        return found
 
-    def _computed(self, point, accuracy, gradient):
-        """A new evaluation, likewise, with its function."""
+    def _computed(self, point, accuracy, gradient) -> Evaluation:
+        """A new evaluation, written to the log; its point is ours, not the optimiser's to change.
+        """
         if self.seconds() > self.max_time:
             if self._part < 1:
                 raise OutOfTime
@@ -108,10 +107,14 @@ class Run:
         self.cost = self.cost + self._part * (result.cost or Cost(0, 0))
         self.last = result
         self.state = result.state if result.status.usable else self.state
-        grad = np.asarray(ravel_pytree(result.grad)[0], float)
-        seconds = self.seconds()
-        self._keep(point, result.value, grad, result.residuals, result.status, seconds)
-        return result.value, grad, result.residuals, result.status, seconds, result.inner
+        found = Evaluation(
+            np.array(point), result.value, np.asarray(ravel_pytree(result.grad)[0], float),
+            result.residuals, result.status, self.seconds(), self._part, result.inner,
+        )
+        if self.log.kept:  # a warm start may be as large as a network
+            method, solver = self.session.method, self.session.solver
+            self.log.append(found, method.warm_start(solver, self.state))
+        return found
 
     def _turn_to(self, part):
         """The problem on a share of its samples, or the whole; the warm start is another's."""
@@ -125,28 +128,18 @@ class Run:
             self._seen = self.session.on_part(problem)
 
     def _see(self, seen):
-        """An evaluation of the whole problem; its point is ours, not the optimiser's to change."""
+        """Remember an evaluation of the whole problem; the first is reported at once."""
         self._recent.append(seen)
-        point, value, grad, *_, status = seen
-        first = not self.history
-        if self.comparable and self._is_best(point, value):
-            self.best = (point, value, grad, status)
-        if first:
-            self.report(point)
+        if self.comparable and self._is_best(seen):
+            self.best = seen._replace(function=None)
+        if not self.history:
+            self.report(seen.point)
 
-    def _keep(self, point, value, grad, residuals, status, seconds):
-        """Write an evaluation to the log, if there is one."""
-        if self.log.kept:  # a warm start may be as large as a network
-            self.log.append(
-                point, value, grad, (residuals.inner, residuals.adjoint), status.name, seconds,
-                self.session.method.warm_start(self.session.solver, self.state), self._part,
-            )
-
-    def _is_best(self, point, value):
+    def _is_best(self, seen):
         """Lower than all before, or the lowest once more, now with its gradient."""
-        if self.best is None or value < self.best[1]:
+        if self.best is None or seen.value < self.best.value:
             return True
-        return self.best[2] is None and np.array_equal(point, self.best[0])
+        return not self.best.has_grad and np.array_equal(seen.point, self.best.point)
 
     def _result(self, at, accuracy, gradient) -> Hypergradient:
         """One evaluation; without a gradient, NaN in its place and nothing known but the value."""
@@ -165,35 +158,35 @@ class Run:
 
     def report(self, point):
         """Record an accepted iterate; let the callback see it."""
-        found = next(recent for recent in self._recent[::-1] if np.array_equal(recent[0], point))
-        point, value, grad, residuals, seconds, function, status = found
+        found = next(one for one in self._recent[::-1] if np.array_equal(one.point, point))
         if not self.comparable:
-            self.best = (point, value, grad, status)
+            self.best = found._replace(function=None)
         self._recent = [found]
-        norm = self.grad_norm(point, grad)
-        large = point.size > HISTORY_SIZE
+        norm = self.grad_norm(found)
+        large = found.point.size > HISTORY_SIZE
         seen = self.callback is not None or not large
         record = StepRecord(
-            step=len(self.history), omega=self.as_tree(point) if seen else None, value=value,
-            grad_norm=norm, residuals=residuals, seconds=float(seconds),
+            step=len(self.history), omega=self.as_tree(found.point) if seen else None,
+            value=found.value, grad_norm=norm, residuals=found.residuals, seconds=found.seconds,
             evaluations=self.evaluations, cost=self.cost,
         )
         self.history.append(dataclasses.replace(record, omega=None) if large else record)
         if self.progress is not None:
-            self.progress.set_postfix(value=f"{value:.6g}", grad=f"{norm:.1e}")
+            self.progress.set_postfix(value=f"{found.value:.6g}", grad=f"{norm:.1e}")
             self.progress.update()
         if self.callback is None:
             return
         # The history keeps no functions: they may be networks.
-        if self.callback(dataclasses.replace(record, function=function)):
+        if self.callback(dataclasses.replace(record, function=found.function)):
             raise Stop
 
-    def grad_norm(self, point, grad) -> float:
-        """Of the projected gradient; infinite where it was not computed."""
-        if grad is None:
+    def grad_norm(self, found) -> float:
+        """Of the projected gradient of an evaluation; infinite where it was not computed."""
+        if not found.has_grad:
             return np.inf
+        grad = found.grad
         if self._bounded:
-            grad = projected_gradient(point, grad, self.lower, self.upper)
+            grad = projected_gradient(found.point, grad, self.lower, self.upper)
         return float(np.linalg.norm(grad))
 
     def tree(self, point):

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..arithmetic import arithmetic, arrays
+from ..hypergradients import as_method
 from ..instance import Instance
 from ..linalg import SingularSystem
 from ..problem import BilevelProblem
@@ -39,6 +40,11 @@ class Session:
     first: Instance
     solver: Solver
     method: Any = None
+
+    def __post_init__(self):
+        self.solver.needs.expect(f"solver={self.solver}", self.first)
+        if self.method is not None:
+            self.method.needs.expect(f"method={self.method}", self.first, self.solver)
 
     @property
     def problem(self) -> BilevelProblem:
@@ -156,6 +162,7 @@ def prepare(problem, omega, solver=None, method=None, key=None):
         If ω is being traced, or an argument is of another kind.
     """
     expect_instance("solver", solver, Solver, "kbo.solvers.Exact()")
+    method = as_method(method)
     with contextlib.ExitStack() as stack:
         stack.enter_context(arithmetic(solver is not None and solver.double))
         instance, solver = _prepared(stack, problem, omega, solver, key)
@@ -181,12 +188,8 @@ def _prepared(stack, problem, omega, solver, key=None):
     instance = problem.at(omega)
     solver = solver or default_solver(instance)
     solver = solver if key is None else solver.keyed(key)
+    solver.needs.expect(f"solver={type(solver).__name__}", instance)
     solver = identified(solver).fixed(instance)
-    if problem.streamed and not (solver.streams and solver.mesh is None):
-        raise ValueError(
-            f"x is a kbo.Stream, which solver={solver} cannot read: use Nystrom or Falkon, "
-            "without a mesh"
-        )
     restricted = solver.restrict(problem)
     return instance if restricted is problem else restricted.at(omega), solver
 
@@ -212,14 +215,14 @@ def canonical(problem: BilevelProblem, omega):
     TypeError
         If ω is being traced.
     """
-    floating, constants = split(omega)
+    floating, constants = split_leaves(omega)
     if jax.tree.leaves(constants):
         problem = problem.with_constants(identified(constants))
     dtype = sample_at(problem, floating, "inner_data").x.dtype
     return arrays(problem, dtype), jax.tree.map(lambda v: v.astype(dtype), floating)
 
 
-def split(omega):
+def split_leaves(omega):
     """ω's floating leaves as arrays, and its functions, such as a network's activation.
 
     Each has None in the place of the other's leaves.

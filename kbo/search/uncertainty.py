@@ -1,4 +1,4 @@
-"""How far a tuned criterion and the ω that minimises it depend on the sample that judged them."""
+"""Standard errors of a tuned criterion and of the ω that minimises it."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from ..solvers import Exact
 from .session import prepare
 from .verbs import flat_bounds
 
-FLAT = 1e-6  # of the largest curvature of L: along flatter directions nothing is determined
+FLAT = 1e-6  # curvature of L, relative to the largest, below which L counts as flat
 AT_BOUND = 1e-8
 
 
 @dataclass(frozen=True)
 class StandardErrors:
-    """What ``standard_errors`` found.
+    """The result of ``standard_errors``.
 
     Attributes
     ----------
     value : float
-        Of L(ω).
+        The standard error of L(ω).
     omega : pytree
-        Of each entry of the minimiser, in the structure of ω. Infinite where L does not determine
-        the entry: it is at a bound, or L is flat along it.
+        The standard error of each entry of the minimiser, in the structure of ω. It is infinite for
+        an entry that is at a bound, or along which L is flat.
     hessian : ndarray (k, k)
         ∇²L(ω), in the order of ω's leaves.
     parts : ndarray (B,)
-        L_b(ω).
+        The values L_b(ω) of the parts.
     """
 
     value: float
@@ -55,10 +55,11 @@ def standard_errors(
         L = Σ_b s_b L_b,  Σ_b s_b = 1      V = B/(B−1) Σ_b s_b² (∇L_b − ∇L)(∇L_b − ∇L)ᵀ
         se(L)² = B/(B−1) Σ_b s_b² (L_b − L)²       se(ω̂)² = diag(H⁻¹ V H⁻¹),  H = ∇²L(ω)
 
-    The parts are the replicates (folds), the problems of ``Mean``, or, where there is one
-    replicate only, ``batches`` random batches of outer points. H is found by central differences
-    of hypergradients. Parts are taken as independent. Folds share training samples, so theirs are
-    not quite: what is measured is how the result varies with the points it is judged on.
+    The parts are the replicates (folds) or the problems of ``Mean``. If there is one replicate
+    only, or for ``LeaveOut``, they are ``batches`` random batches of outer points, where the folds
+    of ``LeaveOut`` are kept whole. H is computed by central differences of hypergradients. The
+    formulas take the parts as independent. Folds are not quite, as they share training samples: the
+    errors measure how the result varies with the points on which it is evaluated.
 
     Parameters
     ----------
@@ -68,10 +69,11 @@ def standard_errors(
     solver, method
         As in minimize.
     bounds : pair of pytrees or numbers, optional
-        Those of the search: entries of ω at a bound are not estimates.
+        The bounds of the search; entries of ω at a bound have no standard error.
     batches : int
+        The number of batches, at most that of the points or folds.
     step : float
-        Of the differences, in units of ω (which holds logarithms, most of the time).
+        Absolute step of the differences in ω (whose entries often are logarithms).
 
     Returns
     -------
@@ -80,7 +82,7 @@ def standard_errors(
     Raises
     ------
     ValueError
-        If there are fewer than two parts.
+        If there are fewer than two parts, or if ``outer_data`` depend on ω.
     BilevelError
         If a hypergradient cannot be computed.
 
@@ -94,7 +96,7 @@ def standard_errors(
 
 
 def errors_of(session, *, bounds=None, batches=20, step=1e-3) -> StandardErrors:
-    """As ``standard_errors``, at the first ω of a session."""
+    """``standard_errors`` at the first ω of a session."""
     parts = _parts(session, batches)
     if len(parts) < 2:
         raise ValueError("standard errors need at least two replicates, problems or batches")
@@ -139,7 +141,7 @@ def _sandwich(hessian, spread):
 
 
 def _parts(session, batches):
-    """[(session, share)], L being their mean weighted by the shares."""
+    """Pairs (session, share) of the parts; L is their mean, weighted by the shares."""
     problem, method = session.problem, session.method
     if isinstance(method, Mean):
         one = lambda p: eqx.tree_at(lambda m: m.problems, method, (p,))  # noqa: E731
@@ -153,7 +155,7 @@ def _parts(session, batches):
         return [(one(f), row.sum()) for f, row in enumerate(weights)]
     folds = np.arange(outer.size)
     if isinstance(method, LeaveOut) and method.folds is not None:
-        folds = np.atleast_2d(method.folds)[0]  # the first repetition's, kept in one piece
+        folds = np.atleast_2d(method.folds)[0]  # those of the first repetition, kept whole
     labels = np.unique(folds[(weights > 0).any(0)], return_inverse=True)[1]
     batch = np.full(outer.size, -1)
     drawn = np.random.default_rng(0).permutation(labels.max() + 1) % batches
@@ -177,7 +179,7 @@ def _reweighted(problem, weights):
 
 
 class _RidgeOf(eqx.Module):
-    """One replicate's ridge."""
+    """ω ↦ the ridge of one replicate."""
 
     ridge: Any
     replicate: Any
@@ -188,7 +190,7 @@ class _RidgeOf(eqx.Module):
 
 
 class _SampleOf(eqx.Module):
-    """One replicate's weights."""
+    """ω ↦ a sample that depends on ω, with the weights of one replicate."""
 
     sample: Any
     replicate: Any
@@ -204,7 +206,7 @@ def _row(sample, f):
 
 
 def _replicate(problem, f):
-    """Replicate f alone; f is data, so that all share one compilation."""
+    """The problem of replicate f alone, with f as an array, so that all share one compilation."""
     f = jnp.asarray(f)
     inner = problem.inner_data
     return problem.replace(

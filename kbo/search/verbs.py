@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from ..fingerprint import read
-from ..hypergradients import Implicit
-from ..hypergradients.base import Method
+from ..fingerprint import read_structure
+from ..hypergradients import Implicit, as_method
 from ..optimizers import Optimizer, default_optimizer
 from ..programs import identified
 from ..result import BilevelError, BilevelResult, Hypergradient, Status
@@ -35,7 +34,7 @@ def value_and_hypergradient(
     problem : BilevelProblem
     omega : pytree of floats or arrays
     solver : kbo.solvers.Solver, default Exact(), or Gradient() for spaces of networks
-    method : kbo.hypergradients.Method, default Implicit()
+    method : Method or Stepper, default kbo.hypergradients.Implicit()
     state : object, optional
         ``.state`` of an earlier result for the same problem: memory and a warm start. It changes
         the cost, never the answer (but networks, and Unrolled, go on training from it, and
@@ -67,7 +66,7 @@ def value_and_hypergradient(
     UserWarning
         With ``throw=True``, where ``.status`` is ADJOINT_NOT_CONVERGED.
     """
-    method = _method(method)
+    method = as_method(method) or Implicit()
     _expect_numbers(omega)
     with prepare(problem, omega, solver, method, key) as session:
         _warn_if_single_precision(session.first)
@@ -87,10 +86,6 @@ def _expect_numbers(omega):
     if all(callable(leaf) for leaf in jax.tree.leaves(omega)):
         raise ValueError(f"omega={omega!r} holds no number to tune")
 
-
-def _method(method) -> Method:
-    expect_instance("method", method, Method, "kbo.hypergradients.Implicit()")
-    return method or Implicit()
 
 
 def _warn_if_single_precision(instance):
@@ -156,7 +151,7 @@ def minimize(
     ValueError
         For bounds that cross or exclude the start, or a checkpoint of another run.
     """
-    method = _method(method)
+    method = as_method(method) or Implicit()
     _expect_numbers(omega0)
     expect_instance("optimizer", optimizer, Optimizer, "kbo.optimizers.LBFGS()")
     with prepare(problem, omega0, solver, method, key) as session:
@@ -204,7 +199,7 @@ def _digest(checkpoint, **parts) -> str:
     """What identifies a run; only a checkpoint asks for it."""
     if checkpoint is None:
         return ""
-    reading = read(parts)
+    reading = read_structure(parts)
     if reading.unseen:
         raise ValueError(
             "checkpoint cannot tell whether a later run is this one, because it depends on "
@@ -224,15 +219,15 @@ def _conclude(run, status, throw):
             run.as_tree(run.flat), np.inf, np.inf, no_function, failed.status, 0,
             run.evaluations, [], failure=failed.status, hint=failed.hint,
         )
-    point, value, grad, found = run.best
-    omega = run.unravel(jnp.asarray(point, run.flat.dtype))
+    best = run.best
+    omega = run.unravel(jnp.asarray(best.point, run.flat.dtype))
     function, solved = session.method.function(session.at(omega), session.solver, run.state)
     # A search has converged only where what it saw last, and the solution returned, have.
-    status = next((own for own in (status, solved, found) if not own.ok), status)
+    status = next((own for own in (status, solved, best.status) if not own.ok), status)
     return BilevelResult(
-        omega=run.as_tree(point),
-        value=value,
-        grad_norm=run.grad_norm(point, grad),
+        omega=run.as_tree(best.point),
+        value=best.value,
+        grad_norm=run.grad_norm(best),
         function=function,
         status=status,
         n_steps=len(run.history) - 1,

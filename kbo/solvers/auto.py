@@ -34,7 +34,8 @@ class Auto(Solver):
     def fixed(self, instance):
         """See Solver."""
         n = int(np.count_nonzero(np.asarray(instance.inner.weight_matrix()).any(0)))
-        if not isinstance(instance.space, RKHS) or (n <= EXACT_POINTS and self.n_centers is None):
+        few = n <= EXACT_POINTS and self.n_centers is None and not instance.problem.streamed
+        if few or not isinstance(instance.space, RKHS):
             return Exact()
         centers = Uniform(self.n_centers, self.seed)
         kind = Nystrom if centers.count(n) <= DIRECT_CENTERS else Falkon

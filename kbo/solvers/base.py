@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from ..instance import Instance
+from ..needs import Needs
 from ..problem import BilevelProblem
 from ..result import Status
 
@@ -58,12 +59,14 @@ class InnerSolution(abc.ABC):
     state: Any
     gram: jax.Array | None
 
-    @abc.abstractmethod
     def adjoint(self, slopes: np.ndarray) -> AdjointSolution:
         """The adjoint for ∂_{h(x'_j)} L = ``slopes``, (F, m, p).
 
         a = argmin (1/Σw) Σ w_i ½ a(x_i)ᵀD_i a(x_i) + (ridge/2)‖a‖² + Σ_j slopes_j·a(x'_j).
+
+        Solutions of a solver whose ``solves_adjoint`` is False do not define it.
         """
+        raise NotImplementedError(f"{type(self).__name__} has no adjoint")
 
 
 class AdjointSolution(NamedTuple):
@@ -80,19 +83,16 @@ class AdjointSolution(NamedTuple):
         ‖∇J_adj(a)‖_H, the worst over replicates.
     values : ndarray (F, n, p) or None
         a at the inner points, where ``frozen`` is something else.
-    relative : float
-        What is left of the linear system, relative to its right side, the worst over replicates.
-    met : bool
-        Whether the tolerance is met.
+    status : Status
+        CONVERGED where the tolerance is met.
     """
 
     frozen: np.ndarray
     coefficients: np.ndarray
     on_both: bool
     residual: float
+    status: Status
     values: np.ndarray | None = None
-    relative: float = 0.0
-    met: bool = True
 
 
 class Solver(eqx.Module):
@@ -102,8 +102,8 @@ class Solver(eqx.Module):
     ----------------
     double : bool
         Whether it computes in float64 whatever the dtype of the data.
-    streams : bool
-        Whether points may be a kbo.Stream.
+    solves_adjoint : bool
+        Whether its solutions have ``adjoint``.
     mesh : jax.sharding.Mesh or None
         Devices over which rows are spread.
     deterministic : bool
@@ -113,11 +113,16 @@ class Solver(eqx.Module):
     """
 
     double: ClassVar[bool] = False
-    streams: ClassVar[bool] = False
+    solves_adjoint: ClassVar[bool] = True
     mesh = None
     tol = None
     deterministic: ClassVar[bool] = True
     remedy: ClassVar[str] = ""
+
+    @property
+    def needs(self) -> Needs:
+        """What it can solve; a session refuses everything else."""
+        return Needs()
 
     def fixed(self, instance) -> Solver:
         """This solver with every choice made that is to hold for all ω, such as its centres."""

@@ -1,4 +1,4 @@
-"""Which points span the Nyström subspace."""
+"""Rules for the choice of centres, the points that span a Nyström subspace."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from .. import linalg
 from ..arithmetic import resolve
 from ..linalg import cross, diagonal_of, rp_cholesky
 from ..programs import program
-from ..spaces import RKHS, Subspace
+from ..spaces import Subspace
 from ..stream import Stream
 
 STREAM_POOL = 100_000
 
 
 class Centers(eqx.Module):
-    """Chooses M of the inner and outer points, once, at a first ω.
+    """A rule that chooses M of the inner and outer points, once, at the first ω.
 
     Attributes
     ----------
     n_centers : int or None
-        M; None means 10√N of N points, the order at which kernel ridge regression keeps its
-        statistical rate (Rudi, Carratino, Rosasco 2017, Theorem 3).
+        M; None means 10√N of N points. M of this order is enough for kernel ridge regression to
+        keep its statistical rate (Rudi, Carratino, Rosasco 2017, Theorem 3).
     seed : int
     """
 
@@ -47,14 +47,14 @@ class Centers(eqx.Module):
         return int(self.n_centers)
 
     def select(self, kernel, x, ridge) -> np.ndarray:
-        """Indices (M,) of distinct rows of x (N, d).
+        """Indices (M,) of the chosen rows of x (N, d), all distinct.
 
         Parameters
         ----------
         kernel : kbo.kernels.Kernel
         x : array (N, d)
         ridge : float
-            Of the inner problem.
+            The ridge of the inner problem.
 
         Raises
         ------
@@ -84,9 +84,9 @@ class Uniform(Centers):
 
 
 class KMeansPlusPlus(Centers):
-    """Each centre is drawn ∝ min_j ‖k(x, ·) − k(z_j, ·)‖²_H: k-means++ seeding in the RKHS.
+    """k-means++ seeding in the RKHS: p(x) ∝ min_j ‖k(x, ·) − k(z_j, ·)‖²_H for each next centre.
 
-    O(NM) kernel evaluations.
+    The z_j are the centres drawn before. It takes O(NM) kernel evaluations.
 
     References
     ----------
@@ -145,7 +145,7 @@ class Leverage(Centers):
             half = factor.root_solve(np.asarray(cross(kernel, pilot, block), float))
             scores.append(np.array(diagonal_of(kernel, block)) - np.sum(half**2, 0))
         scores = np.clip(np.concatenate(scores) / (ridge * len(x)), 0.0, 1.0)
-        # Exponential races: the M smallest arrivals are a draw without replacement ∝ scores.
+        # An exponential race: the M first arrivals are a draw without replacement ∝ scores.
         arrivals = rng.exponential(size=len(x)) / np.maximum(scores, 1e-15 * scores.max(initial=1))
         return np.argsort(arrivals)[:count]
 
@@ -153,8 +153,8 @@ class Leverage(Centers):
 class RPCholesky(Centers):
     """The pivots of a randomly pivoted Cholesky factorisation of the Gram matrix.
 
-    Each is drawn ∝ the squared distance of k(x, ·) to the span of those before it. O(NM²) time
-    and O(NM) memory.
+    Each is drawn ∝ the squared distance of k(x, ·) to the span of those before it. It takes O(NM²)
+    time and O(NM) memory.
 
     References
     ----------
@@ -170,7 +170,7 @@ class RPCholesky(Centers):
 
 
 def _distinct(chosen, n, rng, count=None):
-    """The chosen indices without repeats, filled up with others drawn uniformly."""
+    """The chosen indices without repetitions, filled up by others that are drawn uniformly."""
     count = len(chosen) if count is None else count
     _, first = np.unique(chosen, return_index=True)
     kept = chosen[np.sort(first)]
@@ -179,31 +179,26 @@ def _distinct(chosen, n, rng, count=None):
 
 
 def fixed_centers(instance, centers):
-    """An array (M, d) or a callable of ω; None where the problem's space has its centres already.
+    """The centres, (M, d) or a callable of ω; None if the problem's space has its own.
 
     Parameters
     ----------
     instance : Instance
-        Where centres are drawn.
+        Centres are chosen among its points.
     centers : int, Centers, array (M, d), callable of ω or None
-        An int draws uniformly.
+        An int draws so many uniformly.
 
     Raises
     ------
     ValueError
-        For a space without a kernel, or centres that do not fit the points.
+        If the centres do not fit the points or the space, or are not finite.
     """
     if isinstance(instance.space, Subspace):
         if centers is None:
             return None
-        raise ValueError("the problem's space is a Subspace: it has its centres, give centers=None")
-    if not isinstance(instance.space, RKHS):
-        raise ValueError(
-            f"space={type(instance.space).__name__} has no kernel functions to span a subspace: "
-            "use RKHS"
-        )
+        raise ValueError("the problem's space is a Subspace with its own centres: use centers=None")
     if centers is None:
-        raise ValueError("centers=None: say how many, which or how to choose them")
+        raise ValueError("centers=None: give their number, an array of centres, or a Centers rule")
     if isinstance(centers, int | np.integer):
         centers = Uniform(int(centers))
     if isinstance(centers, Centers):
@@ -222,7 +217,7 @@ def fixed_centers(instance, centers):
 
 
 def _pool(instance):
-    """Inner and outer points that carry weight; those that are both, once."""
+    """Inner and outer points with a weight; once only if both samples have the same points."""
     inner, outer = instance.inner, instance.outer
     in_use, out_use = (np.asarray(s.weight_matrix()).any(0) for s in (inner, outer))
     if instance.shared:
@@ -231,7 +226,7 @@ def _pool(instance):
 
 
 def _rows(x, used):
-    """Points in use; of a Stream no more than some, drawn uniformly."""
+    """The points in use; of a Stream, at most STREAM_POOL of them, drawn uniformly."""
     if not isinstance(x, Stream):
         return x[used]
     indices = np.flatnonzero(used)

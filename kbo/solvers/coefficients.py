@@ -1,9 +1,10 @@
-"""Both objectives as functions of the coefficients θ of h.
+"""The inner and outer objectives as functions of the coefficients θ of h.
 
     J(ω, θ) = Σ_f [(1/Σw) Σ_i w_i ℓ_in(ω, h_θ(x_i), t_i) + (ridge/2) ‖h_θ‖²]   (up to a constant)
     L(ω, θ) = (1/Σv) Σ_j v_j ℓ_out(ω, h_θ(x'_j), y_j) + penalty(ω)
 
-θ is what the space represents h by: (F, q, p) features, (F, n, p) kernel coefficients, weights.
+θ is the space's representation of h: coefficients of features (F, q, p) or of kernel functions
+(F, n, p), or the weights of a network.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from ._training.objectives import Pointwise
 
 
 def inner_objective(instance, whole=False, rows=None):
-    """θ ↦ J(ω, θ), with ``whole`` also what does not depend on θ; or its estimate from some rows.
+    """θ ↦ J(ω, θ), or its unbiased estimate with (n/b) Σ_B w_i ℓ_i / Σw from b rows B.
 
-    (n/b) Σ_B w_i ℓ_i / Σw is without bias.
+    Terms that do not depend on θ are included if ``whole``.
     """
     batch = batch_of(instance, (rows, None))
     inner = batch.inner
@@ -49,7 +50,7 @@ def outer_objective(instance, rows=None):
         values = instance.space.evaluate(instance.inner.x, batch.outer.x, coefficients)
         if rows is None:
             return instance.outer_value(values) + instance.penalty_value()
-        # Not outer_value, which divides by the weights of the batch.
+        # outer_value would divide by the weights of the batch, which gives a biased estimate.
         mean = batch.outer_sum(values) / (values.shape[0] * values.shape[1])
         return mean / jnp.mean(instance.outer.weight_matrix()) + instance.penalty_value()
 
@@ -57,13 +58,13 @@ def outer_objective(instance, rows=None):
 
 
 def start(instance, key):
-    """θ to descend from; see Space.start."""
+    """θ from which a method starts: zero if h is linear in θ, else random."""
     replicates, p = instance.ridge.shape[0], instance.n_outputs
     return instance.space.start(key, instance.inner, p, replicates)
 
 
 def rows(coefficients):
-    """θ as a matrix (F, N), and the function that undoes this."""
+    """θ as a matrix (F, N), and the inverse of this map."""
     leaves, structure = jax.tree.flatten(coefficients)
     matrix = jnp.concatenate([leaf.reshape(leaf.shape[0], -1) for leaf in leaves], 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..needs import Needs
 from ..spaces import RKHS, FeatureSpace
 from ._newton.feature_system import FeatureSystem
 from ._newton.kernel_system import KernelSystem
@@ -29,20 +30,13 @@ class Exact(NewtonSolver):
 
     remedy = "raise max_newton of solver=kbo.solvers.Exact(max_newton)"
 
-    def system(self, instance, workspace):
-        """See NewtonSolver.
+    needs = Needs(
+        spaces=(RKHS, FeatureSpace),
+        remedy="use solver=kbo.solvers.Gradient() for networks, Nystrom or Falkon for a kbo.Stream",
+    )
 
-        Raises
-        ------
-        ValueError
-            If the exact solver does not know the space.
-        """
-        space = instance.space
-        if isinstance(space, RKHS):
+    def system(self, instance, workspace):
+        """Its systems are of the size of the sample in an RKHS, of the features otherwise."""
+        if isinstance(instance.space, RKHS):
             return KernelSystem(instance, workspace)
-        if isinstance(space, FeatureSpace):
-            return FeatureSystem(instance)
-        raise ValueError(
-            f"space={type(space).__name__} has no exact solver: use RKHS or FeatureSpace, or "
-            "solver=kbo.solvers.Gradient() for networks"
-        )
+        return FeatureSystem(instance)

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..linalg import Cholesky, conjugate_gradients, diagonal_of, product, rp_cholesky
+from ..needs import Needs
 from ..spaces import RKHS
 from ..spaces.base import replicates_first, replicates_last
 from ._newton.newton import NewtonSolver
@@ -51,19 +52,11 @@ class FullCG(NewtonSolver):
     max_cg: int = 1000
     seed: int = 0
 
+    needs = Needs(spaces=(RKHS,), remedy="use solver=kbo.solvers.Exact() or Gradient()")
     remedy = "raise max_cg, or the rank of the preconditioner, of solver=kbo.solvers.FullCG(…)"
 
     def system(self, instance, workspace):
-        """See NewtonSolver.
-
-        Raises
-        ------
-        ValueError
-            If the space is not an RKHS.
-        """
-        space = instance.space
-        if not isinstance(space, RKHS):
-            raise ValueError(f"space={type(space).__name__} has no kernel system: use RKHS")
+        """Its systems are of the size of the sample, known by products only."""
         return FullSystem(instance, workspace, self)
 
 
@@ -140,15 +133,16 @@ class FullSystem(RepresenterSystem):
         """See System; Woodbury's formula where S is not invertible."""
         chosen = np.arange(len(rhs)) if replicates is None else np.asarray(replicates)
         roots = [self._roots[f] for f in chosen]
-        each = lambda name, v: np.stack(  # noqa: E731
-            [getattr(root, name)(r) for root, r in zip(roots, v, strict=True)]
+        each = lambda apply, v: np.stack(  # noqa: E731
+            [apply(root, r) for root, r in zip(roots, v, strict=True)]
         )
-        scaled = each("divide", rhs[chosen])
-        beta = each("times", self._symmetric_solve(scaled, chosen))
-        rest = rhs[chosen] - each("times", scaled)
+        times, divide = (lambda root, v: root.times(v)), (lambda root, v: root.divide(v))
+        scaled = each(divide, rhs[chosen])
+        beta = each(times, self._symmetric_solve(scaled, chosen))
+        rest = rhs[chosen] - each(times, scaled)
         if not all(root.full_rank for root in roots) and rest.any():
-            through = self._symmetric_solve(each("times", self.values(rest)), chosen)
-            beta += (rest - each("times", through)) / self.alpha[chosen, None, None]
+            through = self._symmetric_solve(each(times, self.values(rest)), chosen)
+            beta += (rest - each(times, through)) / self.alpha[chosen, None, None]
         out = np.zeros_like(rhs)
         out[chosen] = beta
         return out

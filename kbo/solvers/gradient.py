@@ -12,11 +12,13 @@ import optax
 
 from .. import serial
 from ..instance import of_instance
+from ..needs import Needs
 from ..networks import LastLayer
+from ..result import Status
 from ..spaces import NeuralFeatures, NeuralSpace
 from ..spaces.neural import Adjoint, Prediction
-from ._training.descent import Plan, descend, judged
-from ._training.objectives import adjoint_objective, inner_objective
+from ._training.descent import Plan, judged, train
+from ._training.objectives import adjoint_objective, training_objective
 from ._training.solved_layer import SolvedAdjoint, SolvedInner
 from ._training.trained_features import TrainedFeatures
 from .base import AdjointSolution, InnerSolution, Solver
@@ -77,6 +79,7 @@ class Gradient(Solver):
     seed: Any = 0
 
     deterministic = False
+    needs = Needs(spaces=(NeuralSpace, NeuralFeatures), remedy="use solver=kbo.solvers.Exact()")
     remedy = "raise steps, or lower the rate of solver=kbo.solvers.Gradient(steps=…, optimizer=…)"
 
     def __check_init__(self):
@@ -126,8 +129,8 @@ class Gradient(Solver):
         Raises
         ------
         ValueError
-            If the space is not one of networks, the ridge is negative, or a LastLayer meets a loss
-            whose curvature varies or batches of few rows.
+            If the ridge is negative, or a LastLayer meets a loss whose curvature varies or batches
+            of few rows.
         """
         space = instance.space
         ridge = instance.ridge
@@ -135,11 +138,6 @@ class Gradient(Solver):
             raise ValueError(f"ridge={ridge} must be finite and not negative")
         if isinstance(space, NeuralFeatures):
             return TrainedFeatures(instance, self, space, state)
-        if not isinstance(space, NeuralSpace):
-            raise ValueError(
-                f"space={type(space).__name__} is not trained by gradient: use NeuralSpace or "
-                "NeuralFeatures, or solver=kbo.solvers.Exact()"
-            )
         for network in (space.network, space.adjoint):
             if isinstance(network, LastLayer):
                 self._check_layer(network, instance.problem.inner_loss)
@@ -175,7 +173,7 @@ def _initial(instance, plans, key):
 @of_instance
 def _fit_inner(instance, trained, plan, key):
     if not isinstance(instance.space.network, LastLayer):
-        return descend(inner_objective(instance), instance, trained, plan, key)
+        return train(training_objective(instance), instance, trained, plan, key)
     return _descend_below(SolvedInner(instance), trained, plan, key)
 
 
@@ -183,13 +181,13 @@ def _fit_inner(instance, trained, plan, key):
 def _fit_adjoint(instance, h_inner, slopes, trained, plan, key):
     if not isinstance(instance.space.adjoint, LastLayer):
         objective = adjoint_objective(instance, h_inner, slopes)
-        return descend(objective, instance, trained, plan, key)
+        return train(objective, instance, trained, plan, key)
     return _descend_below(SolvedAdjoint(instance, slopes), trained, plan, key)
 
 
 def _descend_below(objective, trained, plan, key):
     """The layer has no slope in an objective that is minimised over it; solved for at the end."""
-    trained, report = descend(objective, objective.instance, trained, plan, key)
+    trained, report = train(objective, objective.instance, trained, plan, key)
     return trained._replace(params=objective.complete(trained.params)), report
 
 
@@ -224,16 +222,16 @@ class GradientSolution(InnerSolution):
         self.h_inner, self.h_outer = _values(instance, self.coefficients, instance.shared)
 
     def adjoint(self, slopes):
-        """See InnerSolution; the status becomes that of the worse of the two loops."""
+        """Train the network of the adjoint; see InnerSolution."""
         slopes = jnp.asarray(slopes, self.h_inner.dtype)
         trained, report = _fit_adjoint(
             self.instance, self.h_inner, slopes, self.state.adjoint, self._plan,
             self._keys[2],
         )
         self.state = GradientState(self.state.inner, trained)
-        status = judged(report, self._plan)
-        if self.status.completed or not status.usable:
-            self.status = status
+        status = judged(report, self._plan, Status.ADJOINT_NOT_CONVERGED)
         coefficients = Adjoint(trained.params)
         values = _values(self.instance, coefficients, True)[0]
-        return AdjointSolution(coefficients, coefficients, False, float(report.norm), values)
+        return AdjointSolution(
+            coefficients, coefficients, False, float(report.norm), status, values
+        )

@@ -13,7 +13,9 @@ import numpy as np
 from .. import serial
 from ..instance import of_instance
 from ..linalg.lbfgs import Memory, lbfgs
+from ..needs import Needs
 from ..result import Status
+from ..spaces import Space
 from .base import InnerSolution, Solver
 from .coefficients import inner_objective, outer_objective, rows, start
 
@@ -64,6 +66,8 @@ class QuasiNewton(Solver):
     prescribe: int | None = None
     seed: int = 0
 
+    solves_adjoint = False
+    needs = Needs(spaces=(Space,), remedy="use solver=kbo.solvers.Gradient() for NeuralFeatures")
     remedy = "raise max_steps of solver=kbo.solvers.QuasiNewton(…), or loosen its tol"
 
     def __check_init__(self):
@@ -172,19 +176,6 @@ class QuasiNewtonSolution(InnerSolution):
         self.residual = float(found.norm)
         self.status = _judge(float(found.relative), solver.tol, bool(found.stalled))
         self.h_inner, self.h_outer = _values(instance, self.coefficients)
-
-    def adjoint(self, slopes):
-        """See InnerSolution.
-
-        Raises
-        ------
-        ValueError
-            Always: there is no linear system in function space here.
-        """
-        raise ValueError(
-            "solver=QuasiNewton leaves the adjoint to the method: use "
-            "method=kbo.hypergradients.Parametric(), or solver=kbo.solvers.Exact()"
-        )
 
 
 def _judge(relative, tol, stalled):

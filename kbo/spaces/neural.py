@@ -215,11 +215,11 @@ class NeuralFeatures(eqx.Module):
     def with_weights(self, params) -> Space:
         """The space on top of φ with these weights."""
         if self.kernel is None:
-            return FeatureSpace(Features(self.network, params, constant=True))
-        return RKHS(Composed(self.kernel, Features(self.network, params, constant=False)))
+            return FeatureSpace(NetworkFeatures(self.network, params, constant=True))
+        return RKHS(Composed(self.kernel, NetworkFeatures(self.network, params, constant=False)))
 
 
-class Features(eqx.Module):
+class NetworkFeatures(eqx.Module):
     """φ, or [φ, 1], with its weights: a map from one point (d,) to (q,)."""
 
     network: Network

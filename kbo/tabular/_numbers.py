@@ -99,7 +99,7 @@ def read_numbers(text, decimal) -> Numbers:
     return Numbers(values, held & ~good & ~endless, units.where(good & ~endless, ""))
 
 
-class Reading(NamedTuple):
+class NumberReading(NamedTuple):
     """How one column of text is read.
 
     Attributes
@@ -155,7 +155,7 @@ def settle_decimals(columns, decimal=None, sep=","):
 
     Returns
     -------
-    dict of str to Reading
+    dict of str to NumberReading
     """
     found, unclear = {}, {}
     for name, text in columns.items():
@@ -163,14 +163,14 @@ def settle_decimals(columns, decimal=None, sep=","):
         complete = [sign for sign, numbers in read.items() if numbers.complete]
         if decimal is not None and complete and decimal not in complete:
             clash = f"numbers with the decimal sign {complete[0]!r}, against --decimal {decimal}"
-            found[name] = Reading(clash=clash)
+            found[name] = NumberReading(clash=clash)
         elif len(complete) == 2 and not read["."].values.equals(read[","].values):
             unclear[name] = text
         elif complete:
-            found[name] = Reading(complete[0] if decimal is None else decimal)
+            found[name] = NumberReading(complete[0] if decimal is None else decimal)
         else:
             clashes = [_clash(text, numbers) for numbers in read.values()]
-            found[name] = Reading(clash=next((c for c in clashes if c), None))
+            found[name] = NumberReading(clash=next((c for c in clashes if c), None))
     proved = _proved(found, columns)
     if decimal is None and "," in proved:  # "1.234" in other columns may then mean 1234
         points = [name for name in found if found[name].decimal == "."]
@@ -200,12 +200,13 @@ def _proved(found, columns):
 def _unclear(text, proved, sep, decimal):
     """The reading of a column that can be read with both decimal signs."""
     if decimal is not None:
-        return Reading(decimal)
+        return NumberReading(decimal)
     example = _cell(text, text.str.contains(r"[.,]\d", na=False))
     if len(proved) == 1:
-        return Reading(next(iter(proved)))
+        return NumberReading(next(iter(proved)))
     if proved or sep == ";":
-        return Reading(
+        return NumberReading(
             clash=f"numbers whose decimal sign is not certain, such as {example}: give --decimal"
         )
-    return Reading(".", note=f"{example} is read with ',' between thousands (--decimal , if not)")
+    note = f"{example} is read with ',' between thousands (--decimal , if not)"
+    return NumberReading(".", note=note)

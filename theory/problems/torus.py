@@ -112,14 +112,14 @@ def torus_networks(ridge=0.1, noise=0.3, network=None):
         Applied to (cos 2πx, sin 2πx).
     """
     waves, second, draw = _harmonics(noise, lambda frequencies: np.ones(len(frequencies)))
-    network = Periodic(MLP((32, 32)) if network is None else network)
+    network = PeriodicNetwork(MLP((32, 32)) if network is None else network)
     return LinearPopulation(
         "torus_networks", waves, second, NeuralSpace(network), ridge, draw, BOX,
         ("h and a are trained networks, not members of an RKHS",),
     )
 
 
-class Periodic(Network):
+class PeriodicNetwork(Network):
     """A network applied to (cos 2πx, sin 2πx), which makes it a function on the torus.
 
     Parameters

@@ -8,18 +8,6 @@ import numpy as np
 from ... import kernels
 from .scale import center_and_spread
 
-KERNELS = {
-    "gaussian": kernels.Gaussian,
-    "laplacian": kernels.Laplacian,
-    "matern12": kernels.Matern12,
-    "matern32": kernels.Matern32,
-    "matern52": kernels.Matern52,
-    "rational_quadratic": kernels.RationalQuadratic,
-    "linear": kernels.Linear,
-    "polynomial": kernels.Polynomial,
-}
-CENTRED = (kernels.Linear, kernels.Polynomial)
-
 
 def start_lengthscale(X, weight):
     """√d times the spread of each column, for d columns that vary; infinite for constant columns.
@@ -61,7 +49,7 @@ def tied_entries(ard, given, kernel, d):
         if np.ndim(ard):
             raise ValueError(
                 f"ard={ard!r} groups the columns of kernels given by name: give one of "
-                f"{sorted(KERNELS)}, not kernel={given!r}"
+                f"{sorted(kernels.NAMED)}, not kernel={given!r}"
             )
         return [None] * len(jax.tree.leaves(kernel))
     sees_some = lambda part: isinstance(part, kernels.OnFeatures)  # noqa: E731
@@ -106,7 +94,7 @@ def start_kernel(kernel, lengthscale, X, weight, groups=None, spreads=1.0) -> ke
     names = kernel_names(kernel)
     if names is None:
         raise ValueError(
-            f"kernel={kernel!r} must be one of {sorted(KERNELS)}, a list of them (a "
+            f"kernel={kernel!r} must be one of {sorted(kernels.NAMED)}, a list of them (a "
             "mixture), a kbo.kernels.Kernel, or a callable k(x, z)"
         )
     if lengthscale is None:
@@ -120,7 +108,7 @@ def kernel_names(kernel):
     """The names that an estimator's ``kernel`` consists of, or None if it is not given by names."""
     names = [kernel] if isinstance(kernel, str) else kernel
     named = isinstance(names, list | tuple) and len(names) > 0
-    named = named and all(isinstance(name, str) and name in KERNELS for name in names)
+    named = named and all(isinstance(name, str) and name in kernels.NAMED for name in names)
     return tuple(names) if named else None
 
 
@@ -152,8 +140,8 @@ def group_columns(groups, d):
 
 def _sum_over_groups(kernel, lengthscale, X, weight, groups):
     """Σ_g (1/G) k(x_g, z_g): a sum over groups of features, in equal parts."""
-    if not isinstance(kernel, str) or kernel not in KERNELS:
-        raise ValueError(f"kernel={kernel!r} must be one of {sorted(KERNELS)} with groups")
+    if not isinstance(kernel, str) or kernel not in kernels.NAMED:
+        raise ValueError(f"kernel={kernel!r} must be one of {sorted(kernels.NAMED)} with groups")
     members = group_columns(groups, X.shape[1])
     given = None if lengthscale is None else _given_lengthscale(lengthscale, X.shape[1])
     total = None
@@ -172,9 +160,9 @@ def mixture(names, lengthscale, center) -> kernels.Kernel:
     points alone.
     """
     parts = [
-        kind(lengthscale=lengthscale, center=center) if issubclass(kind, CENTRED)
+        kind(lengthscale=lengthscale, center=center) if "center" in kind.__dataclass_fields__
         else kind(lengthscale=lengthscale)
-        for kind in (KERNELS[name] for name in names)
+        for kind in (kernels.NAMED[name] for name in names)
     ]
     if len(parts) == 1:
         return parts[0]

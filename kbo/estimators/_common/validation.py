@@ -52,7 +52,7 @@ def check_weights(sample_weight, X) -> np.ndarray:
     return weight
 
 
-def as_loss(value, named, argument) -> Loss:
+def loss_by_name(value, named, argument) -> Loss:
     """The loss for a name in ``named``; a Loss or a callable ℓ(ω, v, t) is returned as it is.
 
     Raises

@@ -34,7 +34,7 @@ def _adamw(rate, decay, l2):
     return optax.chain(optax.add_decayed_weights(l2), adamw) if l2 else adamw
 
 
-class Stage(NamedTuple):
+class StageData(NamedTuple):
     """The samples of one stage (one half of the data), standardised, in single precision."""
 
     x: jax.Array
@@ -119,7 +119,7 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
         halves = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
         x, target, z = (u(v) for u, v in zip(self._units, (X, y, Z), strict=True))
         single = lambda values: jnp.asarray(values, jnp.float32)  # noqa: E731
-        stages = [Stage(*(single(v[rows]) for v in (x, target, z, weight))) for rows in halves]
+        stages = [StageData(*(single(v[rows]) for v in (x, target, z, weight))) for rows in halves]
         return stages, int(random.randint(2**31 - 1))
 
     def _start(self, stage, seed):

@@ -27,7 +27,7 @@ class Projection(NamedTuple):
     @classmethod
     def on(cls, features, root):
         """The projection onto the span of features (n, q), with root = √w (n,)."""
-        U, levels, _ = np.linalg.svd(scaled(features, root), full_matrices=False)
+        U, levels, _ = np.linalg.svd(scaled_rows(features, root), full_matrices=False)
         return cls(U[:, levels > RANK * levels.max()], root)
 
     @property
@@ -81,7 +81,7 @@ def least_explained(columns, projection):
     return float((1.0 - worst) / worst * free / excluded), float(1.0 - worst)
 
 
-def scaled(features, root):
+def scaled_rows(features, root):
     """√w times the features, with columns scaled to norm 1."""
     columns = root[:, None] * features
     norms = np.linalg.norm(columns, axis=0)

@@ -12,10 +12,11 @@ import numpy as np
 from ...instance import of_instance
 from ...kernels import Kernel, OnFeatures
 from ...losses import Squared
+from ...parameters import Tunable
 from ...problem import BilevelProblem, Sample
 from ...spaces import FeatureSpace
 from .._common.folds import bucket, pad
-from ..kernel.model import Tunable, TunedAlpha, TunedRidge
+from ..kernel.model import TunedAlpha, TunedRidge
 from .first_stage import width
 
 NUGGET = 1e-8  # added to the diagonal, relative to its mean

@@ -11,12 +11,12 @@ import scipy.linalg
 
 from ...hypergradients import Implicit
 from ...optimizers import LBFGS
+from ...parameters import Tunable
 from ...search.session import Session, prepare
 from ...search.verbs import search
 from ...solvers import Exact, Nystrom
 from ...solvers.centers import Uniform
 from .._common.solver import as_solver
-from ..kernel.model import Tunable
 from .data import distinct_rows
 from .first_stage import (
     first_stage_problem,

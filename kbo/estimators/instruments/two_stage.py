@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .data import Standard, check_iv_data, exogenous_columns, is_constant
-from .projection import Projection, least_explained, rank, ridge_readout, scaled
+from .projection import Projection, least_explained, rank, ridge_readout, scaled_rows
 from .strength import warn_if_weak
 
 STEP = 1e-5  # step of the central differences, in standard deviations of the column
@@ -154,7 +154,7 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
 
     def _solve(self, columns, y, root, projection):
         inside = projection.coordinates(columns)  # rank(Ψ) rows rather than n, all that is needed
-        independent, identified = rank(scaled(columns, root)), rank(inside)
+        independent, identified = rank(scaled_rows(columns, root)), rank(inside)
         if self.alpha == 0 and identified < independent:
             raise ValueError(
                 f"the instruments identify {identified} of the {independent} independent columns "

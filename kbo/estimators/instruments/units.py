@@ -7,11 +7,10 @@ import jax
 import numpy as np
 
 from ...arithmetic import arrays
-from ...kernels import OnFeatures
+from ...kernels import NAMED, OnFeatures
+from ...parameters import Tunable
 from ...programs import program
 from .._common.folds import bucket, pad
-from .._common.start import KERNELS
-from ..kernel.model import Tunable
 from .second_stage import TreatmentKernel
 
 
@@ -22,7 +21,7 @@ def named_kernel(name, size, ard):
 
 def _named(name, size, ard, total):
     length = np.sqrt(float(total))
-    return KERNELS[name](lengthscale=np.full(size, length) if ard else np.array(length))
+    return NAMED[name](lengthscale=np.full(size, length) if ard else np.array(length))
 
 
 def treatment_kernel(name, ard, exogenous):

@@ -9,7 +9,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
 from ... import losses
-from .._common.validation import as_loss, check_weights
+from .._common.validation import check_weights, loss_by_name
 from .fit import KernelBilevelBase
 
 LOSSES = ("logistic", "squared")
@@ -156,10 +156,10 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         inner, inner_target, labels, offset = likelihood_parts(self.loss, index, K, weight)
         likelihood = losses.Logistic() if K == 2 else losses.Multinomial()
         if self.loss == "squared":
-            likelihood = losses.Scaled(likelihood, scale=SQUARED_SCALE)
+            likelihood = losses.ScaledLoss(likelihood, scale=SQUARED_SCALE)
         outer = likelihood
         if self.outer_loss is not None:
-            outer = as_loss(self.outer_loss, {}, "outer_loss")
+            outer = loss_by_name(self.outer_loss, {}, "outer_loss")
         return self._fit(
             X, (inner_target, labels), offset, None if K == 2 else K, inner, outer, weight,
             labels=index, classifier=True, calibrate=self.outer_loss is None, groups=groups,

@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ...linalg import SingularSystem
+from ...parameters import Tunable, named_numbers
 from ...result import Status
 from ...search.session import prepare
 from .._common.predict import values_at
@@ -22,7 +23,7 @@ from .._common.solver import as_solver, learning_centers
 from .._common.start import group_columns, start_kernel, tied_entries
 from .._common.validation import computing
 from .criterion import make_criterion
-from .model import KERNEL_FIXED, LOSS_FIXED, Model, Tunable, named_numbers
+from .model import Model
 from .searching import Searching
 from .task import padded_problem
 from .tuning import tuned_names
@@ -95,8 +96,8 @@ class KernelBilevelBase(Searching, BaseEstimator):
         tune = tuned_names(self.tune, kernel, inner, *judged)
         with computing(self.device), contextlib.ExitStack() as prepared:
             model = Model(
-                kernel=Tunable.of(kernel, tune, fixed=KERNEL_FIXED, tied=tied),
-                inner_loss=Tunable.of(inner, tune, fixed=LOSS_FIXED),
+                kernel=Tunable.of(kernel, tune, tied),
+                inner_loss=Tunable.of(inner, tune),
                 outer_loss=Tunable.of(outer, tune if calibrate else ()),
                 alpha=np.array(self.alpha, float),
                 offset=offset,

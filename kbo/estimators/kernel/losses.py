@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 
 from ... import losses
 from .._common.scale import center_and_spread
-from .._common.validation import as_loss
+from .._common.validation import loss_by_name
 
 ROBUST = ("huber", "quantile")
 HUBER = 1.345  # in robust standard deviations; 95 % as efficient as least squares if normal
 LEAST_SCALE = 0.01  # smallest scale relative to the spread of y; below, the loss is hardly smooth
-LOSSES = {
-    "squared": losses.Squared,
-    "huber": losses.Huber,
-    "quantile": losses.SmoothQuantile,
-    "poisson": losses.Poisson,
-}
 
 
 class OfTheMean(losses.Loss):
@@ -51,6 +45,7 @@ def _weighted_quantile(y, weight, quantile):
 class QuantileInUnits(losses.SmoothQuantile):
     """unit·ℓ, which like other losses has the unit of y²; alpha is then free of units."""
 
+    fixed: ClassVar[tuple[str, ...]] = ("quantile", "unit")
     unit: Any = 1.0
 
     def __call__(self, omega, prediction, target):
@@ -77,7 +72,7 @@ def start_loss(argument, value, quantile, unit, scale=None):
     ValueError
         For an unknown loss, or a quantile outside (0, 1).
     """
-    loss = as_loss(value, LOSSES, argument)
+    loss = loss_by_name(value, losses.NAMED, argument)
     if not isinstance(value, str):
         return loss
     scale = unit if scale is None else scale

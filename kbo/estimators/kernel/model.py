@@ -6,7 +6,6 @@ only, so that they share compiled programs.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -17,32 +16,15 @@ import numpy as np
 from ...arithmetic import arrays
 from ...kernels import Kernel
 from ...losses import Loss, SquaredPerOutput, as_loss
+from ...parameters import Tunable
 from ...problem import BilevelProblem, Sample
 from ...programs import program
 from ...spaces import RKHS
 from .._common.folds import bucket, pad
 
-# Never tuned, because they define the problem rather than how well a model fits.
-KERNEL_FIXED, LOSS_FIXED = {"center"}, {"quantile", "unit"}
 LOG_RANGE = 9.0
 ALPHA_REACH = np.log(1e3)
 LOSS_LOG_RANGE = 3.0  # smaller, since a loss whose width tends to zero is no longer smooth
-
-
-def _named_leaves(tree):
-    """(name, leaf) for every leaf of a kernel or loss; the name is that of its attribute."""
-    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return [(getattr(path[-1], "name", "") if path else "", leaf) for path, leaf in paths]
-
-
-def _is_number(leaf) -> bool:
-    number = float | int | np.ndarray | np.number | jax.Array
-    return isinstance(leaf, number) and not isinstance(leaf, bool)
-
-
-def named_numbers(tree):
-    """(name, number) for every numeric leaf of a kernel or loss."""
-    return [(name, leaf) for name, leaf in _named_leaves(tree) if _is_number(leaf)]
 
 
 @program
@@ -53,82 +35,6 @@ def _diagonal(kernel, X):
 def kernel_diagonal(kernel, X):
     """k(x_i, x_i), (n,), for a kernel with NumPy parameters, in the current precision."""
     return np.asarray(_diagonal(arrays(kernel, X.dtype), pad(X, bucket(len(X)))))[: len(X)]
-
-
-class Tunable(eqx.Module):
-    """A kernel or loss whose tuned parameters are their base values times exp(log).
-
-    Parameters
-    ----------
-    base : pytree
-        The kernel or loss at log = 0, with NumPy arrays.
-    tuned : tuple of bool
-        Whether each leaf is tuned, in flattening order.
-    tied : list of ndarray of int, or None
-        For each leaf, the index of the log that applies to each of its entries; None if every
-        entry has its own.
-    """
-
-    base: Any
-    tuned: tuple[bool, ...] = eqx.field(static=True)
-    tied: Any
-
-    @classmethod
-    def of(cls, base, tune, fixed=(), tied=None):
-        """The Tunable in which every positive number whose name is in ``tune`` is tuned.
-
-        Parameters
-        ----------
-        tune : None or container of str
-            None means all names.
-        fixed : container of str
-            Names that are never tuned.
-        tied : list, optional
-            As for the class; by default no two entries share a log.
-        """
-        base = jax.tree.map(lambda v: np.array(v, float) if _is_number(v) else v, base)
-        admits = lambda name: name not in fixed and (tune is None or name in tune)  # noqa: E731
-        tuned = tuple(
-            _is_number(leaf) and admits(name) and bool((leaf > 0).all())
-            for name, leaf in _named_leaves(base)
-        )
-        return cls(base, tuned, [None] * len(tuned) if tied is None else tied)
-
-    def at_base(self, base):
-        """The Tunable with the same tuned parameters and other base values."""
-        base = jax.tree.map(lambda v: np.array(v, float) if _is_number(v) else v, base)
-        return replace(self, base=base)
-
-    def start(self):
-        """Zero logs, one array per tuned leaf."""
-        leaves = zip(jax.tree.leaves(self.base), self.tuned, self.tied, strict=True)
-        return [
-            np.zeros(np.shape(leaf) if tied is None else tied.max() + 1)
-            for leaf, tuned, tied in leaves if tuned
-        ]
-
-    def names(self):
-        """The names of the tuned leaves."""
-        named = _named_leaves(self.base)
-        return [name for (name, _), tuned in zip(named, self.tuned, strict=True) if tuned]
-
-    def at(self, logs, exp=jnp.exp):
-        """The kernel or loss at these logs."""
-        leaves, structure = jax.tree.flatten(self.base)
-        logs = iter(logs)
-        factor = lambda tied: exp(next(logs))[... if tied is None else tied]  # noqa: E731
-        scaled = [
-            _times(leaf, factor(tied)) if tuned else leaf
-            for leaf, tuned, tied in zip(leaves, self.tuned, self.tied, strict=True)
-        ]
-        return jax.tree.unflatten(structure, scaled)
-
-
-def _times(value, factor):
-    """value·factor, whose derivative in the factor is 0 rather than NaN at infinite values."""
-    xp = np if isinstance(factor, np.ndarray | np.generic) else jnp
-    finite = xp.isfinite(value)
-    return xp.where(finite, xp.where(finite, value, 1.0) * factor, value)
 
 
 class TunedSpace(eqx.Module):

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from ...linalg import SingularSystem
+from ...parameters import tunable_names
 from ...search.uncertainty import errors_of
-from .model import KERNEL_FIXED, LOSS_FIXED, named_numbers
 
 SMOOTHER = 100.0  # factor on alpha in the second start that is tried
 
@@ -92,9 +92,7 @@ def tuned_names(tune, kernel, *losses):
     if not isinstance(names, Iterable) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"tune={tune!r} must be None, a name or a list of names")
     names = set(names)
-    of_kernel = {name for name, _ in named_numbers(kernel)} - KERNEL_FIXED
-    of_losses = {name for loss in losses for name, _ in named_numbers(loss)} - LOSS_FIXED
-    known = {"alpha", "centers"} | of_kernel | of_losses
+    known = {"alpha", "centers"}.union(*map(tunable_names, (kernel, *losses)))
     if names - known:
         raise ValueError(
             f"tune names {sorted(names - known)}; with this kernel and loss choose among "

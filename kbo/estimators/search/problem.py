@@ -15,7 +15,7 @@ from ...search.session import prepare
 from ...solvers import Exact
 from .._common.bounds import bound_texts
 from .._common.folds import bucket, pad
-from .._common.validation import as_loss
+from .._common.validation import loss_by_name
 from .adapters import ADAPTERS, Part
 from .layers import check_not_overridden, unwrap
 from .space import Dimension, Values, read_dimension
@@ -134,7 +134,7 @@ def search_problem(estimator, param_space, X, y, splits, weight, outer_loss) -> 
     adapter = ADAPTERS[kind](inside.final, _points(whole.train), whole.y)
     dimensions = _dimensions(param_space, inside.prefix, adapter.defaults)
     values = Values.of(dimensions, adapter.defaults)
-    chosen = adapter.outer_loss() if outer_loss is None else as_loss(
+    chosen = adapter.outer_loss() if outer_loss is None else loss_by_name(
         outer_loss, OUTER_LOSSES, "outer_loss"
     )
     y = adapter.encode(y)

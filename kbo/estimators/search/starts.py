@@ -60,7 +60,7 @@ def look_around(search, result, in_time) -> Look:
         apart = finite & (np.abs(values - level) > FLAT * abs(level))
         if not apart.any():
             return Look(None, True)
-        finite = apart if is_constant(search, result) else apart & (values < level)
+        finite = apart if is_flat(search, result) else apart & (values < level)
     lowest = np.where(finite, values, np.inf).argmin()
     return Look(points[lowest] if finite.any() else None, False)
 
@@ -106,10 +106,10 @@ def is_stuck(search, start, result) -> bool:
         ends = d.coordinate(d.low), d.coordinate(d.high)
         if np.max(np.abs(result.omega[d.name] - start[d.name])) <= UNMOVED * (ends[1] - ends[0]):
             return True
-    return is_constant(search, result)
+    return is_flat(search, result)
 
 
-def is_constant(search, result) -> bool:
+def is_flat(search, result) -> bool:
     """Whether held-out predictions hardly vary, relative to the spread of the targets."""
     inner, outer = search.problem.inner_data, search.problem.outer_data
     tested = np.asarray(outer.weights) > 0

@@ -2,9 +2,16 @@
 
 from .base import LinearSolver, Solved
 from .closed import Direct, Identity, NystromInverse, Shine
-from .iterative import CG, LBFGS, Neumann
+from .iterative import CG, LinearLBFGS, Neumann
 
 __all__ = [
-    "CG", "LBFGS", "Direct", "Identity", "LinearSolver", "Neumann", "NystromInverse", "Shine",
+    "CG",
+    "Direct",
+    "Identity",
+    "LinearLBFGS",
+    "LinearSolver",
+    "Neumann",
+    "NystromInverse",
+    "Shine",
     "Solved",
 ]

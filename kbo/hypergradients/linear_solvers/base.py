@@ -1,4 +1,4 @@
-"""What a solver of Hv = b is, F systems at once, H known by its products alone."""
+"""The interface of solvers of Hv = b, for F systems at once, from products with H alone."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import equinox as eqx
 import jax
 
 ACCEPTABLE = 1e-3  # ‖b − Hv‖/‖b‖ up to which a system counts as solved
-BLOWN_UP = 1e2  # ‖b − Hv‖/‖b‖ from which v is worse than none
-UNSOLVED = 1e-2  # ‖b − Hv‖/‖b‖ that rounding does not explain, in float32 neither
+BLOWN_UP = 1e2  # ‖b − Hv‖/‖b‖ from which v is useless: the solver has diverged
+UNSOLVED = 1e-2  # ‖b − Hv‖/‖b‖ that rounding cannot explain, not even in float32
 POSITIVE = ("steps", "step_size", "scale", "rank", "damping", "memory")
 
 
 class Solved(NamedTuple):
-    """What a solver found.
+    """An approximate solution v.
 
     Attributes
     ----------
     v, residual : array (F, N)
-        b − Hv is infinite where it is not known.
+        The residual b − Hv is infinite where it is not known.
     products : int
-        What they took.
+        Number of products with H.
     broken : bool
-        Whether H was seen to be singular, b not in its range, or not to be positive.
+        Whether H was found to be indefinite, or singular with b outside its range.
     met : bool
-        Whether it ended with its tolerance, not with its budget.
+        Whether the solver ended by its tolerance, rather than by its budget of steps.
     """
 
     v: jax.Array
@@ -42,15 +42,16 @@ class LinearSolver(eqx.Module):
 
     Class attributes
     ----------------
-    needs_inverse : bool
-        Whether it needs the estimate, which the inner solver QuasiNewton makes.
+    solvers : tuple of type
+        The inner solvers whose estimate of H⁻¹ it uses; empty if it uses none.
     remedy : str
-        What makes it solve better.
+        Advice on how to solve more accurately.
     tol : float or None
-        Relative residual that is enough; None where there is none, or it is the inner solver's.
+        Relative residual at which it stops; None if it has no such tolerance, or if that of the
+        inner solver is to be used.
     """
 
-    needs_inverse: ClassVar[bool] = False
+    solvers: ClassVar[tuple[type, ...]] = ()
     remedy: ClassVar[str] = "use another linear_solver, such as CG(steps) or Direct()"
     tol = None
 
@@ -62,25 +63,25 @@ class LinearSolver(eqx.Module):
             raise ValueError(f"tol={self.tol!r} must not be negative")
 
     def within(self, tol) -> LinearSolver:
-        """This solver to another relative tolerance; itself where it has none."""
+        """This solver with another relative tolerance; unchanged if it has none."""
         changes = {"tol": tol} if "tol" in self.__dataclass_fields__ else {}
         return dataclasses.replace(self, **changes)
 
     def completed(self, tol) -> LinearSolver:
-        """This solver with ``tol`` where its own is None."""
+        """This solver with tolerance ``tol``, unless it has one of its own."""
         return self.within(tol) if self.tol is None else self
 
     @abc.abstractmethod
     def solve(self, multiply, b, start, inverse=None) -> Solved:
-        """v, its residual and what they cost.
+        """An approximate solution v, its residual and its cost.
 
         Parameters
         ----------
         multiply : callable
-            (F, N) ↦ (F, N), a symmetric H_f for each row.
+            (F, N) ↦ (F, N), which multiplies each row f by a symmetric H_f.
         b : array (F, N)
         start : array (F, N) or None
-            None is zero, and costs no product.
+            None starts from zero, which costs no product.
         inverse : callable or None
-            (F, N) ↦ (F, N), an estimate of the inverses.
+            (F, N) ↦ (F, N), which multiplies each row by an estimate of H_f⁻¹.
         """

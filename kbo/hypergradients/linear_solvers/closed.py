@@ -1,4 +1,4 @@
-"""Formulas for v: exact, from a few columns of H, from the inner solver's estimate, or none."""
+"""Closed formulas for v: exact, or from a rough approximation of H⁻¹."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ...solvers import QuasiNewton
 from .base import UNSOLVED, LinearSolver, Solved
 from .iterative import CG
 
 
 class Direct(LinearSolver):
-    """v = H⁺b, from the eigenvalues of a dense H: the oracle, for small problems.
+    """v = H⁺b by an eigendecomposition of the dense H: a reference for small problems.
 
-    N products make H; O(F N³) time, O(F N²) memory. The least-norm solution where H is singular,
-    as it is for networks with redundant weights.
+    N products give H; it takes O(F N³) time and O(F N²) memory. If H is singular, as for networks
+    with redundant weights, v is the least-norm solution.
     """
 
     def solve(self, multiply, b, start, inverse=None):
-        """See LinearSolver; the start is not used."""
+        """H⁺b and its residual; ``start`` and ``inverse`` are not used."""
         N = b.shape[1]
         columns = jax.lax.map(
             lambda e: multiply(jnp.broadcast_to(e, b.shape)), jnp.eye(N, dtype=b.dtype)
@@ -37,16 +38,17 @@ class Direct(LinearSolver):
 
 
 class NystromInverse(LinearSolver):
-    """v = (H_S H_SS⁻¹ H_Sᵀ + ρI)⁻¹b, S ``rank`` coordinates drawn at random: Woodbury's formula.
+    """v = (H_S H_SS⁻¹ H_Sᵀ + ρI)⁻¹b for ``rank`` random coordinates S, by Woodbury's formula.
 
-    ``rank`` products, whatever b; no iteration that could diverge.
+    It takes ``rank`` products, and one for the residual. There is no iteration that could diverge.
 
     Parameters
     ----------
     rank : int
-        Coordinates, at most N.
+        Number of coordinates, at most N.
     damping : float
-        ρ, below the eigenvalues of H that matter: with ``rank`` = N it is v = (H + ρI)⁻¹b.
+        ρ, which should be below the eigenvalues of H that matter. If ``rank`` = N, then
+        v = (H + ρI)⁻¹b.
     seed : int
 
     References
@@ -62,7 +64,7 @@ class NystromInverse(LinearSolver):
     remedy = "raise rank and lower damping of linear_solver=NystromInverse(rank, damping)"
 
     def solve(self, multiply, b, start, inverse=None):
-        """See LinearSolver; the start is not used."""
+        """v by Woodbury's formula, and its residual; ``start`` and ``inverse`` are not used."""
         N = b.shape[1]
         drawn = jax.random.permutation(jax.random.key(self.seed), N)[: min(self.rank, N)]
         unit = jnp.zeros((len(drawn), N), b.dtype).at[jnp.arange(len(drawn)), drawn].set(1)
@@ -72,22 +74,23 @@ class NystromInverse(LinearSolver):
         inside = 0.5 * (block + block.transpose(0, 2, 1))
         inside = inside + columns.transpose(0, 2, 1) @ columns / self.damping
         right = jnp.einsum("fns,fn->fs", columns, b)
-        # Singular where columns are: the least-norm solution is what Woodbury's limit is.
+        # Singular if the columns are dependent: the least-norm solution is Woodbury's limit.
         weights = jnp.einsum("fst,ft->fs", jnp.linalg.pinv(inside, hermitian=True), right)
         v = b / self.damping - jnp.einsum("fns,fs->fn", columns, weights) / self.damping**2
         return Solved(v, b - multiply(v), len(drawn) + 1)
 
 
 class Shine(LinearSolver):
-    """v = B⁻¹b, B⁻¹ the estimate of H⁻¹ that the inner solver has made: no product at all.
+    """v = B⁻¹b with the estimate B⁻¹ ≈ H⁻¹ that the inner solver has made, without any product.
 
-    Needs solver=kbo.solvers.QuasiNewton(), which with ``prescribe`` makes B⁻¹ good along b itself.
-    Without refinement the residual would cost a product, and is not known (infinite).
+    Needs solver=kbo.solvers.QuasiNewton(), whose ``prescribe`` makes B⁻¹ accurate along b itself.
+    Without refinement the residual, which would cost a product, is not known (infinite).
 
     Parameters
     ----------
     refine : int
-        Steps of CG from there, preconditioned by B⁻¹; all replicates are one system.
+        Steps of CG that start from B⁻¹b and are preconditioned by B⁻¹, on all replicates as one
+        system.
 
     References
     ----------
@@ -97,7 +100,7 @@ class Shine(LinearSolver):
 
     refine: int = eqx.field(static=True, default=0)
 
-    needs_inverse = True
+    solvers = (QuasiNewton,)
     remedy = "raise refine of linear_solver=Shine(refine)"
 
     def __check_init__(self):
@@ -105,7 +108,7 @@ class Shine(LinearSolver):
             raise ValueError(f"refine={self.refine!r} must not be negative")
 
     def solve(self, multiply, b, start, inverse=None):
-        """See LinearSolver; the start is not used."""
+        """B⁻¹b, refined if asked for, where ``inverse`` is B⁻¹; ``start`` is not used."""
         v = inverse(b)
         if not self.refine:
             return Solved(v, jnp.full_like(b, jnp.inf), 0)
@@ -117,10 +120,10 @@ class Shine(LinearSolver):
 
 
 class Identity(LinearSolver):
-    """v = s·b, no product at all: the Jacobian-free hypergradient.
+    """v = s·b, without any product: the Jacobian-free hypergradient.
 
-    As good as H is close to I/s. Its residual would cost the product that it saves, so that it is
-    not known (infinite).
+    It is accurate if H is close to I/s. Its residual, which would cost a product, is not known
+    (infinite).
 
     Parameters
     ----------
@@ -135,5 +138,5 @@ class Identity(LinearSolver):
     scale: float = 1.0
 
     def solve(self, multiply, b, start, inverse=None):
-        """See LinearSolver; the start is not used."""
+        """s·b; ``multiply``, ``start`` and ``inverse`` are not used."""
         return Solved(self.scale * b, jnp.full_like(b, jnp.inf), 0)

@@ -1,4 +1,4 @@
-"""Methods whose error falls with every product."""
+"""Iterative solvers, which reduce the error with every product."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from .base import UNSOLVED, LinearSolver, Solved
 
 
 def _begin(multiply, b, start):
-    """The start, its residual and the products that took."""
+    """The start, its residual and the number of products that these took."""
     return (jnp.zeros_like(b), b, 0) if start is None else (start, b - multiply(start), 1)
 
 
 def _least(tol, b):
-    """The tolerance for ‖Hv − b‖/‖b‖, no less than rounding."""
+    """The tolerance for ‖Hv − b‖/‖b‖, at least the machine epsilon."""
     eps = jnp.finfo(b.dtype).eps
     return eps if tol is None else jnp.maximum(tol, eps)
 
@@ -24,17 +24,17 @@ def _least(tol, b):
 class CG(LinearSolver):
     """Conjugate gradients: ‖v_K − v‖_H ≤ 2 ((√κ − 1)/(√κ + 1))^K ‖v_0 − v‖_H.
 
-    One product per step, and one at the end for the residual as it is, which rounding keeps above
-    that of the recurrence. A system ends where the latter is at most ``tol``·‖b‖ or rounding, or
-    where H has no curvature beyond rounding along the next direction (a network's H may be
-    indefinite).
+    It takes one product per step, and one at the end for the true residual, which by rounding may
+    exceed that of the recurrence. A system ends when the residual of the recurrence is at most
+    ``tol``·‖b‖ or at rounding level, or when H has no curvature beyond rounding along the next
+    direction (the H of a network may be indefinite).
 
     Parameters
     ----------
     steps : int
-        K, at most.
+        The largest K.
     tol : float, optional
-        None is that of the inner solver, where it has one: a v better than θ is no use.
+        None takes that of the inner solver, if it has one: v need not be more accurate than θ.
 
     References
     ----------
@@ -48,13 +48,13 @@ class CG(LinearSolver):
     remedy = "raise the steps of linear_solver=CG(steps), or its tol"
 
     def solve(self, multiply, b, start, inverse=None):
-        """See LinearSolver."""
+        """v by at most ``steps`` steps of conjugate gradients; ``inverse`` is not used."""
         return self.preconditioned(multiply, b, start, lambda residual: residual)
 
     def preconditioned(self, multiply, b, start, inverse):
-        """The same in the geometry of a symmetric positive ``inverse``, an estimate of H⁻¹.
+        """The same, preconditioned by ``inverse``, a symmetric positive definite estimate of H⁻¹.
 
-        κ is then that of inverse·H.
+        κ is then the condition number of inverse·H.
         """
         dot = lambda u, v: jnp.sum(u * v, 1, keepdims=True)  # noqa: E731
         v, residual, begun = _begin(multiply, b, start)
@@ -73,7 +73,7 @@ class CG(LinearSolver):
             towards = inverse(residual)
             after = dot(residual, towards)
             ratio = jnp.where(going, after / jnp.where(going, rho, 1), 0)
-            # A system that has ended keeps a zero direction, and so stays as it is.
+            # A system that has ended keeps a direction of zero, so that its v does not change.
             direction = jnp.where(going, towards + ratio * direction, 0)
             after, square_left = (
                 jnp.where(going, size, 0) for size in (after, dot(residual, residual))
@@ -99,14 +99,14 @@ class CG(LinearSolver):
 class Neumann(LinearSolver):
     """v_K = s Σ_{k<K} (I − sH)^k b: ‖v_K − v‖ ≤ (1 − sμ)^K ‖v‖ for s ≤ 1/‖H‖, H ⪰ μ.
 
-    From another start than zero it is the fixed-point iteration v ← v − s(Hv − b).
+    From any other start than zero, it is the fixed-point iteration v ← v − s(Hv − b).
 
     Parameters
     ----------
     steps : int
         K.
     step_size : float
-        s, below 2/‖H‖: above it the series diverges.
+        s, which must be below 2/‖H‖: otherwise the series diverges.
 
     References
     ----------
@@ -123,7 +123,7 @@ class Neumann(LinearSolver):
     )
 
     def solve(self, multiply, b, start, inverse=None):
-        """See LinearSolver."""
+        """v after ``steps`` steps; ``inverse`` is not used."""
 
         def step(_, carry):
             v, residual = carry
@@ -135,20 +135,21 @@ class Neumann(LinearSolver):
         return Solved(v, residual, begun + self.steps)
 
 
-class LBFGS(LinearSolver):
-    """L-BFGS on ½vᵀHv − bᵀv, all systems as one: where CG loses its conjugacy, this need not.
+class LinearLBFGS(LinearSolver):
+    """L-BFGS on ½vᵀHv − bᵀv, for all systems together.
 
-    One product per trial step. Unlike CG it needs no exact line search, and bears products that
-    are not quite linear.
+    It takes one product per trial step. Unlike CG, it depends neither on conjugacy, which rounding
+    destroys, nor on an exact line search, and it tolerates products that are not quite linear.
 
     Parameters
     ----------
     steps : int
-        At most.
+        The largest number of steps.
     tol : float, optional
-        Of ‖Hv − b‖/‖b‖; None is that of the inner solver, where it has one.
+        Relative residual ‖Hv − b‖/‖b‖ at which it stops; None takes that of the inner solver, if it
+        has one.
     memory : int
-        Pairs kept.
+        Number of pairs of steps and gradient differences that are kept.
 
     References
     ----------
@@ -159,10 +160,10 @@ class LBFGS(LinearSolver):
     tol: float | None = None
     memory: int = eqx.field(static=True, default=10)
 
-    remedy = "raise the steps of linear_solver=LBFGS(steps), or its tol"
+    remedy = "raise the steps of linear_solver=LinearLBFGS(steps), or its tol"
 
     def solve(self, multiply, b, start, inverse=None):
-        """See LinearSolver."""
+        """v by at most ``steps`` steps of L-BFGS; ``inverse`` is not used."""
 
         def value_and_grad(flat):
             v = flat.reshape(b.shape)

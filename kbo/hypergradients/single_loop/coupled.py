@@ -9,11 +9,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .base import SingleLoop, now
 from .sampler import descend, slopes
+from .stepper import Stepper, now
 
 
-class SOBA(SingleLoop):
+class SOBA(Stepper):
     """One stochastic step each of θ, v and ω, all from the same point.
 
         θ ← θ − ρ ∂_θJ,   v ← v − ρ_v (∂²_θθJ·v − ∂_θL),   D = ∂_ωL − ∂_ω⟨∂_θJ, v⟩
@@ -31,7 +31,7 @@ class SOBA(SingleLoop):
 
     adjoint_rate: float | Callable | None = None
 
-    def start(self, batches, omega, theta):
+    def init(self, batches, omega, theta):
         return jnp.zeros_like(theta)
 
     def rates(self, count):
@@ -51,7 +51,7 @@ class SOBA(SingleLoop):
         return 1, 2
 
 
-class Table(NamedTuple):
+class BlockTable(NamedTuple):
     """The last values of one quantity on each block, and their mean."""
 
     rows: jax.Array
@@ -61,7 +61,7 @@ class Table(NamedTuple):
         """(an estimate of the mean over blocks, the table with block k replaced)."""
         change = new - self.rows[k]
         mean = self.mean + change / len(self.rows)
-        return self.mean + change, Table(self.rows.at[k].set(new), mean)
+        return self.mean + change, BlockTable(self.rows.at[k].set(new), mean)
 
 
 class SABA(SOBA):
@@ -76,7 +76,7 @@ class SABA(SOBA):
     Dagréou, Ablin, Vaiter, Moreau (2022), Section 2.4.
     """
 
-    def check(self, problem, instance):
+    def check(self, instance):
         for name, size, n in (
             ("inner_size", self.inner_size, instance.inner.size),
             ("outer_size", self.outer_size, instance.outer.size),
@@ -84,10 +84,10 @@ class SABA(SOBA):
             if size is not None and n % size:
                 raise ValueError(f"{name}={size} must divide the {n} rows into blocks")
 
-    def start(self, batches, omega, theta):
+    def init(self, batches, omega, theta):
         v = jnp.zeros_like(theta)
         at = lambda quantities, part: jax.tree.map(  # noqa: E731
-            lambda rows: Table(rows, rows.mean(0)),
+            lambda rows: BlockTable(rows, rows.mean(0)),
             jax.lax.map(quantities, jnp.arange(batches.blocks(part))),
         )
         inner = at(lambda k: _inner_block(batches, k, omega, theta, v), 0)
@@ -171,7 +171,7 @@ class FSLA(SOBA):
 
     momentum: float | Callable = 0.5
 
-    def start(self, batches, omega, theta):
+    def init(self, batches, omega, theta):
         v = jnp.zeros_like(theta)
         return v, omega, jnp.zeros_like(omega)
 

@@ -8,11 +8,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .base import SingleLoop, now
 from .sampler import descend
+from .stepper import Stepper, now
 
 
-class F2SA(SingleLoop):
+class F2SA(Stepper):
     """θ near argmin J and y near argmin L + λJ, ``steps`` stochastic steps each; λ grows.
 
         D = ∂_ωL(ω, y) + λ (∂_ωJ(ω, y) − ∂_ωJ(ω, θ))     → ∇L as λ → ∞, error O(1/λ)
@@ -34,7 +34,7 @@ class F2SA(SingleLoop):
     steps: int = eqx.field(static=True, default=10)
     multiplier: float | Callable = 10.0
 
-    def start(self, batches, omega, theta):
+    def init(self, batches, omega, theta):
         return theta
 
     def step(self, batches, count, omega, theta, memory):
@@ -56,7 +56,7 @@ class F2SA(SingleLoop):
         return 2 * self.steps + 2, 0
 
 
-class BOME(SingleLoop):
+class BOME(Stepper):
     """ω and θ both along the gradient of L + λq, where q = J(ω, θ) − J(ω, θ_T) bounds the gap.
 
         λ = max(0, (η‖∇q‖² − ⟨∇L, ∇q⟩)/‖∇q‖²)
@@ -79,7 +79,7 @@ class BOME(SingleLoop):
     steps: int = eqx.field(static=True, default=10)
     barrier: float = 0.5
 
-    def start(self, batches, omega, theta):
+    def init(self, batches, omega, theta):
         return ()
 
     def step(self, batches, count, omega, theta, memory):

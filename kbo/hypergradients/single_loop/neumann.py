@@ -8,8 +8,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .base import SingleLoop, now
 from .sampler import descend, hypergradient, slopes
+from .stepper import Stepper, now
 
 
 class Series(eqx.Module):
@@ -49,7 +49,7 @@ class OneTerm(Series):
         return self.rate * self.terms * jax.lax.fori_loop(0, last, step, b)
 
 
-class BySeries(SingleLoop):
+class BySeries(Stepper):
     """Base class: v by a Neumann series.
 
     Parameters
@@ -109,7 +109,7 @@ class StocBiO(BySeries):
 
     steps: int = eqx.field(static=True, default=10)
 
-    def start(self, batches, omega, theta):
+    def init(self, batches, omega, theta):
         return ()
 
     def step(self, batches, count, omega, theta, memory):

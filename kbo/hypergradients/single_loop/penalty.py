@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from ...linalg.lbfgs import Memory, lbfgs
-from .base import SingleLoop
+from .stepper import Stepper
 
 ADAM = optax.adam(1.0)
 PAIRS = 10  # of the memory of L-BFGS
@@ -35,7 +35,7 @@ class Schedule(NamedTuple):
         return Schedule(self.penalty * growth, *falls)
 
 
-class Penalty(SingleLoop):
+class Penalty(Stepper):
     """θ along the gradient of L + (γ/2)‖∂_θJ‖², ``steps`` steps; D is that gradient in ω.
 
         f(ω, θ) = L + (γ/2)‖∂_θJ‖² + ⟨ν, ∂_θJ⟩      θ moves along that of f + ρJ
@@ -88,7 +88,7 @@ class Penalty(SingleLoop):
         if not self.convexity >= 0:
             raise ValueError(f"convexity={self.convexity!r} must not be negative")
 
-    def start(self, batches, omega, theta):
+    def init(self, batches, omega, theta):
         rate = 0.0 if self.rate is None else self.rate
         first = (self.penalty, self.tolerance, self.convexity, rate)
         schedule = Schedule(*[jnp.asarray(value, theta.dtype) for value in first])

@@ -8,9 +8,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from .base import now
 from .neumann import ByOneTerm, BySeries, StocBiO
 from .sampler import hypergradient
+from .stepper import now
 
 
 class MRBO(BySeries):
@@ -32,7 +32,7 @@ class MRBO(BySeries):
 
     momentum: float | Callable = 0.5
 
-    def start(self, batches, omega, theta):
+    def init(self, batches, omega, theta):
         return omega, theta, jnp.zeros_like(omega), jnp.zeros_like(theta)
 
     def step(self, batches, count, omega, theta, memory):
@@ -77,7 +77,7 @@ class VRBO(StocBiO):
 
     period: int = eqx.field(static=True, default=10)
 
-    def start(self, batches, omega, theta):
+    def init(self, batches, omega, theta):
         return omega, theta, jnp.zeros_like(omega), jnp.zeros_like(theta)
 
     def step(self, batches, count, omega, theta, memory):

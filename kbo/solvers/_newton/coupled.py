@@ -1,4 +1,4 @@
-"""Curvature-weighted ridge systems whose outputs are coupled, and the choice among all solvers."""
+"""Curvature-weighted ridge systems whose outputs are coupled, and the choice of a factor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SMALLEST_PROBABILITY = 1e-30
 
 
 def weighted_ridge(kernel: SubGram, curvatures, alpha) -> WeightedRidge:
-    """The solver for these curvatures (n, p, p) and this α."""
+    """(αI + CK)⁻¹ for curvatures (n, p, p), by the cheapest factor that fits their structure."""
     curvatures = decouple(curvatures)
     if curvatures.ndim < 3:
         return Decoupled(kernel, curvatures, alpha)
@@ -25,7 +25,7 @@ def weighted_ridge(kernel: SubGram, curvatures, alpha) -> WeightedRidge:
 
 
 class Dense(Symmetric):
-    """The whole np × np matrix αI + S(K⊗I)S."""
+    """A Cholesky factor of the whole np × np matrix αI + S(K⊗I)S."""
 
     def __init__(self, kernel, curvatures, alpha):
         super().__init__(kernel, curvatures, alpha)
@@ -49,7 +49,7 @@ class Dense(Symmetric):
 
 
 class Simplex(WeightedRidge):
-    """Curvatures C_i = w_i(diag π_i − π_iπ_iᵀ) exactly: a factor a class, and one to couple them.
+    """(αI + CK)⁻¹ for C_i = w_i(diag π_i − π_iπ_iᵀ): one factor for each class, and one to couple.
 
     With A_a = αI + wπ_a K and s = Σ_a √w π_a (Kβ)_a, a vector over points,
 
@@ -69,7 +69,7 @@ class Simplex(WeightedRidge):
     def __init__(self, kernel, weights, probabilities, alpha):
         super().__init__(kernel)
         probabilities = np.maximum(probabilities, SMALLEST_PROBABILITY)
-        # Every right-hand side that matters is small where the curvature is: dividing is safe.
+        # Right-hand sides are small where the curvature is small, so that dividing by it is safe.
         self._classes = Decoupled(kernel, weights[:, None] * probabilities, alpha, small=0.0)
         self._mixing = np.sqrt(weights)[:, None] * probabilities
         roots = np.sqrt(alpha * probabilities)
@@ -100,9 +100,9 @@ class Simplex(WeightedRidge):
 
 
 class Iterative(WeightedRidge):
-    """Conjugate gradients in the K inner product, where αI + CK is self-adjoint.
+    """(αI + CK)⁻¹ by conjugate gradients in the K inner product, where αI + CK is self-adjoint.
 
-    Preconditioned with the diagonal of C.
+    The preconditioner is the same matrix with the diagonal part of C.
     """
 
     def __init__(self, kernel, curvatures, alpha):

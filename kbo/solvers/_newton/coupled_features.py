@@ -1,4 +1,4 @@
-"""Ridge systems of features whose outputs are coupled, such as softmax: no qp × qp matrix."""
+"""Feature ridge systems whose outputs are coupled, as by softmax, without a qp × qp matrix."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from .systems import Factor
 
 TOLERANCE = 1e-13
 MAX_PRODUCTS = 300
-SLOW = 30  # products after which the preconditioner is made anew for the next curvatures
-LOST = 1e-9  # relative residual above which the whole matrix is factorised after all
+SLOW = 30  # number of products above which the next curvatures get a new preconditioner
+LOST = 1e-9  # relative residual above which the whole matrix is factorised instead
 EPS = np.finfo(float).eps
 
 
 class CoupledFeatures(Factor):
     """(αI + ΦᵀCΦ)⁻¹ by conjugate gradients, C of shape (n, p, p).
 
-    The preconditioner solves for every output alone, αI + ΦᵀC_aaΦ, if need be with the curvatures
-    of an ``earlier`` system. Directions u of outputs with C_i u = 0 for all i (softmax: u = 1) are
-    known, rhs·u/α, and kept out of the iteration, in which they would be what takes longest.
+    The preconditioner solves for each output a alone with αI + ΦᵀC_aaΦ, and keeps the curvatures of
+    an ``earlier`` system while they serve. Along output directions u with C_i u = 0 for all i
+    (softmax: u = 1) the solution is rhs·u/α. These directions are left out of the iteration, which
+    they would slow down most.
 
     Parameters
     ----------
@@ -28,9 +29,9 @@ class CoupledFeatures(Factor):
     curvatures : ndarray (n, p, p)
     alpha : float
     earlier : CoupledFeatures or None
-        Of the same features and α.
+        The last system with the same features and α.
     dense : callable
-        Makes the Factor that takes over where the iteration gets nowhere.
+        () ↦ the Factor that takes over if the iteration does not converge.
     """
 
     jitter = 0.0
@@ -38,7 +39,7 @@ class CoupledFeatures(Factor):
     def __init__(self, features, curvatures, alpha, earlier, dense):
         self._features, self._curvatures, self._alpha = features, curvatures, alpha
         self._make_dense, self._dense = dense, None
-        # C_i ⪰ 0: what their mean sends to zero, all do; no more is lost than in a factorisation.
+        # As C_i ⪰ 0, the null space of their mean is common to all. The cut is at rounding level.
         values, vectors = np.linalg.eigh(curvatures.mean(0))
         self._null = vectors[:, values <= len(values) * EPS * values[-1]]
         self._products = 0
@@ -47,11 +48,11 @@ class CoupledFeatures(Factor):
 
     @property
     def quick(self):
-        """Whether the preconditioner was good enough the last time."""
+        """Whether the last solve was fast enough to keep the preconditioner."""
         return self._products <= SLOW
 
     def _blocks(self):
-        """The inverse of each output's own block, (p, q, q)."""
+        """The inverses (αI + ΦᵀC_aaΦ)⁻¹ of all outputs, (p, q, q)."""
         phi, eye = self._features, np.eye(self._features.shape[1])
         inverses = []
         for c in np.diagonal(self._curvatures, axis1=1, axis2=2).T:
@@ -69,11 +70,11 @@ class CoupledFeatures(Factor):
         return z - self._known(z)
 
     def _known(self, theta):
-        """Its part in the null directions."""
+        """The part of ``theta`` along the null directions of C."""
         return (theta @ self._null) @ self._null.T
 
     def solve(self, rhs, enough=0.0):
-        """See Factor; to a residual of ``enough``, or as well as rounding allows."""
+        """θ (q, p), to a residual of norm ``enough`` or as accurately as rounding allows."""
         if self._dense is not None:
             return self._dense.solve(rhs)
         known, size = self._known(rhs), np.linalg.norm(rhs)
@@ -86,9 +87,9 @@ class CoupledFeatures(Factor):
         return self._dense.solve(rhs)
 
     def _iterate(self, rhs, enough):
-        """The best iterate of conjugate gradients, by the residual: what Newton goes by.
+        """The iterate of conjugate gradients with the smallest residual, by which Newton stops.
 
-        linalg.conjugate_gradients stops by the error in the energy norm.
+        (linalg.conjugate_gradients stops by the error in the energy norm instead.)
         """
         theta, residual = np.zeros_like(rhs), rhs
         best, least = theta, np.linalg.norm(rhs)

@@ -1,4 +1,4 @@
-"""Finite features: h = φ(·)ᵀθ by its normal equations."""
+"""Ridge systems of finite features, h = φ(·)ᵀθ, by the normal equations."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ...linalg import Cholesky, SingularSystem
 from ...spaces.base import replicates_first, replicates_last
 from ..base import AdjointSolution
 from .coupled_features import CoupledFeatures
-from .systems import Factor, FactoredSystem, host, relative_size
+from .systems import Factor, FactoredSystem, host
 from .weighted_ridge import decouple, solve_columns
 
-# Unknowns up to which a coupled system is factorised as a whole: at once, and if it must be.
+# Unknowns up to which a coupled system is factorised as a whole: at once, or as a last resort.
 COUPLED_DENSE_LIMIT, COUPLED_DENSE_LARGEST = 100, 8000
 
 
@@ -26,17 +26,17 @@ def _feature_matrices(instance, shared):
 
 
 class FeatureSystem(FactoredSystem):
-    """h = φ(·)ᵀθ: the normal equations of a finite feature map."""
+    """The normal equations (αI + ΦᵀCΦ)θ = rhs of h = φ(·)ᵀθ for a finite feature map φ."""
 
     def __init__(self, instance):
         super().__init__(instance)
         inner, outer = _feature_matrices(instance, instance.shared)
         self.features, self.outer_features = host(inner), host(outer)
         self.size = self.features.shape[1]
-        self._coupled = {}  # the last factor of each replicate: its preconditioner serves the next
+        self._coupled = {}  # each replicate's last factor, whose preconditioner may serve the next
 
     def _times(self, matrix, coefficients):
-        """matrix @ each replicate, (F, rows, p)."""
+        """``matrix`` times the coefficients of each replicate, (F, rows, p)."""
         product = linalg.product(matrix, replicates_last(coefficients))
         return replicates_first(product, len(self.alpha))
 
@@ -71,7 +71,7 @@ class FeatureSystem(FactoredSystem):
     def minimise(self, functional):
         return self.solve(-self._times(self.features.T, functional))
 
-    def adjoint(self, slopes, curvatures):
+    def adjoint(self, slopes, curvatures, tol):
         scaled = slopes * self.total[:, None, None]
         rhs = -self._times(self.outer_features.T, scaled)
 
@@ -83,12 +83,12 @@ class FeatureSystem(FactoredSystem):
         theta, _, rest = self._refined(apply, rhs, curvatures)
         residual = float((self.norm_bound(rest) / self.total).max())
         return AdjointSolution(
-            theta, theta, False, residual, relative=relative_size(rest, rhs)
+            theta, theta, False, residual, self.adjoint_status(rest, rhs, tol)
         )
 
 
 class _Decoupled(Factor):
-    """αI + ΦᵀCΦ for C of shape (n,) or (n, p): one factor for all outputs, or one for each."""
+    """(αI + ΦᵀCΦ)⁻¹ for C of shape (n,) or (n, p): one factor for all outputs, or one for each."""
 
     def __init__(self, features, C, alpha):
         self._factors = []
@@ -103,14 +103,14 @@ class _Decoupled(Factor):
 
 
 class _Dense(Factor):
-    """The whole qp × qp matrix αI + ΦᵀCΦ for C of shape (n, p, p)."""
+    """(αI + ΦᵀCΦ)⁻¹ for C of shape (n, p, p), by a factor of the whole qp × qp matrix."""
 
     def __init__(self, features, C, alpha):
         q, p = features.shape[1], C.shape[1]
         if q * p > COUPLED_DENSE_LARGEST:
             raise SingularSystem("conjugate gradients stalled on the coupled system")
         matrix = np.empty((q, p, q, p))
-        for a, b in zip(*np.tril_indices(p), strict=True):  # a product of matrices each
+        for a, b in zip(*np.tril_indices(p), strict=True):  # one matrix product per block
             block = linalg.product(features.T, C[:, a, b, None] * features)
             matrix[:, a, :, b] = matrix[:, b, :, a] = block
         matrix = matrix.reshape(q * p, q * p)

@@ -1,4 +1,4 @@
-"""The Gram matrix of the inner points, factorised."""
+"""Ridge systems with the whole Gram matrix of the inner points, by factorisation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _cross_gram(instance):
 
 
 class KernelSystem(FactoredSystem, RepresenterSystem):
-    """The Gram matrix as a whole, and a factor of it for each replicate."""
+    """(αI + CK)β = rhs with the whole Gram matrix K in memory, and a factor for each replicate."""
 
     def __init__(self, instance, workspace):
         super().__init__(instance)

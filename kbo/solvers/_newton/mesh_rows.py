@@ -1,4 +1,4 @@
-"""k(X, Z) as an operator whose rows are spread over the devices of a mesh."""
+"""K = k(X, Z) as an operator whose rows are spread over the devices of a mesh."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .rows import in_precision, points
 
 
 def default_mesh():
-    """A mesh of the default device alone where that is no CPU, else None: the host is faster."""
+    """A mesh of the default device alone; None if that is a CPU, where the host is faster."""
     device = jax.config.jax_default_device or jax.devices()[0]
     if isinstance(device, str):
         device = jax.devices(device)[0]
@@ -44,14 +44,14 @@ def _grams(instance, inner, weights, root):
 
 
 class MeshRows:
-    """As ``Rows``, with K evaluated anew for every product, on every device its own rows.
+    """Like ``Rows``, but every product evaluates K again, each device its own rows.
 
     Parameters
     ----------
     instance : Instance
         Its Subspace has the mesh.
     inner : bool
-        Which points.
+        Whether X are the inner points, rather than the outer ones.
     shape : pair of int
         (n, M).
     single : bool
@@ -65,7 +65,7 @@ class MeshRows:
         self.shape = shape
 
     def in_float32(self, out) -> MeshRows:
-        """The same with ``normal_times`` in float32."""
+        """The same with ``normal_times`` in float32; ``out`` is not used."""
         return MeshRows(*self._at, self.shape, single=True)
 
     def times(self, coefficients) -> np.ndarray:
@@ -77,7 +77,7 @@ class MeshRows:
         return np.asarray(_transposed_times(*self._at, values))
 
     def normal_times(self, coefficients, curvatures) -> tuple[np.ndarray, np.ndarray]:
-        """See Rows."""
+        """Kᵀ C K θ, (F, M, p), and Kθ, (F, n, p), with K in float32 if ``single``."""
         product = _normal_times(
             *self._at, self._single, coefficients.transpose(1, 0, 2),
             curvatures.transpose(1, 0, 2, 3),
@@ -85,6 +85,6 @@ class MeshRows:
         return tuple(np.asarray(part).transpose(1, 0, 2) for part in product)
 
     def grams(self, weights, root=None) -> list[np.ndarray]:
-        """See Rows."""
+        """Φᵀ diag(w) Φ for each column w of ``weights``; Φ = K, or K L⁻ᵀ for a ``root`` L."""
         root = None if root is None else root.lower()
         return list(np.array(_grams(*self._at, weights, root)))

@@ -12,12 +12,12 @@ from ...instance import of_instance
 from ...linalg import SingularSystem
 from ...result import Status
 from ..base import InnerSolution, Solver
-from .systems import ACCEPTABLE, System, host
+from .systems import ACCEPTABLE, System, accepted, host
 from .weighted_ridge import convex_part
 from .workspace import Workspace
 
 ARMIJO = 1e-4
-FLAT = 1e-3  # of the slope at the start of a line: no slope worth speaking of
+FLAT = 1e-3  # slope, relative to that at the start of a line, which counts as zero
 SMALLEST_STEP = 2.0**-40
 FORCING = 0.1
 
@@ -34,14 +34,14 @@ def _probabilities(instance, values):
 
 
 class NewtonSolver(Solver):
-    """Solves by Newton's method over a ridge system; subclasses have fields max_newton and tol."""
+    """Newton's method with ridge systems; subclasses have the fields ``max_newton`` and ``tol``."""
 
     @abc.abstractmethod
     def system(self, instance, workspace) -> System:
         """The ridge systems of the instance."""
 
     def solve(self, instance, state=None) -> NewtonSolution:
-        """h_ω; ``state`` (a previous solution's) starts Newton's iterations.
+        """h_ω, from the ``state`` of a previous solution if given.
 
         Raises
         ------
@@ -55,20 +55,20 @@ class NewtonSolver(Solver):
         )
 
     def within(self, tol):
-        """See Solver."""
+        """This solver with relative tolerance ``tol``."""
         return dataclasses.replace(self, tol=tol)
 
     def warm_start(self, state):
-        """See Solver."""
+        """The arrays in ``state`` from which a later solve can start."""
         return state.starts() if isinstance(state, Workspace) else state
 
 
 class NewtonSolution(InnerSolution):
-    """See InnerSolution; built by Newton's method in the constructor.
+    """h_ω, computed by Newton's method in the constructor.
 
-    Newton's iterate from h solves one weighted ridge system in function space,
+    Each Newton step from h solves one weighted ridge system in function space,
 
-        h⁺ = argmin ½Σ w_i D_i (h⁺(x_i) − z_i)² + (α/2)‖h⁺‖²,   z = h − D⁻¹ℓ′,  α = ridge·Σw.
+        h⁺ = argmin_g ½Σ w_i D_i (g(x_i) − z_i)² + (α/2)‖g‖²,   z = h − D⁻¹ℓ′,  α = ridge·Σw.
 
     Parameters
     ----------
@@ -76,8 +76,9 @@ class NewtonSolution(InnerSolution):
     state : Workspace
     max_newton : int
     tol : float
-        Relative residual ‖∇J(h)‖_H ≤ tol·ridge·‖h‖_H at which Newton stops; it also stops, as
-        converged, where rounding keeps the residual from falling, if it is then below 1e-3.
+        Newton stops when ‖∇J(h)‖_H ≤ tol·ridge·‖h‖_H (in a Subspace, when the Newton decrement is
+        at most tol times the energy norm of h). It also stops, as converged, when rounding keeps
+        the relative error from falling further, if that is then below 1e-3.
     """
 
     def __init__(self, instance, system, state, max_newton, tol):
@@ -95,15 +96,15 @@ class NewtonSolution(InnerSolution):
 
     @property
     def jitter(self):
-        """See InnerSolution."""
+        """The largest jitter that a factorisation has needed."""
         return self._system.jitter
 
     def _solve_from(self, known):
-        """Newton from what is known to be near, or from zero: a matter of cost, not of the answer.
+        """Newton's method from a ``known`` start or from zero, which affects the cost alone.
 
-        Values, unlike the coefficients of most spaces, hardly move with ω, and Newton's step needs
-        nothing else. With constant curvature one direct step is exact from anywhere, and from zero
-        it is bit-stable.
+        A start is given by values where the system can use these: they change less with ω than
+        most coefficients do. With constant curvature one direct step is exact from anywhere, and
+        starting from zero gives the same bits every time.
         """
         F, n = self._system.weights.shape
         values = (F, n, self.instance.n_outputs)
@@ -121,11 +122,11 @@ class NewtonSolution(InnerSolution):
         self._newton(np.zeros(coefficients))
 
     def _pointwise(self, values):
-        """ℓ, ∂_vℓ and ∂²_vℓ at given values."""
+        """ℓ_in, ∂_vℓ_in and ∂²_vℓ_in at given values."""
         if not self._constant:
             found = _pointwise(self.instance, np.asarray(values, self._dtype))
             return [host(part) for part in found]
-        if self._at_zero is None:  # from there a quadratic is known everywhere
+        if self._at_zero is None:  # these determine a quadratic everywhere
             zero = np.zeros((1, *values.shape[1:]), self._dtype)
             self._at_zero = [host(part) for part in _pointwise(self.instance, zero)]
         losses, slopes, curvatures = self._at_zero
@@ -134,7 +135,7 @@ class NewtonSolution(InnerSolution):
         return losses, slopes + values, np.broadcast_to(curvatures, shape)
 
     def _evaluate(self, values):
-        """Σ wℓ (F,), slopes and weighted curvatures at given values."""
+        """Σ wℓ (F,), the slopes and the weighted curvatures at given values."""
         losses, slopes, curvatures = self._pointwise(values)
         w = self._system.weights
         weighted = np.where(w > 0, w * np.where(w > 0, losses, 0.0), 0.0)
@@ -143,13 +144,13 @@ class NewtonSolution(InnerSolution):
         return weighted.sum(1), slopes, curvatures
 
     def _objective(self, coefficients, values):
-        """Σ wℓ + (α/2)‖h‖², slopes, weighted curvatures, ‖h‖²."""
+        """Σ wℓ + (α/2)‖h‖², the slopes, the weighted curvatures and ‖h‖²."""
         losses, slopes, curvatures = self._evaluate(values)
         norms = self._system.pairing(coefficients, coefficients, values)
         return losses + 0.5 * self._system.alpha * norms, slopes, curvatures, norms
 
     def _from_values(self, values):
-        """Newton's full step from values alone: coefficients (F, N, p)."""
+        """The coefficients (F, N, p) after a full Newton step, which needs values of h alone."""
         w = self._system.weights
         _, slopes, curvatures = self._evaluate(values)
         self._factorise(range(len(w)), values, curvatures)
@@ -165,10 +166,10 @@ class NewtonSolution(InnerSolution):
         for step in range(self._max_newton + 1):
             gradient = system.gradient(slopes, theta)
             errors, scale = system.accuracy(gradient, norms, values, curvatures)
-            # Close to the solution, where Newton should be quadratic, only rounding stalls it.
+            # Close to the solution, where Newton converges quadratically, only rounding stalls it.
             close = self._constant | (errors <= ACCEPTABLE * scale)
             stalled = (errors >= 0.25 * previous) & close & np.isfinite(errors)
-            # The first step was exact, if rounding left no more than that.
+            # A direct step solves a quadratic exactly, so that only rounding errors are left.
             done = self._constant and system.direct and (errors <= ACCEPTABLE * scale).all()
             active = (errors > self._tol * scale) & ~stalled & ~frozen
             if done or step == self._max_newton or not active.any():
@@ -178,7 +179,7 @@ class NewtonSolution(InnerSolution):
             self._factorise(moving, values, curvatures)
             if not np.isfinite(errors).all():  # there was no factor yet to measure them by
                 errors, scale = system.accuracy(gradient, norms, values, curvatures)
-            # A correction, not a new solution: it refines what rounding left.
+            # Solving for the correction, not for the new iterate, also reduces rounding errors.
             correction = system.solve(
                 system.total[:, None, None] * gradient, moving, self._enough(errors, scale)
             )
@@ -194,7 +195,7 @@ class NewtonSolution(InnerSolution):
         self.status = self._judge(errors, scale, gradient, norms, objective, short)
 
     def _enough(self, errors, scale):
-        """How well to solve for a step: far from the solution Newton's own error is quadratic."""
+        """The error allowed in a step: Newton's own error after it is quadratic in ``errors``."""
         relative = np.full_like(errors, FORCING)
         np.divide(errors, scale, out=relative, where=errors < FORCING * scale)
         forcing = 0.0 if self._constant else errors * relative
@@ -214,8 +215,8 @@ class NewtonSolution(InnerSolution):
     def _line_search(self, theta, values, objective, gradient, target, active):
         """The longest step 1, ½, ¼ … of each replicate that decreases its objective enough.
 
-        Returns coefficients, values, the objective and its derivatives there, and which replicates
-        found no such step: those stay where they are.
+        Returns the coefficients, the values, the objective and its derivatives there, and which
+        replicates found no such step; these stay where they are.
         """
         system = self._system
         direction = target - theta
@@ -233,18 +234,14 @@ class NewtonSolution(InnerSolution):
             if not (good | (steps == 0)).all():
                 gradient = system.gradient(evaluated[1], candidate)
                 there = system.total * system.pairing(gradient, direction, changes)
-                # Where losses differ by their rounding only, slopes still tell: the minimum along
-                # the line is not passed.
+                # Where objectives differ by rounding alone, the slope still tells whether the
+                # minimum along the line has been passed.
                 good |= (there <= FLAT * np.abs(slope)) & (evaluated[0] <= objective - slope)
             if (good | (steps == 0)).all():
                 return candidate, at, evaluated, failed
             steps = np.where(good, steps, 0.5 * steps)
             failed |= active & (steps < SMALLEST_STEP)
             steps[failed] = 0.0
-
-    def _allowed(self, short):
-        """The relative residual to accept: more than tol only where rounding ended the solve."""
-        return self._tol if short else max(self._tol, ACCEPTABLE)
 
     def _judge(self, errors, scale, gradient, norms, objective, short):
         if not (np.isfinite(self._theta).all() and np.isfinite(errors).all()):
@@ -253,20 +250,18 @@ class NewtonSolution(InnerSolution):
         eigenvalues = blocks if blocks.shape[-1] == 1 else np.linalg.eigvalsh(blocks)
         smallest = 0.0 if self._constant else eigenvalues.min(initial=0.0)
         negative = smallest < -1e-8 * np.abs(blocks).max(initial=0.0)
-        if negative and self._probabilities(self.h_inner) is None:  # softmax, rounded, is convex
+        if negative and self._probabilities(self.h_inner) is None:  # for softmax it is rounding
             return Status.NOT_CONVEX
-        allowed = self._allowed(short) * scale
-        if (errors > allowed).any():  # the bound is loose by up to the root of K's rank
+        allowed = accepted(self._tol, short) * scale
+        if (errors > allowed).any():  # the bound exceeds the norm by up to the root of K's rank
             errors, _ = self._system.accuracy(gradient, norms, self.h_inner, blocks, tight=True)
             self.residual = float(self._system.norm(gradient).max())
-        # Where h all but vanishes its slopes are rounding errors of the loss.
+        # If h almost vanishes, its residual is a rounding error of the loss.
         solved = (errors <= np.maximum(allowed, self._system.rounding(objective))).all()
         return Status.CONVERGED if solved else Status.INNER_NOT_CONVERGED
 
     def adjoint(self, slopes):
         missing = self._system.missing
-        if missing:  # a replicate that started where it ends
+        if missing:  # replicates that needed no step
             self._factorise(missing, self.h_inner, self._curvatures)
-        found = self._system.adjoint(slopes, self._curvatures)
-        met = found.relative <= self._allowed(self._system.cut_short)
-        return found._replace(met=bool(met))
+        return self._system.adjoint(slopes, self._curvatures, self._tol)

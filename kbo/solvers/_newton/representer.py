@@ -7,12 +7,12 @@ import abc
 import numpy as np
 
 from ..base import AdjointSolution
-from .systems import System, corrected, relative_size
+from .systems import System, corrected
 from .weighted_ridge import SMALL_CURVATURE
 
 
 class RepresenterSystem(System):
-    """All that does not depend on how products with K are computed and ridge systems solved.
+    """Kernel ridge systems, except for how products with K are computed and systems solved.
 
     Attributes
     ----------
@@ -46,8 +46,8 @@ class RepresenterSystem(System):
     def minimise(self, functional):
         return self.solve(-functional)
 
-    def adjoint(self, slopes, curvatures):
-        # a = Σ β_i k(x_i, ·) − Σ_j (slopes_j/ridge) k(x'_j, ·) with (αI + CK)β = C embedding.
+    def adjoint(self, slopes, curvatures, tol):
+        # a = Σ β_i k(x_i, ·) + e with e = −Σ_j (slopes_j/ridge) k(x'_j, ·), (αI + CK)β = −C e(X).
         alpha = self.alpha[:, None, None]
         riesz = -slopes / self.ridge[:, None, None]
         embedding = self._embed(riesz)
@@ -60,17 +60,17 @@ class RepresenterSystem(System):
         rhs = curve(-embedding)
         beta, values, rest = self._refined(apply, rhs, curvatures)
         values = values + embedding
-        # −αβ = C a is the better route to a where C is invertible: no cancellation for small α.
+        # Where C is invertible, a follows from C a = −αβ without cancellation for small α.
         inverse = _pseudo_inverse(curvatures)
         values -= np.einsum("fiab,fib->fia", inverse, curve(values) + alpha * beta)
         residual = float((self.norm_bound(rest) / self.total).max())
-        relative, both = relative_size(rest, rhs), not self._shared
+        status, both = self.adjoint_status(rest, rhs, tol), not self._shared
         coefficients = np.concatenate([beta, riesz], axis=1) if both else beta + riesz
-        return AdjointSolution(values, coefficients, both, residual, relative=relative)
+        return AdjointSolution(values, coefficients, both, residual, status)
 
 
 def _pseudo_inverse(curvatures):
-    """C⁺ on the part of each block that is well determined."""
+    """C⁺, (F, n, p, p), of the well-determined part of each block."""
     scale = np.abs(curvatures).max(initial=0.0)
     if curvatures.shape[-1] == 1:
         kept = curvatures > SMALL_CURVATURE * scale

@@ -1,4 +1,4 @@
-"""k(X, Z) as an operator in blocks of rows: stored where it fits, evaluated anew where not."""
+"""K = k(X, Z) as an operator in blocks of rows, stored if it fits in memory, else re-evaluated."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ...instance import of_instance
 from ...spaces.base import replicates_first, replicates_last
 from ...stream import Stream
 
-STORED = 4e9  # bytes that a matrix may take where nothing else is asked for
+STORED = 4e9  # bytes that a stored matrix may take by default
 
 
 def points(instance, inner):
-    """The kernel, the points of the rows, those of the columns, and the mesh of the rows."""
+    """The kernel, the points X of the rows, the points Z of the columns, and the mesh."""
     space, x = instance.space, (instance.inner if inner else instance.outer).x
     z = instance.inner.x if space.centers is None else space.centers
     return space.kernel, x, z, space.mesh
 
 
 def in_precision(single, tree):
-    """Its floating arrays in float32, or as they are."""
+    """A pytree with its floating-point arrays in float32 if ``single``, else unchanged."""
     floating = lambda leaf: eqx.is_array(leaf) and jnp.issubdtype(leaf.dtype, jnp.floating)  # noqa: E731
     if not single:
         return tree
@@ -51,19 +51,19 @@ def _block_at(instance, x, single):
 
 
 class Rows:
-    """K = k(X, Z): X the inner or the outer points, Z a Subspace's centres or all inner points.
+    """K = k(X, Z): X are the inner or outer points, Z the space's centres or the inner points.
 
     Parameters
     ----------
     instance : Instance
     inner : bool
-        Which points.
+        Whether X are the inner points, rather than the outer ones.
     shape : pair of int
         (n, M).
     memory : float
-        Bytes: a larger K is not stored, and each block is evaluated for each use.
+        In bytes; a larger K is not stored, and its blocks are evaluated for each use.
     out : jax.Array or None
-        Memory of an earlier stored K, overwritten where it fits.
+        A K stored earlier, which is overwritten if its shape and dtype fit.
     single : bool
         Whether K is evaluated, stored and multiplied in float32; sums over rows are in float64.
 
@@ -90,19 +90,19 @@ class Rows:
             self._matrix = np.asarray(self.stored)
 
     def in_float32(self, out) -> Rows:
-        """The same in float32, stored (see ``out``) where it then fits."""
+        """The same in float32, stored (in ``out`` if possible) if it then fits in memory."""
         at = self._instance, self._inner
         return Rows(*at, self.shape, self._memory, out, single=True)
 
     def blocks(self):
-        """(slice of rows, K of those rows) in turn."""
+        """Pairs of a slice of rows and K of these rows, one block after the other."""
         n, size = self.shape[0], self._block_rows
         for start in range(0, n, size):
             rows = slice(start, min(start + size, n))
             if self.stored is not None:
                 yield rows, self._matrix[rows]
                 continue
-            first = min(start, n - size)  # one shape, and a number in an array: one compilation
+            first = min(start, n - size)  # one shape, and the start as an array: one compilation
             at = np.array(first)
             if self._stream is None:
                 block = _block(self._instance, self._inner, at, size, self._single)
@@ -126,7 +126,7 @@ class Rows:
         return out
 
     def normal_times(self, coefficients, curvatures) -> tuple[np.ndarray, np.ndarray]:
-        """Kᵀ C K θ, (F, M, p), and Kθ, (F, n, p): each block is evaluated once for both.
+        """Kᵀ C K θ, (F, M, p), and Kθ, (F, n, p); each block is evaluated once for both.
 
         Parameters
         ----------
@@ -162,10 +162,11 @@ class Rows:
 
 
 def _disjoint(weights):
-    """Vectors v_g of disjoint supports and coefficients with weights[:, r] = Σ_g c_gr v_g.
+    """Vectors v_g with disjoint supports, and coefficients, with weights[:, r] = Σ_g c_gr v_g.
 
-    The training weights of R folds have such a form with R vectors, which costs one pass over the
-    rows instead of R − 1. Where there is none as short, the columns themselves and None.
+    The training weights of R folds have such a form with R vectors. Summing over each row once is
+    then enough, instead of R − 1 times. If more than R vectors are needed, returns the columns of
+    ``weights`` and None.
     """
     R = weights.shape[1]
     scale = weights.max(1)
@@ -182,7 +183,7 @@ def _disjoint(weights):
 
 
 def _accumulate(total, features, weights):
-    """total += Σ_i w_i Φ_iᵀΦ_i, lower triangle, in place."""
+    """Add Σ_i w_i Φ_iᵀΦ_i to the lower triangle of ``total``, in place."""
     chosen = np.flatnonzero(weights)
     if not len(chosen):
         return

@@ -14,14 +14,15 @@ from jax.sharding import Mesh
 
 from ...instance import of_instance
 from ...linalg import Cholesky, conjugate_gradients
-from ...spaces import Restriction
+from ...needs import Needs
+from ...spaces import RKHS, Restriction, Subspace
 from ...spaces.base import replicates_first, replicates_last
 from ..base import AdjointSolution
 from ..centers import fixed_centers
 from .mesh_rows import MeshRows, default_mesh
 from .newton import NewtonSolver
 from .rows import Rows
-from .systems import System, host, relative_size
+from .systems import System, host
 
 
 @of_instance
@@ -30,22 +31,27 @@ def _center_gram(instance):
 
 
 class SubspaceSolver(NewtonSolver):
-    """A solver in the span of centres; subclasses have fields ``centers`` and ``mesh``."""
+    """A solver in the span of centres; subclasses have the fields ``centers`` and ``mesh``."""
 
     double: ClassVar[bool] = True
-    streams: ClassVar[bool] = True
+
+    @property
+    def needs(self):
+        """A space with a kernel; points may be a kbo.Stream if there is no mesh of devices."""
+        remedy = "without a mesh a kbo.Stream can be read" if self.mesh else "use Exact or Gradient"
+        return Needs(spaces=(RKHS, Subspace), memory=self.mesh is not None, remedy=remedy)
 
     def fixed(self, instance):
-        """See Solver."""
+        """This solver with its centres chosen at the ω of the instance."""
         chosen = fixed_centers(instance, self.centers)
         return eqx.tree_at(lambda s: s.centers, self, chosen, is_leaf=lambda leaf: leaf is None)
 
     def restrict(self, problem):
-        """See Solver."""
+        """The problem over the span of the centres; unchanged if its space has its own."""
         if self.centers is None:
             return problem
         mesh = self.mesh
-        # Without explicit axes, so that arrays of any layout may be given to its devices.
+        # Without explicit axes, so that arrays of any layout can be moved to its devices.
         mesh = default_mesh() if mesh is None else Mesh(mesh.devices, mesh.axis_names)
         return problem.replace(space=Restriction(problem.space, self.centers, mesh))
 
@@ -55,7 +61,7 @@ class SubspaceSolver(NewtonSolver):
 
 
 class SubspaceSystem(System):
-    """Coefficients are u (F, M, p); subclasses factorise and solve."""
+    """The system in the coordinates u (F, M, p); subclasses factorise and solve."""
 
     def __init__(self, instance, workspace, memory):
         super().__init__(instance)
@@ -76,7 +82,7 @@ class SubspaceSystem(System):
         self.jitter = 0.0
 
     def _each(self, function, coefficients):
-        """``function`` of (·, q) columns applied to (F, ·, p) coefficients."""
+        """A ``function`` of arrays (·, q), applied to coefficients (F, ·, p)."""
         columns = function(np.asfortranarray(replicates_last(coefficients)))
         return replicates_first(columns, len(coefficients))
 
@@ -84,7 +90,7 @@ class SubspaceSystem(System):
         return self._each(lambda u: self.root.root_solve(u, transposed=True), coefficients)
 
     def _whiten(self, functionals):
-        """L⁻¹ r: a functional r_j = ⟨r, k(z_j, ·)⟩ in the coordinates of u."""
+        """L⁻¹ r, the functional with values r_j = ⟨r, k(z_j, ·)⟩ in the coordinates of u."""
         return self._each(self.root.root_solve, functionals)
 
     def values(self, coefficients):
@@ -102,7 +108,7 @@ class SubspaceSystem(System):
         return np.linalg.norm(coefficients, axis=(1, 2))
 
     def accuracy(self, gradient, norms, values, curvatures, tight=False):
-        """The Newton decrement, an estimate of h's error in the energy norm, and that of h."""
+        """The Newton decrement, which estimates the energy norm of h's error, and that of h."""
         r = self.total[:, None, None] * gradient
         missing = self.missing
         if missing:
@@ -113,16 +119,16 @@ class SubspaceSystem(System):
         return decrement, np.sqrt(np.maximum(energy + self.alpha * norms, 0.0))
 
     def rounding(self, objective):
-        """See System: in the energy norm."""
+        """Errors in the energy norm at which the objective is minimal to eps², relatively."""
         return np.finfo(float).eps * np.sqrt(2 * np.abs(objective))
 
     def _decrement(self, residuals, replicates):
-        """Roughly the energy norms of the errors that leave these residuals, (k,)."""
+        """Estimates (k,), by the preconditioner, of the energy norms of the errors."""
         z = self._precondition(residuals, replicates)
         return np.sqrt(np.maximum(np.sum(residuals * z, (1, 2)), 0.0))
 
     def _pull(self, slopes):
-        """Σ_i slopes_i k(x_i, ·), in the coordinates of u."""
+        """Σ_i slopes_i k(x_i, ·) in the coordinates of u."""
         return self._whiten(self._each(self.rows.transposed_times, slopes))
 
     def gradient(self, slopes, coefficients):
@@ -130,7 +136,7 @@ class SubspaceSystem(System):
         return mean + self.ridge[:, None, None] * coefficients
 
     def apply(self, coefficients, curvatures, replicates=slice(None), rows=None):
-        """(α + C)u, by ``rows`` other than the system's own if given."""
+        """(α + C)u, with ``rows`` in place of the system's own if given."""
         theta = self.representation(coefficients)
         image, _ = (rows or self.rows).normal_times(theta, curvatures[replicates])
         return self._whiten(image) + self.alpha[replicates, None, None] * coefficients
@@ -140,14 +146,14 @@ class SubspaceSystem(System):
 
     @abc.abstractmethod
     def _precondition(self, residuals, replicates) -> np.ndarray:
-        """Roughly (α + C)⁻¹ residuals, for arrays (k, M, p) and the replicates they belong to."""
+        """≈ (α + C)⁻¹ residuals, for residuals (k, M, p) of the k ``replicates``."""
 
     def _conjugate(
         self, rhs, curvatures, replicates, tol, max_iter, patience, target=None, rows=None
     ):
-        """(α + C)⁻¹ rhs of some replicates by conjugate gradients, and what is left of rhs.
+        """(α + C)⁻¹ rhs of some replicates by conjugate gradients, and the residual.
 
-        ``rows`` may stand for the system's own; see kbo.linalg.conjugate_gradients for the rest.
+        ``rows`` may replace the system's own; see kbo.linalg.conjugate_gradients for the rest.
         """
         out, rest = np.zeros_like(rhs), np.zeros_like(rhs)
         chosen = np.asarray(replicates)
@@ -160,9 +166,9 @@ class SubspaceSystem(System):
 
     @abc.abstractmethod
     def _solve_adjoint(self, rhs, curvatures):
-        """As _conjugate, for every replicate."""
+        """(α + C)⁻¹ rhs of all replicates, and the residual."""
 
-    def adjoint(self, slopes, curvatures):
+    def adjoint(self, slopes, curvatures, tol):
         scaled = slopes * self.total[:, None, None]
         pull = self.rows if self._shared else self._outer
         rhs = -self._whiten(self._each(pull.transposed_times, scaled))
@@ -170,4 +176,5 @@ class SubspaceSystem(System):
         theta = self.representation(u)
         values = self._each(self.rows.times, theta)
         residual = float((self.norm_bound(rest) / self.total).max())
-        return AdjointSolution(theta, theta, False, residual, values, relative_size(rest, rhs))
+        status = self.adjoint_status(rest, rhs, tol)
+        return AdjointSolution(theta, theta, False, residual, status, values)

@@ -1,6 +1,6 @@
-"""What Newton's method asks of a space: values, norms, and ridge systems for given curvatures.
+"""The interface between Newton's method and a space: values, norms and weighted ridge systems.
 
-All in float64, about one instance of a problem.
+A System belongs to one instance of a problem, and computes in float64.
 """
 
 from __future__ import annotations
@@ -11,20 +11,25 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...result import InvalidPoint
+from ...result import InvalidPoint, Status
 from ..base import AdjointSolution
 
-PATIENCE = 50  # steps of conjugate gradients without progress: rounding has ended them
+PATIENCE = 50  # steps of conjugate gradients without progress, after which rounding ends them
 CORRECTION_TOLERANCE = 1e-11
-STALE = 1e-8
-ACCEPTABLE = 1e-3  # relative residual where rounding ends a solve: worse is an error
+STALE = 1e-8  # relative residual above which factors of earlier curvatures are replaced
+ACCEPTABLE = 1e-3  # largest relative residual accepted when rounding ends a solve
 
 
 host = functools.partial(np.asarray, dtype=np.float64)  # from a jax array
 
 
+def accepted(tol, cut_short) -> float:
+    """The relative residual to accept, above ``tol`` only if rounding ended the solve."""
+    return tol if cut_short else max(tol, ACCEPTABLE)
+
+
 class System(abc.ABC):
-    """Weights (F, n), α_f = ridge_f Σ_i w_fi, and the space's linear algebra.
+    """The linear algebra of a space, with weights (F, n) and α_f = ridge_f Σ_i w_fi.
 
     Coefficients have shape (F, N, p): N = n for kernels, the number of features or centres
     otherwise. Curvatures C = w ∂²ℓ have shape (F, n, p, p).
@@ -36,12 +41,12 @@ class System(abc.ABC):
     gram : jax.Array or None
         See kbo.spaces.base.Frozen.
     jitter : float
-        The largest that a factorisation of this system has needed.
+        The largest jitter that a factorisation of this system has needed.
     cut_short : bool
-        Whether the last solve ended with its budget of iterations, not with its tolerance.
+        Whether the last solve ended by its budget of iterations, not by its tolerance.
     from_coefficients : bool
-        Whether a start from the last solution's coefficients pays, rather than from its values:
-        then ``solve`` has only the difference left to find.
+        Whether a warm start consists of the last solution's coefficients rather than its values:
+        an iterative ``solve`` then has only the difference to find.
     """
 
     size: int
@@ -83,15 +88,15 @@ class System(abc.ABC):
         """An upper bound on ‖h‖_H that needs no product with K: (F,)."""
 
     def accuracy(self, gradient, norms, values, curvatures, tight=False):
-        """The error that ∇J bounds, and the size it is relative to, (F,) each.
+        """A measure of the error of h, and the size to which it is relative, (F,) each.
 
-        Here in H, ‖∇J‖ and ridge·‖h‖; ``tight`` asks for the norm itself, not a bound on it.
+        By default these are a bound on ‖∇J‖_H, or ‖∇J‖_H itself if ``tight``, and ridge·‖h‖_H.
         """
         size = self.norm if tight else self.norm_bound
         return size(gradient), self.ridge * np.sqrt(np.maximum(norms, 0.0))
 
     def rounding(self, objective):
-        """Errors, as in ``accuracy``, at which J is minimal to eps², relative to its size."""
+        """Errors, as in ``accuracy``, at which J exceeds its minimum by at most eps²·|J|."""
         mean = np.abs(objective) / self.total
         return np.finfo(float).eps * np.sqrt(2 * self.ridge * mean)
 
@@ -101,48 +106,55 @@ class System(abc.ABC):
 
     @property
     def direct(self) -> bool:
-        """Whether ``solve`` is as good as rounding allows, so that a quadratic is done at once."""
+        """Whether ``solve`` is exact up to rounding, so that one step minimises a quadratic."""
         return not self.jitter
 
     @property
     @abc.abstractmethod
     def missing(self) -> list[int]:
-        """The replicates that were never factorised."""
+        """The replicates that have no factor yet."""
 
     def representation(self, coefficients) -> np.ndarray:
-        """What Λ freezes of h (see the space): the coefficients themselves, unless overridden."""
+        """The representation of h that Λ holds fixed (see the space); here the coefficients."""
         return coefficients
 
     @abc.abstractmethod
     def factorise(self, replicates, curvatures, probabilities=None):
-        """Make ``solve`` solve the ridge systems of these weighted curvatures (F, n, p, p).
+        """Prepare ``solve`` for the ridge systems of weighted curvatures C (F, n, p, p).
 
-        ``replicates`` lists those that will be solved; ``probabilities`` (F, n, p) is given where
+        ``replicates`` lists those that will be solved. ``probabilities`` (F, n, p) are given if
         C = w(diag π − ππᵀ).
         """
 
     @abc.abstractmethod
     def forget(self):
-        """Drop the factors, as if there had been none."""
+        """Discard all factors."""
 
     @abc.abstractmethod
     def solve(self, rhs, replicates=None, target=None) -> np.ndarray:
-        """(α + C)⁻¹ rhs in function space, (F, N, p); zero in replicates not asked for.
+        """(α + C)⁻¹ rhs in function space, (F, N, p); zero for replicates that are not listed.
 
-        Kernel: β with (αI + CK)β = rhs. Features: θ with (αI + ΦᵀCΦ)θ = rhs. Systems that
-        iterate may stop at errors of ``target`` (F,), in the norm of ``accuracy``.
+        Kernel: β with (αI + CK)β = rhs. Features: θ with (αI + ΦᵀCΦ)θ = rhs. Iterative
+        systems may stop at errors of ``target`` (F,), in the norm of ``accuracy``.
         """
 
     @abc.abstractmethod
     def minimise(self, functional) -> np.ndarray:
-        """argmin_h ½Σ h(x_i)ᵀC_i h(x_i) + (α/2)‖h‖² + Σ_i functional_i·h(x_i), coefficients."""
+        """Coefficients of argmin_h ½Σ h(x_i)ᵀC_i h(x_i) + (α/2)‖h‖² + Σ_i functional_i·h(x_i)."""
 
     @abc.abstractmethod
-    def adjoint(self, slopes, curvatures) -> AdjointSolution:
-        """a = argmin ½ΣC a² + (α/2)‖a‖² + Σw Σ_j slopes_j·a(x'_j), by the present factors.
+    def adjoint(self, slopes, curvatures, tol) -> AdjointSolution:
+        """a = argmin ½Σ a(x_i)ᵀC_i a(x_i) + (α/2)‖a‖² + Σw Σ_j slopes_j·a(x'_j).
 
-        Where ``curvatures`` differ from the factors' own, they precondition a few corrections.
+        If ``curvatures`` differ from those of the present factors, a few corrections follow. The
+        status says whether the relative residual is at most what ``accepted`` allows.
         """
+
+    def adjoint_status(self, rest, rhs, tol) -> Status:
+        """CONVERGED if ``accepted`` allows ‖rest‖/‖rhs‖ in every replicate."""
+        left, right = (np.linalg.norm(part, axis=(1, 2)) for part in (rest, rhs))
+        met = (left <= accepted(tol, self.cut_short) * right).all()
+        return Status.CONVERGED if met else Status.ADJOINT_NOT_CONVERGED
 
 
 class Factor(abc.ABC):
@@ -157,10 +169,10 @@ class Factor(abc.ABC):
 
     @abc.abstractmethod
     def solve(self, rhs, enough=0.0) -> np.ndarray:
-        """See System, for one replicate; what iterates may stop at residuals of ``enough``."""
+        """System.solve for one replicate; iterations may stop at a residual norm of ``enough``."""
 
     def release(self):  # noqa: B027
-        """Give memory back before the factor is replaced."""
+        """Return the memory of the factor, which is about to be replaced."""
 
 
 class FactoredSystem(System):
@@ -174,7 +186,7 @@ class FactoredSystem(System):
 
     @property
     def missing(self):
-        """See System."""
+        """The replicates that have no factor yet."""
         return [f for f, factor in enumerate(self._factors) if factor is None]
 
     @abc.abstractmethod
@@ -182,7 +194,7 @@ class FactoredSystem(System):
         """The factor of one replicate's curvatures (n, p, p)."""
 
     def factorise(self, replicates, curvatures, probabilities=None):
-        """See System."""
+        """Factorise the listed replicates whose curvatures have changed."""
         for f in replicates:
             if self._factors[f] is not None:
                 if np.array_equal(self._known[f], curvatures[f]):
@@ -195,7 +207,7 @@ class FactoredSystem(System):
             self.jitter = max(self.jitter, self._factors[f].jitter)
 
     def forget(self):
-        """See System."""
+        """Discard all factors and return their memory."""
         for factor in self._factors:
             if factor is not None:
                 factor.release()
@@ -203,7 +215,7 @@ class FactoredSystem(System):
         self._factors, self._known, self.jitter = [None] * F, [None] * F, 0.0
 
     def solve(self, rhs, replicates=None, target=None):
-        """See System."""
+        """(α + C)⁻¹ rhs, replicate by replicate; zero for replicates that are not listed."""
         out = np.zeros_like(rhs)
         for f in range(len(rhs)) if replicates is None else replicates:
             enough = 0.0 if target is None else self.total[f] * target[f]
@@ -211,7 +223,7 @@ class FactoredSystem(System):
         return out
 
     def _refined(self, apply, rhs, curvatures):
-        """``corrected``, with factors of these very curvatures where the old ones fail."""
+        """``corrected``, with new factors for these ``curvatures`` if the old ones do not do."""
         found = corrected(self.solve, apply, rhs)
         if np.linalg.norm(found[2]) > STALE * np.linalg.norm(rhs):
             self.factorise(range(len(rhs)), curvatures)
@@ -219,16 +231,10 @@ class FactoredSystem(System):
         return found
 
 
-def relative_size(rest, rhs) -> float:
-    """‖rest‖/‖rhs‖ of the worst replicate; zero where there is nothing to solve for."""
-    left, right = (np.linalg.norm(part, axis=(1, 2)) for part in (rest, rhs))
-    return float(np.divide(left, right, out=np.zeros_like(left), where=right > 0).max())
-
-
 def corrected(solve, apply, rhs):
-    """Solve for every replicate, refined until apply(solution) = rhs to rounding.
+    """Solve for every replicate, and refine until apply(solution) = rhs up to rounding.
 
-    Returns the solution, what ``apply`` reported beside its image, and what is left.
+    Returns the solution, what ``apply`` returned beside its image, and the residual.
     """
     size = lambda r: np.linalg.norm(r, axis=(1, 2))  # noqa: E731
     solution = solve(rhs)

@@ -1,8 +1,8 @@
-"""The one linear operator, solved again and again: curvature-weighted ridge systems.
+"""Kernel ridge systems αI + CK weighted by curvatures, for Newton steps and adjoints alike.
 
-Curvatures C_i = w_i ∂²ℓ_i are p×p blocks. Where they are multiples of the identity one
-factorisation serves every output; where they are diagonal the outputs decouple. The module
-``coupled`` has the rest.
+The curvatures C_i = w_i ∂²ℓ_i are p×p blocks. If they are multiples of the identity, one
+factorisation serves all outputs; if they are diagonal, the outputs decouple. The module ``coupled``
+has the other cases.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from ...linalg import Cholesky, symmetric_product
 from .systems import Factor
 
-SMALL_CURVATURE = 1e-6  # of the largest: below it, dividing by the curvature loses digits
+SMALL_CURVATURE = 1e-6  # relative to the largest; dividing by smaller ones would lose digits
 
 
 def decouple(curvatures):
@@ -29,7 +29,7 @@ def decouple(curvatures):
 
 
 def convex_part(curvatures):
-    """(n, p, p) with negative eigenvalues set to zero: Newton's step then descends all the same."""
+    """Curvatures with negative eigenvalues set to zero, so that Newton's step is one of descent."""
     diagonal = np.diagonal(curvatures, axis1=-2, axis2=-1)
     if np.count_nonzero(curvatures) == np.count_nonzero(diagonal):
         return np.maximum(curvatures, 0.0) if (diagonal < 0).any() else curvatures
@@ -40,14 +40,14 @@ def convex_part(curvatures):
 
 
 class Root:
-    """S with S² = C, and its pseudo-inverse on the well-determined part.
+    """S with S² = C, and the pseudo-inverse S⁺ of its well-determined part.
 
     Parameters
     ----------
     curvatures : ndarray (n,), (n, p) or (n, p, p)
         As ``decouple`` returns them.
     small : float
-        What is not well determined, relative to the largest curvature.
+        Curvature, relative to the largest, below which S is not well determined.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Root:
 
 
 class WeightedRidge(Factor):
-    """(α I + C K)⁻¹, C = blockdiag(C_i), on the points with positive weight.
+    """(αI + CK)⁻¹ with C = blockdiag(C_i), on the points with positive weight.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ class WeightedRidge(Factor):
         self._buffers = []
 
     def _buffer(self, p=1):
-        """Memory for a matrix of p unknowns a point, until ``release``."""
+        """Memory for a matrix with p unknowns per point, until ``release``."""
         self._buffers.append(self.kernel.arena.take(p * len(self.kernel.support)))
         return self._buffers[-1]
 
@@ -108,7 +108,7 @@ class WeightedRidge(Factor):
             self.kernel.arena.give_back(buffer)
 
     def solve(self, rhs, enough=0.0):
-        """β (N, p), which vanishes at the points without weight."""
+        """β (N, p), which is zero at points without weight."""
         out = np.zeros_like(rhs)
         support = self.kernel.support
         out[support] = self.on_support(rhs[support])
@@ -116,7 +116,7 @@ class WeightedRidge(Factor):
 
     @abc.abstractmethod
     def on_support(self, rhs: np.ndarray) -> np.ndarray:
-        """β with (α I + C K) β = rhs, both (n, p)."""
+        """β with (αI + CK)β = rhs, both (n, p)."""
 
 
 class SubGram:
@@ -125,10 +125,10 @@ class SubGram:
     Parameters
     ----------
     gram : ndarray (N, N)
-        Its lower triangle is read.
+        Only its lower triangle is read.
     support : ndarray of int
-        Increasing indices. Contiguous runs are copied as slices, so samples ordered by fold
-        are cheap to leave out.
+        Increasing indices. Contiguous runs are copied as slices, so that folds are cheap to leave
+        out if samples are ordered by fold.
     arena : kbo.linalg.Arena
     """
 
@@ -136,7 +136,7 @@ class SubGram:
         self._gram, self.support, self.arena = gram, support, arena
 
     def copy_to(self, out) -> np.ndarray:
-        """Fill the lower triangle of ``out``."""
+        """Write K to the lower triangle of ``out``."""
         support = self.support
         starts = np.concatenate([[0], np.flatnonzero(np.diff(support) != 1) + 1])
         if len(starts) > 32:
@@ -159,7 +159,7 @@ class SubGram:
 
 
 class Symmetric(WeightedRidge):
-    """S(αI + SKS)⁻¹S⁺ where S is invertible, corrected where it is not (Woodbury)."""
+    """S(αI + SKS)⁻¹S⁺ where S is invertible, with a correction where it is not (Woodbury)."""
 
     def __init__(self, kernel, curvatures, alpha, small=SMALL_CURVATURE):
         super().__init__(kernel)
@@ -182,7 +182,7 @@ class Symmetric(WeightedRidge):
 
 
 class Decoupled(Symmetric):
-    """One factor for all outputs, or one for each, of αI + SKS."""
+    """Symmetric systems αI + SKS that share one factor, or have one for each output."""
 
     def __init__(self, kernel, curvatures, alpha, small=SMALL_CURVATURE):
         super().__init__(kernel, curvatures, alpha, small)
@@ -210,7 +210,7 @@ class Decoupled(Symmetric):
 
 
 def solve_columns(factors, rhs):
-    """One factor for every column of ``rhs`` (N, p), or one for each."""
+    """Solve for the columns of ``rhs`` (N, p), with one factor for all or one for each."""
     if len(factors) == 1:
         return factors[0].solve(rhs)
     columns = [factor.solve(column) for factor, column in zip(factors, rhs.T, strict=True)]

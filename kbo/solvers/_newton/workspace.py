@@ -1,4 +1,4 @@
-"""Memory and warm start that one solve leaves to the next."""
+"""Memory and warm starts that one solve leaves to the next."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from ... import linalg
 
 
 class Workspace:
-    """Memory and warm start carried from one solve to the next.
+    """Memory and warm starts carried from one solve to the next.
 
     Attributes
     ----------
     arena : kbo.linalg.Arena
-        For the factors.
+        Memory for the factors.
     gram : jax.Array or None
         The last kernel matrix; its buffer is donated to the next one.
     start : ndarray or None
-        What the next inner solve starts from: values at the inner points (F, n, p), or
-        coefficients, as the system prefers.
+        The start of the next inner solve: values at the inner points (F, n, p), or coefficients
+        (F, N, p) if the system has ``from_coefficients``.
     adjoint_start : ndarray or None
-        Coefficients, where the system starts from them.
+        Coefficients from which the next adjoint solve starts, if the system uses them.
     """
 
     def __init__(self, start=None, adjoint_start=None):
@@ -26,5 +26,5 @@ class Workspace:
         self.start, self.adjoint_start = start, adjoint_start
 
     def starts(self):
-        """What the constructor makes as warm a start from, or None."""
+        """Arguments for a Workspace with the same warm starts; None if there are none."""
         return None if self.start is None else [self.start, self.adjoint_start]

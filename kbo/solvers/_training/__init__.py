@@ -1,1 +1,1 @@
-"""What trained networks share: the loop, and the objectives that it descends."""
+"""What trained networks share: the training loop, and the objectives that it minimises."""

@@ -1,4 +1,4 @@
-"""A gradient method on the weights of a network as one compiled loop."""
+"""A gradient method on the weights of a network, as one compiled loop."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ...instance import Instance
 from ...problem import Sample
 from ...result import Status
 
-SMOOTHING = 0.9  # of gradient norms, which single batches scatter
-BLOWN_UP = 10.0  # times its size at the start: an objective that grew so much is not descending
+SMOOTHING = 0.9  # weight of the past in the running mean of gradient norms over batches
+BLOWN_UP = 10.0  # an objective that grows by so many times its initial size has diverged
 
 
 class Trained(NamedTuple):
-    """Weights with what training needs to go on.
+    """Weights, with what training needs to continue.
 
     Attributes
     ----------
     params, optimizer : pytrees
         Weights and the state of the optimiser.
     count : array
-        Steps taken so far, for the draws of batches.
+        Number of steps so far, which determines the draw of the next batch.
     scale : array
-        ‖∇J‖ at the very first step, by which ``tol`` is measured.
+        ‖∇J‖ at the very first step, to which ``tol`` is relative.
     """
 
     params: Any
@@ -36,9 +36,8 @@ class Trained(NamedTuple):
     scale: jax.Array
 
 
-class Report(NamedTuple):
-    """How a loop ended: last objective, smoothed ‖∇_θ J‖, whether it met tol, whether it blew up.
-    """
+class LoopReport(NamedTuple):
+    """The last objective and smoothed ‖∇J‖, and whether the loop met ``tol`` or diverged."""
 
     objective: jax.Array
     norm: jax.Array
@@ -47,15 +46,19 @@ class Report(NamedTuple):
 
 
 class Plan(eqx.Module):
-    """What a loop is told.
+    """Settings of a training loop.
 
     Attributes
     ----------
     optimizer : optax.GradientTransformation
     steps : int
+        The largest number of steps.
     tol : float
+        Relative ‖∇J‖ at which the loop ends.
     batch_size : int or None
+        None uses all rows in every step.
     accumulate : int
+        Number of batches whose gradients are averaged in every step.
     """
 
     optimizer: optax.GradientTransformation
@@ -65,7 +68,7 @@ class Plan(eqx.Module):
     accumulate: int = eqx.field(static=True)
 
     def start(self, params) -> Trained:
-        """Before the first step."""
+        """The state before the first step, from given weights."""
         dtype = jax.tree.leaves(params)[0].dtype
         return Trained(
             params, self.optimizer.init(params), jnp.zeros((), jnp.int32), jnp.zeros((), dtype)
@@ -73,8 +76,7 @@ class Plan(eqx.Module):
 
 
 def batch_of(instance: Instance, rows) -> Instance:
-    """The instance on some rows (inner, outer) of its samples; None is all of them, or all of one.
-    """
+    """The instance on ``rows`` (inner, outer) of its samples; None means all rows."""
     if rows is None:
         return instance
     inner, outer = _some(instance.inner, rows[0]), _some(instance.outer, rows[1])
@@ -88,15 +90,15 @@ def _some(sample, rows):
     return Sample(sample.x[rows], target, sample.weight_matrix()[:, rows])
 
 
-def descend(objective, instance, trained: Trained, plan: Plan, key) -> tuple[Trained, Report]:
+def train(objective, instance, trained: Trained, plan: Plan, key) -> tuple[Trained, LoopReport]:
     """θ ← θ + u(∇J(θ)) until ‖∇J‖ ≤ tol·(‖∇J‖ at the very first step), or ``steps`` times.
 
     Parameters
     ----------
     objective : callable
-        (params, rows) to J on the rows (inner, outer), None for all: an unbiased estimate of J.
+        (params, rows) to an unbiased estimate of J from the rows (inner, outer); None means all.
     instance : Instance
-        Whose samples rows are drawn from, with replacement.
+        Rows of its samples are drawn with replacement.
     trained : Trained
     plan : Plan
     key : PRNG key
@@ -113,7 +115,7 @@ def descend(objective, instance, trained: Trained, plan: Plan, key) -> tuple[Tra
         if plan.accumulate == 1:
             return jax.value_and_grad(objective)(params, rows)
 
-        # One micro-batch at a time is in memory.
+        # Only one micro-batch is in memory at a time.
         def add(total, own):
             return jax.tree.map(jnp.add, total, jax.value_and_grad(objective)(params, own)), None
 
@@ -156,12 +158,12 @@ def descend(objective, instance, trained: Trained, plan: Plan, key) -> tuple[Tra
     trained, _, first, norm, value, _ = jax.lax.while_loop(going, step, start)
     finite = jnp.isfinite(value) & jnp.isfinite(norm)
     diverged = ~finite | (value > first + BLOWN_UP * (1 + jnp.abs(first)))
-    report = Report(value, norm, finite & (norm <= plan.tol * trained.scale), diverged)
+    report = LoopReport(value, norm, finite & (norm <= plan.tol * trained.scale), diverged)
     return trained, report
 
 
 def _draws(instance, plan):
-    """key ↦ rows (inner, outer), (batch_size,) or (accumulate, batch_size) each."""
+    """key ↦ rows (inner, outer), each (batch_size,) or (accumulate, batch_size); None for all."""
     if plan.batch_size is None:
         return lambda key: None
     shape = (plan.accumulate, plan.batch_size) if plan.accumulate > 1 else (plan.batch_size,)
@@ -176,10 +178,10 @@ def _draws(instance, plan):
     return draw
 
 
-def judged(report, plan):
-    """The status of a loop."""
+def judged(report, plan, unmet=Status.INNER_NOT_CONVERGED):
+    """The status of a loop: ``unmet`` if it missed its tolerance, TRUNCATED if it had none."""
     if bool(report.diverged):
         return Status.DIVERGED
     if plan.tol == 0:
         return Status.TRUNCATED
-    return Status.CONVERGED if bool(report.converged) else Status.INNER_NOT_CONVERGED
+    return Status.CONVERGED if bool(report.converged) else unmet

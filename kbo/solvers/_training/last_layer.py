@@ -1,6 +1,6 @@
-"""Last layers in closed form: argmin over W of an objective of values design·W.
+"""Last layers in closed form: the W that minimises an objective of the values design·W.
 
-A last layer W weighs in the objective by ‖W‖² (features) or by tr WᵀKW (a kernel of features).
+The objective penalises ‖W‖² (features) or tr WᵀKW (a kernel of features).
 """
 
 from __future__ import annotations
@@ -10,25 +10,26 @@ import jax.numpy as jnp
 
 from .objectives import constant_curvature
 
-NEWTON_STEPS = 6  # for the last layer within a training step, where the loss is not squared
+NEWTON_STEPS = 6  # per training step, for losses without constant curvature
 ROUNDING = 10  # times ε·(size of a Gram matrix)
 
 
 def last_layer(batch, of_batch, design, shares, linear):
-    """argmin_W Σ shares ℓ(design W) + (ridge/2)‖·‖², (F, q, p), held fixed in derivatives.
+    """argmin_W Σ shares ℓ(design W) + (ridge/2)‖·‖², (F, q, p), with a derivative of zero.
 
-    It is a minimiser, so its derivative adds nothing to that of the minimum.
+    As W is a minimiser, the derivative of the minimum does not need that of W.
 
     Parameters
     ----------
     batch : Instance
     of_batch : callable
-        Values (F, b, p) to losses and slopes.
+        Maps values (F, b, p) to losses and slopes.
     design : array (F, b, q)
         Features, or (F, b, b) kernel matrices.
     shares : array (F, b)
+        The weight of each row in the mean.
     linear : bool
-        Whether the design holds features.
+        Whether the design consists of features.
     """
     hold = jax.lax.stop_gradient
     design, constant = hold(design), constant_curvature(batch)
@@ -52,9 +53,9 @@ def last_layer(batch, of_batch, design, shares, linear):
 
 
 def _solve(design, curved, right, ridge, linear):
-    """(ΦᵀCΦ + ridge)⁻¹ right, or (CK + ridge)⁻¹ right, replicate by replicate: (F, q, p).
+    """(ΦᵀCΦ + ridge)⁻¹ right, or (CK + ridge)⁻¹ right, for each replicate: (F, q, p).
 
-    ``curved`` is C: (F, b), or (F, b, p, p) where outputs are coupled.
+    ``curved`` is C, of shape (F, b), or (F, b, p, p) if outputs are coupled.
     """
     one = {
         (True, False): feature_layer, (True, True): _coupled_features,
@@ -75,15 +76,15 @@ def _coupled_features(design, curved, right, ridge):
 
 
 def _solved(gram, right, ridge):
-    # Features grow as they train: rounding must not make their Gram matrix indefinite. The error of
-    # Cholesky's factors is relative to the diagonal, each row's to its own (Demmel 1989).
+    # Features grow during training, and rounding must not make their Gram matrix indefinite. The
+    # error of a Cholesky factor is relative to the diagonal entry of each row (Demmel 1989).
     rounding = ROUNDING * len(gram) * jnp.finfo(gram.dtype).eps * jnp.diagonal(gram)
     gram = gram + jnp.diag(ridge + rounding)
     return jax.scipy.linalg.solve(gram, right, assume_a="pos")
 
 
 def _kernel(kernel, curved, right, ridge):
-    # In its symmetric form, C^½KC^½ + ridge.
+    # In the symmetric form with C^½KC^½ + ridge.
     root = jnp.sqrt(curved)
     gram = root[:, None] * kernel * root + ridge * jnp.eye(len(kernel), dtype=kernel.dtype)
     inverse = jnp.where(root > 0, 1 / jnp.where(root > 0, root, 1), 0)

@@ -1,9 +1,10 @@
-"""What the networks are trained on: the inner objective and the adjoint's, on batches of rows.
+"""The objectives on which networks are trained, inner and adjoint, on batches of rows.
 
     J(h)     = (1/Σw) Σ w_i ℓ_in(ω, h(x_i), t_i) + (ridge/2) ‖h‖²
     J_adj(a) = (1/Σw) Σ w_i ½ a(x_i)ᵀD_i a(x_i) + (ridge/2) ‖a‖² + Σ_j slopes_j·a(x'_j)
 
-Both are summed over replicates. On b of n rows a sum is n/b times that of the rows.
+Both are summed over replicates. From b of n rows, a sum over all rows is estimated as n/b times
+the sum over these.
 """
 
 from __future__ import annotations
@@ -17,27 +18,27 @@ from .descent import batch_of
 
 
 def constant_curvature(instance) -> bool:
-    """Whether the inner loss is ½‖v‖² + s·v + c in v, s and c of the sample and of ω."""
+    """Whether the inner loss is ½‖v‖² + s·v + c in v, where s and c depend on sample and ω."""
     return instance.problem.inner_loss.constant_curvature
 
 
 class Pointwise(eqx.Module):
-    """(values, batch, rows) to ℓ_in and ∂_vℓ_in, up to constants in v.
+    """Maps (values, batch, rows) to ℓ_in and ∂_vℓ_in, up to constants in v.
 
-    A loss of constant curvature is known from its slopes at zero: what ω makes of the targets is
-    then computed once, and not in every step.
+    A loss of constant curvature follows from its slopes at v = 0. Terms in ω and the targets are
+    then computed once, not in every step.
 
     Attributes
     ----------
     at_zero : array (F, n, p) or None
-        Those slopes; None for other losses.
+        These slopes; None for other losses.
     """
 
     at_zero: jax.Array | None
 
     @classmethod
     def of(cls, instance):
-        """Of an instance's inner loss."""
+        """The Pointwise of an instance's inner loss."""
         if not constant_curvature(instance):
             return cls(None)
         x = instance.inner.x
@@ -50,8 +51,8 @@ class Pointwise(eqx.Module):
         return jnp.sum((0.5 * values + own) * values, -1), values + own
 
 
-def inner_objective(instance):
-    """(params, rows) to J, up to a constant."""
+def training_objective(instance):
+    """The function (params, rows) ↦ J, up to a constant."""
     of = Pointwise.of(instance)
 
     def objective(params, rows):
@@ -67,7 +68,7 @@ def inner_objective(instance):
 
 
 def shares_of(instance, batch):
-    """w_i/Σw on a batch, so that sums estimate those over all rows: (F, b)."""
+    """(n/b) w_i/Σw for the rows of a batch, (F, b): weights that estimate a mean over all rows."""
     total = jnp.sum(instance.inner.weight_matrix(), -1, keepdims=True)
     return (instance.inner.size / batch.inner.size) * batch.inner.weight_matrix() / total
 
@@ -80,7 +81,7 @@ def penalised(batch, shares, losses, square):
 
 
 def adjoint_objective(instance, h_inner, slopes):
-    """(params, rows) to J_adj, at given values h(x_i) (F, n, p) and ∂_{h(x'_j)}L (F, m, p)."""
+    """(params, rows) ↦ J_adj, for given values h(x_i) (F, n, p) and ∂_{h(x'_j)}L (F, m, p)."""
 
     def objective(params, rows):
         batch = batch_of(instance, rows)
@@ -88,13 +89,13 @@ def adjoint_objective(instance, h_inner, slopes):
         h, g = h_inner, slopes
         if rows is not None:
             h, g = h_inner[:, rows[0]], slopes[:, rows[1]]
-        # At all points at once: one pass over the weights, not two.
+        # At all points at once, which takes one pass over the weights instead of two.
         both = jnp.concatenate([batch.inner.x, batch.outer.x])
         everywhere = batch.space.evaluate(None, both, function)
         values, outside = jnp.split(everywhere, [batch.inner.size], axis=1)
         curved = values
         if not constant_curvature(instance):
-            # D_i a(x_i): a derivative of the slopes along a, in function values alone.
+            # D_i a(x_i) is the derivative of the slopes along a, with respect to values of h.
             curved = jax.jvp(batch.inner_slopes, (h,), (values,))[1]
         square = jnp.sum(batch.space.jets(batch.inner.x, function, values) ** 2, -1)
         shares = shares_of(instance, batch)

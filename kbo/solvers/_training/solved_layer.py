@@ -1,8 +1,8 @@
 """Objectives of a network that ends in a LastLayer, minimised over that layer (an L2 space).
 
-    J(φ) = min_W J([φ, 1]W) + (decay/2)‖W‖²         J_adj(φ) likewise
+    J(φ) = min_W J([φ, 1]W) + (decay/2)‖W‖²         and J_adj(φ) likewise,
 
-for inner losses of constant curvature, of which both are quadratic in W.
+for inner losses of constant curvature, for which both are quadratic in W.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .objectives import Pointwise, shares_of
 
 
 class SolvedLayer(abc.ABC):
-    """(params, rows) to min_W of an objective ½ Σ shares (1 + ridge)|v|² + b·W, up to a constant.
+    """(params, rows) ↦ min_W ½ Σ shares (1 + ridge)|v|² + b·W + (decay/2)‖W‖², up to a constant.
 
     Parameters
     ----------
@@ -31,17 +31,17 @@ class SolvedLayer(abc.ABC):
 
     @abc.abstractmethod
     def _terms(self, params, rows):
-        """Features (F, b, q) at inner points, b (F, q, p), and the batch."""
+        """The features (F, b, q) at the inner points, b (F, q, p) and the batch."""
 
     def __call__(self, params, rows):
         """The objective."""
         design, linear, batch = self._terms(params, rows)
-        # Of a minimiser the derivative adds nothing.
+        # The derivative of a minimum does not need that of the minimiser.
         layer = self._minimiser(*map(jax.lax.stop_gradient, (design, linear)), batch)
         return self._objective(design, linear, batch, layer)
 
     def complete(self, params):
-        """The weights with W solved for on all rows."""
+        """The weights, with the last layer W solved for on all rows."""
         return {**params, "layer": self._minimiser(*self._terms(params, None))}
 
     def _curved(self, batch):
@@ -58,7 +58,7 @@ class SolvedLayer(abc.ABC):
 
 
 class SolvedInner(SolvedLayer):
-    """min_W J + (decay/2)‖W‖² at weights of φ."""
+    """min_W J + (decay/2)‖W‖² as a function of the weights of φ."""
 
     def __init__(self, instance):
         super().__init__(instance, instance.space.network)
@@ -73,7 +73,7 @@ class SolvedInner(SolvedLayer):
 
 
 class SolvedAdjoint(SolvedLayer):
-    """min_W J_adj + (decay/2)‖W‖² at weights of φ, given ∂_{h(x'_j)}L (F, m, p)."""
+    """min_W J_adj + (decay/2)‖W‖² as a function of φ's weights, given ∂_{h(x'_j)}L (F, m, p)."""
 
     def __init__(self, instance, slopes):
         super().__init__(instance, instance.space.adjoint)
@@ -83,7 +83,7 @@ class SolvedAdjoint(SolvedLayer):
         batch = batch_of(self.instance, rows)
         g = self._slopes if rows is None else self._slopes[:, rows[1]]
         g = (self.instance.outer.size / g.shape[1]) * g
-        # At all points at once: one pass over the weights, not two.
+        # At all points at once, which takes one pass over the weights instead of two.
         both = jnp.concatenate([batch.inner.x, batch.outer.x])
         design = batch.space.last_features(self.network, params, both)
         inside, outside = jnp.split(design, [batch.inner.size], axis=1)

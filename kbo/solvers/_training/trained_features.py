@@ -1,4 +1,4 @@
-"""Features trained by gradient, and the exact solution for h and a on top of them."""
+"""Features φ trained by a gradient method, and the exact solutions h and a on top of them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ...losses import Loss
 from ...problem import Sample
 from ..base import InnerSolution
 from ..exact import Exact
-from .descent import Trained, batch_of, descend, judged
+from .descent import Trained, batch_of, judged, train
 from .last_layer import last_layer
 from .objectives import Pointwise, penalised, shares_of
 
 
 def features_objective(instance, of):
-    """(params, rows) to min_h J(h) over the h on top of φ."""
+    """(params, rows) ↦ min_h J(h) over the functions h on top of φ."""
 
     def objective(params, rows):
         batch = batch_of(instance, rows)
@@ -39,7 +39,7 @@ def features_objective(instance, of):
 
 
 class OnTrained(eqx.Module):
-    """ω ↦ the space on top of φ with given weights; the NeuralFeatures may depend on ω.
+    """ω ↦ the space on top of φ with given weights, where NeuralFeatures may depend on ω.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ class OnTrained(eqx.Module):
 
 
 class Bowl(Loss):
-    """½‖v‖² + s·v: any loss of constant curvature at a fixed ω, up to a constant."""
+    """½‖v‖² + s·v, which is any loss of constant curvature at a fixed ω, up to a constant."""
 
     constant_curvature = True
 
@@ -67,18 +67,18 @@ class Bowl(Loss):
 @of_instance
 def _fit_features(instance, trained, plan, key):
     of = Pointwise.of(instance)
-    trained, report = descend(features_objective(instance, of), instance, trained, plan, key)
+    trained, report = train(features_objective(instance, of), instance, trained, plan, key)
     return trained, report, of.at_zero
 
 
 class TrainedFeatures(InnerSolution):
-    """See InnerSolution: φ trained in the constructor, then the exact solution on top of it."""
+    """h_ω on features φ: the constructor trains φ, then solves exactly on top of it."""
 
     def __init__(self, instance, solver, space, state):
         if instance.ridge.shape[0] > 1:
             raise ValueError(
-                "NeuralFeatures trains one φ, which replicates (folds) would share and leak "
-                "through: use NeuralSpace, or one replicate"
+                "NeuralFeatures trains one φ, which would leak data between replicates (folds): "
+                "use NeuralSpace, or one replicate"
             )
         plan = solver.plan()
         keys = jax.random.split(solver.key)
@@ -92,21 +92,21 @@ class TrainedFeatures(InnerSolution):
         trained = judged(report, plan)
         solved = self._solution.status
         self.status = trained if solved.ok or not trained.completed else solved
-
-    def __getattr__(self, name):
-        return getattr(self._solution, name)
+        own = self._solution
+        self.h_inner, self.h_outer, self.coefficients = own.h_inner, own.h_outer, own.coefficients
+        self.residual, self.jitter, self.gram = own.residual, own.jitter, own.gram
 
     def adjoint(self, slopes):
-        """See InnerSolution."""
+        """The exact adjoint on top of φ."""
         return self._solution.adjoint(slopes)
 
 
 def _with_slopes(instance, at_zero):
-    """The instance with its slopes known, so that no solver computes ω's targets again."""
+    """The instance with a Bowl of the known slopes, so that the loss is not evaluated again."""
     if at_zero is None:
         return instance
     slopes = at_zero[0] if instance.problem.n_outputs else at_zero[0, :, 0]
-    # Where slopes overflow training has diverged and says so: nothing else need fail on them.
+    # If slopes overflow, training has diverged and its status says so: the solve need not fail.
     slopes = jnp.where(jnp.isfinite(slopes), slopes, 0)
     inner = Sample(instance.inner.x, slopes, instance.inner.weights)
     return instance.replace(inner_loss=Bowl(), inner_data=inner)

@@ -1,0 +1,116 @@
+"""Parameters of kernels and losses: their names, and their values as functions of ω."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .kernels import Kernel
+from .losses import Loss
+
+
+def _leaves(tree):
+    """(name, leaf, whether its class keeps it fixed) of every leaf, in flattening order."""
+    keeps_some = lambda node: isinstance(node, Kernel | Loss) and bool(node.fixed)  # noqa: E731
+    for path, node in jax.tree_util.tree_flatten_with_path(tree, is_leaf=keeps_some)[0]:
+        fixed = node.fixed if keeps_some(node) else ()
+        for own, leaf in jax.tree_util.tree_flatten_with_path(node)[0]:
+            last = (None, *path, *own)[-1]
+            name = last.name if isinstance(last, jax.tree_util.GetAttrKey) else ""
+            yield name, leaf, name in fixed
+
+
+def _is_number(leaf) -> bool:
+    number = float | int | np.ndarray | np.number | jax.Array
+    return isinstance(leaf, number) and not isinstance(leaf, bool)
+
+
+def named_numbers(tree):
+    """(name, number) for every number of a kernel or loss; the name is that of its attribute."""
+    return [(name, leaf) for name, leaf, _ in _leaves(tree) if _is_number(leaf)]
+
+
+def tunable_names(tree) -> set[str]:
+    """The names of the numbers of a kernel or loss that may be tuned."""
+    return {name for name, leaf, fixed in _leaves(tree) if _is_number(leaf) and not fixed}
+
+
+class Tunable(eqx.Module):
+    """ω ↦ a kernel or loss whose tuned parameters are their base values times exp(log).
+
+    Parameters
+    ----------
+    base : pytree
+        The kernel or loss at log = 0, with NumPy arrays.
+    tuned : tuple of bool
+        Whether each leaf is tuned, in flattening order.
+    tied : list of ndarray of int, or None
+        For each leaf, the index of the log that applies to each of its entries; None if every
+        entry has its own.
+    """
+
+    base: Any
+    tuned: tuple[bool, ...] = eqx.field(static=True)
+    tied: Any
+
+    @classmethod
+    def of(cls, base, tune=None, tied=None):
+        """The Tunable in which every positive number whose name is in ``tune`` is tuned.
+
+        Parameters
+        ----------
+        base : Kernel or Loss
+            What its class lists as ``fixed`` is never tuned.
+        tune : None or container of str
+            None means all names.
+        tied : list, optional
+            As for the class; by default no two entries share a log.
+        """
+        base = jax.tree.map(lambda v: np.array(v, float) if _is_number(v) else v, base)
+        tuned = tuple(
+            _is_number(leaf) and not fixed and (tune is None or name in tune)
+            and bool((leaf > 0).all())
+            for name, leaf, fixed in _leaves(base)
+        )
+        return cls(base, tuned, [None] * len(tuned) if tied is None else tied)
+
+    def at_base(self, base):
+        """The Tunable with the same tuned parameters and other base values."""
+        base = jax.tree.map(lambda v: np.array(v, float) if _is_number(v) else v, base)
+        return replace(self, base=base)
+
+    def start(self):
+        """Zero logs, one array per tuned leaf."""
+        leaves = zip(jax.tree.leaves(self.base), self.tuned, self.tied, strict=True)
+        return [
+            np.zeros(np.shape(leaf) if tied is None else tied.max() + 1)
+            for leaf, tuned, tied in leaves if tuned
+        ]
+
+    def names(self):
+        """The names of the tuned leaves."""
+        leaves = zip(_leaves(self.base), self.tuned, strict=True)
+        return [name for (name, *_), tuned in leaves if tuned]
+
+    def at(self, logs, exp=jnp.exp):
+        """The kernel or loss at these logs."""
+        leaves, structure = jax.tree.flatten(self.base)
+        logs = iter(logs)
+        factor = lambda tied: exp(next(logs))[... if tied is None else tied]  # noqa: E731
+        scaled = [
+            _times(leaf, factor(tied)) if tuned else leaf
+            for leaf, tuned, tied in zip(leaves, self.tuned, self.tied, strict=True)
+        ]
+        return jax.tree.unflatten(structure, scaled)
+
+
+def _times(value, factor):
+    """value·factor, whose derivative in the factor is 0 rather than NaN at infinite values."""
+    xp = np if isinstance(factor, np.ndarray | np.generic) else jnp
+    finite = xp.isfinite(value)
+    return xp.where(finite, xp.where(finite, value, 1.0) * factor, value)

@@ -1,0 +1,60 @@
+"""Error bounds hold and are finite."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import kbo
+from tests import helpers
+
+
+@pytest.mark.parametrize("space", ["gaussian", "features"])
+@pytest.mark.parametrize(
+    ("loss", "size"), [("squared", 1e-6), ("squared", 0.1), ("squared", 10.0), ("logistic", 1e-6)]
+)
+def test_error_bound_covers_inexact_solutions(space, loss, size, x64):
+    """Perturb both solutions; the bound must cover the error they cause, and not absurdly.
+
+    For squared losses it must hold however large the perturbation.
+    """
+    from kbo.hypergradients.bounds import error_bound
+    from kbo.hypergradients.implicit import _reverse_pass, outer_and_slopes
+    from kbo.search.session import canonical
+    from kbo.spaces import Frozen
+
+    problem, omega = helpers.everything_problem(space, loss)
+    exact = kbo.value_and_hypergradient(problem, omega)
+    p, w = canonical(problem, omega)
+    instance = p.at(w)
+    ratios = []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        solution = kbo.solvers.Exact().solve(instance)
+        _, slopes = outer_and_slopes(instance, jnp.asarray(solution.h_outer))
+        adjoint = solution.adjoint(np.asarray(slopes))
+        noise = lambda a: a + size * np.abs(a).max() * rng.normal(size=a.shape)
+        h = noise(solution.coefficients)
+        system = solution._system
+        inner = system.values(h)
+        frozen = Frozen(*map(jnp.asarray, (
+            h, noise(adjoint.frozen), inner, system.outer_values(h, inner),
+        )))
+        _, grad = _reverse_pass(instance, frozen, False)
+        error = np.linalg.norm(helpers.flat(grad) - helpers.flat(exact.grad))
+        bound = error_bound(instance, frozen, False)
+        assert error <= bound
+        ratios.append(bound / error)
+    if size < 1e-3:  # ‖A⁻¹‖ ≤ 1/ridge is loose for features, whose curvature is far above it
+        assert np.median(ratios) < {"gaussian": 100, "features": 1e4}[space]
+
+
+@pytest.mark.parametrize("kernel", [kbo.kernels.Matern32(1.0), kbo.kernels.Matern52(1.0)])
+def test_bounds_are_finite_where_points_coincide(kernel, x64):
+    x, t, x_out, y = helpers.data()
+    x_out[:3] = x[:3]
+    problem = kbo.BilevelProblem(
+        kbo.losses.Logistic(), kbo.losses.Squared(), kbo.Sample(x, np.sign(t)),
+        kbo.Sample(x_out, y), lambda w: kbo.RKHS(type(kernel)(w["l"])), lambda w: jnp.exp(w["r"]),
+    )
+    hg = kbo.value_and_hypergradient(problem, {"l": np.ones(3), "r": -3.0})
+    assert np.isfinite(hg.error_bound)
