@@ -217,11 +217,20 @@ STEPPERS = {
     "vrbo": kbo.hypergradients.VRBO(0.3), "sustain": kbo.hypergradients.SUSTAIN(0.3),
     "penalty": kbo.hypergradients.Penalty(0.1, penalty=10.0),
 }
+def half_square(omega):
+    """½‖ω‖²: the prior of standard normal numbers."""
+    return 0.5 * sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(omega))
+
+
 # Outer losses of all predictions at once.
 JOINTS = {"readout": kbo.losses.Readout(lambda w: jnp.exp(w["log_ridge"]))}
 CRITERIA = {
     "leave_out": kbo.criteria.LeaveOut(), "gcv": kbo.criteria.GCV(),
     "marginal_likelihood": kbo.criteria.MarginalLikelihood(),
+    "regularized": kbo.criteria.Regularized(kbo.criteria.GCV(), half_square, 50.0),
+    "regularized_nats": kbo.criteria.Regularized(
+        kbo.criteria.MarginalLikelihood(), half_square, 50.0, "nats"
+    ),
 }
 
 

@@ -53,7 +53,7 @@ def _add_tune(parser):
         "classification: logistic, squared)")
     add("--ard", action=argparse.BooleanOptionalAction,
         help="one lengthscale per column of the table (default: for regression)")
-    add("--cv", type=int, default=5, help="number of folds")
+    add("--cv", type=int, help="number of folds (default: what the estimators choose)")
     add("--max-iter", type=int, default=100, help="maximal number of steps of the search")
     add("--max-time", type=float, help="time limit of the search, in seconds")
     add("--solver", default="auto", help="auto, exact, nystrom, falkon or full_cg")

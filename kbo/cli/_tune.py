@@ -50,10 +50,10 @@ def _grid(args, classification, n_features):
     """The usual alternative, for comparison: GridSearchCV over a 7 × 9 grid."""
     gamma = np.logspace(-3, 1, 9) / n_features
     if classification:
-        return GridSearchCV(SVC(), {"C": np.logspace(-2, 4, 7), "gamma": gamma}, cv=args.cv)
+        return GridSearchCV(SVC(), {"C": np.logspace(-2, 4, 7), "gamma": gamma}, cv=args.cv or 5)
     return GridSearchCV(
-        KernelRidge(kernel="rbf"), {"alpha": np.logspace(-5, 1, 7), "gamma": gamma}, cv=args.cv,
-        scoring="neg_mean_squared_error",
+        KernelRidge(kernel="rbf"), {"alpha": np.logspace(-5, 1, 7), "gamma": gamma},
+        cv=args.cv or 5, scoring="neg_mean_squared_error",
     )
 
 

@@ -6,9 +6,11 @@ from .descent import GradientDescent, Optax, default_optimizer
 from .hoag import HOAG
 from .lbfgs import LBFGS
 from .proximal import L1, NonNegative, proximal_gradient
+from .tied_first import TiedFirst
 
 __all__ = [
     "HOAG", "L1", "LBFGS", "BayesianSearch", "BlackBox", "GradientDescent", "GridSearch",
-    "NonNegative", "Optax", "Optimizer", "OutOfTime", "RandomSearch", "default_optimizer",
+    "NonNegative", "Optax", "Optimizer", "OutOfTime", "RandomSearch", "TiedFirst",
+    "default_optimizer",
     "projected_gradient", "proximal_gradient",
 ]

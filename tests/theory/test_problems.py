@@ -250,3 +250,21 @@ def test_trained_networks_come_near_their_limit():
     assert at("value") < 0.1 * value and at("grad") < 0.2 * np.linalg.norm(grad)
     h, a = (np.sqrt(problem.square_norms(W3)[k]) for k in (1, 3))
     assert at("h_l2") < 0.2 * h and at("a_l2") < 0.5 * a
+
+
+@pytest.mark.parametrize("name", sorted(problems.PROBLEMS))
+def test_every_problem_keeps_the_promises_of_a_population(name):
+    problem = problems.PROBLEMS[name]()
+    start = problem.start(0)
+    assert start.shape == (problem.size,)
+    assert (start >= problem.box[0]).all() and (start <= problem.box[1]).all()
+    value, grad = problem.value_and_grad(start)
+    assert np.isfinite(value) and grad.shape == start.shape and np.isfinite(grad).all()
+    direction = np.random.default_rng(0).normal(size=problem.size)
+    direction /= np.linalg.norm(direction)
+    ends = [problem.value_and_grad(start + step * direction)[0] for step in (1e-4, -1e-4)]
+    slope = (ends[0] - ends[1]) / 2e-4
+    assert abs(slope - grad @ direction) < 1e-5 * max(1.0, np.linalg.norm(grad))
+    sample = problem.sample(7, 5, 0)
+    assert (sample.inner_data.size, sample.outer_data.size) == (7, 5)
+    assert len(problem.points(3, 0)) == 3

@@ -103,11 +103,10 @@ def _splits(cv, X, y, sample_weight, classifier, random_state, groups):
     used = np.arange(len(X))
     if isinstance(cv, Integral):
         used = np.flatnonzero(sample_weight > 0)
-        shuffle = {} if random_state is None else {"shuffle": True, "random_state": random_state}
-        if groups is not None:
-            cv = (StratifiedGroupKFold if classifier else GroupKFold)(cv, **shuffle)
-        elif shuffle:
-            cv = (StratifiedKFold if classifier else KFold)(cv, **shuffle)
+        drawn = {} if random_state is None else {"shuffle": True, "random_state": random_state}
+        kinds = (KFold, StratifiedKFold, GroupKFold, StratifiedGroupKFold)
+        if groups is not None or drawn:
+            cv = kinds[2 * (groups is not None) + classifier](cv, **drawn)
     rows = None if groups is None else groups[used]
     try:
         parts = list(check_cv(cv, y[used], classifier=classifier).split(X[used], y[used], rows))

@@ -57,10 +57,18 @@ def tied_entries(ard, given, kernel, d):
     for path, part in jax.tree_util.tree_flatten_with_path(kernel, is_leaf=sees_some)[0]:
         columns = list(part.columns) if sees_some(part) else slice(None)
         place = np.unique(labels[columns], return_inverse=True)[1]
-        for own_path, _ in jax.tree_util.tree_flatten_with_path(part)[0]:
+        for own_path, leaf in jax.tree_util.tree_flatten_with_path(part)[0]:
             name = getattr((*path, *own_path)[-1], "name", "")
-            found.append(place if name == "lengthscale" else None)
+            found.append(_of_varying(place, leaf) if name == "lengthscale" else None)
     return found
+
+
+def _of_varying(place, lengthscale):
+    """The places of columns that vary, from 0; constant ones, whose factor does nothing, join one.
+    """
+    varies = np.broadcast_to(np.isfinite(lengthscale), place.shape)
+    first = place[varies][:1] if varies.any() else place[:1]
+    return np.unique(np.where(varies, place, first), return_inverse=True)[1]
 
 
 def _ard_labels(ard, d):

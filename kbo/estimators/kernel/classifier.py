@@ -57,8 +57,8 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         As in KernelBilevelRegressor. One lengthscale per feature is worth it with thousands of
         samples; with a few hundred, so many hyperparameters overfit the criterion (breast_cancer,
         wine, iris and digits are all classified better without).
-    lengthscale, groups, tune, cv, criterion, max_iter, max_time, n_restarts, solver, n_centers,
-    random_state, device, callback, checkpoint, error_score, standard_errors, verbose
+    lengthscale, groups, tune, cv, criterion, prior, max_iter, max_time, n_restarts, solver,
+    n_centers, random_state, device, callback, checkpoint, error_score, standard_errors, verbose
         As in KernelBilevelRegressor, except that folds are stratified, that the criteria are "cv"
         and, with loss="squared", "loo", and that "scale" in ``tune`` includes the scale of the
         scores.
@@ -90,7 +90,8 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
 
     def __init__(
         self, kernel="gaussian", *, loss="logistic", outer_loss=None, alpha=0.1,
-        lengthscale=None, ard=False, groups=None, tune=None, cv=None, criterion="cv", max_iter=100,
+        lengthscale=None, ard=False, groups=None, tune=None, cv=None, criterion="cv", prior=1.0,
+        max_iter=100,
         tol=5e-3, max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
         device=None, callback=None, checkpoint=None, error_score=np.nan, standard_errors=False,
         verbose=0,
@@ -105,6 +106,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         self.tune = tune
         self.cv = cv
         self.criterion = criterion
+        self.prior = prior
         self.max_iter = max_iter
         self.tol = tol
         self.max_time = max_time

@@ -14,7 +14,7 @@ from ...solvers import Exact, Nystrom
 from .._common.folds import make_folds
 from .._common.scale import center_and_spread
 
-CRITERIA = ("cv", "loo", "gcv", "marginal_likelihood", "complexity")
+CRITERIA = ("auto", "cv", "loo", "gcv", "marginal_likelihood", "complexity")
 FEW_FOLDS = 5  # up to this many folds, fitting each costs less than one matrix inverse
 
 
@@ -68,9 +68,14 @@ class Criterion(NamedTuple):
 
 
 def make_criterion(
-    name, cv, X, y, sample_weight, classifier, random_state, inner, outer_loss, solver, groups=None
+    name, cv, X, y, sample_weight, classifier, random_state, inner, outer_loss, solver, groups=None,
+    alpha=1.0, errors=False,
 ) -> Criterion:
     """The criterion of this name; ``cv="loo"`` means the criterion "loo".
+
+    "auto" is the marginal likelihood for a regression with squared losses, one factorisation,
+    samples that count alike and targets that vary, unless folds, an outer loss, or standard errors
+    (``errors``) are asked for. Otherwise it is "cv".
 
     Raises
     ------
@@ -80,6 +85,13 @@ def make_criterion(
     """
     if name not in CRITERIA:
         raise ValueError(f"criterion={name!r} must be one of {CRITERIA}")
+    closed = as_loss(inner).constant_curvature and isinstance(solver, Exact)
+    if name == "auto":
+        plain = closed and not classifier and cv is None and groups is None and outer_loss is None
+        used = sample_weight > 0
+        plain = plain and not errors and np.ptp(sample_weight[used]) == 0
+        plain = plain and np.ptp(y[used], axis=0).all()
+        name = "marginal_likelihood" if plain and np.ndim(alpha) == 0 else "cv"
     if isinstance(cv, str):
         if cv != "loo" or name not in ("cv", "loo"):
             raise ValueError(
@@ -88,9 +100,10 @@ def make_criterion(
         name = "loo"
     if groups is not None and name != "cv":
         raise ValueError(f"groups make folds, which criterion={name!r} has none of: use 'cv'")
-    closed = as_loss(inner).constant_curvature and isinstance(solver, Exact)
     if name == "cv":
-        folds = make_folds(cv, X, y, sample_weight, classifier, random_state, groups)
+        # Always shuffled: tables are often sorted, by time or by the target itself.
+        drawn = 0 if random_state is None else random_state
+        folds = make_folds(cv, X, y, sample_weight, classifier, drawn, groups)
         found = Criterion(*folds, len(folds.train))
         return _from_one_factorisation(found) if closed else found
     if name == "loo":

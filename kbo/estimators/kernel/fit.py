@@ -20,16 +20,18 @@ from ...result import Status
 from ...search.session import prepare
 from .._common.predict import values_at
 from .._common.solver import as_solver, learning_centers
-from .._common.start import group_columns, start_kernel, tied_entries
+from .._common.start import group_columns, kernel_names, start_kernel, tied_entries
 from .._common.validation import computing
 from .criterion import make_criterion
 from .model import Model
+from .prior import LengthscalePrior
 from .searching import Searching
 from .task import padded_problem
 from .tuning import tuned_names
 
+STRONGEST = 1e3  # beyond, lengthscales are tied all the same, and exp(2P/n) overflows
 OPTIONAL_ATTRIBUTES = (
-    "lengthscale_", "group_alpha_", "criterion_", "criterion_start_", "n_splits_",
+    "lengthscale_", "group_alpha_", "criterion_", "cv_loss_", "criterion_start_", "n_splits_",
     "standard_errors_",
 )
 
@@ -44,6 +46,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
             "tol": (self.tol, Real, 0, False),
             "max_iter": (self.max_iter, Integral, 1, True),
             "n_restarts": (self.n_restarts, Integral, 0, True),
+            "prior": (self.prior, Real, 0, True),
         }
         for name, (value, kind, least, inclusive) in checks.items():
             good = isinstance(value, kind) and not isinstance(value, bool) and np.isfinite(value)
@@ -51,6 +54,8 @@ class KernelBilevelBase(Searching, BaseEstimator):
             if not good:
                 bound = "at least" if inclusive else "greater than"
                 raise ValueError(f"{name}={value!r} must be a number {bound} {least}")
+        if self.prior > STRONGEST:
+            raise ValueError(f"prior={self.prior!r} must be at most {STRONGEST:.0f}: use ard=False")
         alpha = np.asarray(self.alpha)
         good = alpha.dtype.kind in "fiu" and alpha.size > 0
         if not (good and (np.isfinite(alpha) & (alpha > 0)).all()):
@@ -94,13 +99,16 @@ class KernelBilevelBase(Searching, BaseEstimator):
         tied = tied_entries(self.ard, self.kernel, kernel, X.shape[1])
         judged = (outer,) if calibrate else ()
         tune = tuned_names(self.tune, kernel, inner, *judged)
+        tunable = Tunable.of(kernel, tune, tied)
+        own_start = self.lengthscale is None and kernel_names(self.kernel) is not None
         with computing(self.device), contextlib.ExitStack() as prepared:
             model = Model(
-                kernel=Tunable.of(kernel, tune, tied),
+                kernel=tunable,
                 inner_loss=Tunable.of(inner, tune),
                 outer_loss=Tunable.of(outer, tune if calibrate else ()),
                 alpha=np.array(self.alpha, float),
                 offset=offset,
+                prior=LengthscalePrior.of(tunable, self.prior, own_start),
                 tune_alpha=tune is None or "alpha" in tune,
                 n_outputs=n_outputs,
             )
@@ -119,8 +127,9 @@ class KernelBilevelBase(Searching, BaseEstimator):
                 criterion = make_criterion(
                     self.criterion, self.cv, X, labels, sample_weight, classifier, random,
                     session.problem.inner_loss, self.outer_loss, session.solver, groups,
+                    self.alpha, self.standard_errors,
                 )
-                if self.standard_errors and self.criterion not in ("cv", "loo"):
+                if self.standard_errors and self.criterion not in ("auto", "cv", "loo"):
                     raise ValueError(
                         f"standard_errors=True has no parts to compare with criterion="
                         f"{self.criterion!r}: use 'cv' or 'loo'"
@@ -131,7 +140,9 @@ class KernelBilevelBase(Searching, BaseEstimator):
                 solver, model = learning_centers(session.solver, model, X, sample_weight)
                 session = prepared.enter_context(prepare(on_all(model), model.start(), solver))
             if searching:
-                omega, model = self._search(model, criterion, X, targets, session)
+                omega, model = self._search(
+                    model, criterion, X, targets, session, classifier, groups
+                )
                 session = session.of(on_all(model)).starting_at(omega)
             self._refit(model, session, len(X))
         for text in self._said:  # a dict, so that each text is given once

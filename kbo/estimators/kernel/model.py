@@ -6,6 +6,7 @@ only, so that they share compiled programs.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import equinox as eqx
@@ -21,6 +22,7 @@ from ...problem import BilevelProblem, Sample
 from ...programs import program
 from ...spaces import RKHS
 from .._common.folds import bucket, pad
+from .prior import LengthscalePrior, WeightedPrior
 
 LOG_RANGE = 9.0
 ALPHA_REACH = np.log(1e3)
@@ -94,6 +96,7 @@ class Model(eqx.Module):
     tune_alpha : bool
     offset : array () or (p,)
         The best constant prediction; h models the difference to it.
+    prior : LengthscalePrior
     n_outputs : int or None
     center_shape : pair of int or None
         The shape of the centres if they are learned, otherwise None.
@@ -104,6 +107,7 @@ class Model(eqx.Module):
     outer_loss: Tunable
     alpha: Any
     offset: Any
+    prior: LengthscalePrior
     tune_alpha: bool = eqx.field(static=True)
     n_outputs: int | None = eqx.field(static=True)
     center_shape: tuple[int, int] | None = eqx.field(static=True, default=None)
@@ -124,15 +128,27 @@ class Model(eqx.Module):
         """Whether some lengthscale is tuned."""
         return "lengthscale" in self.kernel.names()
 
-    def shorter(self, k):
-        """ω₀ with every tuned lengthscale divided by 2^k, within the bounds."""
+    def scaled_start(self, length=1.0, alpha=1.0):
+        """ω₀ with tuned lengthscales times ``length`` and alpha, if tuned, times ``alpha``."""
         omega = self.start()
-        shift = min(k * np.log(2.0), LOG_RANGE)
+        shift = np.clip(np.log(length), -LOG_RANGE, LOG_RANGE)
         omega["kernel"] = [
-            log - shift * (name == "lengthscale")
+            log + shift * (name == "lengthscale")
             for name, log in zip(self.kernel.names(), omega["kernel"], strict=True)
         ]
-        return omega
+        return {**omega, "alpha": omega["alpha"] + np.log(alpha)} if self.tune_alpha else omega
+
+    def labels(self):
+        """For each entry of the flat ω a number, the same for all lengthscales of one kernel."""
+        omega, count = self.start(), itertools.count()
+        alone = lambda log: np.array([next(count) for _ in range(np.size(log))], int)  # noqa: E731
+        omega["kernel"] = [
+            np.full(np.size(log), next(count)) if name == "lengthscale" else alone(log)
+            for name, log in zip(self.kernel.names(), omega["kernel"], strict=True)
+        ]
+        others = {part: jax.tree.map(alone, omega[part]) for part in omega if part != "kernel"}
+        leaves = jax.tree.leaves({**others, "kernel": omega["kernel"]})
+        return np.concatenate([np.zeros(0, int), *leaves])
 
     def reaches(self):
         """How far each entry of ω may go from the start, and how far its bound is then moved.
@@ -161,11 +177,11 @@ class Model(eqx.Module):
             upper["alpha"] = np.maximum(np.log(1e4 * weight.sum() * size / self.alpha), 0.0)
         return lower, upper
 
-    def problem(self, X, targets, train, test) -> BilevelProblem:
+    def problem(self, X, targets, train, test, prior_weight=0.0) -> BilevelProblem:
         """The problem with inner weights ``train`` and outer weights ``test``, (F, n) each.
 
         Both losses are on the same points X. ``targets`` is the pair of targets of the inner and of
-        the outer loss.
+        the outer loss. ``prior_weight`` times the prior is added to L.
         """
         inner, inner_target = TunedLoss(self.inner_loss, self.offset, "inner"), targets[0]
         base = self.inner_loss.base
@@ -183,6 +199,7 @@ class Model(eqx.Module):
             outer_data=Sample(sample.x, targets[1], test),
             space=TunedSpace(self.kernel),
             ridge=TunedRidge(TunedAlpha(self.alpha), train.sum(1)),
+            penalty=WeightedPrior(self.prior, prior_weight),
             n_outputs=self.n_outputs,
         )
 

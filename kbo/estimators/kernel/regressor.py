@@ -24,7 +24,7 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
 
     Parameters
     ----------
-    kernel : str, list of str, kbo.kernels.Kernel or callable, default "matern52"
+    kernel : str, list of str, kbo.kernels.Kernel or callable, default "matern32"
         A name ("gaussian", "laplacian", "matern12", "matern32", "matern52",
         "rational_quadratic", "linear", "polynomial"), a list of names (a mixture with tuned
         weights), a kernel with its own start values, or a JAX function k(x, z).
@@ -42,8 +42,10 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         The level of loss="quantile".
     alpha : float or array (p,), default 0.01
         Start value of the ridge, in KernelRidge's convention (shared by all folds). With
-        loss="squared" and criterion="cv" it may be an array with one ridge for each of p outputs.
-        The search starts from alpha or 100·alpha, whichever has the lower criterion.
+        loss="squared" and folds it may be an array with one ridge for each of p outputs.
+        The search starts at the best of alpha and of .1, 10 and 100 times alpha, each with .5, 1.5
+        and 4 times the start of the lengthscales (with a loss that is not squared: alpha or
+        100·alpha).
     lengthscale : float, array (d,) or None
         Start value, in the units of X, for kernels given by name. None means √d times the spread of
         each feature: its standard deviation after clipping to six robust standard deviations
@@ -67,17 +69,26 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         loss. Names that the kernel and loss do not have are refused. None tunes all but the
         centres, () nothing.
     cv : None, int, splitter, iterable of splits or "loo"
-        None means 5 folds; "loo" means criterion="loo".
-    criterion : {"cv", "loo", "gcv", "marginal_likelihood", "complexity"}
+        None or a number means shuffled folds, 5 by default; "loo" means criterion="loo". For rows
+        in the order of time give sklearn.model_selection.TimeSeriesSplit().
+    criterion : {"auto", "cv", "loo", "gcv", "marginal_likelihood", "complexity"}
         The criterion that is minimised. "cv": the outer loss over the folds of ``cv``. "loo": the
         leave-one-out outer loss, from one factorisation (also used for more than five folds).
         Without folds, for the squared loss: GCV, MarginalLikelihood, or NystromComplexity (with
-        solver="nystrom") of kbo.criteria.
+        solver="nystrom") of kbo.criteria. "auto" is the marginal likelihood where there is one
+        (squared loss, exact solver, one alpha, samples that count alike, targets that vary) and
+        neither ``cv``, ``groups``, an outer loss nor standard errors are asked for; otherwise it is
+        "cv".
+    prior : float, default 1.0
+        The strength of a prior that draws the logarithms of the lengthscales to their mean (and,
+        where ``lengthscale`` is None, that mean to 1 above its start): with few samples a criterion
+        of many lengthscales is overfitted easily. They are tuned with a common factor first. 0 is
+        no prior; 1000 is the most.
     max_iter : int, default 100
         Maximal number of accepted steps of the search.
-    tol : float, default 5e-3
+    tol : float, default 1e-3
         The search stops when each of two consecutive steps lowers the criterion by at most this
-        fraction.
+        fraction (the marginal likelihood of n samples: by at most tol·n/2).
     max_time : float or None
         Seconds after which no further evaluation is begun. The best iterate is kept, with a warning
         that says what was left undone. With 1,024 samples or more the search begins on 512 of
@@ -92,8 +103,8 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         "falkon"; None means 10√n. Solvers of kbo.solvers can choose them in other ways (k-means++,
         leverage scores, …).
     random_state : None, int or RandomState
-        Shuffles the folds when ``cv`` is None or an int (None keeps the order of the samples) and
-        draws the centres.
+        Shuffles the folds when ``cv`` is None or an int (None always in the same way) and draws the
+        centres.
     device : None, "cpu" or "gpu"
     callback : callable or None
         Called with a dict at the start and after each step; a true return value stops the search.
@@ -127,7 +138,15 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     loss_parameters_, outer_parameters_ : dict
         Parameters of the losses, tuned or fixed.
     criterion_, criterion_start_ : float
-        L at the end (never above its value at the start) and at the start.
+        L at the end (never above its value at the start) and at the start, as they are minimised,
+        with the prior P: L exp(2P/n) where L is a mean of losses that are never negative, L + P for
+        the marginal likelihood, else L plus P/n times the size of L at the start. The end is
+        optimistic: see ``cv_loss_``.
+    cv_loss_ : float
+        An estimate of the outer loss (half the squared error, by default) on new samples: its mean
+        over three shuffled fivefolds other than those of the search (one, where a fold costs more
+        than one factorisation; over the folds of ``cv`` if that is a splitter), at the tuned
+        parameters and without the prior. It is of 512 samples where ``max_time`` was used up.
     history_ : list of dict
         The arguments of ``callback``: the starts and the accepted steps, in order.
     n_iter_, n_evaluations_, n_splits_ : int
@@ -147,9 +166,10 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
     _log_criterion = True
 
     def __init__(
-        self, kernel="matern52", *, loss="squared", outer_loss=None, quantile=0.5, alpha=0.01,
-        lengthscale=None, ard=True, groups=None, tune=None, cv=None, criterion="cv", max_iter=100,
-        tol=5e-3, max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
+        self, kernel="matern32", *, loss="squared", outer_loss=None, quantile=0.5, alpha=0.01,
+        lengthscale=None, ard=True, groups=None, tune=None, cv=None, criterion="auto", prior=1.0,
+        max_iter=100,
+        tol=1e-3, max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
         device=None, callback=None, checkpoint=None, error_score=np.nan, standard_errors=False,
         verbose=0,
     ):
@@ -164,6 +184,7 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         self.tune = tune
         self.cv = cv
         self.criterion = criterion
+        self.prior = prior
         self.max_iter = max_iter
         self.tol = tol
         self.max_time = max_time
@@ -267,7 +288,7 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
             )
         if self.groups is not None:
             raise ValueError("alpha must be one number where there are groups: each has its own")
-        if self.criterion != "cv" or isinstance(self.cv, str):
+        if self.criterion not in ("auto", "cv") or isinstance(self.cv, str):
             raise ValueError(
                 "alpha must be one number for closed-form criteria: with one for each output use "
                 "criterion='cv' and a number of folds"

@@ -7,15 +7,17 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from numbers import Integral
 
 import jax
 import numpy as np
 
-from ...optimizers import LBFGS
+from ...optimizers import LBFGS, TiedFirst
 from ...result import BilevelError, Status
 from ...search.verbs import search
 from ...solvers import Exact
 from .._common.bounds import bound_texts, moved_bounds
+from .held_out import cv_loss
 from .task import Task
 from .tuning import better_start, errors_by_name
 
@@ -38,32 +40,49 @@ class Searching:
     _log_criterion = False
     _robust = False
 
-    def _search(self, model, criterion, X, targets, whole):
+    def _search(self, model, criterion, X, targets, whole, classifier, groups):
         """Search from the start and from ``n_restarts`` others; the best ω, and its model.
 
-        ``whole`` is the session of the model on all samples.
+        ``whole`` is the session of the model on all samples; ``groups`` are those of samples.
         """
         X, targets = X[criterion.order], tuple(target[criterion.order] for target in targets)
         self.n_evaluations_, self.history_ = 0, []
         self._interrupted = False
-        task = Task(model, criterion, X, targets, whole)
+        task = Task(model, criterion, X, targets, whole, self._log_criterion)
         with self._hint(task):
             task = self._in_units_of_residuals(task)
+            if task.kind == "mean" and self._log_criterion:  # a loss of unknown units
+                size = abs(task.plain().value(task.model.start()))
+                task = replace(task, size=size if np.isfinite(size) and size > 0 else 1.0)
             model = task.model
             ended = self._with_little_time(task) or self._from_all_starts(task)
         best, bounds, rejected = ended
         self.n_iter_ = max(1, best.n_steps)
         self.status_ = best.status.name
-        self.criterion_ = float(best.value)
+        self.criterion_ = task.shown(best.value)
+        if best.status.usable:
+            self.cv_loss_ = self._held_out(task, best.omega, classifier, groups)
         self._judge(best, rejected)
         if self.standard_errors and best.status.usable:
             try:
-                self.standard_errors_ = errors_by_name(task.session, model, best.omega, bounds)
+                session = task.near(best.omega)
+                self.standard_errors_ = errors_by_name(session, model, best.omega, bounds)
             except BilevelError as error:
                 if self.error_score == "raise":
                     raise
                 self._warn(f"no standard errors: {error}")
         return best.omega, model
+
+    def _held_out(self, task, omega, classifier, groups):
+        """The loss on folds that the search has not seen; on the user's, if these are given."""
+        own = not (self.cv is None or isinstance(self.cv, Integral | str))
+        if own and self.criterion in ("auto", "cv"):
+            return task.plain().value(omega)
+        if groups is not None:
+            groups = np.asarray(groups)[task.criterion.order]
+        elif self.max_time is not None and (self._interrupted or self._time_left() <= 0):
+            task = task.part(PART) or task
+        return cv_loss(task, omega, classifier, groups)
 
     def _in_units_of_residuals(self, task):
         """The task, for regressors with robust losses scaled by the held-out residuals."""
@@ -77,34 +96,38 @@ class Searching:
         ``start`` replaces the choice of the first start.
         """
         model, bounds = task.model, task.bounds()
-        level = np.inf
+        level, found = np.inf, None
         if start is None and self._time_left() > 0:
-            level, start = better_start(task.session, model, self._robust)
+            level, found = better_start(task, self._robust, self._time_left)
+            start = found
+        tied = start is None or start is found
         starts = [("", 0, model.start() if start is None else start)]
         if model.has_lengthscale:  # otherwise every start would be the same
-            starts += [(f".{k}", k, model.shorter(k)) for k in range(1, self.n_restarts + 1)]
+            starts += [
+                (f".{k}", k, model.scaled_start(2.0**-k)) for k in range(1, self.n_restarts + 1)
+            ]
         best, best_bounds, rejected = None, bounds, 0
         while starts:
             suffix, restart, start = starts.pop(0)
-            result, ends = self._in_moving_bounds(task, bounds, restart, start, suffix)
+            result, ends = self._in_moving_bounds(task, bounds, restart, start, suffix, tied)
             rejected += result.n_rejected
             if not suffix:
                 moved = np.isfinite(level) and any(map(np.any, jax.tree.leaves(start)))
-                first = self.history_[0]["value"] if self.history_ else level
-                self.criterion_start_ = level if moved else first
+                first = self.history_[0]["value"] if self.history_ else task.shown(level)
+                self.criterion_start_ = task.shown(level) if moved else first
             if best is None or result.value < best.value:
                 best, best_bounds = result, ends
             if result.status is Status.STOPPED:
                 break
         return best, best_bounds, rejected
 
-    def _in_moving_bounds(self, task, bounds, restart, start, suffix):
+    def _in_moving_bounds(self, task, bounds, restart, start, suffix, tied):
         """A search that goes on with wider bounds if it ended at a bound; and the last bounds.
 
         Bounds are relative to the start, not set by the user, so they may be moved. The user is
         warned of the last one only if moving a bound has lowered L.
         """
-        result, paid = self._minimize(task, bounds, restart, start, suffix), False
+        result, paid = self._minimize(task, bounds, restart, start, suffix, tied), False
         for k in range(1, WIDENINGS + 1):
             wider = moved_bounds(result.omega, bounds, task.model.reaches())
             if wider is None or result.status not in (
@@ -181,17 +204,17 @@ class Searching:
 
     # -- one descent ----------------------------------------------------------------------------
 
-    def _minimize(self, task, bounds, restart, start, suffix):
+    def _minimize(self, task, bounds, restart, start, suffix, tied=False):
         checkpoint = self.checkpoint
         if checkpoint is not None and (suffix or task.is_part):
             checkpoint = f"{checkpoint}{'.part' if task.is_part else ''}{suffix}"
+        optimizer = LBFGS(self.max_iter, tol=0.0, ftol=self.tol, log=task.kind != "mean")
+        if tied:  # many lengthscales, but their common level first
+            optimizer = TiedFirst(task.model.labels(), optimizer)
         result = search(
             task.session, start, bounds=bounds, throw=False,
             max_time=None if self.max_time is None else self._time_left(),
-            optimizer=LBFGS(
-                self.max_iter, tol=0.0, ftol=self.tol, log=self._log_criterion and task.nonnegative
-            ),
-            callback=self._record(task.model, restart), progress=self.verbose > 0,
+            optimizer=optimizer, callback=self._record(task, restart), progress=self.verbose > 0,
             checkpoint=checkpoint,
         )
         self.n_evaluations_ += result.n_evaluations
@@ -201,16 +224,16 @@ class Searching:
         """Seconds left of max_time, possibly negative; every search may evaluate once anyway."""
         return self._ends - time.perf_counter()
 
-    def _record(self, model, restart):
+    def _record(self, task, restart):
         earlier = self.history_[-1]["seconds"] if self.history_ else 0.0
         evaluations = self.n_evaluations_
 
         def record(step):
-            kernel = model.kernel_at(step.omega)
+            kernel = task.model.kernel_at(step.omega)
             entry = {
-                "restart": restart, "value": step.value, "grad_norm": step.grad_norm,
+                "restart": restart, "value": task.shown(step.value), "grad_norm": step.grad_norm,
                 "seconds": earlier + step.seconds, "evaluations": evaluations + step.evaluations,
-                "alpha": model.alpha_at(step.omega),
+                "alpha": task.model.alpha_at(step.omega),
                 "lengthscale": getattr(kernel, "lengthscale", None),
             }
             self.history_.append(entry)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 
+import jax
 import numpy as np
 
 from ...linalg import SingularSystem
+from ...losses import as_loss
 from ...parameters import tunable_names
 from ...search.uncertainty import errors_of
+from ...solvers import Exact, Nystrom
 
 SMOOTHER = 100.0  # factor on alpha in the second start that is tried
+LENGTHS, ALPHAS = (0.5, 1.5, 4.0), (0.1, 10.0, 100.0)  # factors in the grid of starts
 
 
 def starts(model):
@@ -19,23 +24,33 @@ def starts(model):
     If targets are noisy, a small ridge leads into local minima with short lengthscales.
     """
     start = model.start()
-    if not model.tune_alpha:
-        return [start]
-    return [start, {**start, "alpha": start["alpha"] + np.log(SMOOTHER)}]
+    return [start, model.scaled_start(alpha=SMOOTHER)] if model.tune_alpha else [start]
 
 
-def better_start(session, model, robust=False):
-    """L at ω₀, and the one of ``starts`` with the lowest L (infinity and ω₀ if there is only one).
+def better_start(task, robust, time_left):
+    """L at ω₀, and the start with the lowest L (infinity and ω₀ if there is only one).
 
-    With ``robust``, doubled lengthscales are tried too: with short ones too few neighbours keep h
-    from following an outlier.
+    Where a value costs factorisations only, for squared losses and direct solvers, ω₀ and nine
+    combinations of lengthscales and alpha are tried, otherwise ``starts``. With ``robust``, doubled
+    lengthscales are tried too: with short ones too few neighbours keep h from following an
+    outlier. The first two are tried always, the others while ``time_left()`` is positive.
     """
+    model = task.model
     candidates = starts(model)
-    if robust and model.has_lengthscale:
-        candidates.append(model.shorter(-1))
-    if len(candidates) == 1:
+    direct = isinstance(task.whole.solver, Exact | Nystrom)
+    if direct and as_loss(model.inner_loss.base).constant_curvature:
+        lengths = LENGTHS if model.has_lengthscale else (1.0,)
+        alphas = ALPHAS if model.tune_alpha else (1.0,)
+        grid = [model.scaled_start(*factors) for factors in itertools.product(lengths, alphas)]
+        candidates = candidates[:1] + (grid if len(grid) > 1 else [])
+    elif robust and model.has_lengthscale:
+        candidates.append(model.scaled_start(2.0))
+    if len(candidates) == 1 or not jax.tree.leaves(candidates[0]):
         return np.inf, candidates[0]
-    levels = [session.value(omega) for omega in candidates]
+    levels = []
+    for omega in candidates:
+        if len(levels) < 2 or time_left() > 0:
+            levels.append(task.session.value(omega))
     return levels[0], candidates[int(np.argmin(levels))]
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
 
 from kbo import KernelBilevelClassifier, KernelBilevelRegressor
-from kbo.kernels import Matern52
+from kbo.kernels import Matern32
 
 KINDS = ("float64", "float32", "int", "object", "pandas")
 
@@ -65,7 +65,7 @@ def one_problem(seed):
     w = np.ones(n) if weight is None else weight.astype(float)
     kept = w > 0
     with jax.enable_x64(True):
-        kernel = Matern52(jax.numpy.asarray(model.lengthscale_))
+        kernel = Matern32(jax.numpy.asarray(model.lengthscale_))
         K = np.asarray(kernel.matrix(jax.numpy.asarray(X), jax.numpy.asarray(X[kept])))
     mean = np.average(y, weights=w)
     A = K[kept] + np.diag(model.alpha_ / w[kept])

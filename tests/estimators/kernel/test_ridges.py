@@ -121,7 +121,7 @@ def test_standard_errors_of_groups_are_those_of_their_ridges():
     rng = np.random.default_rng(0)
     X = rng.uniform(-3, 3, size=(150, 2))
     y = np.sin(2 * X[:, 0]) + np.cos(X[:, 1]) + 0.2 * rng.normal(size=150)
-    model = KernelBilevelRegressor("gaussian", groups=[0, 1], tol=1e-6, standard_errors=True)
+    model = KernelBilevelRegressor("gaussian", groups=[0, 1], tol=1e-6, prior=0.0, standard_errors=True)
     errors = model.fit(X, y).standard_errors_
     assert set(errors) == {"criterion", *[f"{k}_{g}" for k in ("scale", "lengthscale") for g in (0, 1)]}
     assert all(0 < error < 5 for error in errors.values())

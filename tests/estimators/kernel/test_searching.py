@@ -41,10 +41,11 @@ def test_a_lengthscale_that_starts_far_off_is_found_and_irrelevant_ones_are_not_
     assert not texts
     assert near.lengthscale_[1:].min() > 5 * near.lengthscale_[0]
     # Held to a range of a factor of 2, the one that matters is at its end until that moves.
+    alone = KernelBilevelRegressor(ard=False).fit(X[:, :1], y).lengthscale_[0]
     narrow = pytest.MonkeyPatch()
     narrow.setattr(_model, "LOG_RANGE", np.log(2.0))
     try:
-        start = 4.5 * near.lengthscale_[0]
+        start = 12.0 * alone
         fit = lambda: KernelBilevelRegressor(ard=False, lengthscale=start).fit(X[:, :1], y)
         texts, moved = conditions(fit)
         assert not texts
@@ -85,7 +86,7 @@ def test_many_samples_and_little_time_are_tuned_on_some_of_them(model, classes, 
     # Time enough: the part is where the search of the whole begins.
     texts, long = conditions(lambda: clone(model).set_params(max_time=600).fit(X, target))
     assert not texts
-    assert long.criterion_ < 1.25 * whole.criterion_
+    assert long.score(X, target) > whole.score(X, target) - 0.02
     assert long.status_ == "CONVERGED" and len(long.X_fit_) == 300
     # Too little: the part is all, and that is said.
     monkeypatch.setattr(_searching.Searching, "_time_left", lambda self: 0.0)

@@ -1,0 +1,66 @@
+"""The prior of the tuned lengthscales."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+
+LONGER = 1.0  # mean of the mean log lengthscale, over its start √d times the spread
+
+
+class LengthscalePrior(eqx.Module):
+    """P(ω) = (strength/2) [Σ_j (s_j − s̄)² + level·(s̄ − 1)²] for each group of lengthscales.
+
+    s_j is the logarithm of the j-th tuned factor on the lengthscales' start and s̄ their mean:
+    log s is normal around a common level, as far as the data do not object. The level itself is
+    normal around e·√d times the spreads of the features, where they have no start of the user's.
+
+    Parameters
+    ----------
+    places : tuple of int
+        Which leaves of ω["kernel"] are lengthscales.
+    strength : array ()
+        The precision, 1 by default.
+    level : array ()
+        1, or 0 where the user gave the lengthscales' start.
+
+    References
+    ----------
+    Cawley, Talbot (2007), Preventing Over-Fitting during Model Selection via Bayesian
+    Regularisation of the Hyper-Parameters, JMLR 8, Section 3 (for inverse lengthscales).
+    Hvarfner, Hellsten, Nardi (2024), Vanilla Bayesian Optimization Performs Great in High
+    Dimensions, Section 5 (the level grows with √d).
+    """
+
+    places: tuple[int, ...] = eqx.field(static=True)
+    strength: Any
+    level: Any
+
+    @classmethod
+    def of(cls, tunable, strength, level):
+        """The prior of a Tunable kernel's lengthscales."""
+        names = enumerate(tunable.names())
+        places = tuple(place for place, name in names if name == "lengthscale")
+        return cls(places, jnp.asarray(float(strength)), jnp.asarray(float(level)))
+
+    def __call__(self, omega):
+        """P(ω)."""
+        total = 0.0 * self.strength
+        for place in self.places:
+            logs = jnp.ravel(omega["kernel"][place])
+            mean = jnp.mean(logs)
+            total += jnp.sum((logs - mean) ** 2) + self.level * (mean - LONGER) ** 2
+        return 0.5 * self.strength * total
+
+
+class WeightedPrior(eqx.Module):
+    """weight·P(ω): the penalty of a problem whose L is a mean of negative log-likelihoods."""
+
+    prior: LengthscalePrior
+    weight: Any
+
+    def __call__(self, omega):
+        """weight·P(ω)."""
+        return self.weight * self.prior(omega)
