@@ -158,7 +158,7 @@ def run_ard(X, y, clock):
     import kbo
 
     model = kbo.KernelBilevelRegressor(
-        cv=KFold(FOLDS), callback=lambda step: clock({}, 2 * step["value"])
+        cv=KFold(FOLDS), prior=0.0, callback=lambda step: clock({}, 2 * step["value"])
     ).fit(X, y)
     return model, [], (len(X), model.n_evaluations_)
 

@@ -16,7 +16,7 @@ from kbo import KernelBilevelRegressor
 
 data = load_diabetes()
 X, y = scale(data.data), scale(data.target)
-model = KernelBilevelRegressor("gaussian", cv=10, standard_errors=True).fit(X, y)
+model = KernelBilevelRegressor("gaussian", cv=10, prior=0.0, standard_errors=True).fit(X, y)
 errors = model.standard_errors_
 print(f"criterion {model.criterion_:.4f} ± {errors['criterion']:.4f}")
 

@@ -1,4 +1,4 @@
-"""What a solver or a method can work on: declared as data, and refused in one place, in one way."""
+"""What solvers and methods need: declared as data, and checked in one place with one message."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from ..needs import Needs
 from ..result import Hypergradient, Residuals, Status
 from ..spaces import Space
 
-# Of a method that differentiates one J(ω, θ): NeuralFeatures, whose last layer is solved for, has
-# none, and whole samples are differentiated at once.
+# The needs of methods that differentiate one objective J(ω, θ) on whole samples. NeuralFeatures has
+# no such objective, since its last layer is solved for.
 PARAMETRIC = Needs(spaces=(Space,), remedy="use method=kbo.hypergradients.Implicit()")
 
 
@@ -79,7 +79,7 @@ class Method(eqx.Module):
 
     @property
     def needs(self) -> Needs:
-        """What it can differentiate; a session refuses everything else."""
+        """What instance and solver must be for this method; a Session refuses any others."""
         return Needs()
 
     @abc.abstractmethod

@@ -64,12 +64,12 @@ class Implicit(Method):
     )
 
     def value(self, instance, solver):
-        """See Method: one inner solution, no adjoint."""
+        """L(ω) from one inner solution, without the adjoint."""
         value, status = outer_value(instance, solver)
         return value if status.usable and np.isfinite(value) else np.inf
 
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
-        """See Method."""
+        """L(ω) and ∇L(ω) from an inner solution and its adjoint."""
         solution = solver.solve(instance, state)
         instance, shared = solution.instance, solution.instance.shared
         h, h_inner, h_outer = on_device(

@@ -130,22 +130,20 @@ class Parametric(Method):
 
     @property
     def remedy(self):
-        """See Method."""
+        """That of the linear solver."""
         return self.linear_solver.remedy
 
     def within(self, tol):
-        """See Method."""
+        """With the linear system solved to ``tol``."""
         return dataclasses.replace(self, linear_solver=self.linear_solver.within(tol))
 
     def value(self, instance, solver):
-        """See Method: one inner solution, no linear system."""
+        """L(ω) from one inner solution, without the linear system."""
         value, status = outer_value(instance, solver)
         return value if status.usable and np.isfinite(value) else np.inf
 
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
-        """See Method.
-
-        """
+        """L(ω) and ∇L(ω) from an inner solution and one linear system."""
         dtype = instance.dtype
         own, v = self._parts(state)
         solution = solver.solve(instance, own)
@@ -182,10 +180,10 @@ class Parametric(Method):
         return state if self.warm and state is not None else (state, None)
 
     def warm_start(self, solver, state):
-        """See Method: with ``warm``, v as well."""
+        """What the solver stores; with ``warm``, v as well."""
         own, v = self._parts(state)
         return [solver.warm_start(own), v] if self.warm else solver.warm_start(own)
 
     def solution_state(self, state):
-        """See Method."""
+        """The solver's part of the state."""
         return self._parts(state)[0]

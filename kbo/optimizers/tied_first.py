@@ -23,7 +23,7 @@ class TiedFirst(Optimizer):
     labels : sequence of int (q,)
         Entries of the flat ω with the same label move together; labels are 0, 1, …
     optimizer : Optimizer
-        For both stages, which share its ``max_steps``.
+        For both stages, which share its ``max_steps``; the first takes half of them at most.
 
     Raises
     ------
@@ -57,9 +57,9 @@ class TiedFirst(Optimizer):
         low, high = np.full(count, -np.inf), np.full(count, np.inf)
         np.maximum.at(low, labels, lower - omega)
         np.minimum.at(high, labels, upper - omega)
-        status = self.optimizer.run(tied, accept, np.zeros(count), low, high, None)
-        if status in (Status.NON_FINITE, Status.STEPS_EXHAUSTED):
-            return status
+        first = dataclasses.replace(self.optimizer, max_steps=max(1, self.optimizer.max_steps // 2))
+        if first.run(tied, accept, np.zeros(count), low, high, None) is Status.NON_FINITE:
+            return Status.NON_FINITE
 
         def once(point, **more):
             found = None if more else known.pop(point.tobytes(), None)

@@ -1,4 +1,4 @@
-"""One evaluation of a search: what the history, the log and the best iterate are made of."""
+"""One evaluation of a search, from which the history, the log and the best iterate are made."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Auto(Solver):
     seed: int = 0
 
     def fixed(self, instance):
-        """See Solver."""
+        """The solver chosen for the size of this instance."""
         n = int(np.count_nonzero(np.asarray(instance.inner.weight_matrix()).any(0)))
         few = n <= EXACT_POINTS and self.n_centers is None and not instance.problem.streamed
         if few or not isinstance(instance.space, RKHS):
@@ -42,10 +42,10 @@ class Auto(Solver):
         return kind(centers).fixed(instance)
 
     def solve(self, instance, state=None):
-        """See Solver."""
+        """The inner solution, and what its adjoint needs."""
         chosen = self.fixed(instance)
         return chosen.solve(chosen.restrict(instance.problem).at(instance.omega), state)
 
     def warm_start(self, state):
-        """See Solver."""
+        """What the chosen solver stores."""
         return Exact().warm_start(state)

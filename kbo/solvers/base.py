@@ -121,7 +121,7 @@ class Solver(eqx.Module):
 
     @property
     def needs(self) -> Needs:
-        """What it can solve; a session refuses everything else."""
+        """What an instance must be for this solver; a Session refuses any other."""
         return Needs()
 
     def fixed(self, instance) -> Solver:

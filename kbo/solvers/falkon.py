@@ -64,11 +64,11 @@ class Falkon(SubspaceSolver):
     remedy = "raise max_cg or max_newton of solver=kbo.solvers.Falkon(…)"
 
     def loosened(self, ratio):
-        """See Solver."""
+        """To a looser tolerance while the gradient is still large."""
         return eqx.tree_at(lambda s: s.tol, self, max(self.tol, self.loose * min(ratio, 1.0)))
 
     def system(self, instance, workspace):
-        """See NewtonSolver."""
+        """The ridge systems of this solver."""
         return FalkonSystem(instance, workspace, self)
 
 
@@ -89,20 +89,20 @@ class FalkonSystem(SubspaceSystem):
 
     @property
     def missing(self):
-        """See System."""
+        """The replicates without a factorisation."""
         return list(range(len(self.alpha))) if self._curvatures is None else []
 
     @property
     def direct(self):
-        """See System: what rounding left is seen by the true residual only."""
+        """Never: what rounding leaves is seen only in the true residual."""
         return False
 
     def forget(self):
-        """See System."""
+        """Drop what was prepared."""
         self._curvatures = None
 
     def factorise(self, replicates, curvatures, probabilities=None):
-        """See System; replicates not asked for keep nothing, they have converged."""
+        """The preconditioner for these curvatures; other replicates have converged."""
         if self._curvatures is not None and np.array_equal(self._curvatures, curvatures):
             return
         self._curvatures = curvatures
@@ -120,7 +120,7 @@ class FalkonSystem(SubspaceSystem):
         self.jitter = max(self.jitter, self._preconditioner.jitter)
 
     def solve(self, rhs, replicates=None, target=None):
-        """See System."""
+        """Solve the ridge systems of the replicates asked for."""
         chosen = np.arange(len(rhs)) if replicates is None else np.asarray(replicates)
         return self._iterate(rhs, self._curvatures, chosen, target)[0]
 

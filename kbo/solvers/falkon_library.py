@@ -57,7 +57,7 @@ class FalkonLibrary(SubspaceSolver):
     remedy = "raise max_cg of solver=kbo.solvers.FalkonLibrary(…)"
 
     def system(self, instance, workspace):
-        """See NewtonSolver."""
+        """The ridge systems of this solver."""
         return FalkonLibrarySystem(instance, workspace, self)
 
 
@@ -118,7 +118,7 @@ class FalkonLibrarySystem(FalkonSystem):
         )
 
     def factorise(self, replicates, curvatures, probabilities=None):
-        """See System; kbo's own preconditioner only measures what the library leaves."""
+        """The library's factors; kbo's own only measure what the library leaves unsolved."""
         if self._curvatures is not None and np.array_equal(self._curvatures, curvatures):
             return
         super().factorise(replicates, curvatures, probabilities)
@@ -161,7 +161,7 @@ class FalkonLibrarySystem(FalkonSystem):
         return preconditioner.apply(beta).numpy()[:, 0]
 
     def solve(self, rhs, replicates=None, target=None):
-        """See System."""
+        """Solve the ridge systems of the replicates asked for."""
         out = np.zeros_like(rhs)
         for f in range(len(rhs)) if replicates is None else replicates:
             functional = self.root.root_times(np.asfortranarray(rhs[f]))

@@ -79,12 +79,12 @@ class FullSystem(RepresenterSystem):
 
     @property
     def missing(self):
-        """See System."""
+        """The replicates without a factorisation."""
         return list(range(len(self.alpha))) if self._curvatures is None else []
 
     @property
     def direct(self):
-        """See System."""
+        """Never: what rounding leaves is seen only in the true residual."""
         return False
 
     def _each(self, function, coefficients):
@@ -102,11 +102,11 @@ class FullSystem(RepresenterSystem):
         return self._each(rows.transposed_times, slopes)
 
     def forget(self):
-        """See System."""
+        """Drop what was prepared."""
         self._curvatures = None
 
     def factorise(self, replicates, curvatures, probabilities=None):
-        """See System."""
+        """Prepare the systems of these curvatures, unless they are prepared already."""
         if self._curvatures is not None and np.array_equal(self._curvatures, curvatures):
             return
         self._curvatures = curvatures
@@ -130,7 +130,7 @@ class FullSystem(RepresenterSystem):
         return solution
 
     def solve(self, rhs, replicates=None, target=None):
-        """See System; Woodbury's formula where S is not invertible."""
+        """Solve the ridge systems, by Woodbury's formula where S is not invertible."""
         chosen = np.arange(len(rhs)) if replicates is None else np.asarray(replicates)
         roots = [self._roots[f] for f in chosen]
         each = lambda apply, v: np.stack(  # noqa: E731

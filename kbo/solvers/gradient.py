@@ -96,7 +96,7 @@ class Gradient(Solver):
             raise ValueError(f"tol={self.tol!r} must not be negative")
 
     def keyed(self, key):
-        """See Solver."""
+        """With the first weights and the batches drawn from ``key``."""
         try:
             data = np.asarray(jax.random.key_data(key))
         except TypeError as error:
@@ -201,7 +201,7 @@ def _values(instance, coefficients, shared):
 
 
 class GradientSolution(InnerSolution):
-    """See InnerSolution; trained in the constructor."""
+    """An inner solution trained in the constructor."""
 
     certified = False  # the residual is one of weights: it says nothing about values of h
     jitter = 0.0

@@ -60,7 +60,7 @@ class Nystrom(SubspaceSolver):
 
 
     def system(self, instance, workspace):
-        """See NewtonSolver."""
+        """The ridge systems of this solver."""
         return NystromSystem(instance, workspace, self.memory, self.tol)
 
 
@@ -76,7 +76,7 @@ class NystromSystem(SubspaceSystem):
 
     @property
     def missing(self):
-        """See System."""
+        """The replicates without a factorisation."""
         return [f for f, factors in enumerate(self._factors) if factors is None]
 
     @property
@@ -85,7 +85,7 @@ class NystromSystem(SubspaceSystem):
         return False
 
     def factorise(self, replicates, curvatures, probabilities=None):
-        """See System."""
+        """Prepare the systems of these curvatures, unless they are prepared already."""
         changed = [
             f for f in replicates
             if self._factors[f] is None or not np.array_equal(self._curvatures[f], curvatures[f])
@@ -111,7 +111,7 @@ class NystromSystem(SubspaceSystem):
             self.jitter = max(self.jitter, *(factor.jitter for factor in self._factors[f]))
 
     def forget(self):
-        """See System."""
+        """Drop what was prepared."""
         F = len(self.alpha)
         self._factors, self._curvatures, self._coupled = [None] * F, [None] * F, [False] * F
         self.jitter = 0.0
@@ -135,7 +135,7 @@ class NystromSystem(SubspaceSystem):
         return out
 
     def solve(self, rhs, replicates=None, target=None):
-        """See System."""
+        """Solve the ridge systems of the replicates asked for."""
         chosen = np.arange(len(rhs)) if replicates is None else np.asarray(replicates)
         plain = np.array([f for f in chosen if not self._coupled[f]], int)
         coupled = np.array([f for f in chosen if self._coupled[f]], int)

@@ -80,15 +80,15 @@ class QuasiNewton(Solver):
                 raise ValueError(f"{name}={getattr(self, name)!r} must not be negative")
 
     def loosened(self, ratio):
-        """See Solver."""
+        """To a looser tolerance while the gradient is still large."""
         return dataclasses.replace(self, tol=max(self.tol, self.loose * min(ratio, 1.0)))
 
     def within(self, tol):
-        """See Solver."""
+        """With another relative tolerance."""
         return dataclasses.replace(self, tol=tol)
 
     def solve(self, instance, state=None):
-        """See Solver."""
+        """The inner solution, and what its adjoint needs."""
         return QuasiNewtonSolution(instance, self, state)
 
 
@@ -148,7 +148,7 @@ ROUNDED = 1e-3  # relative ‖∂_θJ‖ where rounding ends a descent: worse is
 
 
 class QuasiNewtonSolution(InnerSolution):
-    """See InnerSolution; found in the constructor.
+    """An inner solution found by L-BFGS, in the constructor.
 
     Attributes
     ----------

@@ -81,12 +81,12 @@ class ByOneTerm(BySeries):
     """Base class: v by one random term of the series, unbiased for it, at half its products."""
 
     def adjoint(self, rate, count):
-        """See BySeries."""
+        """One random term of the series."""
         return OneTerm(*self._series(rate, count))
 
     @property
     def products(self):
-        """See BySeries."""
+        """Of a random number of terms, on average."""
         return (self.terms + 1) / 2
 
 

@@ -38,7 +38,9 @@ class SubspaceSolver(NewtonSolver):
     @property
     def needs(self):
         """A space with a kernel; points may be a kbo.Stream if there is no mesh of devices."""
-        remedy = "without a mesh a kbo.Stream can be read" if self.mesh else "use Exact or Gradient"
+        remedy = "use solver=kbo.solvers.Exact()"
+        if self.mesh is not None:
+            remedy = "without a mesh it reads a kbo.Stream"
         return Needs(spaces=(RKHS, Subspace), memory=self.mesh is not None, remedy=remedy)
 
     def fixed(self, instance):

@@ -45,7 +45,7 @@ def test_a_lengthscale_that_starts_far_off_is_found_and_irrelevant_ones_are_not_
     narrow = pytest.MonkeyPatch()
     narrow.setattr(_model, "LOG_RANGE", np.log(2.0))
     try:
-        start = 12.0 * alone
+        start = 6.0 * alone
         fit = lambda: KernelBilevelRegressor(ard=False, lengthscale=start).fit(X[:, :1], y)
         texts, moved = conditions(fit)
         assert not texts
