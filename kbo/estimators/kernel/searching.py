@@ -209,7 +209,8 @@ class Searching:
         if checkpoint is not None and (suffix or task.is_part):
             checkpoint = f"{checkpoint}{'.part' if task.is_part else ''}{suffix}"
         optimizer = LBFGS(self.max_iter, tol=0.0, ftol=self.tol, log=task.kind != "mean")
-        if tied:  # many lengthscales, but their common level first
+        # Many lengthscales, but their common level first; learned centres would follow that level.
+        if tied and task.model.center_shape is None:
             optimizer = TiedFirst(task.model.labels(), optimizer)
         result = search(
             task.session, start, bounds=bounds, throw=False,
