@@ -30,7 +30,7 @@ PACKAGES = {
 OPEN = {
     "linalg": {"lbfgs", "sharding"}, "spaces": {"base", "neural"},
     "solvers": {"base", "centers", "coefficients", "exact"},
-    "hypergradients": {"base", "implicit", "sampling", "linear_solvers"},
+    "hypergradients": {"around", "base", "implicit", "sampling", "linear_solvers"},
     "search": {"checkpoint", "session", "verbs", "uncertainty"},
     "networks": set(), "kernels": {"base"}, "criteria": set(), "optimizers": {"base"},
     "estimators": {"_common", "kernel", "instruments", "reweighting", "search"},

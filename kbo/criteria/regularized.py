@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from ..hypergradients.around import Around
 from ..hypergradients.base import Method
 from ..programs import program
 from ..result import Hypergradient
@@ -20,7 +21,7 @@ def _value_and_grad(prior, omega):
     return jax.value_and_grad(prior)(omega)
 
 
-class Regularized(Method):
+class Regularized(Around):
     """A monotone function of L(ω) and P(ω) whose minimiser is a maximum a posteriori.
 
     P = −log p(ω) up to a constant. What L is decides how the two meet:
@@ -61,29 +62,6 @@ class Regularized(Method):
         if self.kind not in ("square", "nats"):
             raise ValueError(f"kind={self.kind!r} must be 'square' or 'nats'")
 
-    @property
-    def needs(self):
-        """Those of the method."""
-        return self.method.needs
-
-    @property
-    def remedy(self):
-        """That of the method."""
-        return self.method.remedy
-
-    @property
-    def stochastic(self):
-        """Whether the method is."""
-        return self.method.stochastic
-
-    def within(self, tol):
-        """With the method's linear system solved to ``tol``."""
-        return dataclasses.replace(self, method=self.method.within(tol))
-
-    def fixed(self, prepared):
-        """With the method's own problems prepared."""
-        return dataclasses.replace(self, method=self.method.fixed(prepared))
-
     def plain(self, value) -> float:
         """L + P of a value, where L is in nats; else the value itself."""
         if self.kind == "square":
@@ -116,15 +94,3 @@ class Regularized(Method):
             lambda a, b: of_loss * a + of_prior * np.asarray(b, float), found.grad, slopes
         )
         return dataclasses.replace(found, value=float(value), grad=grad, _bound=None)
-
-    def warm_start(self, solver, state):
-        """What the method stores."""
-        return self.method.warm_start(solver, state)
-
-    def solution_state(self, state):
-        """The part of the method's state that the problem's own solution can start from."""
-        return self.method.solution_state(state)
-
-    def function(self, instance, solver, state):
-        """The method's."""
-        return self.method.function(instance, solver, state)

@@ -9,12 +9,13 @@ import jax
 import numpy as np
 
 from ..result import Hypergradient, Residuals, Status
+from .around import Around
 from .base import Method
 from .implicit import Implicit
 from .single_loop import as_method
 
 
-class Mean(Method):
+class Mean(Around):
     """L(ω) = (1/F) Σ_f L_f(ω) for F problems, for ``minimize(problems[0], ω, method=Mean(…))``.
 
     For problems that cannot be replicates of a single one, because their points or targets differ:
@@ -29,25 +30,6 @@ class Mean(Method):
 
     problems: tuple
     method: Method = eqx.field(default=Implicit(), converter=as_method)
-
-    @property
-    def needs(self):
-        """The needs of ``method``."""
-        return self.method.needs
-
-    @property
-    def stochastic(self):
-        """Whether ``method`` is stochastic."""
-        return self.method.stochastic
-
-    @property
-    def remedy(self):
-        """The remedy of ``method``."""
-        return self.method.remedy
-
-    def within(self, tol):
-        """This method with the linear system of ``method`` solved to ``tol``."""
-        return dataclasses.replace(self, method=self.method.within(tol))
 
     def value(self, instance, solver):
         """The mean of L_f(ω)."""
@@ -78,23 +60,15 @@ class Mean(Method):
     def fixed(self, prepared):
         """This method with each of the problems as ``prepared(problem)``."""
         problems = tuple(map(prepared, self.problems))
-        return dataclasses.replace(self, problems=problems, method=self.method.fixed(prepared))
+        return dataclasses.replace(super().fixed(prepared), problems=problems)
 
-    def comparable(self, solver):
-        """Whether values of ``method`` at two ω can be compared."""
-        return self.method.comparable(solver)
+    def own(self, state):
+        """The state of the first problem."""
+        return self._states(state)[0]
 
     def warm_start(self, solver, state):
         """The warm starts of all problems."""
         return [self.method.warm_start(solver, own) for own in self._states(state)]
-
-    def solution_state(self, state):
-        """That of the first problem."""
-        return self.method.solution_state(self._states(state)[0])
-
-    def function(self, instance, solver, state):
-        """h_ω of the first problem, and how its solve ended."""
-        return self.method.function(instance, solver, self._states(state)[0])
 
     def _at(self, omega):
         """The instances, each with ω in the dtype of its own data."""

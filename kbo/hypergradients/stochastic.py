@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from ..result import Hypergradient
+from .around import Around
 from .base import Method
 from .implicit import Implicit
 from .sampling import on_rows
@@ -19,7 +20,7 @@ class StochasticState(NamedTuple):
     own: Any
 
 
-class Stochastic(Method):
+class Stochastic(Around):
     """∇L of the problem on a random part of each sample, drawn anew at every evaluation.
 
     The inner problem, the adjoint and the outer loss all use ``inner_size`` of the n inner and
@@ -69,18 +70,13 @@ class Stochastic(Method):
         """The needs of ``method``, and points in memory, from which rows are drawn."""
         return self.method.needs._replace(memory=True)
 
-    @property
-    def remedy(self):
-        """The remedy of ``method``."""
-        return self.method.remedy
+    def comparable(self, solver):
+        """False: values on different rows cannot be compared."""
+        return False
 
-    def within(self, tol):
-        """This method with the linear system of ``method`` solved to ``tol``."""
-        return dataclasses.replace(self, method=self.method.within(tol))
-
-    def fixed(self, prepared):
-        """This method with every problem that ``method`` holds as ``prepared(problem)``."""
-        return dataclasses.replace(self, method=self.method.fixed(prepared))
+    def own(self, state):
+        """The state of ``method``, such as networks as the last part left them."""
+        return self._parts(state)[1]
 
     def value(self, instance, solver):
         """L(ω) of the part drawn first."""
@@ -100,14 +96,6 @@ class Stochastic(Method):
         count, own = self._parts(state)
         anew = self.method.comparable(solver)
         return [count, None if anew else self.method.warm_start(solver, own)]
-
-    def solution_state(self, state):
-        """That of ``method``, such as networks as the last part left them."""
-        return self.method.solution_state(self._parts(state)[1])
-
-    def function(self, instance, solver, state):
-        """h_ω of the whole samples, and how its solve ended."""
-        return self.method.function(instance, solver, self._parts(state)[1])
 
     def _parts(self, state):
         """The number of evaluations, and the state of ``method``."""
