@@ -6,10 +6,28 @@ import numpy as np
 
 from ...arithmetic import arrays
 from ...function import evaluate_at
+from ...linalg import cross_gram
+from ...programs import program
 from .folds import bucket, pad
 from .validation import computing
 
 ROWS = 512
+
+
+@program
+def _matrix(kernel, X, Z):
+    return cross_gram(kernel, X, Z)
+
+
+def matrix_at(kernel, X, Z):
+    """k(x_i, z_j), (k, n), in float64, for points X (k, d) and Z (n, d)."""
+    kernel, n = arrays(kernel, np.float64), len(Z)
+    Z, out = pad(Z, bucket(n)), np.empty((len(X), n))
+    for start in range(0, len(X), ROWS):
+        rows = X[start : start + ROWS]
+        height = min(bucket(len(rows)), ROWS)
+        out[start : start + ROWS] = _matrix(kernel, pad(rows, height), Z)[: len(rows), :n]
+    return out
 
 
 def values_at(kernel, anchors, coefficients, X, device):

@@ -32,7 +32,7 @@ from .tuning import tuned_names
 STRONGEST = 1e3  # beyond, lengthscales are tied all the same, and exp(2P/n) overflows
 OPTIONAL_ATTRIBUTES = (
     "lengthscale_", "group_alpha_", "criterion_", "cv_loss_", "criterion_start_", "n_splits_",
-    "standard_errors_",
+    "standard_errors_", "noise_",
 )
 
 
@@ -144,13 +144,17 @@ class KernelBilevelBase(Searching, BaseEstimator):
                     model, criterion, X, targets, session, classifier, groups
                 )
                 session = session.of(on_all(model)).starting_at(omega)
-            self._refit(model, session, len(X))
+            fitted = self._refit(model, session, len(X))
+        self._keep_samples(X, targets[0], sample_weight, *fitted)
         for text in self._said:  # a dict, so that each text is given once
             warnings.warn(text, ConvergenceWarning, stacklevel=3)
         return self
 
     def _refit(self, model, session, n):
-        """Store the inner solution on all n samples at the first ω of the session."""
+        """Store the inner solution on all n samples at the first ω of the session.
+
+        Returns h at the samples, (n, p), and whether its coefficients are of these samples.
+        """
         omega, at = session.omega, session.first
         try:
             solution = session.solve()
@@ -178,6 +182,10 @@ class KernelBilevelBase(Searching, BaseEstimator):
         self.intercept_ = np.array(model.offset)
         self.loss_parameters_ = _numbers(model.inner_loss, omega["inner"])
         self.outer_parameters_ = _numbers(model.outer_loss, omega["outer"])
+        return np.array(solution.h_inner)[0, :n], at.space.centers is None
+
+    def _keep_samples(self, X, targets, weight, fitted, whole):
+        """Store what predictions need besides h: here nothing."""
 
     # -- predict --------------------------------------------------------------------------------
 

@@ -13,10 +13,11 @@ from .._common.scale import NORMAL, within_reach
 from .._common.validation import check_weights
 from .fit import KernelBilevelBase
 from .losses import LEAST_SCALE, ROBUST, OfTheMean, best_constant, spread_of, start_loss
+from .predicting import Predicting
 from .tuning import held_out_values
 
 
-class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase):
+class KernelBilevelRegressor(Predicting, MultiOutputMixin, RegressorMixin, KernelBilevelBase):
     """Kernel regression whose hyperparameters are tuned by hypergradient inside ``fit``.
 
         h_f = argmin_h Σ_{i∈train_f} w_i ℓ(c + h(x_i), y_i) + (alpha/2) ‖h‖²_k
@@ -137,6 +138,9 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
         The solver that was used.
     loss_parameters_, outer_parameters_ : dict
         Parameters of the losses, tuned or fixed.
+    noise_ : float, or ndarray (p,)
+        Standard deviation of the noise of a target of weight one, as the most likely Gaussian
+        process has it that has the tuned kernel and alpha. For the squared loss and one alpha.
     criterion_, criterion_start_ : float
         L at the end (never above its value at the start) and at the start, as they are minimised,
         with the prior P: L exp(2P/n) where L is a mean of losses that are never negative, L + P for
@@ -293,8 +297,3 @@ class KernelBilevelRegressor(MultiOutputMixin, RegressorMixin, KernelBilevelBase
                 "alpha must be one number for closed-form criteria: with one for each output use "
                 "criterion='cv' and a number of folds"
             )
-
-    def predict(self, X):
-        """c + h(x), (k,) or (k, p); its exponential for the Poisson loss."""
-        scores = self._scores(X)
-        return np.exp(scores) if self._log_link else scores

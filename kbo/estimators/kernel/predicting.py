@@ -1,0 +1,173 @@
+"""Predictions of the regressor, with standard deviations and intervals."""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from ...losses import Squared
+from .._common.validation import computing
+from .posterior import Spanned, Whole
+
+ENTRIES = 2**22  # of the arrays (points, samples, outputs) that one block of points makes
+
+
+class Predicting:
+    """The part of the regressor that predicts.
+
+    A posterior is made when it is first asked for, and not stored with the model.
+    """
+
+    _posterior = None
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_posterior": None}
+
+    def predict(self, X, return_std=False):
+        """c + h(x), (k,) or (k, p); its exponential for the Poisson loss.
+
+        With ``return_std`` also the standard deviation of a new target of weight one,
+
+            s·√(k(x, x) − k(x, X)(K + alpha W⁻¹)⁻¹k(X, x) + alpha),    s² alpha = ``noise_``²,
+
+        that of the Gaussian process whose mean h is, noise included. With centres (``solver_``) it
+        is that of the "deterministic training conditional" process (see Posterior).
+
+        Parameters
+        ----------
+        X : array-like (k, d)
+        return_std : bool, default False
+            Costs n³/3 operations and n² numbers of memory at the first call (n M² and M² with M
+            centres), later only products with these.
+
+        Returns
+        -------
+        mean : ndarray (k,) or (k, p)
+        std : ndarray (k,) or (k, p)
+            Only with ``return_std``.
+
+        Raises
+        ------
+        ValueError
+            With ``return_std``, for losses other than "squared", or an alpha for each output.
+
+        References
+        ----------
+        Rasmussen, Williams (2006), Gaussian Processes for Machine Learning, eq. (2.26).
+        """
+        scores = self._scores(X)
+        mean = np.exp(scores) if self._log_link else scores
+        if not return_std:
+            return mean
+        X, posterior, unit = self._points(X, "return_std=True")
+        with computing(self.device):
+            variance = np.concatenate([
+                posterior.variance(X[rows], posterior.rows(X[rows]))
+                for rows in _blocks(len(X), len(posterior.X))
+            ])
+        return mean, (np.sqrt(variance)[:, None] * unit).reshape(mean.shape)
+
+    def predict_interval(self, X, coverage=0.9):
+        """Lower and upper ends of intervals that hold a new target with probability ``coverage``.
+
+            quantiles over i of  c + h₋ᵢ(x) ∓ |y_i − c − h₋ᵢ(x_i)| σ(x)/σ₋ᵢ(x_i)
+
+        This is the jackknife+, where h₋ᵢ is h without the i-th sample (from one factorisation).
+        Residuals are in units of the standard deviation σ of the target, which ``predict`` returns
+        (σ₋ᵢ without the sample), so that intervals are wider where samples are few. If samples are
+        exchangeable and the hyperparameters were chosen on others, coverage is at least
+        2·coverage − 1 whatever the distribution, and in practice about ``coverage``.
+
+        Parameters
+        ----------
+        X : array-like (k, d)
+        coverage : float, default 0.9
+
+        Returns
+        -------
+        ndarray (k, 2), or (k, p, 2) for p outputs
+
+        Raises
+        ------
+        ValueError
+            For a coverage that is not between 0 and 1, or that needs more samples than there are;
+            for losses other than "squared", or an alpha for each output.
+
+        References
+        ----------
+        Barber, Candès, Ramdas, Tibshirani (2021), Predictive Inference with the Jackknife+, Annals
+        of Statistics 49, Theorem 1. Lei, G'Sell, Rinaldo, Tibshirani, Wasserman (2018),
+        Distribution-Free Predictive Inference for Regression, JASA 113, Section 5.2 (residuals in
+        units of a spread that depends on x).
+        """
+        if not (isinstance(coverage, Real) and 0 < coverage < 1):
+            raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1")
+        scores = self._scores(X)
+        X, posterior, _ = self._points(X, "predict_interval")
+        n, p = self._left_out.shape
+        place = math.ceil(coverage * (n + 1) - 1e-9)
+        if place > n:
+            raise ValueError(
+                f"coverage={coverage!r} needs at least {math.ceil(coverage / (1 - coverage))} "
+                f"samples of positive weight, and there are {n}: lower it"
+            )
+        ends = np.empty((len(X), p, 2))
+        centers = scores.reshape(len(X), p)
+        sizes = np.abs(self._left_out) / np.sqrt(posterior.left_out())[:, None]
+        with computing(self.device):
+            for rows in _blocks(len(X), n * p):
+                known = posterior.rows(X[rows])
+                spread = np.sqrt(posterior.variance(X[rows], known))[:, None, None]
+                changes = posterior.smoother(known)[:, :, None] * self._left_out
+                without = centers[rows, None] - changes
+                lower, upper = without - spread * sizes, without + spread * sizes
+                ends[rows, :, 0] = np.partition(lower, n - place, axis=1)[:, n - place]
+                ends[rows, :, 1] = np.partition(upper, place - 1, axis=1)[:, place - 1]
+        return ends.reshape(*scores.shape, 2)
+
+    def _keep_samples(self, X, y, weight, fitted, whole):
+        """Store what the posterior needs, and the ``noise_``, for h at the samples (n, p)."""
+        self._posterior, self._samples = None, None
+        if not self._is_ridge():
+            return
+        used = weight > 0
+        targets = (y - self.intercept_).reshape(len(y), -1)[used]
+        rest, weight = targets - fitted[used], weight[used]
+        # n·noise² = Σ w y (y − h) = alpha yᵀ(K + alpha W⁻¹)⁻¹y, which is never negative.
+        noise = np.sqrt(np.maximum(np.sum(weight[:, None] * targets * rest, 0) / len(rest), 0))
+        self.noise_ = float(noise[0]) if self.dual_coef_.ndim == 1 else noise
+        self._samples = np.array(X[used]), weight, rest, whole
+
+    def _is_ridge(self):
+        """Whether h is a kernel ridge regression, with one alpha for all outputs."""
+        squared = self.loss == "squared" or isinstance(self.loss, Squared)
+        return squared and np.ndim(self.alpha_) == 0
+
+    def _points(self, X, wanted):
+        """X as numbers, the posterior, and the standard deviations s of its unit, (p,)."""
+        check_is_fitted(self)
+        if not self._is_ridge():
+            raise ValueError(
+                f"{wanted} needs loss='squared' (it is {self.loss!r}) and one alpha for all "
+                "outputs: for other losses, fit two with loss='quantile'"
+            )
+        X = validate_data(self, X, reset=False, dtype=np.float64)
+        if self._posterior is None:
+            samples, weight, rest, whole = self._samples
+            with computing(self.device):
+                if whole:
+                    made = Whole(self.kernel_, samples, weight, self.alpha_)
+                else:
+                    made = Spanned(self.kernel_, self.X_fit_, samples, weight, self.alpha_)
+            self._left_out = rest / made.slack[:, None]
+            self._posterior = made
+        return X, self._posterior, np.atleast_1d(self.noise_) / math.sqrt(self.alpha_)
+
+
+def _blocks(count, width):
+    """Slices of ``count`` points, as many together as arrays of this width allow."""
+    size = max(1, ENTRIES // width)
+    return [slice(start, start + size) for start in range(0, count, size)]
