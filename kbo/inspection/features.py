@@ -43,7 +43,8 @@ def relative_relevance(estimator):
             "the estimator has no lengthscale_ of one per feature: fit one kernel by name with "
             "ard=True"
         )
-    strength = estimator.X_fit_.std(0) / lengthscale
+    variance = np.bincount(estimator.columns_, estimator.X_fit_.var(0))
+    strength = np.sqrt(variance) / lengthscale
     if hasattr(estimator, "group_alpha_"):
         group = np.unique(np.asarray(estimator.groups), return_inverse=True)[1]
         strength = strength / np.sqrt(estimator.group_alpha_[group])

@@ -16,7 +16,7 @@ from sklearn.datasets import load_diabetes
 from kbo import inspection, tabular
 from kbo.cli import main
 from kbo.estimators import KernelBilevelRegressor
-from kbo.estimators._common.start import start_lengthscale
+from kbo.estimators._common.scale import Units
 
 FAST = ["--max-iter", "3", "--quiet"]
 
@@ -127,7 +127,7 @@ def test_a_messy_table_end_to_end(messy_run):
     _, labels, variables = tabular.features(model["encode"])
     X = model["model"].X_fit_
     # One factor for all columns of a variable, times what each column starts from.
-    logs = np.log(model["model"].lengthscale_ / start_lengthscale(X, np.ones(len(X))))
+    logs = np.log(model["model"].lengthscale_ / Units.of(X, np.ones(len(X))).lengthscale())
     for k, variable in enumerate(variables):
         assert np.ptp(logs[labels == k]) < 1e-8, variable
     assert np.ptp(logs) > 0.1

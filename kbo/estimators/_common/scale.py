@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 NORMAL = 1.4826  # the standard deviation of normal values over their median absolute deviation
@@ -57,3 +59,42 @@ def center_and_spread(values, weight):
     center = share @ near
     spread = np.sqrt(share @ (near - center) ** 2)
     return center, np.where(typical > 0, np.maximum(spread, 0.5 * typical), 0.0)
+
+
+class Units(NamedTuple):
+    """Centre and spread of each coordinate of X, and the variable that it stands for.
+
+    Attributes
+    ----------
+    center, spread : ndarray (D,)
+    variable : ndarray (D,) of int
+        All coordinates of a category have the same number; otherwise each has its own.
+    """
+
+    center: np.ndarray
+    spread: np.ndarray
+    variable: np.ndarray
+
+    @classmethod
+    def of(cls, X, weight):
+        """The units of numbers X (n, d) with weights (n,)."""
+        return cls(*center_and_spread(X, weight), np.arange(X.shape[1]))
+
+    def take(self, columns):
+        """The units of some coordinates, whose variables are numbered anew."""
+        variable = np.unique(self.variable[columns], return_inverse=True)[1]
+        return Units(self.center[columns], self.spread[columns], variable)
+
+    @property
+    def n_variables(self):
+        """How many variables there are, numbered from 0."""
+        return int(self.variable.max()) + 1
+
+    def lengthscale(self):
+        """√d times the spread of each coordinate, for d variables that vary; infinite for others.
+
+        Nothing can be learned about what is constant; with an infinite lengthscale it affects no
+        prediction.
+        """
+        varying = len(np.unique(self.variable[self.spread > 0]))
+        return np.where(self.spread > 0, self.spread * np.sqrt(varying), np.inf)

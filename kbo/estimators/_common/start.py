@@ -6,20 +6,9 @@ import jax
 import numpy as np
 
 from ... import kernels
-from .scale import center_and_spread
 
 
-def start_lengthscale(X, weight):
-    """√d times the spread of each column, for d columns that vary; infinite for constant columns.
-
-    Nothing can be learned about a constant column; with an infinite lengthscale it affects no
-    prediction.
-    """
-    spread = center_and_spread(X, weight)[1]
-    return np.where(spread > 0, spread * np.sqrt(np.count_nonzero(spread)), np.inf)
-
-
-def tied_entries(ard, given, kernel, d):
+def tied_entries(ard, given, kernel, units):
     """For each leaf of a start kernel, which of its entries share a tuned factor.
 
     Parameters
@@ -28,8 +17,8 @@ def tied_entries(ard, given, kernel, d):
         The estimator's parameters ``ard`` and ``kernel``.
     kernel : Kernel
         The result of ``start_kernel`` for ``given``.
-    d : int
-        The number of columns of X.
+    units : Units
+        All coordinates of a variable share a factor.
 
     Returns
     -------
@@ -41,10 +30,10 @@ def tied_entries(ard, given, kernel, d):
     Raises
     ------
     ValueError
-        If ``ard`` is not True, False or one integer for each of the d columns, or if it is
-        integers and the kernel is not given by name.
+        If ``ard`` is not True, False or one integer for each column, or if it is integers and the
+        kernel is not given by name.
     """
-    labels = _ard_labels(ard, d)
+    labels = _ard_labels(ard, units.n_variables)[units.variable]
     if kernel_names(given) is None:
         if np.ndim(ard):
             raise ValueError(
@@ -84,10 +73,10 @@ def _ard_labels(ard, d):
     return np.unique(labels, return_inverse=True)[1]
 
 
-def start_kernel(kernel, lengthscale, X, weight, groups=None, spreads=1.0) -> kernels.Kernel:
+def start_kernel(kernel, lengthscale, units, groups=None, spreads=1.0) -> kernels.Kernel:
     """The kernel at its start values, from an estimator's ``kernel``, ``lengthscale``, ``groups``.
 
-    If ``lengthscale`` is None, it is ``spreads`` times √d times the spread of each column.
+    If ``lengthscale`` is None, it is ``spreads`` times that of the ``units``.
 
     Raises
     ------
@@ -96,7 +85,7 @@ def start_kernel(kernel, lengthscale, X, weight, groups=None, spreads=1.0) -> ke
         that are not one label for each feature.
     """
     if groups is not None:
-        return _sum_over_groups(kernel, lengthscale, X, weight, groups)
+        return _sum_over_groups(kernel, lengthscale, units, groups)
     if callable(kernel) or isinstance(kernel, kernels.Kernel):
         return kernels.as_kernel(kernel)
     names = kernel_names(kernel)
@@ -106,10 +95,10 @@ def start_kernel(kernel, lengthscale, X, weight, groups=None, spreads=1.0) -> ke
             "mixture), a kbo.kernels.Kernel, or a callable k(x, z)"
         )
     if lengthscale is None:
-        scale = spreads * start_lengthscale(X, weight)
+        scale = spreads * units.lengthscale()
     else:
-        scale = _given_lengthscale(lengthscale, X.shape[1])
-    return mixture(names, scale, center_and_spread(X, weight)[0])
+        scale = _given_lengthscale(lengthscale, units)
+    return mixture(names, scale, units.center)
 
 
 def kernel_names(kernel):
@@ -120,42 +109,42 @@ def kernel_names(kernel):
     return tuple(names) if named else None
 
 
-def _given_lengthscale(lengthscale, d):
-    """The given lengthscale as an array (d,), from one number or one for each feature."""
-    given = np.asarray(lengthscale)
+def _given_lengthscale(lengthscale, units):
+    """The given lengthscale for each coordinate, from one number or one for each feature."""
+    given, d = np.asarray(lengthscale), units.n_variables
     if given.dtype.kind not in "fiu" or given.shape not in ((), (d,)):
         raise ValueError(
             f"lengthscale={lengthscale!r} must be a number, or one for each of {d} features"
         )
     if not (np.isfinite(given) & (given > 0)).all():
         raise ValueError(f"lengthscale={lengthscale!r} must be positive and finite")
-    return np.array(np.broadcast_to(given, d), float)
+    return np.array(np.broadcast_to(given, d), float)[units.variable]
 
 
-def group_columns(groups, d):
-    """A list with the features of each group, in the order of the sorted labels.
+def group_columns(groups, units):
+    """A list with the coordinates of each group of features, in the order of the sorted labels.
 
     Raises
     ------
     ValueError
-        If there is not one label for each of the d features.
+        If there is not one label for each feature.
     """
-    labels = np.asarray(groups)
+    labels, d = np.asarray(groups), units.n_variables
     if labels.shape != (d,):
         raise ValueError(f"groups has shape {labels.shape}: give a label for each of {d} features")
-    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    return [np.flatnonzero((labels == label)[units.variable]) for label in np.unique(labels)]
 
 
-def _sum_over_groups(kernel, lengthscale, X, weight, groups):
+def _sum_over_groups(kernel, lengthscale, units, groups):
     """Σ_g (1/G) k(x_g, z_g): a sum over groups of features, in equal parts."""
     if not isinstance(kernel, str) or kernel not in kernels.NAMED:
         raise ValueError(f"kernel={kernel!r} must be one of {sorted(kernels.NAMED)} with groups")
-    members = group_columns(groups, X.shape[1])
-    given = None if lengthscale is None else _given_lengthscale(lengthscale, X.shape[1])
+    members = group_columns(groups, units)
+    given = None if lengthscale is None else _given_lengthscale(lengthscale, units)
     total = None
     for columns in members:
-        own = None if given is None else given[columns]
-        part = kernels.OnFeatures(start_kernel(kernel, own, X[:, columns], weight), columns)
+        start = units.take(columns).lengthscale() if given is None else given[columns]
+        part = kernels.OnFeatures(mixture((kernel,), start, units.center[columns]), columns)
         part = part * (1.0 / len(members))
         total = part if total is None else total + part
     return total

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from scipy.special import expit, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import validate_data
 
 from ... import losses
+from .._common.table import fit_table
 from .._common.validation import check_weights, loss_by_name
 from .fit import KernelBilevelBase
 
@@ -59,8 +61,9 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         wine, iris and digits are all classified better without).
     prior : float, default 0.0
         As in KernelBilevelRegressor, where its default was studied; worth it with ``ard=True``.
-    lengthscale, groups, tune, cv, criterion, max_iter, max_time, n_restarts, solver,
-    n_centers, random_state, device, callback, checkpoint, error_score, standard_errors, verbose
+    lengthscale, groups, categorical_features, tune, cv, criterion, max_iter, max_time, n_restarts,
+    solver, n_centers, random_state, device, callback, checkpoint, error_score, standard_errors,
+    verbose
         As in KernelBilevelRegressor, except that folds are stratified, that the criteria are "cv"
         and, with loss="squared", "loo", and that "scale" in ``tune`` includes the scale of the
         scores.
@@ -92,7 +95,8 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
 
     def __init__(
         self, kernel="gaussian", *, loss="logistic", outer_loss=None, alpha=0.1,
-        lengthscale=None, ard=False, groups=None, tune=None, cv=None, criterion="cv", prior=0.0,
+        lengthscale=None, ard=False, groups=None, categorical_features="from_dtype",
+        tune=None, cv=None, criterion="cv", prior=0.0,
         max_iter=100,
         tol=5e-3, max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
         device=None, callback=None, checkpoint=None, error_score=np.nan, standard_errors=False,
@@ -105,6 +109,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         self.lengthscale = lengthscale
         self.ard = ard
         self.groups = groups
+        self.categorical_features = categorical_features
         self.tune = tune
         self.cv = cv
         self.criterion = criterion
@@ -142,9 +147,10 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         self._check_parameters()
         if np.ndim(self.alpha):
             raise ValueError(f"alpha={self.alpha!r} must be one number")
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        self._table, X, y, weight = fit_table(
+            self, X, y, self.categorical_features, partial(check_weights, sample_weight)
+        )
         check_classification_targets(y)
-        weight = check_weights(sample_weight, X)
         self.classes_ = np.unique(y[weight > 0])
         # Samples of weight zero may have unknown labels; any class will do for them.
         index = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
@@ -171,7 +177,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
 
     def decision_function(self, X):
         """Scores: (k,) for two classes, positive for the second; (k, K) otherwise."""
-        return self._scores(X)
+        return self._scores(self._coordinates(X))
 
     def predict(self, X):
         """The class with the highest score."""

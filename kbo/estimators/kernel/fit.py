@@ -12,7 +12,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from ...linalg import SingularSystem
 from ...parameters import Tunable, named_numbers
@@ -21,6 +21,7 @@ from ...search.session import prepare
 from .._common.predict import values_at
 from .._common.solver import as_solver, learning_centers
 from .._common.start import group_columns, kernel_names, start_kernel, tied_entries
+from .._common.table import read_rows
 from .._common.validation import computing
 from .criterion import make_criterion
 from .model import Model
@@ -38,6 +39,11 @@ OPTIONAL_ATTRIBUTES = (
 
 class KernelBilevelBase(Searching, BaseEstimator):
     """Validation, ``fit`` and scores of both estimators."""
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.categorical = True
+        return tags
 
     # -- fit ------------------------------------------------------------------------------------
 
@@ -95,8 +101,10 @@ class KernelBilevelBase(Searching, BaseEstimator):
         self._said = {}
         self._ends = np.inf if self.max_time is None else time.perf_counter() + self.max_time
         random = None if self.random_state is None else check_random_state(self.random_state)
-        kernel = start_kernel(self.kernel, self.lengthscale, X, sample_weight, self.groups)
-        tied = tied_entries(self.ard, self.kernel, kernel, X.shape[1])
+        units = self._table.units
+        self.columns_ = units.variable
+        kernel = start_kernel(self.kernel, self.lengthscale, units, self.groups)
+        tied = tied_entries(self.ard, self.kernel, kernel, units)
         judged = (outer,) if calibrate else ()
         tune = tuned_names(self.tune, kernel, inner, *judged)
         tunable = Tunable.of(kernel, tune, tied)
@@ -169,16 +177,18 @@ class KernelBilevelBase(Searching, BaseEstimator):
         self.kernel_ = model.kernel_at(omega)
         self.alpha_ = model.alpha_at(omega)
         lengthscale = getattr(self.kernel_, "lengthscale", None)
-        if lengthscale is not None:
-            self.lengthscale_ = np.array(lengthscale)
         if self.groups is not None:
             numbers = named_numbers(self.kernel_)
             self.group_alpha_ = self.alpha_ / np.array([v for k, v in numbers if k == "scale"])
-            self.lengthscale_ = np.empty(self.X_fit_.shape[1])
+            lengthscale = np.empty(self.X_fit_.shape[1])
             lengths = [v for k, v in numbers if k == "lengthscale"]
-            members = group_columns(self.groups, self.X_fit_.shape[1])
+            members = group_columns(self.groups, self._table.units)
             for columns, length in zip(members, lengths, strict=True):
-                self.lengthscale_[columns] = length
+                lengthscale[columns] = length
+        if lengthscale is not None:
+            first = np.unique(self.columns_, return_index=True)[1]
+            each = np.shape(lengthscale) == self.columns_.shape
+            self.lengthscale_ = np.array(lengthscale[first] if each else lengthscale)
         self.intercept_ = np.array(model.offset)
         self.loss_parameters_ = _numbers(model.inner_loss, omega["inner"])
         self.outer_parameters_ = _numbers(model.outer_loss, omega["outer"])
@@ -189,10 +199,13 @@ class KernelBilevelBase(Searching, BaseEstimator):
 
     # -- predict --------------------------------------------------------------------------------
 
-    def _scores(self, X):
-        """offset + h(x), (k,) or (k, p)."""
+    def _coordinates(self, X):
+        """The rows of a table X as points of the kernel."""
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
+        return read_rows(self, self._table, X)
+
+    def _scores(self, X):
+        """offset + h(x), (k,) or (k, p), at points."""
         coefficients = self.dual_coef_.reshape(len(self.X_fit_), -1)
         values = values_at(self.kernel_, self.X_fit_, coefficients, X, self.device)
         return self.intercept_ + (values[:, 0] if self.dual_coef_.ndim == 1 else values)

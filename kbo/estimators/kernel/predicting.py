@@ -6,7 +6,6 @@ import math
 from numbers import Real
 
 import numpy as np
-from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ...losses import Squared
 from .._common.validation import computing
@@ -58,11 +57,12 @@ class Predicting:
         ----------
         Rasmussen, Williams (2006), Gaussian Processes for Machine Learning, eq. (2.26).
         """
+        X = self._coordinates(X)
         scores = self._scores(X)
         mean = np.exp(scores) if self._log_link else scores
         if not return_std:
             return mean
-        X, posterior, unit = self._points(X, "return_std=True")
+        posterior, unit = self._known("return_std=True")
         with computing(self.device):
             variance = np.concatenate([
                 posterior.variance(X[rows], posterior.rows(X[rows]))
@@ -105,8 +105,8 @@ class Predicting:
         """
         if not (isinstance(coverage, Real) and 0 < coverage < 1):
             raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1")
-        scores = self._scores(X)
-        X, posterior, _ = self._points(X, "predict_interval")
+        X = self._coordinates(X)
+        scores, (posterior, _) = self._scores(X), self._known("predict_interval")
         n, p = self._left_out.shape
         place = math.ceil(coverage * (n + 1) - 1e-9)
         if place > n:
@@ -146,15 +146,13 @@ class Predicting:
         squared = self.loss == "squared" or isinstance(self.loss, Squared)
         return squared and np.ndim(self.alpha_) == 0
 
-    def _points(self, X, wanted):
-        """X as numbers, the posterior, and the standard deviations s of its unit, (p,)."""
-        check_is_fitted(self)
+    def _known(self, wanted):
+        """The posterior, and the standard deviations s of its unit, (p,)."""
         if not self._is_ridge():
             raise ValueError(
                 f"{wanted} needs loss='squared' (it is {self.loss!r}) and one alpha for all "
                 "outputs: for other losses, fit two with loss='quantile'"
             )
-        X = validate_data(self, X, reset=False, dtype=np.float64)
         if self._posterior is None:
             samples, weight, rest, whole = self._samples
             with computing(self.device):
@@ -164,7 +162,7 @@ class Predicting:
                     made = Spanned(self.kernel_, self.X_fit_, samples, weight, self.alpha_)
             self._left_out = rest / made.slack[:, None]
             self._posterior = made
-        return X, self._posterior, np.atleast_1d(self.noise_) / math.sqrt(self.alpha_)
+        return self._posterior, np.atleast_1d(self.noise_) / math.sqrt(self.alpha_)
 
 
 def _blocks(count, width):

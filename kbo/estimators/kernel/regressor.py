@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from sklearn.base import MultiOutputMixin, RegressorMixin
-from sklearn.utils.validation import validate_data
 
 from ... import losses
-from .._common.scale import NORMAL, within_reach
+from .._common.table import fit_table
 from .._common.validation import check_weights
 from .fit import KernelBilevelBase
-from .losses import LEAST_SCALE, ROBUST, OfTheMean, best_constant, spread_of, start_loss
+from .losses import OfTheMean, best_constant, spread_of
 from .predicting import Predicting
-from .tuning import held_out_values
+from .robust import RobustScales
 
 
-class KernelBilevelRegressor(Predicting, MultiOutputMixin, RegressorMixin, KernelBilevelBase):
+class KernelBilevelRegressor(
+    Predicting, RobustScales, MultiOutputMixin, RegressorMixin, KernelBilevelBase
+):
     """Kernel regression whose hyperparameters are tuned by hypergradient inside ``fit``.
 
         h_f = argmin_h Σ_{i∈train_f} w_i ℓ(c + h(x_i), y_i) + (alpha/2) ‖h‖²_k
@@ -63,6 +64,9 @@ class KernelBilevelRegressor(Predicting, MultiOutputMixin, RegressorMixin, Kerne
         A label for each feature. h is then a sum of functions of one group of features each, with
         kernels of the given name and tuned weights, so that each group has its own ridge. For
         kernel="linear" this is ridge regression with group-wise (banded) ridges.
+    categorical_features : "from_dtype", or names, places or a mask (d,) of columns of X
+        Columns that hold levels, of which any two are equally far apart. "from_dtype" takes those
+        of a DataFrame that are categorical or have cells of text. See the notes.
     tune : None, str or iterable of str
         Names of the parameters to tune: "alpha", "lengthscale", "scale" (weights of mixtures and
         groups), "period", "exponent", "offset", "delta", "width", "centers" (the positions of
@@ -155,7 +159,16 @@ class KernelBilevelRegressor(Predicting, MultiOutputMixin, RegressorMixin, Kerne
         The arguments of ``callback``: the starts and the accepted steps, in order.
     n_iter_, n_evaluations_, n_splits_ : int
     status_ : str
+    columns_ : ndarray (D,) of int
+        The column of X that each coordinate of X_fit_ stands for.
     n_features_in_, feature_names_in_
+
+    Notes
+    -----
+    X may be a DataFrame as it is: numbers, dates (as days), categories and text. A category has one
+    lengthscale, not one for each level; a level that ``fit`` has not seen is halfway to all others,
+    and beyond 100 levels the rarest are one. A missing level is a level; a missing number is at the
+    median in its column, one spread away from known ones (if the column had gaps in ``fit``).
 
     Examples
     --------
@@ -171,9 +184,9 @@ class KernelBilevelRegressor(Predicting, MultiOutputMixin, RegressorMixin, Kerne
 
     def __init__(
         self, kernel="matern32", *, loss="squared", outer_loss=None, quantile=0.5, alpha=0.01,
-        lengthscale=None, ard=True, groups=None, tune=None, cv=None, criterion="auto", prior=1.0,
-        max_iter=100,
-        tol=1e-3, max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
+        lengthscale=None, ard=True, groups=None, categorical_features="from_dtype",
+        tune=None, cv=None, criterion="auto", prior=1.0, max_iter=100, tol=1e-3,
+        max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
         device=None, callback=None, checkpoint=None, error_score=np.nan, standard_errors=False,
         verbose=0,
     ):
@@ -185,6 +198,7 @@ class KernelBilevelRegressor(Predicting, MultiOutputMixin, RegressorMixin, Kerne
         self.lengthscale = lengthscale
         self.ard = ard
         self.groups = groups
+        self.categorical_features = categorical_features
         self.tune = tune
         self.cv = cv
         self.criterion = criterion
@@ -222,9 +236,11 @@ class KernelBilevelRegressor(Predicting, MultiOutputMixin, RegressorMixin, Kerne
         self
         """
         self._check_parameters()
-        X, y = validate_data(self, X, y, dtype=np.float64, multi_output=True, y_numeric=True)
+        self._table, X, y, weight = fit_table(
+            self, X, y, self.categorical_features, partial(check_weights, sample_weight),
+            multi_output=True, y_numeric=True,
+        )
         y = y.astype(np.float64)
-        weight = check_weights(sample_weight, X)
         if np.ndim(self.alpha):
             self._check_alphas(y)
         self._unit = spread_of(y, weight)
@@ -244,44 +260,6 @@ class KernelBilevelRegressor(Predicting, MultiOutputMixin, RegressorMixin, Kerne
             X, (y, y), offset, n_outputs, inner, outer, weight, labels=y, classifier=False,
             groups=groups,
         )
-
-    def _losses(self, scale=None):
-        chosen = self.loss if self.outer_loss is None else self.outer_loss
-        return tuple(
-            start_loss(name, value, self.quantile, self._unit, scale)
-            for name, value in (("loss", self.loss), ("outer_loss", chosen))
-        )
-
-    def _in_units_of_residuals(self, task):
-        """The task with robust losses, given by name, scaled by the held-out residuals.
-
-        Targets of a robust outer loss are clipped. Such a loss is linear far out, where an outlier
-        adds a large constant to L, beside which other differences would be lost.
-        """
-        chosen = self.loss if self.outer_loss is None else self.outer_loss
-        robust = [isinstance(value, str) and value in ROBUST for value in (self.loss, chosen)]
-        self._robust = any(robust)
-        if not any(robust):
-            return task
-        model, test = task.model, task.criterion.test
-        y, best = task.targets[1].reshape(len(task.X), -1), np.inf
-        fold, row = np.nonzero(test)
-        for values in held_out_values(task.session, model, len(y)):
-            residuals = (y - np.broadcast_to(model.offset, y.shape[1:]) - values)[fold, row]
-            _, typical = within_reach(residuals, test[fold, row])
-            best = min(best, NORMAL * float(np.sqrt(np.mean(typical**2))))
-        if not np.isfinite(best):
-            return task
-        inner, outer = self._losses(max(best, LEAST_SCALE * self._unit))
-        model = replace(
-            model, inner_loss=model.inner_loss.at_base(inner),
-            outer_loss=model.outer_loss.at_base(outer),
-        )
-        targets = task.targets
-        if robust[1]:
-            near, _ = within_reach(y, task.criterion.weight)
-            targets = targets[0], near.reshape(targets[1].shape)
-        return replace(task, model=model, targets=targets)
 
     def _check_alphas(self, y):
         squared = self.loss == "squared" or isinstance(self.loss, losses.Squared)

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validat
 from ...optimizers import LBFGS
 from ...result import Status
 from ...search.verbs import minimize
+from .._common.scale import Units
 from .._common.solver import as_solver
 from .._common.start import start_kernel
 from .._common.validation import computing
@@ -103,7 +104,7 @@ class SampleReweighting(MetaEstimatorMixin, BaseEstimator):
     def _learn(self, X, targets, weight, mask):
         """σ(ω) of the doubtful samples, such that their weighted fit predicts the trusted ones."""
         sides = [(X[m], targets[m], weight[m]) for m in (~mask, mask)]
-        kernel = start_kernel(self.kernel, self.lengthscale, X, weight, spreads=0.5)
+        kernel = start_kernel(self.kernel, self.lengthscale, Units.of(X, weight), spreads=0.5)
         alpha = ALPHA_PER_WEIGHT * sides[0][2].sum() if self.alpha is None else self.alpha
         seed = check_random_state(self.random_state).randint(2**31)
         self.history_ = []

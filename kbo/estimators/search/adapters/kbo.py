@@ -10,7 +10,7 @@ import numpy as np
 from .... import losses
 from ....problem import BilevelProblem
 from ....spaces import RKHS
-from ..._common.scale import center_and_spread
+from ..._common.scale import Units
 from ..._common.start import kernel_names, mixture, start_kernel
 from ...kernel.classifier import SQUARED_SCALE, KernelBilevelClassifier, likelihood_parts
 from ...kernel.losses import best_constant, spread_of, start_loss
@@ -49,8 +49,9 @@ class _OfKbo:
             )
         self.estimator, weight = estimator, np.ones(len(X))
         self.names = kernel_names(estimator.kernel)
-        self.kernel = start_kernel(estimator.kernel, estimator.lengthscale, X, weight)
-        self.center = center_and_spread(X, weight)[0]
+        units = Units.of(X, weight)
+        self.kernel = start_kernel(estimator.kernel, estimator.lengthscale, units)
+        self.center = units.center
         self.defaults = {"alpha": estimator.alpha}
         if self.names is not None:
             first = self.kernel

@@ -1,0 +1,220 @@
+"""The columns of a table as numbers, such that each column has one lengthscale, whatever its type.
+
+A number is itself; where it is missing, it is the median, one spread away from every known number
+(in columns that had gaps in ``fit``). A category has a coordinate for each level, so that all
+levels are equally far apart. A date is its number of days since 1970.
+"""
+
+from __future__ import annotations
+
+from numbers import Real
+
+import numpy as np
+from sklearn.preprocessing import OneHotEncoder
+from sklearn.utils.validation import check_X_y, validate_data
+
+from .scale import Units, center_and_spread
+
+LEVELS = 100  # coordinates of a category; levels that are rarer than the first 99 share the last
+
+
+class Table:
+    """The columns that ``fit`` has seen.
+
+    Parameters
+    ----------
+    numbers : ndarray (n, q)
+        With NaN where a cell is missing.
+    categories : list of ndarray (n,) of object
+        Levels as text, None where a cell is missing, which is a level too.
+    categorical : ndarray (q + len(categories),) of bool
+        Which columns of the table are the categories.
+    weight : ndarray (n,)
+        Cells of rows without weight are not looked at.
+
+    Attributes
+    ----------
+    units : Units
+        Of the coordinates.
+    """
+
+    def __init__(self, numbers, categories, categorical, weight):
+        self.categorical, used = categorical, weight > 0
+        missing = np.isnan(numbers)
+        self._gaps = missing[used].any(0)
+        self._medians = np.array([_median(column[used]) for column in numbers.T])
+        center, spread = center_and_spread(np.where(missing, self._medians, numbers), weight)
+        for place in np.flatnonzero(self._gaps):
+            known = ~missing[:, place]
+            if weight[known].any():
+                column = center_and_spread(numbers[known, place, None], weight[known])
+                center[place], spread[place] = column[0][0], column[1][0]
+        self._apart = spread[self._gaps]
+        self._levels = [
+            OneHotEncoder(
+                handle_unknown="infrequent_if_exist", max_categories=LEVELS, sparse_output=False
+            ).fit(column[used, None]) for column in categories
+        ]
+        shares = [
+            np.average(encoder.transform(column[:, None]), axis=0, weights=weight)
+            for encoder, column in zip(self._levels, categories, strict=True)
+        ]
+        place = np.flatnonzero(~categorical)
+        sizes = [len(share) for share in shares]
+        owner = np.repeat(np.flatnonzero(categorical), sizes)
+        spreads = [np.sqrt(max(0.0, 1 - share @ share)) for share in shares]
+        gaps = missing[:, self._gaps] * self._apart
+        self.units = Units(
+            np.concatenate([center, np.average(gaps, axis=0, weights=weight), *shares]),
+            # Two rows drawn at random are √2 spreads apart, in a category as in a number.
+            np.concatenate([spread, self._apart, np.repeat(spreads, sizes)]),
+            np.concatenate([place, place[self._gaps], owner]),
+        )
+
+    def encode(self, numbers, categories):
+        """The coordinates (n, D) of rows given by their columns."""
+        missing = np.isnan(numbers)
+        if missing.any():
+            numbers = np.where(missing, self._medians, numbers)
+        if not (self._gaps.any() or categories):
+            return numbers
+        levels = [encoder.transform(column[:, None])
+                  for encoder, column in zip(self._levels, categories, strict=True)]
+        return np.hstack([numbers, missing[:, self._gaps] * self._apart, *levels])
+
+
+def fit_table(estimator, X, y, categorical_features, weight_of, **checks):
+    """(table, coordinates, y, weights) of the arguments of ``fit``, checked as scikit-learn does.
+
+    Parameters
+    ----------
+    estimator
+        Its n_features_in_ and feature_names_in_ are set.
+    categorical_features : "from_dtype", or the names, places or a mask of columns
+    weight_of : callable
+        The checked sample weights of rows X.
+    **checks
+        Arguments of scikit-learn's ``check_X_y``.
+
+    Raises
+    ------
+    ValueError
+        For columns that do not exist, cells that are neither missing, numbers nor levels, or
+        infinite numbers.
+    """
+    kinds = _kinds(X, categorical_features)
+    if kinds is None:
+        numbers, y = validate_data(
+            estimator, X, y, dtype=np.float64, ensure_all_finite="allow-nan", **checks
+        )
+        categories, kinds = [], np.zeros(numbers.shape[1], bool)
+    else:
+        validate_data(estimator, X, skip_check_array=True)
+        numbers, categories = _split(X, kinds)
+        rows = np.arange(len(X), dtype=float)[:, None]
+        y = check_X_y(rows, y, **checks)[1]
+    weight = weight_of(numbers)
+    table = Table(numbers, categories, kinds, weight)
+    return table, table.encode(numbers, categories), y, weight
+
+
+def read_rows(estimator, table, X):
+    """The coordinates of rows X for a fitted estimator."""
+    if not table.categorical.any() and _kinds(X, "from_dtype") is None:
+        numbers = validate_data(
+            estimator, X, reset=False, dtype=np.float64, ensure_all_finite="allow-nan"
+        )
+        return table.encode(numbers, [])
+    validate_data(estimator, X, reset=False, skip_check_array=True)
+    return table.encode(*_split(X, table.categorical))
+
+
+def _median(column):
+    known = column[~np.isnan(column)]
+    return np.median(known) if len(known) else 0.0
+
+
+def _is_frame(X):
+    return hasattr(X, "iloc") and hasattr(X, "dtypes")
+
+
+def _columns(X):
+    """The columns of a DataFrame or a two-dimensional array."""
+    if _is_frame(X):
+        return [X.iloc[:, place] for place in range(X.shape[1])]
+    return list(np.asarray(X, dtype=object).T)
+
+
+def _kinds(X, categorical):
+    """Which columns are categories, (d,) of bool; None where X is to be read as plain numbers."""
+    if isinstance(categorical, str) and categorical == "from_dtype":
+        if not _is_frame(X) or all(dtype.kind in "fiub" for dtype in X.dtypes):
+            return None
+        return np.array([_is_category(column) for column in _columns(X)])
+    d = np.shape(X)[1] if np.ndim(X) == 2 else 0
+    chosen = np.atleast_1d(np.asarray(() if categorical is None else categorical))
+    mask = np.zeros(d, bool)
+    if chosen.dtype == bool and len(chosen) == d:
+        mask = chosen
+    elif chosen.dtype.kind in "iu" and (chosen >= -d).all() and (chosen < d).all():
+        mask[chosen] = True
+    elif chosen.size:
+        names = list(getattr(X, "columns", ()))
+        lost = [name for name in chosen.tolist() if name not in names]
+        if lost or chosen.dtype == bool:
+            raise ValueError(
+                f"categorical_features={categorical!r} must be 'from_dtype', or names, places or a "
+                f"mask of the {d} columns of X" + (f"; {lost} are none of them" if lost else "")
+            )
+        mask[[names.index(name) for name in chosen.tolist()]] = True
+    return mask if mask.any() or _is_frame(X) else None
+
+
+def _is_category(column):
+    """Whether a column of a DataFrame holds levels: it is categorical, or has cells of text."""
+    if hasattr(column.dtype, "categories"):
+        return True
+    if column.dtype.kind in "fiubMm":
+        return False
+    known = column[column.notna()]
+    return not all(isinstance(cell, Real) for cell in known)
+
+
+def _split(X, categorical):
+    """The numbers (n, q) and the list of categories in the columns of a table."""
+    names = getattr(X, "columns", range(len(categorical)))
+    pairs = list(zip(names, _columns(X), categorical, strict=True))
+    numbers = [_as_number(name, column) for name, column, other in pairs if not other]
+    stacked = np.column_stack(numbers) if numbers else np.empty((len(X), 0))
+    return stacked, [_as_level(column) for _, column, other in pairs if other]
+
+
+def _as_number(name, column):
+    kind = np.dtype(column.dtype).kind if isinstance(column, np.ndarray) else column.dtype.kind
+    if kind in "Mm":
+        values = np.asarray(column)
+        unit = np.timedelta64(1, "D") / np.timedelta64(1, np.datetime_data(values.dtype)[0])
+        numbers = np.where(np.isnat(values), np.nan, values.astype(np.int64) / unit)
+    else:
+        try:
+            numbers = np.asarray(column, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"column {name!r} has cells that are no numbers ({error}): list it in "
+                "categorical_features if they are levels"
+            ) from error
+    if np.isinf(numbers).any():
+        raise ValueError(f"column {name!r} of X contains infinity: correct it, or leave it empty")
+    return numbers
+
+
+def _as_level(column):
+    """Levels as text; a number is the same level whether it is stored as an integer or a float."""
+    levels = np.empty(len(column), dtype=object)
+    for place, cell in enumerate(np.asarray(column, dtype=object)):
+        if isinstance(cell, Real):
+            levels[place] = None if np.isnan(cell) else repr(float(cell))
+        else:
+            missing = cell is None or type(cell).__name__ in ("NAType", "NaTType")
+            levels[place] = None if missing else str(cell)
+    return levels
