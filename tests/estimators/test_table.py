@@ -170,3 +170,23 @@ def test_groups_and_lengthscales_are_of_columns():
     np.testing.assert_array_equal(model.lengthscale_, np.arange(1.0, 7.0))
     tied = KernelBilevelRegressor(ard=[0, 1, 1, 2, 2, 2]).fit(FRAME, Y)
     assert np.isfinite(tied.lengthscale_).all()
+
+
+def test_wild_cells_do_no_harm():
+    X = FRAME[["size", "count"]].to_numpy(float)
+    y = np.sin(X[:, 0]) + 0.1 * rng.normal(size=N)
+    test = np.arange(N) % 3 == 0
+    score = lambda Z: KernelBilevelRegressor().fit(Z[~test], y[~test]).score(Z[test], y[test])
+    plain = score(X)
+    for wild in (1e4, 1e12, -1e200):
+        odd = X.copy()
+        odd[1, 0] = odd[5, 1] = wild
+        assert score(odd) > plain - 0.02
+    heavy = X * np.exp(6 * rng.normal(size=(N, 1)))
+    assert np.isfinite(score(heavy))
+    table = KernelBilevelRegressor(tune=()).fit(X, y)._table
+    numbers = np.array([[-1e9, 0.0], [-1e3, 0.0], [1.0, 0.0], [1e3, 0.0], [1e9, 0.0]])
+    points = table.encode(numbers, [])
+    assert (np.diff(points[:, 0]) > 0).all()
+    assert np.abs(points).max() < 2e4
+    np.testing.assert_array_equal(points[2], numbers[2])

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_X_y, validate_data
 
 from .scale import Units, center_and_spread
 
+FAR = 100.0  # spreads from the centre of a column beyond which distances grow as a logarithm
 LEVELS = 100  # coordinates of a category; levels that are rarer than the first 99 share the last
 
 
@@ -49,6 +50,7 @@ class Table:
             if weight[known].any():
                 column = center_and_spread(numbers[known, place, None], weight[known])
                 center[place], spread[place] = column[0][0], column[1][0]
+        self._center, self._reach = center.copy(), FAR * np.where(spread > 0, spread, np.inf)
         self._apart = spread[self._gaps]
         self._levels = [
             OneHotEncoder(
@@ -76,11 +78,23 @@ class Table:
         missing = np.isnan(numbers)
         if missing.any():
             numbers = np.where(missing, self._medians, numbers)
+        numbers = self._within_reach(numbers)
         if not (self._gaps.any() or categories):
             return numbers
         levels = [encoder.transform(column[:, None])
                   for encoder, column in zip(self._levels, categories, strict=True)]
         return np.hstack([numbers, missing[:, self._gaps] * self._apart, *levels])
+
+    def _within_reach(self, numbers):
+        """Numbers in their order, but none so far out that distances between others are rounded."""
+        offset = numbers - self._center
+        size = np.abs(offset)
+        far = size > self._reach
+        if not far.any():
+            return numbers
+        with np.errstate(all="ignore"):
+            drawn = self._reach * (1 + np.log(size / self._reach))
+        return np.where(far, self._center + np.sign(offset) * drawn, numbers)
 
 
 def fit_table(estimator, X, y, categorical_features, weight_of, **checks):

@@ -33,7 +33,7 @@ from .tuning import tuned_names
 STRONGEST = 1e3  # beyond, lengthscales are tied all the same, and exp(2P/n) overflows
 OPTIONAL_ATTRIBUTES = (
     "lengthscale_", "group_alpha_", "criterion_", "cv_loss_", "criterion_start_", "n_splits_",
-    "standard_errors_", "noise_",
+    "standard_errors_", "noise_", "kept_",
 )
 
 

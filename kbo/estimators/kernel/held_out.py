@@ -14,15 +14,17 @@ from .task import padded_problem
 SEEDS = (1, 2, 3)  # of the draws of folds; a search without a random_state draws its own by 0
 
 
-def cv_loss(task, omega, classifier, groups=None) -> float:
+def cv_loss(task, omega, seeds, classifier, groups=None) -> float:
     """The mean outer loss of shuffled fivefolds at ω, without the prior.
 
-    Three draws of folds where all come from one factorisation, for squared losses; else one.
+    All draws of folds where they come from one factorisation, for squared losses; else one.
 
     Parameters
     ----------
     task : Task
     omega : pytree
+    seeds : tuple of int
+        Of the draws.
     classifier : bool
         Whether folds are stratified.
     groups : ndarray (n,), optional
@@ -32,7 +34,7 @@ def cv_loss(task, omega, classifier, groups=None) -> float:
     squared = as_loss(task.model.inner_loss.base).constant_curvature and task.model.alpha.ndim == 0
     closed = squared and isinstance(task.whole.solver, Exact)
     trains, tests = [], []
-    for seed in SEEDS if closed else SEEDS[:1]:
+    for seed in seeds if closed else seeds[:1]:
         folds = make_folds(None, task.X, task.targets[1], weight, classifier, seed, groups)
         back = np.argsort(folds.order)
         trains.append(folds.train[:, back])

@@ -83,7 +83,10 @@ class KernelBilevelRegressor(
         solver="nystrom") of kbo.criteria. "auto" is the marginal likelihood where there is one
         (squared loss, exact solver, one alpha, samples that count alike, targets that vary) and
         neither ``cv``, ``groups``, an outer loss nor standard errors are asked for; otherwise it is
-        "cv".
+        "cv". The marginal likelihood trusts the noise to be normal. Unless lengthscales of their
+        own lower the loss on folds by a tenth, "auto" therefore searches five folds too, and keeps
+        (``kept_``) what has the lower loss on other folds: the first search, its stage with a
+        common lengthscale, or the second search, whose loss must be lower by a tenth.
     prior : float, default 1.0
         The strength of a prior that draws the logarithms of the lengthscales to their mean (and,
         where ``lengthscale`` is None, that mean to 1 above its start): with few samples a criterion
@@ -155,8 +158,12 @@ class KernelBilevelRegressor(
         over three shuffled fivefolds other than those of the search (one, where a fold costs more
         than one factorisation; over the folds of ``cv`` if that is a splitter), at the tuned
         parameters and without the prior. It is of 512 samples where ``max_time`` was used up.
+    kept_ : str
+        With criterion="auto" by the marginal likelihood, which end was kept: "marginal likelihood",
+        "common lengthscale" or "folds"; see ``criterion``.
     history_ : list of dict
-        The arguments of ``callback``: the starts and the accepted steps, in order.
+        The arguments of ``callback``: the starts and the accepted steps, in order, of the search
+        whose end was kept.
     n_iter_, n_evaluations_, n_splits_ : int
     status_ : str
     columns_ : ndarray (D,) of int
@@ -168,7 +175,8 @@ class KernelBilevelRegressor(
     X may be a DataFrame as it is: numbers, dates (as days), categories and text. A category has one
     lengthscale, not one for each level; a level that ``fit`` has not seen is halfway to all others,
     and beyond 100 levels the rarest are one. A missing level is a level; a missing number is at the
-    median in its column, one spread away from known ones (if the column had gaps in ``fit``).
+    median in its column, one spread away from known ones (if the column had gaps in ``fit``). A
+    number more than 100 spreads from the centre is drawn in, as 100·(1 + log(spreads/100)).
 
     Examples
     --------

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-import threading
 import time
 from dataclasses import replace
 from numbers import Integral
@@ -17,16 +14,17 @@ from ...result import BilevelError, Status
 from ...search.verbs import search
 from ...solvers import Exact
 from .._common.bounds import bound_texts, moved_bounds
-from .held_out import cv_loss
+from .held_out import SEEDS, cv_loss
+from .reporting import Reporting
+from .second_opinion import SecondOpinion, last_tied
 from .task import Task
 from .tuning import better_start, errors_by_name
 
 WIDENINGS = 2
 PART = 512  # number of samples on which a search with a time limit begins
-PATIENCE = 30.0  # seconds after which a hint about the search is printed
 
 
-class Searching:
+class Searching(Reporting, SecondOpinion):
     """The part of the estimators that minimises the criterion.
 
     Class attributes
@@ -47,7 +45,7 @@ class Searching:
         """
         X, targets = X[criterion.order], tuple(target[criterion.order] for target in targets)
         self.n_evaluations_, self.history_ = 0, []
-        self._interrupted = False
+        self._interrupted, self._tied_end = False, None
         task = Task(model, criterion, X, targets, whole, self._log_criterion)
         with self._hint(task):
             task = self._in_units_of_residuals(task)
@@ -56,6 +54,8 @@ class Searching:
                 task = replace(task, size=size if np.isfinite(size) and size > 0 else 1.0)
             model = task.model
             ended = self._with_little_time(task) or self._from_all_starts(task)
+            if self.criterion == "auto" and task.kind == "nats" and ended[0].status.usable:
+                task, ended = self._best_by_folds(task, ended)
         best, bounds, rejected = ended
         self.n_iter_ = max(1, best.n_steps)
         self.status_ = best.status.name
@@ -82,7 +82,7 @@ class Searching:
             groups = np.asarray(groups)[task.criterion.order]
         elif self.max_time is not None and (self._interrupted or self._time_left() <= 0):
             task = task.part(PART) or task
-        return cv_loss(task, omega, classifier, groups)
+        return cv_loss(task, omega, SEEDS, classifier, groups)
 
     def _in_units_of_residuals(self, task):
         """The task, for regressors with robust losses scaled by the held-out residuals."""
@@ -206,8 +206,8 @@ class Searching:
 
     def _minimize(self, task, bounds, restart, start, suffix, tied=False):
         checkpoint = self.checkpoint
-        if checkpoint is not None and (suffix or task.is_part):
-            checkpoint = f"{checkpoint}{'.part' if task.is_part else ''}{suffix}"
+        if checkpoint is not None:
+            checkpoint = f"{checkpoint}{task.suffix}{'.part' if task.is_part else ''}{suffix}"
         optimizer = LBFGS(self.max_iter, tol=0.0, ftol=self.tol, log=task.kind != "mean")
         # Many lengthscales, but their common level first; learned centres would follow that level.
         if tied and task.model.center_shape is None:
@@ -219,6 +219,8 @@ class Searching:
             checkpoint=checkpoint,
         )
         self.n_evaluations_ += result.n_evaluations
+        if isinstance(optimizer, TiedFirst) and not suffix:
+            self._tied_end = last_tied(task.model, result)
         return result
 
     def _time_left(self):
@@ -242,52 +244,3 @@ class Searching:
             return self._interrupted
 
         return record
-
-    # -- warnings and hints ---------------------------------------------------------------------
-
-    def _judge(self, best, rejected):
-        """Raise an error or warn if the search did not end properly."""
-        if self.error_score == "raise" and (rejected or not best.status.usable):
-            raise ValueError(f"tuning failed: {best.failure or best.status}")
-        if rejected and best.status.usable:
-            self._warn(
-                f"{rejected} steps without a finite criterion were rejected ({best.failure})"
-            )
-        if best.status is Status.STOPPED and not self._interrupted:
-            nothing = "before the first step, so that nothing was tuned"
-            done = f"after {best.n_steps} steps" if best.n_steps else nothing
-            self._warn(
-                f"max_time={self.max_time} was used up {done}. Raise max_time, or use a cheaper "
-                "fit: solver='nystrom' with few n_centers, cv=2, or ard=False"
-            )
-        if not best.status.ok and best.status is not Status.STOPPED:
-            self._warn(str(best.status))
-
-    def _warn(self, text):
-        """Give a ConvergenceWarning at the end of ``fit``, once for each text."""
-        self._said[text] = None
-
-    @contextlib.contextmanager
-    def _hint(self, task):
-        """Print a hint after PATIENCE seconds if there is neither a progress bar nor a limit."""
-        if self.verbose or self.max_time is not None:
-            yield
-            return
-        timer = threading.Timer(PATIENCE, self._hint_now, [task])
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-
-    def _hint_now(self, task):
-        n, d = task.X.shape
-        outputs = task.model.n_outputs or 1
-        solver, steps = task.whole.solver, len(self.history_)
-        print(
-            f"{type(self).__name__}.fit has tuned for {PATIENCE:.0f} s ({n} samples, {d} features, "
-            f"{outputs} outputs, {solver}; {steps} of usually 5 to 40 steps). "
-            "verbose=1 shows progress, max_time= ends it; cheaper are solver='nystrom' with few "
-            "n_centers, loss='squared', cv=2 and ard=False.", file=sys.stderr, flush=True,
-        )

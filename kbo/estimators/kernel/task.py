@@ -42,6 +42,8 @@ class Task:
         The size of a "mean", which the prior is multiplied by; 1 for a negative log-likelihood.
     is_part : bool
         Whether these are only a part of the samples.
+    suffix : str
+        Of the names of this search's files.
     """
 
     model: Model
@@ -52,6 +54,7 @@ class Task:
     scale_free: bool
     size: float = 1.0
     is_part: bool = False
+    suffix: str = ""
 
     @cached_property
     def session(self) -> Session:
@@ -126,5 +129,5 @@ class Task:
         targets = tuple(target[rows] for target in self.targets)
         return Task(
             self.model, criterion, self.X[rows], targets, self.whole, self.scale_free, self.size,
-            is_part=True,
+            is_part=True, suffix=self.suffix,
         )

@@ -108,9 +108,9 @@ def test_a_part_that_leaves_a_fold_empty_is_not_taken(monkeypatch):
 
 
 def test_a_long_silence_is_broken_once(monkeypatch, capsys):
-    from kbo.estimators.kernel import searching as _searching
+    from kbo.estimators.kernel import reporting
 
-    monkeypatch.setattr(_searching, "PATIENCE", 0.05)
+    monkeypatch.setattr(reporting, "PATIENCE", 0.05)
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 2))
     slow = lambda step: time.sleep(0.1)
@@ -119,6 +119,6 @@ def test_a_long_silence_is_broken_once(monkeypatch, capsys):
     assert said.count("has tuned for") == 1
     assert "60 samples" in said and "max_time" in said and "nystrom" in said
     KernelBilevelRegressor(max_iter=3, callback=slow, max_time=60).fit(X, X[:, 0])
-    monkeypatch.setattr(_searching, "PATIENCE", 30.0)
+    monkeypatch.setattr(reporting, "PATIENCE", 30.0)
     KernelBilevelRegressor(max_iter=3).fit(X, X[:, 0])
     assert not capsys.readouterr().err

@@ -1,0 +1,182 @@
+"""The default regressor against what people use on tables today, on the 17 UCI sets.
+
+    python -m benchmarks.tabular FOLDER [--splits 0 1 …] [--sets …] [--models …]
+
+FOLDER is that of benchmarks.tuning, whose ``load`` gives the rows: standardised, cut to 1,000
+random training rows, the standard test rows; of bike without the columns that make its target, and
+of parkinsons with whole patients as test rows. Models whose package is not installed are left out,
+which is said. What has been measured is kept in the file of results and not measured again: a run
+that was stopped goes on, and another split adds its rows (``--again`` measures all anew).
+
+"best" is the lowest RMSE of all models in hindsight. The models: KernelBilevelRegressor(); RidgeCV;
+GridSearchCV(KernelRidge(kernel="rbf")), 7 × 9 points and five shuffled folds; scikit-learn's
+Gaussian process, Matérn 3/2 with a lengthscale for each feature; LightGBM, CatBoost and xRFM as
+they come, the last with a fifth of the rows as its validation set.
+"""
+
+import argparse
+import warnings
+from importlib.util import find_spec
+
+import numpy as np
+
+from ._harness import parser_of, read_results, timed, write_results
+from .default_model import SETS
+from .tuning import load
+
+ROWS = 1000
+
+
+def kbo_default():
+    import kbo
+
+    return kbo.KernelBilevelRegressor()
+
+
+def ridge():
+    from sklearn.linear_model import RidgeCV
+
+    return RidgeCV(np.logspace(-3, 5, 33))
+
+
+def grid():
+    from sklearn.kernel_ridge import KernelRidge
+    from sklearn.model_selection import GridSearchCV, KFold
+
+    space = {"alpha": np.logspace(-5, 1, 7), "gamma": np.logspace(-4, 0, 9)}
+    return GridSearchCV(
+        KernelRidge(kernel="rbf"), space, cv=KFold(5, shuffle=True, random_state=0),
+        scoring="neg_mean_squared_error",
+    )
+
+
+def process():
+    from sklearn.gaussian_process import GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+
+    class Process(GaussianProcessRegressor):
+        """With a lengthscale for each column, which are counted in ``fit``."""
+
+        def fit(self, X, y):
+            length = np.full(X.shape[1], np.sqrt(X.shape[1]))
+            kernel = ConstantKernel() * Matern(length, (1e-2, 1e5), nu=1.5)
+            self.kernel = kernel + WhiteKernel(0.1, (1e-8, 1e2))
+            return super().fit(X, y)
+
+    return Process()
+
+
+def lightgbm():
+    from lightgbm import LGBMRegressor
+
+    return LGBMRegressor(verbose=-1, random_state=0)
+
+
+def catboost():
+    from catboost import CatBoostRegressor
+
+    return CatBoostRegressor(verbose=False, random_seed=0, allow_writing_files=False)
+
+
+def xrfm():
+    import torch
+    from xrfm import xRFM
+
+    class Machine:
+        """xRFM on arrays, in float32 as it comes."""
+
+        def fit(self, X, y):
+            rows = np.random.default_rng(0).permutation(len(X))
+            held, kept = rows[: len(X) // 5], rows[len(X) // 5 :]
+            torch.manual_seed(0)
+            self.machine = xRFM(device=torch.device("cpu"), tuning_metric="mse", verbose=False)
+            tensors = [torch.tensor(v, dtype=torch.float32)
+                       for v in (X[kept], y[kept, None], X[held], y[held, None])]
+            self.machine.fit(*tensors)
+            return self
+
+        def predict(self, X):
+            found = self.machine.predict(torch.tensor(X, dtype=torch.float32))
+            return np.asarray(found, float).ravel()
+
+    return Machine()
+
+
+MODELS = {
+    "kbo": (kbo_default, "kbo"), "ridge": (ridge, "sklearn"), "grid": (grid, "sklearn"),
+    "process": (process, "sklearn"), "lightgbm": (lightgbm, "lightgbm"),
+    "catboost": (catboost, "catboost"), "xrfm": (xrfm, "xrfm"),
+}
+
+
+def summary(found):
+    """A row for each model, from {(set, split): {model: (rmse, seconds)}}."""
+    names = [name for name in MODELS if any(name in case for case in found.values())]
+    whole = {key: case for key, case in found.items() if set(names) <= set(case)}
+    if not whole:
+        return []
+    rmse = np.array([[case[name][0] for name in names] for case in whole.values()])
+    seconds = np.array([[case[name][1] for name in names] for case in whole.values()])
+    rank = 1 + (rmse[:, :, None] > rmse[:, None, :]).sum(2)
+    others = rmse / rmse.min(1, keepdims=True)
+    rows = []
+    for k, name in enumerate(names):
+        rivals = np.delete(rmse, k, 1).min(1)
+        rows.append({
+            "model": name, "cases": len(whole), "mean rank": f"{rank[:, k].mean():.2f}",
+            "RMSE / best": f"{np.exp(np.log(others[:, k]).mean()):.3f}",
+            "RMSE / best rival": f"{np.exp(np.log(rmse[:, k] / rivals).mean()):.3f}",
+            "worst / best": f"{others[:, k].max():.2f}",
+            "median s": f"{np.median(seconds[:, k]):.2f}",
+            "highest s": f"{seconds[:, k].max():.1f}",
+        })
+    return rows
+
+
+def details(found):
+    """A row for each fit."""
+    return [
+        {"set": name, "split": split, "model": model, "RMSE": rmse, "s": seconds}
+        for (name, split), case in found.items() for model, (rmse, seconds) in case.items()
+    ]
+
+
+def known():
+    """What earlier runs have measured."""
+    found = {}
+    for row in read_results("tabular_fits"):
+        case = found.setdefault((row["set"], row["split"]), {})
+        case[row["model"]] = row["RMSE"], row["s"]
+    return found
+
+
+def main():
+    parser = parser_of(__doc__)
+    parser.add_argument("folder")
+    parser.add_argument("--sets", nargs="+", default=list(SETS))
+    parser.add_argument("--splits", nargs="+", type=int, default=list(range(10)))
+    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS))
+    parser.add_argument("--again", action=argparse.BooleanOptionalAction, default=False)
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    models = [name for name in args.models if find_spec(MODELS[name][1])]
+    if missing := sorted(set(args.models) - set(models)):
+        print(f"not installed, left out: {missing}")
+    found = {} if args.again else known()
+    for split in args.splits:
+        for name in args.sets:
+            case = found.setdefault((name, split), {})
+            X, y, X_test, y_test, _ = load(args.folder, name, ROWS, split)
+            for model in models:
+                if model in case:
+                    continue
+                seconds, fitted = timed(MODELS[model][0]().fit, X, y)
+                rmse = float(np.sqrt(np.mean((fitted.predict(X_test) - y_test) ** 2)))
+                case[model] = round(rmse, 5), round(seconds, 2)
+                write_results("tabular_fits", details(found))
+            print(name, split, {key: value[0] for key, value in case.items()}, flush=True)
+            write_results("tabular", summary(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The end of a search is kept only where it predicts rows that it has not seen."""
+
+import numpy as np
+import pytest
+
+from kbo import KernelBilevelRegressor
+from kbo.estimators.kernel import second_opinion
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(120, 4))
+PLAIN = np.sin(2 * X[:, 0]) + 0.1 * rng.normal(size=120)
+# Rare large values that no feature explains: the marginal likelihood follows them.
+HEAVY = np.exp(2.5 * rng.normal(size=120)) + X[:, 1]
+
+
+
+def test_where_one_feature_matters_the_likelihood_is_kept_without_a_second_search(monkeypatch):
+    monkeypatch.setattr(
+        second_opinion.SecondOpinion, "_by_folds", lambda *_: pytest.fail("a second search")
+    )
+    model = KernelBilevelRegressor().fit(X, PLAIN)
+    assert model.kept_ == "marginal likelihood"
+    assert model.criterion_ <= model.history_[0]["value"]
+
+
+@pytest.mark.parametrize("kept", ["marginal likelihood", "common lengthscale", "folds"])
+def test_the_lowest_loss_is_kept(monkeypatch, kept):
+    """With losses made up for the three ends in turn, the model is that end's."""
+    order = {
+        "marginal likelihood": [1.0, 1.05, 0.95], "common lengthscale": [1.0, 0.99, 0.9],
+        "folds": [1.0, 0.99, 0.8],
+    }[kept]
+    given, seen = iter(order), []
+
+    def loss(task, omega, *_):
+        seen.append(omega)
+        return next(given)
+
+    monkeypatch.setattr(second_opinion, "cv_loss", loss)
+    model = KernelBilevelRegressor().fit(X, HEAVY)
+    assert model.kept_ == kept
+    names = ["marginal likelihood", "common lengthscale", "folds"]
+    wanted = np.concatenate(seen[names.index(kept)]["kernel"])
+    start = KernelBilevelRegressor(tune=()).fit(X, HEAVY).lengthscale_
+    np.testing.assert_allclose(np.log(model.lengthscale_ / start), wanted, rtol=1e-6)
+    if kept == "common lengthscale":
+        assert np.ptp(model.lengthscale_ / start) < 1e-9
+    if kept == "folds":
+        assert model.criterion_ > 0  # a mean loss, not a log-likelihood
+    assert model.criterion_ <= model.criterion_start_
+
+
+def test_the_folds_end_is_that_of_its_own_criterion(monkeypatch):
+    monkeypatch.setattr(second_opinion, "CLEAR", 0.0)
+    with_folds = iter([1.0, 1.0, -1.0])
+    monkeypatch.setattr(second_opinion, "cv_loss", lambda *_: next(with_folds))
+    model = KernelBilevelRegressor().fit(X, HEAVY)
+    alone = KernelBilevelRegressor(criterion="cv").fit(X, HEAVY)
+    assert model.kept_ == "folds"
+    assert model.criterion_ == pytest.approx(alone.criterion_, rel=1e-9)
+    np.testing.assert_allclose(model.lengthscale_, alone.lengthscale_, rtol=1e-6)
+
+
+def test_heavy_tails_are_not_followed():
+    """On new rows of heavy noise the default is no worse than a constant by more than a tenth."""
+    ratios = []
+    for seed in range(6):
+        draw = np.random.default_rng(seed)
+        A, B = draw.normal(size=(120, 4)), draw.normal(size=(400, 4))
+        noise = lambda k, g=draw: np.exp(2 * g.normal(size=k))
+        y, y_new = A[:, 1] + noise(120), B[:, 1] + noise(400)
+        model = KernelBilevelRegressor().fit(A, y)
+        ratios.append(np.mean((model.predict(B) - y_new) ** 2) / np.mean((y.mean() - y_new) ** 2))
+    assert np.mean(ratios) < 1.1
+
+
+def test_one_lengthscale_has_folds_for_a_second_opinion():
+    model = KernelBilevelRegressor(ard=False).fit(X, HEAVY)
+    assert model.kept_ in ("marginal likelihood", "folds")
+    other = KernelBilevelRegressor(criterion="marginal_likelihood").fit(X, HEAVY)
+    assert not hasattr(other, "kept_")
+    assert not hasattr(KernelBilevelRegressor(cv=3).fit(X, HEAVY), "kept_")
+
+
+def test_two_searches_have_two_checkpoints(tmp_path):
+    path = tmp_path / "fit"
+    model = KernelBilevelRegressor(ard=False, checkpoint=path).fit(X, HEAVY)
+    assert {file.name for file in tmp_path.iterdir()} >= {"fit", "fit.folds"}
+    again = KernelBilevelRegressor(ard=False, checkpoint=path).fit(X, HEAVY)
+    np.testing.assert_array_equal(again.dual_coef_, model.dual_coef_)
+
+
+def test_a_stopped_search_is_not_followed_by_another():
+    seen = []
+    model = KernelBilevelRegressor(ard=False, callback=lambda entry: seen.append(entry) or True)
+    model.fit(X, HEAVY)
+    assert model.kept_ == "marginal likelihood"
+    assert len(seen) == 1
