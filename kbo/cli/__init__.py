@@ -78,6 +78,8 @@ def _add_predict(parser):
     _add_reading(parser)
     parser.add_argument("--decimal", choices=(".", ","), help="decimal sign in numbers (default: "
                         "for each column as in training)")
+    parser.add_argument("--coverage", type=float, help="write the ends of intervals too that hold "
+                        "a new value with this probability, such as 0.9 (squared loss)")
     parser.add_argument("--output", type=Path, help="a CSV file (default: standard output)")
     parser.set_defaults(run=predict)
 

@@ -44,6 +44,12 @@ def predict(args):
         shares = model["model"].predict_proba(encoded)
         for label, share in zip(model["model"].classes_, shares.T, strict=True):
             found[f"probability of {label}"] = share
+    if args.coverage is not None:
+        if not hasattr(model["model"], "predict_interval"):
+            raise ValueError("--coverage is for models of numbers; this one tells classes apart, "
+                             "whose probabilities are written anyway")
+        ends = model["model"].predict_interval(encoded, args.coverage)
+        found["lower"], found["upper"] = ends.T
     _write(found, args.output)
 
 

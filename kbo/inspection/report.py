@@ -12,6 +12,9 @@ from .samples import influence
 
 IRRELEVANT = 0.02  # relative relevance below which a feature is shown as switched off
 SHOWN = 20  # features printed, at most
+MORE = {
+    "kept_": "kept", "cv_loss_": "loss on other folds", "noise_": "standard deviation of noise",
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,9 @@ class Report:
         index (of the row in ``fit``) and influence, the largest first. Empty if h is in the span of
         centres.
     numbers : dict
-        solver, criterion and alpha, the last two with their standard errors if these were computed.
+        solver, criterion and alpha, the last two with their standard errors if these were computed;
+        the end that was kept, the loss on folds that no search has seen, and the noise, where the
+        estimator has them.
     """
 
     features: list = field(default_factory=list)
@@ -68,6 +73,10 @@ def report(estimator, names=None, top=5) -> Report:
         numbers["criterion"] = _with_error(estimator.criterion_, errors.get("criterion"))
     log_error = errors.get("alpha")
     numbers["alpha"] = _with_factor(estimator.alpha_, log_error)
+    for attribute, name in MORE.items():
+        value = getattr(estimator, attribute, None)
+        if value is not None:
+            numbers[name] = value if isinstance(value, str) else _with_factor(value, None)
     return Report(_features(estimator, names), _samples(estimator, top), numbers)
 
 

@@ -157,6 +157,24 @@ def test_predictions_of_another_file(messy_run, tmp_path, capsys):
     assert abs(found[0] - expected[0]) > 1
 
 
+def test_predictions_with_intervals(messy_run, tmp_path, capsys):
+    folder = messy_run[1]
+    assert predict(folder / "model.joblib", folder / "t.csv", "--coverage", 0.8) == 0
+    found = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert list(found) == ["prediction", "lower", "upper"]
+    assert (found["lower"] < found["upper"]).all()
+    prices = messy()["price"].str.replace("[$,]", "", regex=True).astype(float)
+    assert prices.between(found["lower"], found["upper"]).mean() > 0.75
+    assert predict(folder / "model.joblib", folder / "t.csv", "--coverage", 2) == 2
+    assert "coverage=2.0 must be a number between 0 and 1" in capsys.readouterr().err
+    frame = table().assign(price=lambda f: np.where(f["price"] > 0, "high", "low"))
+    frame.to_csv(tmp_path / "classes.csv", index=False)
+    assert run(str(tmp_path / "classes.csv"), "--target", "price", "--max-iter", "1",
+               "--no-check", out=tmp_path) == 0
+    assert predict(tmp_path / "model.joblib", tmp_path / "classes.csv", "--coverage", 0.9) == 2
+    assert "tells classes apart" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -190,3 +190,24 @@ def test_wild_cells_do_no_harm():
     assert (np.diff(points[:, 0]) > 0).all()
     assert np.abs(points).max() < 2e4
     np.testing.assert_array_equal(points[2], numbers[2])
+
+
+def test_columns_of_every_type():
+    stamps = pd.Timestamp("2020-01-01 12:00") + pd.to_timedelta(np.arange(N), unit="D")
+    rest = FRAME[["colour"]]
+    zoned = rest.assign(t=stamps.tz_localize("UTC").tz_convert("Asia/Tokyo"))
+    for frame in (
+        zoned, rest.assign(t=stamps), rest.assign(t=stamps - stamps[0]), rest,
+        FRAME[["kind"]].assign(other=pd.Categorical(FRAME["colour"], ordered=True)),
+        rest.assign(c=pd.array([1, None, 2] * 50, dtype="Int64")),
+        pd.DataFrame({"c": pd.array([1.5, None, 2] * 50, dtype="Float64"), "d": FRAME["size"]}),
+        rest.assign(c=np.array([True, None, False] * 50, dtype=object)),
+        rest.assign(empty=np.nan, same=1.0, level="only"),
+    ):
+        model = KernelBilevelRegressor(max_iter=2).fit(frame, Y)
+        assert np.isfinite(model.predict(frame)).all()
+        assert model.lengthscale_.shape == (frame.shape[1],)
+    np.testing.assert_array_equal(
+        KernelBilevelRegressor(tune=()).fit(zoned, Y).predict(zoned),
+        KernelBilevelRegressor(tune=()).fit(rest.assign(t=stamps), Y).predict(rest.assign(t=stamps)),
+    )

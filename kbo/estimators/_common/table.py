@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_X_y, validate_data
 from .scale import Units, center_and_spread
 
 FAR = 100.0  # spreads from the centre of a column beyond which distances grow as a logarithm
+NANOSECONDS = 86400 * 10**9  # of a day
 LEVELS = 100  # coordinates of a category; levels that are rarer than the first 99 share the last
 
 
@@ -206,9 +207,8 @@ def _split(X, categorical):
 def _as_number(name, column):
     kind = np.dtype(column.dtype).kind if isinstance(column, np.ndarray) else column.dtype.kind
     if kind in "Mm":
-        values = np.asarray(column)
-        unit = np.timedelta64(1, "D") / np.timedelta64(1, np.datetime_data(values.dtype)[0])
-        numbers = np.where(np.isnat(values), np.nan, values.astype(np.int64) / unit)
+        values = np.asarray(column, dtype=f"{kind}8[ns]")  # of time zones too, in UTC
+        numbers = np.where(np.isnat(values), np.nan, values.astype(np.int64) / NANOSECONDS)
     else:
         try:
             numbers = np.asarray(column, dtype=np.float64)
