@@ -173,10 +173,11 @@ class KernelBilevelRegressor(
     Notes
     -----
     X may be a DataFrame as it is: numbers, dates (as days), categories and text. A category has one
-    lengthscale, not one for each level; a level that ``fit`` has not seen is halfway to all others,
-    and beyond 100 levels the rarest are one. A missing level is a level; a missing number is at the
-    median in its column, one spread away from known ones (if the column had gaps in ``fit``). A
-    number more than 100 spreads from the centre is drawn in, as 100·(1 + log(spreads/100)).
+    lengthscale, not one for each level; a level that ``fit`` has not seen is equally far from all
+    (1/√2 of their distance), and beyond 100 levels the rarest are one. A missing level is a level;
+    a missing number is at the median in its column, one spread away from known ones (if the column
+    had gaps in ``fit``). A number more than 100 spreads from the centre is drawn in, as
+    100·(1 + log(spreads/100)).
 
     Examples
     --------
