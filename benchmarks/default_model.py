@@ -79,6 +79,16 @@ def case(folder, name, split, size):
     return X[fit], y[fit], X[judge], y[judge]
 
 
+def cases(folder, splits, sizes):
+    """(name, split, size), data of every case with enough rows; splits and sizes as "7,8"."""
+    for size in map(int, sizes.split(",")):
+        for split in map(int, splits.split(",")):
+            for name in SETS:
+                data = case(folder, name, split, size)
+                if data is not None:
+                    yield (name, split, size), data
+
+
 def fitted(options, data):
     """RMSE on the judged rows, and cv_loss_ over the judged loss."""
     X, y, X_judge, y_judge = data
@@ -122,19 +132,13 @@ def main():
     args = parser.parse_args()
     chosen = [name for name in CANDIDATES if name in {"ard=False", *args.candidates}]
     found = {}
-    for size in map(int, args.sizes.split(",")):
-        for split in map(int, args.splits.split(",")):
-            for name in SETS:
-                data = case(args.data, name, split, size)
-                if data is None:
-                    continue
-                ridge = RidgeCV(np.logspace(-3, 5, 33)).fit(*data[:2])
-                rmse = float(np.mean((ridge.predict(data[2]) - data[3]) ** 2)) ** 0.5
-                own = {"ridge": (rmse, 1.0)}
-                own |= {key: fitted(CANDIDATES[key], data) for key in chosen}
-                found[name, split, size] = own
-                print(name, split, size, {k: round(v[0], 3) for k, v in own.items()}, flush=True)
-                write_results(args.name, summary(found))
+    for key, data in cases(args.data, args.splits, args.sizes):
+        ridge = RidgeCV(np.logspace(-3, 5, 33)).fit(*data[:2])
+        rmse = float(np.mean((ridge.predict(data[2]) - data[3]) ** 2)) ** 0.5
+        own = {name: fitted(CANDIDATES[name], data) for name in chosen}
+        found[key] = own = {"ridge": (rmse, 1.0)} | own
+        print(*key, {name: round(v[0], 3) for name, v in own.items()}, flush=True)
+        write_results(args.name, summary(found))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 import kbo
 
 from ._harness import parser_of, write_results
-from .default_model import SETS, case
+from .default_model import cases
 
 NORMAL = 1.6448536269514722
 KINDS = ("predict_interval", "return_std", "scikit-learn")
@@ -86,15 +86,10 @@ def main():
     parser.add_argument("--sizes", default="400,100")
     args = parser.parse_args()
     found = {}
-    for size in map(int, args.sizes.split(",")):
-        for split in map(int, args.splits.split(",")):
-            for name in SETS:
-                data = case(args.data, name, split, size)
-                if data is None:
-                    continue
-                own = found[name, split, size] = measured(data)
-                print(name, split, size, {k: np.round(v, 3) for k, v in own.items()}, flush=True)
-                write_results("intervals", summary(found))
+    for key, data in cases(args.data, args.splits, args.sizes):
+        own = found[key] = measured(data)
+        print(*key, {kind: np.round(v, 3) for kind, v in own.items()}, flush=True)
+        write_results("intervals", summary(found))
 
 
 if __name__ == "__main__":

@@ -211,3 +211,12 @@ def test_columns_of_every_type():
         KernelBilevelRegressor(tune=()).fit(zoned, Y).predict(zoned),
         KernelBilevelRegressor(tune=()).fit(rest.assign(t=stamps), Y).predict(rest.assign(t=stamps)),
     )
+
+
+def test_a_gap_in_a_constant_column_is_seen():
+    X = np.column_stack([FRAME["size"], np.where(rng.random(N) < 0.5, 7.0, np.nan)])
+    y = np.sin(X[:, 0]) + 2.0 * np.isnan(X[:, 1])
+    model = KernelBilevelRegressor().fit(X, y)
+    assert model.score(X, y) > 0.99
+    assert np.isfinite(model.lengthscale_).all()
+    assert inspection.relevance(model)[1].min() > 0.1

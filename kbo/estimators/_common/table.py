@@ -50,7 +50,8 @@ class Table:
             known = ~missing[:, place]
             if weight[known].any():
                 column = center_and_spread(numbers[known, place, None], weight[known])
-                center[place], spread[place] = column[0][0], column[1][0]
+                # Where all known numbers are the same, only a gap differs: by 1, in any unit.
+                center[place], spread[place] = column[0][0], column[1][0] or 1.0
         self._center, self._reach = center.copy(), FAR * np.where(spread > 0, spread, np.inf)
         self._apart = spread[self._gaps]
         self._levels = [

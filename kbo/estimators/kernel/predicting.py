@@ -141,7 +141,8 @@ class Predicting:
         # n·noise² = Σ w y (y − h) = alpha yᵀ(K + alpha W⁻¹)⁻¹y, which is never negative.
         noise = np.sqrt(np.maximum(np.sum(weight[:, None] * targets * rest, 0) / len(rest), 0))
         self.noise_ = float(noise[0]) if self.dual_coef_.ndim == 1 else noise
-        self._samples = np.array(X[used]), weight, rest, whole
+        points = self.X_fit_ if whole and used.all() else np.array(X[used])
+        self._samples = points, weight, rest, whole
 
     def _is_ridge(self):
         """Whether h is a kernel ridge regression, with one alpha for all outputs."""
