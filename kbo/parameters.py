@@ -10,19 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .kernels import Kernel
-from .losses import Loss
-
 
 def _leaves(tree):
     """(name, leaf, whether its class keeps it fixed) of every leaf, in flattening order."""
-    keeps_some = lambda node: isinstance(node, Kernel | Loss) and bool(node.fixed)  # noqa: E731
-    for path, node in jax.tree_util.tree_flatten_with_path(tree, is_leaf=keeps_some)[0]:
-        fixed = node.fixed if keeps_some(node) else ()
-        for own, leaf in jax.tree_util.tree_flatten_with_path(node)[0]:
-            last = (None, *path, *own)[-1]
-            name = last.name if isinstance(last, jax.tree_util.GetAttrKey) else ""
-            yield name, leaf, name in fixed
+    fixed = getattr(tree, "fixed", ())
+    within = lambda node: node is not tree and bool(getattr(node, "fixed", ()))  # noqa: E731
+    for path, node in jax.tree_util.tree_flatten_with_path(tree, is_leaf=within)[0]:
+        if within(node):
+            yield from _leaves(node)
+            continue
+        names = [key.name if isinstance(key, jax.tree_util.GetAttrKey) else "" for key in path]
+        yield (names or [""])[-1], node, bool(names) and names[0] in fixed
 
 
 def _is_number(leaf) -> bool:
@@ -97,8 +95,11 @@ class Tunable(eqx.Module):
         leaves = zip(_leaves(self.base), self.tuned, strict=True)
         return [name for (name, *_), tuned in leaves if tuned]
 
-    def at(self, logs, exp=jnp.exp):
-        """The kernel or loss at these logs."""
+    def at(self, logs, exp=None):
+        """The kernel or loss at these logs; in NumPy, which is quicker, unless they are traced."""
+        if exp is None:
+            traced = any(isinstance(log, jax.core.Tracer) for log in jax.tree.leaves((self, logs)))
+            exp = jnp.exp if traced else lambda log: np.exp(np.asarray(log))
         leaves, structure = jax.tree.flatten(self.base)
         logs = iter(logs)
         factor = lambda tied: exp(next(logs))[... if tied is None else tied]  # noqa: E731

@@ -44,6 +44,10 @@ KERNELS = {
         lambda k: kernels.Composed(kernels.Gaussian(k["l"]), lambda x: jnp.tanh(k["c"] * x)),
         {"l": 1.3, "c": 0.8},
     ),
+    "warped": (
+        lambda k: kernels.Warped(kernels.Matern32(k["l"]), 0.1, np.array([1.0, 0.5, 0.0]), k["b"]),
+        {"l": 1.3, "b": np.array([0.6, 1.4, 1.0])},
+    ),
     "callable": (
         lambda k: (lambda x, z: jnp.exp(-0.5 * jnp.sum((x - z) ** 2) / k["l"] ** 2)), {"l": 1.3},
     ),

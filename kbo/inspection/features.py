@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..estimators._common.start import kernel_names
+from ..estimators._common.validation import computing
 from ._axes import axes, one_line
 from .convergence import ConvergenceDisplay
 
 
 def relevance(estimator, names=None):
-    """(names, values): spread/lengthscale of each feature relative to the largest, sorted.
+    """(names, values): how much of h depends on each feature, the largest first and 1.
 
-    With ``groups``, it is multiplied by the square root of the group's weight in the kernel. The
-    largest value comes first.
+        √(k(m, m) − 2 k(m, m + s_j) + k(m + s_j, m + s_j))
+
+    This is the standard deviation, under the Gaussian process with the tuned kernel k, of the
+    change of h from the mean m of the points when feature j moves by its standard deviation s_j
+    (for a category, those of all its levels). Values are relative to the largest. For one kernel
+    with long lengthscales, it is s_j/lengthscale_j.
 
     Parameters
     ----------
@@ -23,7 +29,7 @@ def relevance(estimator, names=None):
     Raises
     ------
     ValueError
-        If the estimator has no lengthscale per feature, or the number of names is wrong.
+        If all features have one tuned factor, or the number of names is wrong.
     """
     strength = relative_relevance(estimator)
     names = feature_names(estimator, names)
@@ -33,22 +39,21 @@ def relevance(estimator, names=None):
 
 def relative_relevance(estimator):
     """The values of ``relevance``, in the order of the features."""
-    lengthscale = np.atleast_1d(getattr(estimator, "lengthscale_", np.empty(0)))
     # A factor common to all features tells nothing about one of them, unless groups have weights.
-    one_for_all = getattr(estimator, "ard", True) is False and (
-        getattr(estimator, "groups", None) is None
-    )
-    if lengthscale.size != estimator.n_features_in_ or one_for_all:
+    by_name = kernel_names(estimator.kernel) is not None and estimator.groups is None
+    if by_name and estimator.ard is False:
         raise ValueError(
-            "the estimator has no lengthscale_ of one per feature: fit one kernel by name with "
+            "all features have one tuned factor, which tells nothing about one of them: fit with "
             "ard=True"
         )
-    variance = np.bincount(estimator.columns_, estimator.X_fit_.var(0))
-    strength = np.sqrt(variance) / lengthscale
-    if hasattr(estimator, "group_alpha_"):
-        group = np.unique(np.asarray(estimator.groups), return_inverse=True)[1]
-        strength = strength / np.sqrt(estimator.group_alpha_[group])
-    return strength / max(strength.max(), np.finfo(float).tiny)
+    points, columns = estimator.X_fit_, estimator.columns_
+    moves = np.eye(estimator.n_features_in_)[:, columns] * points.std(0)
+    places = points.mean(0) + np.vstack([np.zeros(len(columns)), moves])
+    with computing(estimator.device):
+        values = np.asarray(estimator.kernel_.matrix(places, places))
+    own = np.diag(values)
+    change = np.sqrt(np.maximum(own[0] - 2 * values[0] + own, 0.0))[1:]
+    return change / max(change.max(), np.finfo(float).tiny)
 
 
 def feature_names(estimator, names=None):
@@ -107,7 +112,7 @@ class RelevanceDisplay:
         self.ax_.barh(height, self.strengths[::-1])
         shown = [one_line(name) for name in self.names[::-1]]
         self.ax_.set_yticks(height, shown, fontsize=8, parse_math=False)
-        self.ax_.set(xlabel="relevance (scaled 1/lengthscale)")
+        self.ax_.set(xlabel="relevance")
         return self
 
 

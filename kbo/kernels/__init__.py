@@ -13,9 +13,10 @@ from .stationary import (
     RationalQuadratic,
     Stationary,
 )
+from .warped import Warped
 
 __all__ = [
     "NAMED", "Composed", "Gaussian", "Kernel", "Laplacian", "Linear", "Matern12", "Matern32",
     "Matern52", "OnFeatures", "OwnKernel", "Periodic", "Polynomial", "Product",
-    "RationalQuadratic", "Scaled", "Stationary", "Sum", "as_kernel", "register_kernel",
+    "RationalQuadratic", "Scaled", "Stationary", "Sum", "Warped", "as_kernel", "register_kernel",
 ]

@@ -173,3 +173,19 @@ class Laplacian(Kernel):
 
     def evaluate(self, x, z):
         return jnp.exp(-jnp.sum(jnp.abs(x - z) / self.lengthscale))
+
+    def matrix(self, x, z):
+        weight = jnp.broadcast_to(1 / jnp.asarray(self.lengthscale, x.dtype), x.shape[1:])
+        return jnp.exp(-_weighted_distances(weight, x, z))
+
+
+def _weighted_distances(weight, x, z):
+    """Σ_k w_k |x_ik − z_jk|, (n, m): a feature at a time, in the memory of one matrix."""
+
+    def add(total, feature):
+        w, a, b = feature
+        return total + w * jnp.abs(a[:, None] - b), None
+
+    total = jnp.zeros((len(x), len(z)), x.dtype)
+    # Without checkpoint the reverse pass would keep a matrix for each feature.
+    return jax.lax.scan(jax.checkpoint(add), total, (weight, x.T, z.T))[0]

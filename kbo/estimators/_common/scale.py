@@ -61,6 +61,12 @@ def center_and_spread(values, weight):
     return center, np.where(typical > 0, np.maximum(spread, 0.5 * typical), 0.0)
 
 
+def has_curve(values):
+    """Which columns (n, d) have more than two values, (d,) of bool."""
+    lowest, highest = values.min(0), values.max(0)
+    return ((values > lowest) & (values < highest)).any(0)
+
+
 class Units(NamedTuple):
     """Centre and spread of each coordinate of X, and the variable that it stands for.
 
@@ -69,21 +75,24 @@ class Units(NamedTuple):
     center, spread : ndarray (D,)
     variable : ndarray (D,) of int
         All coordinates of a category have the same number; otherwise each has its own.
+    curved : ndarray (D,) of bool
+        Whether a coordinate has more than two values, between which a curve can change distances.
     """
 
     center: np.ndarray
     spread: np.ndarray
     variable: np.ndarray
+    curved: np.ndarray
 
     @classmethod
     def of(cls, X, weight):
         """The units of numbers X (n, d) with weights (n,)."""
-        return cls(*center_and_spread(X, weight), np.arange(X.shape[1]))
+        return cls(*center_and_spread(X, weight), np.arange(X.shape[1]), has_curve(X))
 
     def take(self, columns):
         """The units of some coordinates, whose variables are numbered anew."""
         variable = np.unique(self.variable[columns], return_inverse=True)[1]
-        return Units(self.center[columns], self.spread[columns], variable)
+        return Units(self.center[columns], self.spread[columns], variable, self.curved[columns])
 
     @property
     def n_variables(self):

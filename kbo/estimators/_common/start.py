@@ -7,6 +7,11 @@ import numpy as np
 
 from ... import kernels
 
+AUTO = "auto"  # the name of a kernel for tables
+WARPED = ("matern32", "laplacian")  # its parts
+LITTLE = 0.1  # start of the scale of the second, lest it take what the first can explain as well
+PLAIN = "matern32"  # what stands for it where there is no likelihood to choose so many numbers
+
 
 def tied_entries(ard, given, kernel, units):
     """For each leaf of a start kernel, which of its entries share a tuned factor.
@@ -41,6 +46,8 @@ def tied_entries(ard, given, kernel, units):
                 f"{sorted(kernels.NAMED)}, not kernel={given!r}"
             )
         return [None] * len(jax.tree.leaves(kernel))
+    own = np.unique(units.variable, return_inverse=True)[1]
+    of_curves = _of_varying(own, np.where(units.curved & (units.spread > 0), 1.0, np.inf))
     sees_some = lambda part: isinstance(part, kernels.OnFeatures)  # noqa: E731
     found = []
     for path, part in jax.tree_util.tree_flatten_with_path(kernel, is_leaf=sees_some)[0]:
@@ -48,7 +55,8 @@ def tied_entries(ard, given, kernel, units):
         place = np.unique(labels[columns], return_inverse=True)[1]
         for own_path, leaf in jax.tree_util.tree_flatten_with_path(part)[0]:
             name = getattr((*path, *own_path)[-1], "name", "")
-            found.append(_of_varying(place, leaf) if name == "lengthscale" else None)
+            tied = {"lengthscale": _of_varying(place, leaf), "skew": of_curves}
+            found.append(tied.get(name))
     return found
 
 
@@ -98,15 +106,49 @@ def start_kernel(kernel, lengthscale, units, groups=None, spreads=1.0) -> kernel
         scale = spreads * units.lengthscale()
     else:
         scale = _given_lengthscale(lengthscale, units)
-    return mixture(names, scale, units.center)
+    return mixture(names, scale, units)
+
+
+def chosen_kernel(kernel, by_likelihood):
+    """An estimator's ``kernel``, where "auto" is PLAIN unless the likelihood is what is tuned."""
+    auto = isinstance(kernel, str) and kernel == AUTO
+    return PLAIN if auto and not by_likelihood else kernel
 
 
 def kernel_names(kernel):
     """The names that an estimator's ``kernel`` consists of, or None if it is not given by names."""
+    if isinstance(kernel, str) and kernel == AUTO:
+        return (AUTO,)
     names = [kernel] if isinstance(kernel, str) else kernel
     named = isinstance(names, list | tuple) and len(names) > 0
     named = named and all(isinstance(name, str) and name in kernels.NAMED for name in names)
     return tuple(names) if named else None
+
+
+def lengthscale_of(kernel):
+    """The lengthscale of a kernel or mixture: 1/ℓ = Σ_p c_p/ℓ_p / Σ_p c_p; None if it has none.
+
+    c_p and ℓ_p are the scales and the lengthscales of the parts of a sum.
+    """
+    parts = _parts(kernel)
+    if len({np.shape(length) for _, length in parts}) != 1 or parts[0][1] is None:
+        return None
+    if len(parts) == 1:
+        return parts[0][1]
+    share = np.array([scale for scale, _ in parts]) / sum(scale for scale, _ in parts)
+    with np.errstate(divide="ignore"):
+        return 1 / np.tensordot(share, [1 / np.asarray(length) for _, length in parts], 1)
+
+
+def _parts(kernel, scale=1.0):
+    """(scale, lengthscale or None) of the parts of a sum."""
+    if isinstance(kernel, kernels.Sum):
+        return _parts(kernel.left, scale) + _parts(kernel.right, scale)
+    if isinstance(kernel, kernels.Scaled):
+        return _parts(kernel.kernel, scale * float(kernel.scale))
+    if isinstance(kernel, kernels.Warped):
+        return _parts(kernel.kernel, scale)
+    return [(scale, getattr(kernel, "lengthscale", None))]
 
 
 def _given_lengthscale(lengthscale, units):
@@ -143,27 +185,32 @@ def _sum_over_groups(kernel, lengthscale, units, groups):
     given = None if lengthscale is None else _given_lengthscale(lengthscale, units)
     total = None
     for columns in members:
-        start = units.take(columns).lengthscale() if given is None else given[columns]
-        part = kernels.OnFeatures(mixture((kernel,), start, units.center[columns]), columns)
+        own = units.take(columns)
+        part = mixture((kernel,), own.lengthscale() if given is None else given[columns], own)
+        part = kernels.OnFeatures(part, columns)
         part = part * (1.0 / len(members))
         total = part if total is None else total + part
     return total
 
 
-def mixture(names, lengthscale, center) -> kernels.Kernel:
-    """The sum, in equal parts, of the kernels of these names, all with the same lengthscale.
+def mixture(names, lengthscale, units, share=1.0) -> kernels.Kernel:
+    """The first kernel plus ``share`` times each of the others, all with the same lengthscale.
 
-    Kernels of inner products see the points minus ``center``; the others depend on differences of
-    points alone.
+    The first has no scale: a factor on all of them would do what alpha does.
+    Kernels of inner products see the points minus the ``units``' center; the others depend on
+    differences of points alone. "auto" stands for WARPED of features that are transformed.
     """
+    if names == (AUTO,):
+        inner = mixture(WARPED, lengthscale, units, LITTLE)
+        spread = units.spread * units.curved
+        return kernels.Warped(inner, units.center, spread, np.ones(len(spread)))
+    center = units.center
     parts = [
         kind(lengthscale=lengthscale, center=center) if "center" in kind.__dataclass_fields__
         else kind(lengthscale=lengthscale)
         for kind in (kernels.NAMED[name] for name in names)
     ]
-    if len(parts) == 1:
-        return parts[0]
-    mixed = parts[0] * (1.0 / len(parts))
+    mixed = parts[0]
     for part in parts[1:]:
-        mixed = mixed + part * (1.0 / len(parts))
+        mixed = mixed + part * share
     return mixed

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.validation import check_X_y, validate_data
 
-from .scale import Units, center_and_spread
+from .scale import Units, center_and_spread, has_curve
 
 FAR = 100.0  # spreads from the centre of a column beyond which distances grow as a logarithm
 NANOSECONDS = 86400 * 10**9  # of a day
@@ -73,6 +73,10 @@ class Table:
             # Two rows drawn at random are √2 spreads apart, in a category as in a number.
             np.concatenate([spread, self._apart, np.repeat(spreads, sizes)]),
             np.concatenate([place, place[self._gaps], owner]),
+            np.concatenate([
+                has_curve(np.where(missing, self._medians, numbers)),
+                np.zeros(len(self._apart) + len(owner), bool),
+            ]),
         )
 
     def encode(self, numbers, categories):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from sklearn.base import is_regressor
 
 from ... import criteria
 from ...hypergradients import Implicit
@@ -67,15 +68,39 @@ class Criterion(NamedTuple):
         return self.method() if self.argument is None else self.method(self.argument)
 
 
+def criterion_name(estimator, inner, y, weight, groups=None) -> str:
+    """The estimator's ``criterion``; for "auto", what it stands for.
+
+    It is "marginal_likelihood" for a regression with squared losses, a solver that is exact or left
+    open, samples that count alike and targets that vary, unless groups, folds, an outer loss,
+    standard errors or learned centres are asked for. Otherwise it is "cv".
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    """
+    est = estimator
+    if est.criterion != "auto":
+        if est.criterion not in CRITERIA:
+            raise ValueError(f"criterion={est.criterion!r} must be one of {CRITERIA}")
+        return est.criterion
+    open_solver = isinstance(est.solver, Exact) or est.solver in ("auto", "exact")
+    asked = any(value is not None for value in (est.cv, est.outer_loss, est.groups, groups))
+    centers = est.tune is not None and "centers" in np.atleast_1d(est.tune)
+    if not (is_regressor(est) and as_loss(inner).constant_curvature and open_solver):
+        return "cv"
+    if asked or est.standard_errors or centers or np.ndim(est.alpha):
+        return "cv"
+    used = weight > 0
+    plain = np.ptp(weight[used]) == 0 and np.ptp(y[used], axis=0).all()
+    return "marginal_likelihood" if plain else "cv"
+
+
 def make_criterion(
     name, cv, X, y, sample_weight, classifier, random_state, inner, outer_loss, solver, groups=None,
-    alpha=1.0, errors=False,
 ) -> Criterion:
-    """The criterion of this name; ``cv="loo"`` means the criterion "loo".
-
-    "auto" is the marginal likelihood for a regression with squared losses, one factorisation,
-    samples that count alike and targets that vary, unless folds, an outer loss, or standard errors
-    (``errors``) are asked for. Otherwise it is "cv".
+    """The criterion of this name (see ``criterion_name``); ``cv="loo"`` means the criterion "loo".
 
     Raises
     ------
@@ -83,15 +108,7 @@ def make_criterion(
         For an unknown name, or a criterion that is not available for the loss, the solver or the
         estimator.
     """
-    if name not in CRITERIA:
-        raise ValueError(f"criterion={name!r} must be one of {CRITERIA}")
     closed = as_loss(inner).constant_curvature and isinstance(solver, Exact)
-    if name == "auto":
-        plain = closed and not classifier and cv is None and groups is None and outer_loss is None
-        used = sample_weight > 0
-        plain = plain and not errors and np.ptp(sample_weight[used]) == 0
-        plain = plain and np.ptp(y[used], axis=0).all()
-        name = "marginal_likelihood" if plain and np.ndim(alpha) == 0 else "cv"
     if isinstance(cv, str):
         if cv != "loo" or name not in ("cv", "loo"):
             raise ValueError(

@@ -18,22 +18,31 @@ from ...linalg import SingularSystem
 from ...parameters import Tunable, named_numbers
 from ...result import Status
 from ...search.session import prepare
+from ...solvers import Exact
 from .._common.predict import values_at
 from .._common.solver import as_solver, learning_centers
-from .._common.start import group_columns, kernel_names, start_kernel, tied_entries
+from .._common.start import (
+    chosen_kernel,
+    group_columns,
+    kernel_names,
+    lengthscale_of,
+    start_kernel,
+    tied_entries,
+)
 from .._common.table import read_rows
 from .._common.validation import computing
-from .criterion import make_criterion
+from .criterion import criterion_name, make_criterion
 from .model import Model
-from .prior import LengthscalePrior
+from .prior import KernelPrior
 from .searching import Searching
 from .task import padded_problem
 from .tuning import tuned_names
 
+SEEN = 2000  # samples that the marginal likelihood is of at most; it costs n³, and needs no more
 STRONGEST = 1e3  # beyond, lengthscales are tied all the same, and exp(2P/n) overflows
 OPTIONAL_ATTRIBUTES = (
     "lengthscale_", "group_alpha_", "criterion_", "cv_loss_", "criterion_start_", "n_splits_",
-    "standard_errors_", "noise_", "kept_",
+    "standard_errors_", "noise_", "kept_", "n_tuned_",
 )
 
 
@@ -103,8 +112,10 @@ class KernelBilevelBase(Searching, BaseEstimator):
         random = None if self.random_state is None else check_random_state(self.random_state)
         units = self._table.units
         self.columns_ = units.variable
-        kernel = start_kernel(self.kernel, self.lengthscale, units, self.groups)
-        tied = tied_entries(self.ard, self.kernel, kernel, units)
+        criterion = criterion_name(self, inner, labels, sample_weight, groups)
+        given = chosen_kernel(self.kernel, criterion == "marginal_likelihood")
+        kernel = start_kernel(given, self.lengthscale, units, self.groups)
+        tied = tied_entries(self.ard, given, kernel, units)
         judged = (outer,) if calibrate else ()
         tune = tuned_names(self.tune, kernel, inner, *judged)
         tunable = Tunable.of(kernel, tune, tied)
@@ -116,7 +127,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
                 outer_loss=Tunable.of(outer, tune if calibrate else ()),
                 alpha=np.array(self.alpha, float),
                 offset=offset,
-                prior=LengthscalePrior.of(tunable, self.prior, own_start),
+                prior=KernelPrior.of(tunable, self.prior, own_start),
                 tune_alpha=tune is None or "alpha" in tune,
                 n_outputs=n_outputs,
             )
@@ -124,18 +135,27 @@ class KernelBilevelBase(Searching, BaseEstimator):
             searching = learn_centers or bool(jax.tree.leaves(model.start()))
             self.n_iter_, self.n_evaluations_, self.history_ = 1, 0, []
             self.status_ = Status.CONVERGED.name
-            on_all = lambda model: padded_problem(  # noqa: E731
-                model, X, targets, sample_weight[None], sample_weight[None]
+            on = lambda rows, model: padded_problem(  # noqa: E731
+                model, X[rows], tuple(target[rows] for target in targets),
+                sample_weight[None, rows], sample_weight[None, rows],
             )
+            every = slice(None)
             seed = 0 if random is None else random.randint(2**31)
             solver = as_solver(self.solver, self.n_centers, seed)
-            session = prepared.enter_context(prepare(on_all(model), model.start(), solver))
+            session = prepared.enter_context(prepare(on(every, model), model.start(), solver))
             self.solver_ = str(session.solver)
+            seen, rows = session, every
             if searching:
+                by_likelihood = self.criterion == "auto" and criterion == "marginal_likelihood"
+                if by_likelihood and np.count_nonzero(sample_weight) > SEEN:
+                    rows = _some(SEEN, sample_weight, seed)
+                    seen = prepared.enter_context(
+                        prepare(on(rows, model), model.start(), Exact())
+                    )
+                self.n_tuned_ = len(X[rows])
                 criterion = make_criterion(
-                    self.criterion, self.cv, X, labels, sample_weight, classifier, random,
-                    session.problem.inner_loss, self.outer_loss, session.solver, groups,
-                    self.alpha, self.standard_errors,
+                    criterion, self.cv, X[rows], labels[rows], sample_weight[rows], classifier,
+                    random, session.problem.inner_loss, self.outer_loss, seen.solver, groups,
                 )
                 if self.standard_errors and self.criterion not in ("auto", "cv", "loo"):
                     raise ValueError(
@@ -146,12 +166,14 @@ class KernelBilevelBase(Searching, BaseEstimator):
                     self.n_splits_ = criterion.n_splits
             if learn_centers:
                 solver, model = learning_centers(session.solver, model, X, sample_weight)
-                session = prepared.enter_context(prepare(on_all(model), model.start(), solver))
+                session = prepared.enter_context(prepare(on(every, model), model.start(), solver))
+                seen = session
             if searching:
                 omega, model = self._search(
-                    model, criterion, X, targets, session, classifier, groups
+                    model, criterion, X[rows], tuple(target[rows] for target in targets), seen,
+                    classifier, groups,
                 )
-                session = session.of(on_all(model)).starting_at(omega)
+                session = session.of(on(every, model)).starting_at(omega)
             fitted = self._refit(model, session, len(X))
         self._keep_samples(X, targets[0], sample_weight, *fitted)
         for text in self._said:  # a dict, so that each text is given once
@@ -176,7 +198,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
         self.dual_coef_ = coefficients[:, 0] if model.n_outputs is None else coefficients
         self.kernel_ = model.kernel_at(omega)
         self.alpha_ = model.alpha_at(omega)
-        lengthscale = getattr(self.kernel_, "lengthscale", None)
+        lengthscale = lengthscale_of(self.kernel_)
         if self.groups is not None:
             numbers = named_numbers(self.kernel_)
             self.group_alpha_ = self.alpha_ / np.array([v for k, v in numbers if k == "scale"])
@@ -209,6 +231,12 @@ class KernelBilevelBase(Searching, BaseEstimator):
         coefficients = self.dual_coef_.reshape(len(self.X_fit_), -1)
         values = values_at(self.kernel_, self.X_fit_, coefficients, X, self.device)
         return self.intercept_ + (values[:, 0] if self.dual_coef_.ndim == 1 else values)
+
+
+def _some(count, weight, seed):
+    """Places of ``count`` samples of positive weight, in their order."""
+    used = np.flatnonzero(weight > 0)
+    return np.sort(np.random.default_rng(seed).choice(used, count, replace=False))
 
 
 def _numbers(tunable, logs) -> dict:

@@ -17,12 +17,13 @@ import numpy as np
 from ...arithmetic import arrays
 from ...kernels import Kernel
 from ...losses import Loss, SquaredPerOutput, as_loss
+from ...optimizers import InStages
 from ...parameters import Tunable
 from ...problem import BilevelProblem, Sample
 from ...programs import program
 from ...spaces import RKHS
 from .._common.folds import bucket, pad
-from .prior import LengthscalePrior, WeightedPrior
+from .prior import KernelPrior, WeightedPrior
 
 LOG_RANGE = 9.0
 ALPHA_REACH = np.log(1e3)
@@ -96,7 +97,7 @@ class Model(eqx.Module):
     tune_alpha : bool
     offset : array () or (p,)
         The best constant prediction; h models the difference to it.
-    prior : LengthscalePrior
+    prior : KernelPrior
     n_outputs : int or None
     center_shape : pair of int or None
         The shape of the centres if they are learned, otherwise None.
@@ -107,7 +108,7 @@ class Model(eqx.Module):
     outer_loss: Tunable
     alpha: Any
     offset: Any
-    prior: LengthscalePrior
+    prior: KernelPrior
     tune_alpha: bool = eqx.field(static=True)
     n_outputs: int | None = eqx.field(static=True)
     center_shape: tuple[int, int] | None = eqx.field(static=True, default=None)
@@ -138,17 +139,32 @@ class Model(eqx.Module):
         ]
         return {**omega, "alpha": omega["alpha"] + np.log(alpha)} if self.tune_alpha else omega
 
-    def labels(self):
-        """For each entry of the flat ω a number, the same for all lengthscales of one kernel."""
-        omega, count = self.start(), itertools.count()
-        alone = lambda log: np.array([next(count) for _ in range(np.size(log))], int)  # noqa: E731
-        omega["kernel"] = [
-            np.full(np.size(log), next(count)) if name == "lengthscale" else alone(log)
-            for name, log in zip(self.kernel.names(), omega["kernel"], strict=True)
-        ]
-        others = {part: jax.tree.map(alone, omega[part]) for part in omega if part != "kernel"}
-        leaves = jax.tree.leaves({**others, "kernel": omega["kernel"]})
-        return np.concatenate([np.zeros(0, int), *leaves])
+    def stages(self):
+        """Labels (q,) of the entries of the flat ω for each stage of a search before the last.
+
+        "common lengthscale": all lengthscales of one kernel move together; "no curves": each moves
+        alone. In both the skews of features are held. A stage that is as the next one is left out.
+        """
+        omega, alone = self.start(), itertools.count()
+        others = lambda log: np.array([next(alone) for _ in range(np.size(log))], int)  # noqa: E731
+        skewed = "skew" in self.kernel.names()
+        found = {}
+        for stage, common in (("common lengthscale", True), ("no curves", False)):
+            alone, labels = itertools.count(), {}
+            for part in omega:
+                if part != "kernel":
+                    labels[part] = jax.tree.map(others, omega[part])
+            labels["kernel"] = [
+                np.full(np.size(log), InStages.held) if name == "skew"
+                else np.full(np.size(log), next(alone)) if common and name == "lengthscale"
+                else others(log)
+                for name, log in zip(self.kernel.names(), omega["kernel"], strict=True)
+            ]
+            flat = np.concatenate([np.zeros(0, int), *jax.tree.leaves(labels)])
+            moving = flat[flat != InStages.held]
+            if len(np.unique(moving)) < len(moving) or (skewed and not common):
+                found[stage] = flat
+        return found
 
     def reaches(self):
         """How far each entry of ω may go from the start, and how far its bound is then moved.

@@ -1,4 +1,4 @@
-"""The prior of the tuned lengthscales."""
+"""The prior of a kernel's tuned numbers."""
 
 from __future__ import annotations
 
@@ -8,19 +8,28 @@ import equinox as eqx
 import jax.numpy as jnp
 
 LONGER = 1.0  # mean of the mean log lengthscale, over its start √d times the spread
+WIDE = 3.0  # standard deviation of the logarithm of a part's scale
+BENT = 0.5  # standard deviation of the logarithm of a feature's skew
 
 
-class LengthscalePrior(eqx.Module):
-    """P(ω) = (strength/2) [Σ_j (s_j − s̄)² + level·(s̄ − 1)²] for each group of lengthscales.
+class KernelPrior(eqx.Module):
+    """The negative logarithm of a prior that is normal in the logarithms of the numbers.
+
+        P(ω) = strength/2 { Σ_parts [Σ_j (s_j − s̄)² + level·(s̄ − 1)² + (log c/3)²]
+                            + Σ_j (2 log b_j)² }
 
     s_j is the logarithm of the j-th tuned factor on the lengthscales' start and s̄ their mean:
     log s is normal around a common level, as far as the data do not object. The level itself is
     normal around e·√d times the spreads of the features, where they have no start of the user's.
+    c is the factor on the start of a part's scale, if it has one: a part that does not matter gets
+    a small scale, and not one that falls without end. b are the skews of the curves of features.
 
     Parameters
     ----------
     places : tuple of int
         Which leaves of ω["kernel"] are lengthscales.
+    scales, skews : tuple of int
+        Which are scales, and which are skews.
     strength : array ()
         The precision, 1 by default.
     level : array ()
@@ -35,15 +44,20 @@ class LengthscalePrior(eqx.Module):
     """
 
     places: tuple[int, ...] = eqx.field(static=True)
+    scales: tuple[int, ...] = eqx.field(static=True)
+    skews: tuple[int, ...] = eqx.field(static=True)
     strength: Any
     level: Any
 
     @classmethod
     def of(cls, tunable, strength, level):
-        """The prior of a Tunable kernel's lengthscales."""
-        names = enumerate(tunable.names())
-        places = tuple(place for place, name in names if name == "lengthscale")
-        return cls(places, jnp.asarray(float(strength)), jnp.asarray(float(level)))
+        """The prior of a Tunable kernel."""
+        names = tunable.names()
+        places = [
+            tuple(place for place, name in enumerate(names) if name == kind)
+            for kind in ("lengthscale", "scale", "skew")
+        ]
+        return cls(*places, jnp.asarray(float(strength)), jnp.asarray(float(level)))
 
     def __call__(self, omega):
         """P(ω)."""
@@ -52,13 +66,16 @@ class LengthscalePrior(eqx.Module):
             logs = jnp.ravel(omega["kernel"][place])
             mean = jnp.mean(logs)
             total += jnp.sum((logs - mean) ** 2) + self.level * (mean - LONGER) ** 2
+        for places, width in ((self.scales, WIDE), (self.skews, BENT)):
+            for place in places:
+                total += jnp.sum((omega["kernel"][place] / width) ** 2)
         return 0.5 * self.strength * total
 
 
 class WeightedPrior(eqx.Module):
     """weight·P(ω): the penalty of a problem whose L is a mean of negative log-likelihoods."""
 
-    prior: LengthscalePrior
+    prior: KernelPrior
     weight: Any
 
     def __call__(self, omega):

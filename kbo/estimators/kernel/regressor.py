@@ -26,10 +26,15 @@ class KernelBilevelRegressor(
 
     Parameters
     ----------
-    kernel : str, list of str, kbo.kernels.Kernel or callable, default "matern32"
+    kernel : str, list of str, kbo.kernels.Kernel or callable, default "auto"
         A name ("gaussian", "laplacian", "matern12", "matern32", "matern52",
         "rational_quadratic", "linear", "polynomial"), a list of names (a mixture with tuned
-        weights), a kernel with its own start values, or a JAX function k(x, z).
+        weights), a kernel with its own start values, or a JAX function k(x, z). "auto" is the
+        mixture of "matern32" and "laplacian", of features transformed by kbo.kernels.Warped: a
+        smooth kernel plus a rough one in which features interact little, whose shares the
+        criterion decides, and for each numeric feature a curve such as a logarithm or an
+        exponential, with a tuned skew. So many numbers are chosen by the marginal likelihood only:
+        where ``criterion`` is another one, "auto" is "matern32".
     loss : str, kbo.losses.Loss or callable, default "squared"
         The inner loss ℓ: "squared", "huber", "quantile", "poisson" (log link: ``predict``
         returns the mean), a Loss, or a callable loss(omega, prediction, target), convex in the
@@ -69,7 +74,7 @@ class KernelBilevelRegressor(
         of a DataFrame that are categorical or have cells of text. See the notes.
     tune : None, str or iterable of str
         Names of the parameters to tune: "alpha", "lengthscale", "scale" (weights of mixtures and
-        groups), "period", "exponent", "offset", "delta", "width", "centers" (the positions of
+        groups), "skew", "period", "exponent", "offset", "delta", "width", "centers" (positions of
         centres, worth it if they are few), or the names of the numbers of a user-defined kernel or
         loss. Names that the kernel and loss do not have are refused. None tunes all but the
         centres, () nothing.
@@ -80,21 +85,23 @@ class KernelBilevelRegressor(
         The criterion that is minimised. "cv": the outer loss over the folds of ``cv``. "loo": the
         leave-one-out outer loss, from one factorisation (also used for more than five folds).
         Without folds, for the squared loss: GCV, MarginalLikelihood, or NystromComplexity (with
-        solver="nystrom") of kbo.criteria. "auto" is the marginal likelihood where there is one
-        (squared loss, exact solver, one alpha, samples that count alike, targets that vary) and
-        neither ``cv``, ``groups``, an outer loss nor standard errors are asked for; otherwise it is
-        "cv". The marginal likelihood trusts the noise to be normal. Unless lengthscales of their
-        own lower the loss on folds by a tenth, "auto" therefore searches five folds too, and keeps
-        (``kept_``) what has the lower loss on other folds: the first search, its stage with a
-        common lengthscale, or the second search, whose loss must be lower by a tenth.
+        solver="nystrom") of kbo.criteria. "auto" is the marginal likelihood where it can be
+        (squared loss, solver="auto" or "exact", one alpha, samples that count alike, targets that
+        vary) and neither ``cv``, ``groups``, an outer loss nor standard errors are asked for;
+        otherwise it is "cv". The likelihood is that of 2,000 samples at most, drawn at random
+        (``n_tuned_``); the final fit is on all. It trusts the noise to be normal. Unless
+        lengthscales of their own lower the loss on folds by a tenth, "auto" therefore searches five
+        folds too, and keeps (``kept_``) what has the lower loss on other folds: the end of the
+        first search or of one of its stages (with a common lengthscale, or without curves of the
+        features), or the second search, whose loss must be lower by a tenth.
     prior : float, default 1.0
         The strength of a prior that draws the logarithms of the lengthscales to their mean (and,
         where ``lengthscale`` is None, that mean to 1 above its start): with few samples a criterion
-        of many lengthscales is overfitted easily. They are tuned with a common factor first. 0 is
-        no prior; 1000 is the most.
+        of many lengthscales is overfitted easily. They are tuned with a common factor first. Skews
+        are drawn to 1, and scales to their start. 0 is no prior; 1000 is the most.
     max_iter : int, default 100
         Maximal number of accepted steps of the search.
-    tol : float, default 1e-3
+    tol : float, default 2e-4
         The search stops when each of two consecutive steps lowers the criterion by at most this
         fraction (the marginal likelihood of n samples: by at most tol·n/2).
     max_time : float or None
@@ -132,7 +139,8 @@ class KernelBilevelRegressor(
     ----------
     alpha_, kernel_, lengthscale_, intercept_
         The tuned ridge, the kernel (with NumPy parameters), its lengthscale if it has one ((d,)
-        for kernels given by name, whatever ``ard`` is), and c.
+        for kernels given by name, whatever ``ard`` is; of a mixture the harmonic mean, weighted by
+        the scales of its parts), and c.
     group_alpha_ : ndarray (G,)
         With ``groups``, the ridge of each group, in the order of the sorted labels.
     standard_errors_ : dict
@@ -157,13 +165,16 @@ class KernelBilevelRegressor(
         An estimate of the outer loss (half the squared error, by default) on new samples: its mean
         over three shuffled fivefolds other than those of the search (one, where a fold costs more
         than one factorisation; over the folds of ``cv`` if that is a splitter), at the tuned
-        parameters and without the prior. It is of 512 samples where ``max_time`` was used up.
+        parameters and without the prior. It is of the ``n_tuned_`` samples, and of 512 where
+        ``max_time`` was used up.
     kept_ : str
         With criterion="auto" by the marginal likelihood, which end was kept: "marginal likelihood",
-        "common lengthscale" or "folds"; see ``criterion``.
+        "no curves", "common lengthscale" or "folds"; see ``criterion``.
     history_ : list of dict
         The arguments of ``callback``: the starts and the accepted steps, in order, of the search
         whose end was kept.
+    n_tuned_ : int
+        The number of samples that the criterion is of.
     n_iter_, n_evaluations_, n_splits_ : int
     status_ : str
     columns_ : ndarray (D,) of int
@@ -192,9 +203,9 @@ class KernelBilevelRegressor(
     _log_criterion = True
 
     def __init__(
-        self, kernel="matern32", *, loss="squared", outer_loss=None, quantile=0.5, alpha=0.01,
+        self, kernel="auto", *, loss="squared", outer_loss=None, quantile=0.5, alpha=0.01,
         lengthscale=None, ard=True, groups=None, categorical_features="from_dtype",
-        tune=None, cv=None, criterion="auto", prior=1.0, max_iter=100, tol=1e-3,
+        tune=None, cv=None, criterion="auto", prior=1.0, max_iter=100, tol=2e-4,
         max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
         device=None, callback=None, checkpoint=None, error_score=np.nan, standard_errors=False,
         verbose=0,

@@ -54,9 +54,10 @@ class Reporting:
         n, d = task.X.shape
         outputs = task.model.n_outputs or 1
         solver, steps = task.whole.solver, len(self.history_)
+        smaller = "" if task.kind == "nats" else "solver='nystrom' with few n_centers, "
         print(
             f"{type(self).__name__}.fit has tuned for {PATIENCE:.0f} s ({n} samples, {d} features, "
             f"{outputs} outputs, {solver}; {steps} of usually 5 to 40 steps). "
-            "verbose=1 shows progress, max_time= ends it; cheaper are solver='nystrom' with few "
-            "n_centers, loss='squared', cv=2 and ard=False.", file=sys.stderr, flush=True,
+            f"verbose=1 shows progress, max_time= ends it; cheaper are {smaller}loss='squared', "
+            "cv=2 and ard=False.", file=sys.stderr, flush=True,
         )

@@ -9,18 +9,20 @@ from numbers import Integral
 import jax
 import numpy as np
 
-from ...optimizers import LBFGS, TiedFirst
+from ...optimizers import LBFGS, InStages
 from ...result import BilevelError, Status
 from ...search.verbs import search
 from ...solvers import Exact
 from .._common.bounds import bound_texts, moved_bounds
+from .._common.start import lengthscale_of
 from .held_out import SEEDS, cv_loss
 from .reporting import Reporting
-from .second_opinion import SecondOpinion, last_tied
+from .second_opinion import SecondOpinion, ends_of_stages
 from .task import Task
 from .tuning import better_start, errors_by_name
 
 WIDENINGS = 2
+EARLY = 1e-3  # tol of the stages before the last: where they end is but a start
 PART = 512  # number of samples on which a search with a time limit begins
 
 
@@ -45,7 +47,7 @@ class Searching(Reporting, SecondOpinion):
         """
         X, targets = X[criterion.order], tuple(target[criterion.order] for target in targets)
         self.n_evaluations_, self.history_ = 0, []
-        self._interrupted, self._tied_end = False, None
+        self._interrupted, self._stage_ends = False, {}
         task = Task(model, criterion, X, targets, whole, self._log_criterion)
         with self._hint(task):
             task = self._in_units_of_residuals(task)
@@ -209,9 +211,10 @@ class Searching(Reporting, SecondOpinion):
         if checkpoint is not None:
             checkpoint = f"{checkpoint}{task.suffix}{'.part' if task.is_part else ''}{suffix}"
         optimizer = LBFGS(self.max_iter, tol=0.0, ftol=self.tol, log=task.kind != "mean")
-        # Many lengthscales, but their common level first; learned centres would follow that level.
+        # Learned centres would follow the level that the first stage finds.
         if tied and task.model.center_shape is None:
-            optimizer = TiedFirst(task.model.labels(), optimizer)
+            stages = tuple(task.model.stages().values())
+            optimizer = InStages(stages, optimizer, looser=max(1.0, EARLY / self.tol))
         result = search(
             task.session, start, bounds=bounds, throw=False,
             max_time=None if self.max_time is None else self._time_left(),
@@ -219,8 +222,8 @@ class Searching(Reporting, SecondOpinion):
             checkpoint=checkpoint,
         )
         self.n_evaluations_ += result.n_evaluations
-        if isinstance(optimizer, TiedFirst) and not suffix:
-            self._tied_end = last_tied(task.model, result)
+        if isinstance(optimizer, InStages) and not suffix:
+            self._stage_ends = ends_of_stages(task.model, result)
         return result
 
     def _time_left(self):
@@ -237,7 +240,7 @@ class Searching(Reporting, SecondOpinion):
                 "restart": restart, "value": task.shown(step.value), "grad_norm": step.grad_norm,
                 "seconds": earlier + step.seconds, "evaluations": evaluations + step.evaluations,
                 "alpha": task.model.alpha_at(step.omega),
-                "lengthscale": getattr(kernel, "lengthscale", None),
+                "lengthscale": lengthscale_of(kernel),
             }
             self.history_.append(entry)
             self._interrupted = self.callback is not None and bool(self.callback(dict(entry)))

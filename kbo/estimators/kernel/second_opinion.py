@@ -8,11 +8,13 @@ import jax
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ...optimizers import InStages
 from .criterion import make_criterion
 from .held_out import cv_loss
 from .task import Task
 
 CLEAR = 0.9  # a loss by this factor lower is no chance, nor what a search for it gains by itself
+COMMON = "common lengthscale"  # the name of the stage
 SEEDS = (11, 12, 13)  # of the draws of folds; cv_loss_ has others
 
 
@@ -26,20 +28,18 @@ class SecondOpinion:
     def _best_by_folds(self, task, ended):
         """The task and the end, as ``_from_all_starts`` returns it, that are kept.
 
-        Kept is the end with a lengthscale for each feature, or, if its loss on folds is lower, that
-        of the stage with a common one. Unless the loss of the first is lower by the factor CLEAR,
-        five folds are searched too; their end is kept if its loss is lower than both by CLEAR.
+        Of the ends of the search's stages, the one with the lowest loss on folds. Unless it is
+        lower by the factor CLEAR than that of the stage with a common lengthscale, five folds are
+        searched too; their end is kept if its loss is lower than the lowest by CLEAR.
         """
         best, bounds, rejected = ended
+        ends = {"marginal likelihood": best, **self._stage_ends}
+        found = {name: (task, end, bounds) for name, end in ends.items()}
         loss = lambda omega: cv_loss(task, omega, SEEDS, False)  # noqa: E731
-        found = {"marginal likelihood": (task, best, bounds)}
-        losses = {"marginal likelihood": loss(best.omega)}
-        if self._tied_end is not None:
-            found["common lengthscale"] = (task, self._tied_end, bounds)
-            losses["common lengthscale"] = loss(self._tied_end.omega)
+        losses = {name: loss(end.omega) for name, end in ends.items()}
         first = min(losses, key=losses.get)
-        level = CLEAR * losses.get("common lengthscale", 0.0)
-        enough = losses["marginal likelihood"] <= level or self._interrupted or task.is_part
+        level = CLEAR * losses.get(COMMON, 0.0)
+        enough = losses[first] <= level or self._interrupted or task.is_part
         if not enough and self._time_left() > 0:
             state = self.history_, self.criterion_start_, self._said
             other = self._by_folds(task)
@@ -71,18 +71,29 @@ class SecondOpinion:
         )
 
 
-def last_tied(model, result):
-    """The end of the stage in which lengthscales move together; None if there was none."""
-    labels = model.labels()
-    if labels.max(initial=-1) + 1 == len(labels) or not result.history:
-        return None
+def ends_of_stages(model, result):
+    """The ends of the stages before the last of a search of this model, by their names."""
+    if not result.history:
+        return {}
     flat = lambda omega: np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(omega)])  # noqa: E731
-    start = flat(result.history[0].omega)
-    last = None
-    for record in result.history:
-        moved = flat(record.omega) - start
-        level = np.bincount(labels, moved) / np.bincount(labels)
-        if not np.allclose(moved, level[labels], rtol=1e-9, atol=1e-12):
-            break
-        last = record
-    return None if last is None else replace(result, omega=last.omega, value=last.value)
+    moves = [flat(record.omega) for record in result.history]
+    ends, begun = {}, 0
+    for name, labels in model.stages().items():
+        place = begun
+        while place + 1 < len(moves) and _together(moves[place + 1] - moves[begun], labels):
+            place += 1
+        if place > begun:
+            last = result.history[place]
+            ends[name] = replace(result, omega=last.omega, value=last.value)
+        begun = place
+    return ends
+
+
+def _together(move, labels):
+    """Whether numbers with the same label have moved by the same, and those held not at all."""
+    held = labels == InStages.held
+    if move[held].any():
+        return False
+    own, moved = labels[~held], move[~held]
+    level = np.bincount(own, moved) / np.maximum(np.bincount(own), 1)
+    return np.allclose(moved, level[own], rtol=1e-9, atol=1e-12)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import jax
 import numpy as np
 
+from ...kernels import Composed, OnFeatures, Product, Scaled, Sum, Warped
 from ...linalg import SingularSystem
 from ...losses import as_loss
 from ...parameters import tunable_names
@@ -48,6 +49,8 @@ def better_start(task, robust, time_left):
     if len(candidates) == 1 or not jax.tree.leaves(candidates[0]):
         return np.inf, candidates[0]
     levels = []
+    bounds = task.bounds()
+    candidates = [jax.tree.map(np.clip, omega, *bounds) for omega in candidates]
     for omega in candidates:
         if len(levels) < 2 or time_left() > 0:
             levels.append(task.session.value(omega))
@@ -70,10 +73,11 @@ def held_out_values(session, model, n):
 def errors_by_name(session, model, omega, bounds):
     """Standard errors, by name, of the criterion and of the logarithm of each number tuned.
 
-    If parts of the kernel have scales, multiplying alpha and all scales by the same number leaves
-    the model unchanged. The errors are then for fixed alpha, and alpha has none.
+    If all parts of the kernel have scales, multiplying alpha and all scales by the same number
+    leaves the model unchanged. The errors are then for fixed alpha, and alpha has none.
     """
-    redundant = model.tune_alpha and "scale" in model.kernel.names()
+    scaled = "scale" in model.kernel.names() and is_scaled(model.kernel.base)
+    redundant = model.tune_alpha and scaled
     if redundant:
         bounds = tuple({**side, "alpha": omega["alpha"]} for side in bounds)
     found = errors_of(session.starting_at(omega), bounds=bounds)
@@ -89,6 +93,17 @@ def errors_by_name(session, model, omega, bounds):
             for k, error in enumerate(own):
                 named[name if len(own) == 1 else f"{name}_{k}"] = error
     return {name: float(v) if np.ndim(v) == 0 else v for name, v in named.items()}
+
+
+def is_scaled(kernel):
+    """Whether each part of a kernel has a scale, so that these multiply the kernel."""
+    if isinstance(kernel, Sum):
+        return is_scaled(kernel.left) and is_scaled(kernel.right)
+    if isinstance(kernel, Product):
+        return is_scaled(kernel.left) or is_scaled(kernel.right)
+    if isinstance(kernel, OnFeatures | Warped | Composed):
+        return is_scaled(kernel.kernel)
+    return isinstance(kernel, Scaled)
 
 
 def tuned_names(tune, kernel, *losses):

@@ -20,7 +20,7 @@ NAMES = {"exact": {}, "nystrom": {"solver": "nystrom", "n_centers": 25}}
 
 @pytest.fixture(scope="module")
 def model():
-    return KernelBilevelRegressor().fit(X, Y)
+    return KernelBilevelRegressor("matern32").fit(X, Y)
 
 
 def test_the_gaussian_process_of_scikit_learn(model):
@@ -50,7 +50,7 @@ def test_leaving_a_sample_out_is_a_refit_without_it(x64, solver, weighted):
     weight = rng.integers(1, 4, size=60).astype(float) if weighted else None
     if weighted:
         weight[7] = 0.0
-    model = KernelBilevelRegressor(**NAMES[solver]).fit(X, Y, weight)
+    model = KernelBilevelRegressor("matern32", **NAMES[solver]).fit(X, Y, weight)
     model.predict_interval(X_NEW)
     posterior = model._posterior
     used = np.arange(60) if weight is None else np.flatnonzero(weight)
@@ -124,7 +124,7 @@ def test_several_outputs_are_so_many_models():
 
 
 def test_units_of_the_target_do_not_matter(model):
-    other = KernelBilevelRegressor().fit(X, 1e6 * Y + 5)
+    other = KernelBilevelRegressor("matern32").fit(X, 1e6 * Y + 5)
     np.testing.assert_allclose(
         other.predict_interval(X_NEW), 1e6 * model.predict_interval(X_NEW) + 5, rtol=1e-3
     )

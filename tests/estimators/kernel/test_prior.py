@@ -10,7 +10,7 @@ from sklearn.model_selection import GroupKFold, KFold, TimeSeriesSplit
 import kbo
 from kbo import KernelBilevelClassifier, KernelBilevelRegressor
 from kbo.criteria import GCV, MarginalLikelihood, Regularized
-from kbo.estimators.kernel.prior import LengthscalePrior
+from kbo.estimators.kernel.prior import KernelPrior
 from kbo.parameters import Tunable
 
 rng = np.random.default_rng(0)
@@ -20,14 +20,21 @@ Y = np.sin(2 * X[:, 0]) + 0.3 * rng.normal(size=80)
 
 def test_the_formula(x64):
     kernel = kbo.kernels.Gaussian(np.ones(3)) + kbo.kernels.Matern32(np.array(2.0))
-    prior = LengthscalePrior.of(Tunable.of(kernel), 2.0, True)
+    prior = KernelPrior.of(Tunable.of(kernel), 2.0, True)
     s, single = np.array([0.3, -0.2, 1.1]), np.array(0.4)
     expected = np.sum((s - s.mean()) ** 2) + (s.mean() - 1) ** 2 + (single - 1) ** 2
     assert float(prior({"kernel": [s, single]})) == pytest.approx(expected)
-    level_free = LengthscalePrior.of(Tunable.of(kernel), 2.0, False)
+    level_free = KernelPrior.of(Tunable.of(kernel), 2.0, False)
     assert float(level_free({"kernel": [s, single]})) == pytest.approx(
         np.sum((s - s.mean()) ** 2)
     )
+    mixed = kbo.kernels.Warped(
+        kbo.kernels.Gaussian(np.array(1.0)) * 2.0, np.zeros(3), np.ones(3), np.ones(3)
+    )
+    prior = KernelPrior.of(Tunable.of(mixed), 2.0, False)
+    logs = {"lengthscale": single, "scale": np.array(-1.2), "skew": s}
+    omega = {"kernel": [logs[name] for name in Tunable.of(mixed).names()]}
+    assert float(prior(omega)) == pytest.approx((1.2 / 3) ** 2 + np.sum((2 * s) ** 2))
 
 
 def test_regularized_values_are_their_formulas(x64):
@@ -81,7 +88,7 @@ def matern(a, b, lengthscale):
 
 
 def test_the_loss_on_other_folds_is_that_of_scikit_learn():
-    model = KernelBilevelRegressor().fit(X, Y)
+    model = KernelBilevelRegressor("matern32").fit(X, Y)
     found = []
     for seed in (1, 2, 3):
         errors = []

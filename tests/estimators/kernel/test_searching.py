@@ -25,7 +25,7 @@ def conditions(run):
 @pytest.mark.parametrize("truth", [lambda x: 3 * x, lambda x: np.sin(3 * x)])
 def test_alpha_at_its_bound_is_said_with_the_remedy(truth):
     x = np.random.default_rng(0).uniform(-1, 1, size=(40, 1))
-    texts, model = conditions(lambda: KernelBilevelRegressor().fit(x, truth(x[:, 0])))
+    texts, model = conditions(lambda: KernelBilevelRegressor("matern32").fit(x, truth(x[:, 0])))
     assert model.alpha_ < 1.01e-6  # the bound moves as far as the system can be solved
     assert model.criterion_ < 1e-7
     (text,) = texts
@@ -37,16 +37,16 @@ def test_a_lengthscale_that_starts_far_off_is_found_and_irrelevant_ones_are_not_
     rng = np.random.default_rng(0)
     X = rng.normal(size=(100, 3))
     y = np.sin(2 * X[:, 0]) + 0.1 * rng.normal(size=100)
-    texts, near = conditions(lambda: KernelBilevelRegressor().fit(X, y))
+    texts, near = conditions(lambda: KernelBilevelRegressor("matern32").fit(X, y))
     assert not texts
     assert near.lengthscale_[1:].min() > 5 * near.lengthscale_[0]
     # Held to a range of a factor of 2, the one that matters is at its end until that moves.
-    alone = KernelBilevelRegressor(ard=False).fit(X[:, :1], y).lengthscale_[0]
+    alone = KernelBilevelRegressor("matern32", ard=False).fit(X[:, :1], y).lengthscale_[0]
     narrow = pytest.MonkeyPatch()
     narrow.setattr(_model, "LOG_RANGE", np.log(2.0))
     try:
         start = 6.0 * alone
-        fit = lambda: KernelBilevelRegressor(ard=False, lengthscale=start).fit(X[:, :1], y)
+        fit = lambda: KernelBilevelRegressor("matern32", ard=False, lengthscale=start).fit(X[:, :1], y)
         texts, moved = conditions(fit)
         assert not texts
         assert moved.lengthscale_[0] < start / 2.5
@@ -114,7 +114,7 @@ def test_a_long_silence_is_broken_once(monkeypatch, capsys):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 2))
     slow = lambda step: time.sleep(0.1)
-    KernelBilevelRegressor(max_iter=3, callback=slow).fit(X, X[:, 0])
+    KernelBilevelRegressor(max_iter=3, callback=slow, cv=3).fit(X, X[:, 0])
     said = capsys.readouterr().err
     assert said.count("has tuned for") == 1
     assert "60 samples" in said and "max_time" in said and "nystrom" in said

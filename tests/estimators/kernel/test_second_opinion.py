@@ -5,13 +5,14 @@ import pytest
 
 from kbo import KernelBilevelRegressor
 from kbo.estimators.kernel import second_opinion
+from kbo.parameters import Tunable, named_numbers
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(120, 4))
 PLAIN = np.sin(2 * X[:, 0]) + 0.1 * rng.normal(size=120)
 # Rare large values that no feature explains: the marginal likelihood follows them.
 HEAVY = np.exp(2.5 * rng.normal(size=120)) + X[:, 1]
-
+NAMES = Tunable.of(KernelBilevelRegressor(tune=()).fit(X, HEAVY).kernel_).names()
 
 
 def test_where_one_feature_matters_the_likelihood_is_kept_without_a_second_search(monkeypatch):
@@ -23,12 +24,15 @@ def test_where_one_feature_matters_the_likelihood_is_kept_without_a_second_searc
     assert model.criterion_ <= model.history_[0]["value"]
 
 
-@pytest.mark.parametrize("kept", ["marginal likelihood", "common lengthscale", "folds"])
+ENDS = ["marginal likelihood", "common lengthscale", "no curves", "folds"]
+
+
+@pytest.mark.parametrize("kept", ENDS)
 def test_the_lowest_loss_is_kept(monkeypatch, kept):
-    """With losses made up for the three ends in turn, the model is that end's."""
+    """With losses made up for the ends in turn, the model is that end's."""
     order = {
-        "marginal likelihood": [1.0, 1.05, 0.95], "common lengthscale": [1.0, 0.99, 0.9],
-        "folds": [1.0, 0.99, 0.8],
+        "marginal likelihood": [1.0, 1.05, 1.01, 0.95], "common lengthscale": [1.0, 0.99, 1.01, 0.9],
+        "no curves": [1.0, 0.99, 0.98, 0.9], "folds": [1.0, 0.99, 0.98, 0.8],
     }[kept]
     given, seen = iter(order), []
 
@@ -39,12 +43,19 @@ def test_the_lowest_loss_is_kept(monkeypatch, kept):
     monkeypatch.setattr(second_opinion, "cv_loss", loss)
     model = KernelBilevelRegressor().fit(X, HEAVY)
     assert model.kept_ == kept
-    names = ["marginal likelihood", "common lengthscale", "folds"]
-    wanted = np.concatenate(seen[names.index(kept)]["kernel"])
-    start = KernelBilevelRegressor(tune=()).fit(X, HEAVY).lengthscale_
-    np.testing.assert_allclose(np.log(model.lengthscale_ / start), wanted, rtol=1e-6)
-    if kept == "common lengthscale":
-        assert np.ptp(model.lengthscale_ / start) < 1e-9
+    wanted = seen[ENDS.index(kept)]
+    start = KernelBilevelRegressor(tune=()).fit(X, HEAVY)
+    for name in ("lengthscale", "skew"):
+        logs = [np.log(b / a) for a, b in zip(*(
+            [v for n, v in named_numbers(m.kernel_) if n == name] for m in (start, model)
+        ), strict=True)]
+        places = [k for k, n in enumerate(NAMES) if n == name]
+        for place, log in zip(places, logs, strict=True):
+            np.testing.assert_allclose(log, wanted["kernel"][place], rtol=1e-6, atol=1e-12)
+            if name == "skew" and kept in ("common lengthscale", "no curves"):
+                assert not log.any()
+            if name == "lengthscale" and kept == "common lengthscale":
+                assert np.ptp(log) < 1e-9
     if kept == "folds":
         assert model.criterion_ > 0  # a mean loss, not a log-likelihood
     assert model.criterion_ <= model.criterion_start_
@@ -54,7 +65,7 @@ def test_the_folds_end_is_that_of_its_own_criterion(monkeypatch):
     monkeypatch.setattr(second_opinion, "CLEAR", 0.0)
     with_folds = iter([1.0, 1.0, -1.0])
     monkeypatch.setattr(second_opinion, "cv_loss", lambda *_: next(with_folds))
-    model = KernelBilevelRegressor().fit(X, HEAVY)
+    model = KernelBilevelRegressor("matern32").fit(X, HEAVY)
     alone = KernelBilevelRegressor(criterion="cv").fit(X, HEAVY)
     assert model.kept_ == "folds"
     assert model.criterion_ == pytest.approx(alone.criterion_, rel=1e-9)

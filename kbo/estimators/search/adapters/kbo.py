@@ -11,8 +11,9 @@ from .... import losses
 from ....problem import BilevelProblem
 from ....spaces import RKHS
 from ..._common.scale import Units
-from ..._common.start import kernel_names, mixture, start_kernel
+from ..._common.start import chosen_kernel, kernel_names, mixture, start_kernel
 from ...kernel.classifier import SQUARED_SCALE, KernelBilevelClassifier, likelihood_parts
+from ...kernel.criterion import criterion_name
 from ...kernel.losses import best_constant, spread_of, start_loss
 from ...kernel.regressor import KernelBilevelRegressor
 from ..space import Values
@@ -26,12 +27,12 @@ class NamedKernel(eqx.Module):
     values: Values
     names: tuple = eqx.field(static=True)
     kernel: Any
-    center: Any
+    units: Any
 
     def __call__(self, omega):
         if "lengthscale" not in dict(self.values.logs):  # not searched
             return RKHS(self.kernel)
-        return RKHS(mixture(self.names, self.values(omega)["lengthscale"], self.center))
+        return RKHS(mixture(self.names, self.values(omega)["lengthscale"], self.units))
 
 
 class _OfKbo:
@@ -39,7 +40,7 @@ class _OfKbo:
 
     shares_points = False  # the offset is fitted to each training set
 
-    def _read(self, estimator, X):
+    def _read(self, estimator, X, y, loss):
         if estimator.tune is None or tuple(np.atleast_1d(estimator.tune)):
             raise ValueError(f"{type(estimator).__name__} tunes itself in fit: give tune=()")
         if estimator.groups is not None or np.ndim(estimator.alpha):
@@ -48,10 +49,12 @@ class _OfKbo:
                 "estimator tune them itself (tune=None)"
             )
         self.estimator, weight = estimator, np.ones(len(X))
-        self.names = kernel_names(estimator.kernel)
+        criterion = criterion_name(estimator, loss, y, weight)
+        given = chosen_kernel(estimator.kernel, criterion == "marginal_likelihood")
+        self.names = kernel_names(given)
         units = Units.of(X, weight)
-        self.kernel = start_kernel(estimator.kernel, estimator.lengthscale, units)
-        self.center = units.center
+        self.kernel = start_kernel(given, estimator.lengthscale, units)
+        self.units = units
         self.defaults = {"alpha": estimator.alpha}
         if self.names is not None:
             first = self.kernel
@@ -66,7 +69,7 @@ class _OfKbo:
         inner, outer = samples(train, test)
         return BilevelProblem(
             inner_loss, outer_loss, inner, outer,
-            NamedKernel(values, self.names, self.kernel, self.center),
+            NamedKernel(values, self.names, self.kernel, self.units),
             RidgeOf(values, "alpha", train.weights.sum(1)), n_outputs=outputs,
         )
 
@@ -76,7 +79,8 @@ class OfKboRegressor(_OfKbo, Adapter):
     """KernelBilevelRegressor with ``tune=()``."""
 
     def __init__(self, estimator, X, y):
-        self._read(estimator, X)
+        loss = start_loss("loss", estimator.loss, estimator.quantile, 1.0)
+        self._read(estimator, X, y, loss)
         if estimator.loss == "poisson":
             raise ValueError("loss='poisson' is not supported here: let the estimator tune itself")
 
@@ -103,7 +107,7 @@ class OfKboClassifier(_OfKbo, Classifier):
 
     def __init__(self, estimator, X, y):
         self.classes = np.unique(y)
-        self._read(estimator, X)
+        self._read(estimator, X, y, losses.Logistic())
 
     def problem(self, values, train, test, outer_loss):
         """The estimator's fit, with the constant scores taken from the training set."""
