@@ -146,12 +146,13 @@ class KernelBilevelBase(Searching, BaseEstimator):
             self.solver_ = str(session.solver)
             seen, rows = session, every
             if searching:
-                by_likelihood = self.criterion == "auto" and criterion == "marginal_likelihood"
-                if by_likelihood and np.count_nonzero(sample_weight) > SEEN:
-                    rows = _some(SEEN, sample_weight, seed)
-                    seen = prepared.enter_context(
-                        prepare(on(rows, model), model.start(), Exact())
-                    )
+                if self.criterion == "auto" and criterion == "marginal_likelihood":
+                    if np.count_nonzero(sample_weight) > SEEN:
+                        rows = _some(SEEN, sample_weight, seed)
+                    if rows is not every or not isinstance(session.solver, Exact):
+                        seen = prepared.enter_context(
+                            prepare(on(rows, model), model.start(), Exact())
+                        )
                 self.n_tuned_ = len(X[rows])
                 criterion = make_criterion(
                     criterion, self.cv, X[rows], labels[rows], sample_weight[rows], classifier,

@@ -87,6 +87,14 @@ def test_the_likelihood_is_of_some_samples_and_the_fit_of_all(monkeypatch):
     assert KernelBilevelRegressor(cv=3, max_iter=1).fit(X, Y).n_tuned_ == 150
 
 
+def test_few_centres_are_tuned_by_the_exact_likelihood():
+    model = KernelBilevelRegressor(n_centers=20).fit(X, Y)
+    assert model.solver_.startswith("Nystrom") and model.X_fit_.shape == (20, 3)
+    exact = KernelBilevelRegressor().fit(X, Y)
+    assert (model.alpha_, model.criterion_) == (exact.alpha_, exact.criterion_)
+    np.testing.assert_array_equal(model.lengthscale_, exact.lengthscale_)
+
+
 def test_many_samples_are_tuned_on_some_of_them_whatever_the_solver():
     draw = np.random.default_rng(0)
     A = draw.normal(size=(3200, 2))

@@ -90,9 +90,9 @@ def test_random_small_problems(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(4))  # of two thousand, for workers to share
-def test_two_thousand_random_small_problems(part):
+@pytest.mark.parametrize("part", range(4))  # of a thousand, for workers to share
+def test_a_thousand_random_small_problems(part):
     first = 10**6 + 500 * part
-    outcomes = [check(seed) for seed in range(first, first + 500)]
-    assert outcomes.count("regressed") > 150
-    assert outcomes.count("classified") > 40
+    outcomes = [check(seed) for seed in range(first, first + 250)]
+    assert outcomes.count("regressed") > 75
+    assert outcomes.count("classified") > 20
