@@ -10,11 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .kernels import Kernel
+from .losses import Loss
+
 
 def _leaves(tree):
     """(name, leaf, whether its class keeps it fixed) of every leaf, in flattening order."""
-    fixed = getattr(tree, "fixed", ())
-    within = lambda node: node is not tree and bool(getattr(node, "fixed", ()))  # noqa: E731
+    fixed_of = lambda node: node.fixed if isinstance(node, Kernel | Loss) else ()  # noqa: E731
+    fixed, within = fixed_of(tree), lambda node: node is not tree and bool(fixed_of(node))
     for path, node in jax.tree_util.tree_flatten_with_path(tree, is_leaf=within)[0]:
         if within(node):
             yield from _leaves(node)

@@ -145,7 +145,7 @@ class Model(eqx.Module):
         "common lengthscale": all lengthscales of one kernel move together; "no curves": each moves
         alone. In both the skews of features are held. A stage that is as the next one is left out.
         """
-        omega, alone = self.start(), itertools.count()
+        omega = self.start()
         others = lambda log: np.array([next(alone) for _ in range(np.size(log))], int)  # noqa: E731
         skewed = "skew" in self.kernel.names()
         found = {}
