@@ -51,8 +51,8 @@ def _add_tune(parser):
         "estimator's)")
     add("--loss", help="inner loss (regression: squared, huber, quantile, poisson; "
         "classification: logistic, squared)")
-    add("--ard", action=argparse.BooleanOptionalAction,
-        help="one lengthscale per column of the table (default: for regression)")
+    add("--ard", action=argparse.BooleanOptionalAction, default=True,
+        help="one lengthscale per column of the table, where they pay (default), or one for all")
     add("--cv", type=int, help="number of folds (default: what the estimators choose)")
     add("--max-iter", type=int, default=100, help="maximal number of steps of the search")
     add("--max-time", type=float, help="time limit of the search, in seconds")

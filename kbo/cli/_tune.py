@@ -16,7 +16,7 @@ from sklearn.svm import SVC
 
 from .. import tabular
 from ..estimators import KernelBilevelClassifier, KernelBilevelRegressor
-from ..inspection import TuningDisplay
+from ..inspection import EffectDisplay, TuningDisplay
 from ..inspection import report as what_matters
 from ..serial import write_atomically
 from ._check import SECONDS, SPLITS, START, TUNED, errors_left_out
@@ -32,10 +32,7 @@ def _estimator(args, classification, n_scores, labels):
         "max_time": args.max_time, "solver": args.solver, "n_centers": args.n_centers,
         "random_state": args.seed, "device": args.device, "verbose": 0 if args.quiet else 1,
     }
-    if args.ard or (args.ard is None and not classification):
-        chosen["ard"] = labels
-    else:
-        chosen["ard"] = False
+    chosen["ard"] = labels if args.ard else False
     if args.kernel:
         chosen["kernel"] = args.kernel[0] if len(args.kernel) == 1 else args.kernel
     if args.loss:
@@ -113,10 +110,11 @@ def tune(args) -> dict:
             _write_model(args, data, encode, models[START])
             found = _keep(report, START, models[START], None, X_train.index)
         _write_report(args, report)
+    drawn = _draw_effects(args, encode, tuned, X_train, report["features"])
     if args.compare:
         report["models"]["GridSearchCV 7x9"] = _compare(args, data.classification, train, test)
         _write_report(args, report)
-    _print(args, report, found)
+    _print(args, report, found, drawn)
     return report
 
 
@@ -143,6 +141,21 @@ def _draw(args, tuned, names):
     display = TuningDisplay.from_estimator(tuned, names=names)
     write_atomically(args.output / "figure.png", lambda f: display.figure_.savefig(f, format="png"))
     display.close()
+
+
+def _draw_effects(args, encode, tuned, X, features):
+    """Whether the effects of the variables that matter most are drawn: where the tuned model is
+    kept.
+    """
+    path = args.output / "effects.png"
+    path.unlink(missing_ok=True)  # of an earlier run
+    names = [row["name"] for row in features if row["name"] in X.columns][:3]
+    if names:
+        pipeline = Pipeline([("encode", encode), ("model", tuned)])
+        display = EffectDisplay.from_estimator(pipeline, X, features=names)
+        write_atomically(path, lambda f: display.figure_.savefig(f, format="png"))
+        display.close()
+    return bool(names)
 
 
 def _affordable(args, history, allowed):
@@ -186,7 +199,7 @@ def _plain(value):
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else float(value)
 
 
-def _print(args, report, found):
+def _print(args, report, found, drawn):
     test, errors = f"test {report['metric']}", report["errors_left_out"] or {}
     shown = lambda value, form: "" if value is None else format(value, form)  # noqa: E731
     rows = [
@@ -205,6 +218,7 @@ def _print(args, report, found):
             "start")
     print(f"\n{found}")
     print(
-        f"\nwrote {args.output}/report.json, figure.png and model.joblib (for kbo predict; a "
+        f"\nwrote {args.output}/report.json, figure.png, {'effects.png, ' * drawn}model.joblib "
+        "(for kbo predict; a "
         "joblib pickle of the whole pipeline: load it only where you trust the file)"
     )

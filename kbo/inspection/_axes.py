@@ -5,6 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 
+class Closing:
+    """What a display needs to give its memory back."""
+
+    def close(self):
+        """Close the figure, to free its memory."""
+        import matplotlib.pyplot as plt
+
+        plt.close(self.figure_)
+
+
 def axes(ax, panels=1):
     """(figure, axes): the given ones, or ``panels`` new ones side by side."""
     if ax is not None:

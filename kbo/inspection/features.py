@@ -6,7 +6,7 @@ import numpy as np
 
 from ..estimators._common.start import kernel_names
 from ..estimators._common.validation import computing
-from ._axes import axes, one_line
+from ._axes import Closing, axes, one_line
 from .convergence import ConvergenceDisplay
 
 
@@ -116,7 +116,7 @@ class RelevanceDisplay:
         return self
 
 
-class TuningDisplay:
+class TuningDisplay(Closing):
     """The criterion against time and, beside it, the relevance of each feature.
 
     Attributes
@@ -147,9 +147,3 @@ class TuningDisplay:
             RelevanceDisplay(*(part[:20] for part in strengths)).plot(display.ax_[1])
             display.ax_[1].set_title("Features")
         return display
-
-    def close(self):
-        """Close the figure, to free its memory."""
-        import matplotlib.pyplot as plt
-
-        plt.close(self.figure_)

@@ -17,7 +17,7 @@ def test_the_table_warns_where_tuning_lost_on_the_test_rows(capsys):
     report = {"metric": "R2", "errors_left_out": None, "kept": "tuned by kbo", "models": {
         "start": row | {"score": 0.5}, "tuned by kbo": row | {"score": 0.4}}}
     args = build_parser().parse_args(["tune"])
-    _tune._print(args, report, "")
+    _tune._print(args, report, "", drawn=False)
     assert "warning: on the test rows the tuned model has a lower R2" in capsys.readouterr().err
 
 

@@ -118,6 +118,7 @@ def test_a_messy_table_end_to_end(messy_run):
     for name in report["left_out"]:
         assert f"left out: {name!r}" in err
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "effects.png").read_bytes().startswith(b"\x89PNG") and "effects.png" in out
     assert {f["name"] for f in report["features"]} == {"cost ($_$)", "colour", "colour_red", "two\nlines"}
     assert report["task"] == "regression" and report["score"] > 0.8
     assert all(1 <= sample["row"] <= 80 for sample in report["samples"])
@@ -247,6 +248,7 @@ def test_the_start_is_kept_where_tuning_lost(tmp_path, capsys, monkeypatch):
         assert report["kept"] == kept and report["score"] == report["models"][kept]["score"]
         assert (model.alpha_ == 0.01) == (kept == "start") == (not report["features"])
         assert f"{kept} (kept)" in capsys.readouterr().out
+        assert (tmp_path / "effects.png").exists() == (kept != "start")
 
 
 REAL = [("ISLR", "Auto", "mpg"), ("MASS", "Boston", "medv"), ("ISLR", "Carseats", "Sales"),

@@ -68,36 +68,44 @@ def has_curve(values):
 
 
 class Units(NamedTuple):
-    """Centre and spread of each coordinate of X, and the variable that it stands for.
+    """Centre and spread of each coordinate of X, its column, and the variable it stands for.
 
     Attributes
     ----------
     center, spread : ndarray (D,)
+    column : ndarray (D,) of int
+        The column of the table that the coordinate comes from. All columns have coordinates.
     variable : ndarray (D,) of int
-        All coordinates of a category have the same number; otherwise each has its own.
+        All coordinates of a category have the same number, whether it is a column or columns of
+        dummies; otherwise each has its own.
     curved : ndarray (D,) of bool
         Whether a coordinate has more than two values, between which a curve can change distances.
     """
 
     center: np.ndarray
     spread: np.ndarray
+    column: np.ndarray
     variable: np.ndarray
     curved: np.ndarray
 
     @classmethod
     def of(cls, X, weight):
         """The units of numbers X (n, d) with weights (n,)."""
-        return cls(*center_and_spread(X, weight), np.arange(X.shape[1]), has_curve(X))
+        each = np.arange(X.shape[1])
+        return cls(*center_and_spread(X, weight), each, each, has_curve(X))
 
     def take(self, columns):
-        """The units of some coordinates, whose variables are numbered anew."""
-        variable = np.unique(self.variable[columns], return_inverse=True)[1]
-        return Units(self.center[columns], self.spread[columns], variable, self.curved[columns])
+        """The units of some coordinates, whose columns are numbered anew."""
+        column = np.unique(self.column[columns], return_inverse=True)[1]
+        return Units(
+            self.center[columns], self.spread[columns], column, self.variable[columns],
+            self.curved[columns],
+        )
 
     @property
-    def n_variables(self):
-        """How many variables there are, numbered from 0."""
-        return int(self.variable.max()) + 1
+    def n_columns(self):
+        """How many columns there are, numbered from 0."""
+        return int(self.column.max()) + 1
 
     def lengthscale(self):
         """√d times the spread of each coordinate, for d variables that vary; infinite for others.

@@ -23,7 +23,7 @@ def tied_entries(ard, given, kernel, units):
     kernel : Kernel
         The result of ``start_kernel`` for ``given``.
     units : Units
-        All coordinates of a variable share a factor.
+        All coordinates of a column share a factor; with ``ard=True`` those of a variable do.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def tied_entries(ard, given, kernel, units):
         If ``ard`` is not True, False or one integer for each column, or if it is integers and the
         kernel is not given by name.
     """
-    labels = _ard_labels(ard, units.n_variables)[units.variable]
+    labels = _ard_labels(ard, units)
     if kernel_names(given) is None:
         if np.ndim(ard):
             raise ValueError(
@@ -68,17 +68,17 @@ def _of_varying(place, lengthscale):
     return np.unique(np.where(varies, place, first), return_inverse=True)[1]
 
 
-def _ard_labels(ard, d):
-    """``ard`` as labels 0…g−1, (d,): columns of X with the same label share a tuned factor."""
+def _ard_labels(ard, units):
+    """``ard`` as a label for each coordinate: those with the same label share a tuned factor."""
     if isinstance(ard, bool | np.bool_):
-        return np.arange(d) if ard else np.zeros(d, int)
-    labels = np.asarray(ard)
+        return units.variable if ard else np.zeros_like(units.variable)
+    labels, d = np.asarray(ard), units.n_columns
     if labels.shape != (d,) or labels.dtype.kind not in "iu":
         raise ValueError(
             f"ard={ard!r} must be True (a lengthscale for each column of X), False (one for all), "
             f"or {d} integers, one for each column: columns of the same label share a lengthscale"
         )
-    return np.unique(labels, return_inverse=True)[1]
+    return labels[units.column]
 
 
 def start_kernel(kernel, lengthscale, units, groups=None, spreads=1.0) -> kernels.Kernel:
@@ -153,14 +153,14 @@ def _parts(kernel, scale=1.0):
 
 def _given_lengthscale(lengthscale, units):
     """The given lengthscale for each coordinate, from one number or one for each feature."""
-    given, d = np.asarray(lengthscale), units.n_variables
+    given, d = np.asarray(lengthscale), units.n_columns
     if given.dtype.kind not in "fiu" or given.shape not in ((), (d,)):
         raise ValueError(
             f"lengthscale={lengthscale!r} must be a number, or one for each of {d} features"
         )
     if not (np.isfinite(given) & (given > 0)).all():
         raise ValueError(f"lengthscale={lengthscale!r} must be positive and finite")
-    return np.array(np.broadcast_to(given, d), float)[units.variable]
+    return np.array(np.broadcast_to(given, d), float)[units.column]
 
 
 def group_columns(groups, units):
@@ -171,10 +171,10 @@ def group_columns(groups, units):
     ValueError
         If there is not one label for each feature.
     """
-    labels, d = np.asarray(groups), units.n_variables
+    labels, d = np.asarray(groups), units.n_columns
     if labels.shape != (d,):
         raise ValueError(f"groups has shape {labels.shape}: give a label for each of {d} features")
-    return [np.flatnonzero((labels == label)[units.variable]) for label in np.unique(labels)]
+    return [np.flatnonzero((labels == label)[units.column]) for label in np.unique(labels)]
 
 
 def _sum_over_groups(kernel, lengthscale, units, groups):

@@ -2,7 +2,8 @@
 
 A number is itself; where it is missing, it is the median, one spread away from every known number
 (in columns that had gaps in ``fit``). A category has a coordinate for each level, so that all
-levels are equally far apart. A date is its number of days since 1970.
+levels are equally far apart; columns of dummies that stand for a category are treated as that
+category is. A date is its number of days since 1970.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.validation import check_X_y, validate_data
 
+from .dummies import dummies, spread_of_dummies
 from .scale import Units, center_and_spread, has_curve
 
 FAR = 100.0  # spreads from the centre of a column beyond which distances grow as a logarithm
@@ -52,6 +54,9 @@ class Table:
                 column = center_and_spread(numbers[known, place, None], weight[known])
                 # Where all known numbers are the same, only a gap differs: by 1, in any unit.
                 center[place], spread[place] = column[0][0], column[1][0] or 1.0
+        first = dummies(numbers[used])
+        *units, parts = spread_of_dummies(numbers[used], first, weight[used])
+        center[parts], spread[parts] = units
         self._center, self._reach = center.copy(), FAR * np.where(spread > 0, spread, np.inf)
         self._apart = spread[self._gaps]
         self._levels = [
@@ -73,6 +78,7 @@ class Table:
             # Two rows drawn at random are √2 spreads apart, in a category as in a number.
             np.concatenate([spread, self._apart, np.repeat(spreads, sizes)]),
             np.concatenate([place, place[self._gaps], owner]),
+            np.concatenate([place[first], place[self._gaps], owner]),
             np.concatenate([
                 has_curve(np.where(missing, self._medians, numbers)),
                 np.zeros(len(self._apart) + len(owner), bool),
@@ -154,13 +160,13 @@ def _median(column):
     return np.median(known) if len(known) else 0.0
 
 
-def _is_frame(X):
+def is_frame(X):
     return hasattr(X, "iloc") and hasattr(X, "dtypes")
 
 
 def _columns(X):
     """The columns of a DataFrame or a two-dimensional array."""
-    if _is_frame(X):
+    if is_frame(X):
         return [X.iloc[:, place] for place in range(X.shape[1])]
     return list(np.asarray(X, dtype=object).T)
 
@@ -168,7 +174,7 @@ def _columns(X):
 def _kinds(X, categorical):
     """Which columns are categories, (d,) of bool; None where X is to be read as plain numbers."""
     if isinstance(categorical, str) and categorical == "from_dtype":
-        if not _is_frame(X) or all(dtype.kind in "fiub" for dtype in X.dtypes):
+        if not is_frame(X) or all(dtype.kind in "fiub" for dtype in X.dtypes):
             return None
         return np.array([_is_category(column) for column in _columns(X)])
     d = np.shape(X)[1] if np.ndim(X) == 2 else 0
@@ -187,7 +193,7 @@ def _kinds(X, categorical):
                 f"mask of the {d} columns of X" + (f"; {lost} are none of them" if lost else "")
             )
         mask[[names.index(name) for name in chosen.tolist()]] = True
-    return mask if mask.any() or _is_frame(X) else None
+    return mask if mask.any() or is_frame(X) else None
 
 
 def _is_category(column):

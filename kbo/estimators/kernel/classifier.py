@@ -48,25 +48,30 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
 
     Parameters
     ----------
-    kernel : str, list of str, kbo.kernels.Kernel or callable, default "gaussian"
+    kernel : str, list of str, kbo.kernels.Kernel or callable, default "matern32"
         As in KernelBilevelRegressor.
     alpha : float, default 0.1
         Start value of the ridge.
     tol : float, default 5e-3
         The search stops when each of two consecutive steps lowers the criterion by at most this
         fraction of its value at the start.
-    ard : bool or array of int (d,), default False
-        As in KernelBilevelRegressor. One lengthscale per feature is worth it with thousands of
-        samples; with a few hundred, so many hyperparameters overfit the criterion (breast_cancer,
-        wine, iris and digits are all classified better without).
-    prior : float, default 0.0
-        As in KernelBilevelRegressor, where its default was studied; worth it with ``ard=True``.
-    lengthscale, groups, categorical_features, tune, cv, criterion, max_iter, max_time, n_restarts,
-    solver, n_centers, random_state, device, callback, checkpoint, error_score, standard_errors,
-    verbose
-        As in KernelBilevelRegressor, except that folds are stratified, that the criteria are "cv"
-        and, with loss="squared", "loo", and that "scale" in ``tune`` includes the scale of the
-        scores.
+    ard : bool or array of int (d,), default True
+        As in KernelBilevelRegressor.
+    criterion : {"auto", "cv", "loo"}, default "auto"
+        "cv" is the loss on stratified folds; "loo", with loss="squared", leaves out one sample at a
+        time. "auto" is "cv", on at most 1000·(2/K)^⅓ of the samples for K > 2 classes, 1000 for two
+        and 2000 with loss="squared" (``n_tuned_``), if these are drawn by kbo, the solver is exact
+        or "auto" and there is no ``max_time``; the final fit is on all. It does not take the
+        minimum's word for it: unless lengthscales of their own have a loss on other folds that is
+        lower by 3 %, the end of the search's first stage is kept, which has a common factor for all
+        (``kept_``).
+    prior : float, default 20.0
+        As in KernelBilevelRegressor, the precision of log lengthscales around their level; with few
+        samples, a lengthscale for each feature overfits the folds without it.
+    lengthscale, groups, categorical_features, tune, cv, max_iter, max_time, n_restarts, solver,
+    n_centers, random_state, device, callback, checkpoint, error_score, standard_errors, verbose
+        As in KernelBilevelRegressor, except that folds are stratified, and that "scale" in ``tune``
+        includes the scale of the scores.
     loss : {"logistic", "squared"}, default "logistic"
         The inner loss. "logistic" is the softmax likelihood for K > 2. "squared" regresses on ±1
         codes, with one factorisation per fold instead of a Newton iteration, and is much faster
@@ -78,6 +83,8 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
     Attributes
     ----------
     classes_ : ndarray (K,)
+    kept_ : str
+        With criterion="auto", which end was kept: "common lengthscale" or "own lengthscales".
     others
         As in KernelBilevelRegressor.
 
@@ -94,10 +101,9 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
     """
 
     def __init__(
-        self, kernel="gaussian", *, loss="logistic", outer_loss=None, alpha=0.1,
-        lengthscale=None, ard=False, groups=None, categorical_features="from_dtype",
-        tune=None, cv=None, criterion="cv", prior=0.0,
-        max_iter=100,
+        self, kernel="matern32", *, loss="logistic", outer_loss=None, alpha=0.1,
+        lengthscale=None, ard=True, groups=None, categorical_features="from_dtype",
+        tune=None, cv=None, criterion="auto", prior=20.0, max_iter=100,
         tol=5e-3, max_time=None, n_restarts=0, solver="auto", n_centers=None, random_state=None,
         device=None, callback=None, checkpoint=None, error_score=np.nan, standard_errors=False,
         verbose=0,

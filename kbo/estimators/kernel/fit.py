@@ -9,12 +9,13 @@ from numbers import Integral, Real
 
 import jax
 import numpy as np
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ...linalg import SingularSystem
+from ...losses import as_loss
 from ...parameters import Tunable, named_numbers
 from ...result import Status
 from ...search.session import prepare
@@ -31,14 +32,16 @@ from .._common.start import (
 )
 from .._common.table import read_rows
 from .._common.validation import computing
-from .criterion import criterion_name, make_criterion
+from .criterion import criterion_name, has_open_solver, make_criterion
 from .model import Model
 from .prior import KernelPrior
 from .searching import Searching
 from .task import padded_problem
 from .tuning import tuned_names
 
-SEEN = 2000  # samples that the marginal likelihood is of at most; it costs n³, and needs no more
+SEEN = 2000  # samples that are tuned on at most; it costs n³, and needs no more
+SEEN_BY_NEWTON = 1000  # of them where a fold is fitted by Newton's method, for each of K^⅓ classes
+FEWEST = 5  # samples of a class, if it has them
 STRONGEST = 1e3  # beyond, lengthscales are tied all the same, and exp(2P/n) overflows
 OPTIONAL_ATTRIBUTES = (
     "lengthscale_", "group_alpha_", "criterion_", "cv_loss_", "criterion_start_", "n_splits_",
@@ -111,7 +114,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
         self._ends = np.inf if self.max_time is None else time.perf_counter() + self.max_time
         random = None if self.random_state is None else check_random_state(self.random_state)
         units = self._table.units
-        self.columns_ = units.variable
+        self.columns_ = units.column
         criterion = criterion_name(self, inner, labels, sample_weight, groups)
         given = chosen_kernel(self.kernel, criterion == "marginal_likelihood")
         kernel = start_kernel(given, self.lengthscale, units, self.groups)
@@ -146,13 +149,11 @@ class KernelBilevelBase(Searching, BaseEstimator):
             self.solver_ = str(session.solver)
             seen, rows = session, every
             if searching:
-                if self.criterion == "auto" and criterion == "marginal_likelihood":
-                    if np.count_nonzero(sample_weight) > SEEN:
-                        rows = _some(SEEN, sample_weight, seed)
-                    if rows is not every or not isinstance(session.solver, Exact):
-                        seen = prepared.enter_context(
-                            prepare(on(rows, model), model.start(), Exact())
-                        )
+                count = self._most_tuned(criterion, session.problem.inner_loss, n_outputs, groups)
+                if np.count_nonzero(sample_weight) > count:
+                    rows = some_rows(count, sample_weight, seed, labels if classifier else None)
+                if np.isfinite(count) and not (rows is every and isinstance(session.solver, Exact)):
+                    seen = prepared.enter_context(prepare(on(rows, model), model.start(), Exact()))
                 self.n_tuned_ = len(X[rows])
                 criterion = make_criterion(
                     criterion, self.cv, X[rows], labels[rows], sample_weight[rows], classifier,
@@ -180,6 +181,20 @@ class KernelBilevelBase(Searching, BaseEstimator):
         for text in self._said:  # a dict, so that each text is given once
             warnings.warn(text, ConvergenceWarning, stacklevel=3)
         return self
+
+    def _most_tuned(self, criterion, loss, n_outputs, groups):
+        """How many samples are tuned on, with an exact solver; infinite where the user's choices
+        ask for all.
+        """
+        if self.criterion != "auto":
+            return np.inf
+        if criterion == "marginal_likelihood":
+            return SEEN
+        chosen = (self.cv, self.outer_loss, self.groups, self.max_time, groups)
+        if is_classifier(self) and has_open_solver(self) and all(v is None for v in chosen):
+            squared = as_loss(loss).constant_curvature
+            return SEEN if squared else int(SEEN_BY_NEWTON / (n_outputs or 1) ** (1 / 3))
+        return np.inf
 
     def _refit(self, model, session, n):
         """Store the inner solution on all n samples at the first ω of the session.
@@ -234,10 +249,20 @@ class KernelBilevelBase(Searching, BaseEstimator):
         return self.intercept_ + (values[:, 0] if self.dual_coef_.ndim == 1 else values)
 
 
-def _some(count, weight, seed):
-    """Places of ``count`` samples of positive weight, in their order."""
+def some_rows(count, weight, seed, labels=None):
+    """Places of ``count`` samples of positive weight, in their order.
+
+    With ``labels`` their shares are those of all samples, but none has fewer than 5, or all.
+    """
     used = np.flatnonzero(weight > 0)
-    return np.sort(np.random.default_rng(seed).choice(used, count, replace=False))
+    order = np.random.default_rng(seed).permutation(used)
+    if labels is not None:
+        _, index, sizes = np.unique(labels[order], return_inverse=True, return_counts=True)
+        rank = np.empty(len(order))
+        for label, size in enumerate(sizes):
+            rank[index == label] = np.arange(size)
+        order = order[np.argsort(np.where(rank < FEWEST, 0.0, rank / sizes[index]), kind="stable")]
+    return np.sort(order[:count])
 
 
 def _numbers(tunable, logs) -> dict:

@@ -28,8 +28,10 @@ def cv_loss(task, omega, seeds, classifier, groups=None) -> float:
     classifier : bool
         Whether folds are stratified.
     groups : ndarray (n,), optional
-        Samples of a group stay in one fold.
+        Of the samples as the criterion was made from them; those of a group stay in one fold.
     """
+    if groups is not None:
+        groups = np.asarray(groups)[task.criterion.order]
     weight = task.criterion.weight
     squared = as_loss(task.model.inner_loss.base).constant_curvature and task.model.alpha.ndim == 0
     closed = squared and isinstance(task.whole.solver, Exact)

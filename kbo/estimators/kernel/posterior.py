@@ -70,6 +70,12 @@ class Posterior(abc.ABC):
         """The variance of a new target of weight one at the points X, over s²: (k,)."""
         return np.maximum(kernel_diagonal(self.kernel, X) - self.explained(rows), 0) + self.alpha
 
+    def variance_of_mean(self, X):
+        """The variance of the mean of h over the points X (k, d), over s²: a number."""
+        prior = matrix_at(self.kernel, X, X).mean()
+        known = self.explained(self.rows(X).mean(0, keepdims=True))  # a quadratic form of rows
+        return max(float(prior - known[0]), 0.0)
+
     def left_out(self):
         """The variance of each sample's target given the other samples, over s²: (n,)."""
         return self.alpha / (self.weight * self.slack)

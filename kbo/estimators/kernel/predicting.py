@@ -70,6 +70,36 @@ class Predicting:
             ])
         return mean, (np.sqrt(variance)[:, None] * unit).reshape(mean.shape)
 
+    def predict_average(self, X):
+        """The mean of c + h over the rows of X, and its standard deviation, without noise.
+
+            mean_i c + h(x_i),    s·√(mean_ij C(x_i, x_j))
+
+        C is the posterior covariance of the process of ``predict``: what is not known of h, at
+        points of which some are close to each other, does not average out. With one column set to
+        the same value in all rows, this is its partial dependence.
+
+        Parameters
+        ----------
+        X : array-like (k, d)
+            Costs k² numbers of memory.
+
+        Returns
+        -------
+        mean, std : float, or ndarray (p,)
+
+        Raises
+        ------
+        ValueError
+            For losses other than "squared", or an alpha for each output.
+        """
+        X = self._coordinates(X)
+        posterior, unit = self._known("predict_average")
+        mean = self._scores(X).mean(0)
+        with computing(self.device):
+            std = unit * math.sqrt(posterior.variance_of_mean(X))
+        return (float(mean), float(std[0])) if mean.ndim == 0 else (mean, std)
+
     def predict_interval(self, X, coverage=0.9):
         """Lower and upper ends of intervals that hold a new target with probability ``coverage``.
 

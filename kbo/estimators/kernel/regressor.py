@@ -61,10 +61,10 @@ class KernelBilevelRegressor(
         constant in ``fit`` is ignored (its lengthscale_ is infinite).
     ard : bool or array of int (d,), default True
         For kernels given by name. True: one lengthscale per feature, so that irrelevant features
-        are switched off. False: one tuned factor for all. Integers, one for each feature: features
-        with the same integer share one tuned factor, by which their start values are multiplied
-        (within each of ``groups``, if given). An example are the columns that encode one
-        categorical variable, which are relevant together or not at all.
+        are switched off; neighbouring columns of dummies that stand for one category share it,
+        since they are relevant together or not at all (see the notes). False: one tuned factor for
+        all. Integers, one for each feature: features with the same integer share one tuned factor,
+        by which their start values are multiplied (within each of ``groups``, if given).
     groups : None or array-like (d,)
         A label for each feature. h is then a sum of functions of one group of features each, with
         kernels of the given name and tuned weights, so that each group has its own ridge. For
@@ -89,11 +89,11 @@ class KernelBilevelRegressor(
         (squared loss, solver="auto" or "exact", one alpha, samples that count alike, targets that
         vary) and neither ``cv``, ``groups``, an outer loss nor standard errors are asked for;
         otherwise it is "cv". The likelihood is that of 2,000 samples at most, drawn at random
-        (``n_tuned_``); the final fit is on all. It trusts the noise to be normal. Unless
-        lengthscales of their own lower the loss on folds by a tenth, "auto" therefore searches five
-        folds too, and keeps (``kept_``) what has the lower loss on other folds: the end of the
-        first search or of one of its stages (with a common lengthscale, or without curves of the
-        features), or the second search, whose loss must be lower by a tenth.
+        (``n_tuned_``); the final fit is on all. "auto" does not take a minimum's word for it: of
+        the ends of the search's stages (a common factor for all lengthscales; one for each; curves
+        of the features too) it keeps a later one (``kept_``) if its loss on other folds is lower by
+        3 %, unless ``cv`` is a splitter. Unless that loss is lower by a tenth than the first
+        stage's, five folds are searched too, and kept if lower by a tenth again.
     prior : float, default 1.0
         The strength of a prior that draws the logarithms of the lengthscales to their mean (and,
         where ``lengthscale`` is None, that mean to 1 above its start): with few samples a criterion
@@ -168,8 +168,8 @@ class KernelBilevelRegressor(
         parameters and without the prior. It is of the ``n_tuned_`` samples, and of 512 where
         ``max_time`` was used up.
     kept_ : str
-        With criterion="auto" by the marginal likelihood, which end was kept: "marginal likelihood",
-        "no curves", "common lengthscale" or "folds"; see ``criterion``.
+        With criterion="auto", which end was kept: "common lengthscale", "no curves" or "folds", or
+        the last: "marginal likelihood", or "own lengthscales" of a search by folds alone.
     history_ : list of dict
         The arguments of ``callback``: the starts and the accepted steps, in order, of the search
         whose end was kept.
@@ -189,6 +189,9 @@ class KernelBilevelRegressor(
     a missing number is at the median in its column, one spread away from known ones (if the column
     had gaps in ``fit``). A number more than 100 spreads from the centre is drawn in, as
     100·(1 + log(spreads/100)).
+
+    Neighbouring columns of two values each, of which no row has the higher one in two, are taken
+    for one category if every row has it in one of them, or if there are at least three.
 
     Examples
     --------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from numbers import Integral
 
 import jax
 import numpy as np
@@ -56,8 +55,8 @@ class Searching(Reporting, SecondOpinion):
                 task = replace(task, size=size if np.isfinite(size) and size > 0 else 1.0)
             model = task.model
             ended = self._with_little_time(task) or self._from_all_starts(task)
-            if self.criterion == "auto" and task.kind == "nats" and ended[0].status.usable:
-                task, ended = self._best_by_folds(task, ended)
+            if self.criterion == "auto" and ended[0].status.usable and not self.standard_errors:
+                task, ended = self._best_by_folds(task, ended, classifier, groups)
         best, bounds, rejected = ended
         self.n_iter_ = max(1, best.n_steps)
         self.status_ = best.status.name
@@ -77,12 +76,11 @@ class Searching(Reporting, SecondOpinion):
 
     def _held_out(self, task, omega, classifier, groups):
         """The loss on folds that the search has not seen; on the user's, if these are given."""
-        own = not (self.cv is None or isinstance(self.cv, Integral | str))
+        own = not (self._draws_folds() or isinstance(self.cv, str))
         if own and self.criterion in ("auto", "cv"):
             return task.plain().value(omega)
-        if groups is not None:
-            groups = np.asarray(groups)[task.criterion.order]
-        elif self.max_time is not None and (self._interrupted or self._time_left() <= 0):
+        late = self.max_time is not None and (self._interrupted or self._time_left() <= 0)
+        if late and groups is None:
             task = task.part(PART) or task
         return cv_loss(task, omega, SEEDS, classifier, groups)
 

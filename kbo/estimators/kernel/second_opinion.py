@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from numbers import Integral
 
 import jax
 import numpy as np
@@ -14,33 +15,43 @@ from .held_out import cv_loss
 from .task import Task
 
 CLEAR = 0.9  # a loss by this factor lower is no chance, nor what a search for it gains by itself
+SIMPLER = 0.97  # unless its loss is by this factor lower, a later stage's end is not worth it
 COMMON = "common lengthscale"  # the name of the stage
 SEEDS = (11, 12, 13)  # of the draws of folds; cv_loss_ has others
 
 
 class SecondOpinion:
-    """The part of the estimators that does not take the marginal likelihood's word for it.
+    """The part of the estimators that does not take a criterion's word for its minimum.
 
-    Where the noise is not normal, the marginal likelihood may end at a model that follows it, or at
-    one that sees nothing else.
+    With a lengthscale for each feature, folds can be overfitted; where the noise is not normal, the
+    marginal likelihood may end at a model that follows it, or at one that sees nothing else.
     """
 
-    def _best_by_folds(self, task, ended):
+    def _best_by_folds(self, task, ended, classifier, groups):
         """The task and the end, as ``_from_all_starts`` returns it, that are kept.
 
-        Of the ends of the search's stages, the one with the lowest loss on folds. Unless it is
-        lower by the factor CLEAR than that of the stage with a common lengthscale, five folds are
-        searched too; their end is kept if its loss is lower than the lowest by CLEAR.
+        The ends of the search's stages are compared by their loss on folds, from the simplest on: a
+        later one is kept if its loss is lower by SIMPLER than that of the one kept so far. If they
+        are of the marginal likelihood, and the loss is not lower by CLEAR than that of the stage
+        with a common lengthscale, five folds are searched too; their end is kept if its loss is
+        lower by CLEAR again.
         """
-        best, bounds, rejected = ended
-        ends = {"marginal likelihood": best, **self._stage_ends}
+        likely = task.kind == "nats"
+        last = "marginal likelihood" if likely else "own lengthscales"
+        ends = {**self._stage_ends, last: ended[0]}
+        if not (likely or (len(ends) > 1 and self._draws_folds())):
+            return task, ended
+        bounds, rejected = ended[1:]
         found = {name: (task, end, bounds) for name, end in ends.items()}
-        loss = lambda omega: cv_loss(task, omega, SEEDS, False)  # noqa: E731
+        loss = lambda omega: cv_loss(task, omega, SEEDS, classifier, groups)  # noqa: E731
         losses = {name: loss(end.omega) for name, end in ends.items()}
-        first = min(losses, key=losses.get)
+        first, *later = losses
+        for name in later:
+            if losses[name] < SIMPLER * losses[first]:
+                first = name
         level = CLEAR * losses.get(COMMON, 0.0)
         enough = losses[first] <= level or self._interrupted or task.is_part
-        if not enough and self._time_left() > 0:
+        if likely and not enough and self._time_left() > 0:
             state = self.history_, self.criterion_start_, self._said
             other = self._by_folds(task)
             self.history_, self._said = [], {}
@@ -52,9 +63,15 @@ class SecondOpinion:
                     first, found["folds"] = "folds", (other, result, more[0])
             if first != "folds":
                 self.history_, self.criterion_start_, self._said = state
+        if first in self._stage_ends:  # they are of the first search, whose steps come first
+            self.history_ = self.history_[: len(ends[first].history)]
         self.kept_ = first
         task, best, bounds = found[first]
         return task, (best, bounds, rejected)
+
+    def _draws_folds(self):
+        """Whether other folds may be drawn than those of ``cv``."""
+        return self.cv is None or isinstance(self.cv, Integral)
 
     def _by_folds(self, task):
         """The task with the criterion "cv" in place of its own."""
@@ -83,8 +100,10 @@ def ends_of_stages(model, result):
         while place + 1 < len(moves) and _together(moves[place + 1] - moves[begun], labels):
             place += 1
         if place > begun:
-            last = result.history[place]
-            ends[name] = replace(result, omega=last.omega, value=last.value)
+            last, known = result.history[place], result.history[: place + 1]
+            ends[name] = replace(
+                result, omega=last.omega, value=last.value, history=known, n_steps=place
+            )
         begun = place
     return ends
 

@@ -20,8 +20,8 @@ START = KernelBilevelRegressor(tune=()).fit(X, Y).lengthscale_
     [3, 3, 0, 0, -1], np.array([0, 1, 0, 1, 0], np.int8), [7, 7, 7, 7, 7], np.arange(5),
 ])
 @pytest.mark.parametrize(("estimator", "target"), [
-    (KernelBilevelRegressor("gaussian", max_iter=4), Y),
-    (KernelBilevelClassifier(loss="squared", max_iter=4), CLASSES),
+    (KernelBilevelRegressor("gaussian", criterion="cv", max_iter=4), Y),
+    (KernelBilevelClassifier(loss="squared", criterion="cv", max_iter=4), CLASSES),
 ])
 def test_groups_of_columns_share_a_lengthscale(estimator, target, labels):
     model = clone(estimator.set_params(ard=labels)).fit(X, target)

@@ -73,7 +73,7 @@ def test_the_likelihood_is_of_some_samples_and_the_fit_of_all(monkeypatch):
     assert model.n_tuned_ == 60 and model.X_fit_.shape == (150, 3)
     again = KernelBilevelRegressor(random_state=3).fit(X, Y)
     np.testing.assert_array_equal(again.dual_coef_, model.dual_coef_)
-    rows = fitting._some(60, np.ones(150), np.random.RandomState(3).randint(2**31))
+    rows = fitting.some_rows(60, np.ones(150), np.random.RandomState(3).randint(2**31))
     assert len(np.unique(rows)) == 60
     by_hand = KernelBilevelRegressor(
         model.kernel_, alpha=model.alpha_, tune=()

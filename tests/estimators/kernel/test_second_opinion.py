@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from sklearn.model_selection import KFold
 
-from kbo import KernelBilevelRegressor
+from kbo import KernelBilevelClassifier, KernelBilevelRegressor
 from kbo.estimators.kernel import second_opinion
 from kbo.parameters import Tunable, named_numbers
 
@@ -20,19 +21,19 @@ def test_where_one_feature_matters_the_likelihood_is_kept_without_a_second_searc
         second_opinion.SecondOpinion, "_by_folds", lambda *_: pytest.fail("a second search")
     )
     model = KernelBilevelRegressor().fit(X, PLAIN)
-    assert model.kept_ == "marginal likelihood"
+    assert model.kept_ in ("marginal likelihood", "no curves")
     assert model.criterion_ <= model.history_[0]["value"]
 
 
-ENDS = ["marginal likelihood", "common lengthscale", "no curves", "folds"]
+ENDS = ["common lengthscale", "no curves", "marginal likelihood", "folds"]
 
 
 @pytest.mark.parametrize("kept", ENDS)
 def test_the_lowest_loss_is_kept(monkeypatch, kept):
     """With losses made up for the ends in turn, the model is that end's."""
     order = {
-        "marginal likelihood": [1.0, 1.05, 1.01, 0.95], "common lengthscale": [1.0, 0.99, 1.01, 0.9],
-        "no curves": [1.0, 0.99, 0.98, 0.9], "folds": [1.0, 0.99, 0.98, 0.8],
+        "common lengthscale": [1.0, 0.98, 0.98, 0.91], "no curves": [1.0, 0.96, 0.94, 0.87],
+        "marginal likelihood": [1.0, 0.96, 0.92, 0.83], "folds": [1.0, 0.98, 0.98, 0.89],
     }[kept]
     given, seen = iter(order), []
 
@@ -56,6 +57,7 @@ def test_the_lowest_loss_is_kept(monkeypatch, kept):
                 assert not log.any()
             if name == "lengthscale" and kept == "common lengthscale":
                 assert np.ptp(log) < 1e-9
+    assert model.history_[-1]["value"] == pytest.approx(model.criterion_, rel=1e-12)
     if kept == "folds":
         assert model.criterion_ > 0  # a mean loss, not a log-likelihood
     assert model.criterion_ <= model.criterion_start_
@@ -89,10 +91,10 @@ def test_outliers_that_mislead_the_likelihood_do_not_mislead_the_default():
 
 def test_one_lengthscale_has_folds_for_a_second_opinion():
     model = KernelBilevelRegressor(ard=False).fit(X, HEAVY)
-    assert model.kept_ in ("marginal likelihood", "folds")
+    assert model.kept_ in ("no curves", "marginal likelihood", "folds")
     other = KernelBilevelRegressor(criterion="marginal_likelihood").fit(X, HEAVY)
     assert not hasattr(other, "kept_")
-    assert not hasattr(KernelBilevelRegressor(cv=3).fit(X, HEAVY), "kept_")
+    assert not hasattr(KernelBilevelRegressor(cv=KFold(3)).fit(X, HEAVY), "kept_")
 
 
 def test_two_searches_have_two_checkpoints(tmp_path):
@@ -109,3 +111,44 @@ def test_a_stopped_search_is_not_followed_by_another():
     model.fit(X, HEAVY)
     assert model.kept_ == "marginal likelihood"
     assert len(seen) == 1
+
+
+LABELS = {"classifier": (PLAIN > 0).astype(int), "regressor": PLAIN}
+BY_FOLDS = {
+    "classifier": lambda **options: KernelBilevelClassifier(**options),
+    "regressor": lambda **options: KernelBilevelRegressor(loss="huber", **options),
+}
+
+
+@pytest.mark.parametrize("kind", BY_FOLDS)
+@pytest.mark.parametrize(("losses", "kept"), [
+    ([1.0, 0.98], "common lengthscale"), ([1.0, 0.96], "own lengthscales"),
+])
+def test_a_search_by_folds_has_a_second_opinion_too(monkeypatch, kind, losses, kept):
+    given = iter(losses)
+    monkeypatch.setattr(second_opinion, "cv_loss", lambda *_: next(given))
+    model = BY_FOLDS[kind](max_iter=10).fit(X, LABELS[kind])
+    assert model.kept_ == kept
+    factors = np.log(model.lengthscale_ / BY_FOLDS[kind](tune=()).fit(X, LABELS[kind]).lengthscale_)
+    assert (np.ptp(factors) < 1e-9) == (kept == "common lengthscale")
+
+
+@pytest.mark.parametrize("options", [
+    {"ard": False}, {"cv": KFold(3)}, {"criterion": "cv"}, {"standard_errors": True},
+])
+@pytest.mark.parametrize("kind", BY_FOLDS)
+def test_where_there_is_nothing_to_compare_nothing_is_kept(kind, options):
+    model = BY_FOLDS[kind](max_iter=2, **options).fit(X, LABELS[kind])
+    assert not hasattr(model, "kept_")
+
+
+def test_groups_of_samples_are_not_split_by_the_second_opinion(monkeypatch):
+    groups, seen = np.arange(120) // 4, []
+    real = second_opinion.cv_loss
+    monkeypatch.setattr(
+        second_opinion, "cv_loss", lambda *given: (seen.append(given[-1]), real(*given))[1]
+    )
+    model = KernelBilevelClassifier(max_iter=3).fit(X, LABELS["classifier"], groups=groups)
+    assert model.kept_ in ("common lengthscale", "own lengthscales")
+    assert all(given is groups for given in seen)
+    assert len(seen) == 2

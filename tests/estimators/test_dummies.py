@@ -1,0 +1,72 @@
+"""Columns of dummies are the category that they stand for, in any units and without any level."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kbo import KernelBilevelRegressor
+from kbo.estimators._common.dummies import dummies
+
+rng = np.random.default_rng(0)
+N, LEVELS = 160, 4
+LEVEL = rng.integers(0, LEVELS, N)
+ONES = np.eye(LEVELS)[LEVEL]
+NUMBER = rng.normal(size=(N, 2))
+Y = np.sin(2 * NUMBER[:, 0]) + np.array([0.0, 1.0, -1.0, 0.5])[LEVEL] + 0.1 * rng.normal(size=N)
+OTHER = (rng.random((N, 2)) < 0.5) * 1.0
+
+
+@pytest.mark.parametrize("table, expected", [
+    (ONES, [0, 0, 0, 0]),
+    (ONES[:, 1:], [0, 0, 0]),
+    (ONES[:, 2:], [0, 1]),  # two columns that exclude each other, by chance perhaps
+    (np.column_stack([NUMBER[:, 0], ONES, OTHER]), [0, 1, 1, 1, 1, 5, 6]),
+    (np.column_stack([OTHER[:, 0], 1 - OTHER[:, 0]]), [0, 0]),
+    (np.column_stack([ONES, ONES[::-1]]), [0, 0, 0, 0, 4, 4, 4, 4]),
+    (np.column_stack([ONES[:, :2], np.zeros(N), ONES[:, 2:]]), [0, 0, 2, 0, 0]),
+    (np.column_stack([ONES[:, :2], np.where(LEVEL == 2, np.nan, 0), ONES[:, 3]]), [0, 0, 2, 0]),
+    (5 - 3 * (1 - ONES), [0, 0, 0, 0]),
+    (np.empty((3, 0)), []),
+])
+def test_which_columns_are_of_one_category(table, expected):
+    np.testing.assert_array_equal(dummies(table), expected)
+
+
+def test_dummies_are_their_category():
+    frame = pd.DataFrame(NUMBER, columns=["a", "b"]).assign(level=LEVEL.astype(str))
+    category = KernelBilevelRegressor().fit(frame, Y)
+    array = np.column_stack([NUMBER, ONES])
+    model = KernelBilevelRegressor().fit(array, Y)
+    np.testing.assert_allclose(model.predict(array), category.predict(frame), rtol=1e-9)
+    np.testing.assert_allclose(model.criterion_, category.criterion_, rtol=1e-9)
+    assert model.lengthscale_.shape == (6,)
+    np.testing.assert_allclose(model.lengthscale_[2:], category.lengthscale_[2], rtol=1e-9)
+
+
+def test_their_units_and_a_level_without_rows_do_not_matter():
+    array = np.column_stack([NUMBER, ONES])
+    expected = KernelBilevelRegressor().fit(array, Y).predict(array)
+    factor, shift = rng.uniform(0.5, 3, array.shape[1]), rng.normal(size=array.shape[1])
+    other = shift + factor * array
+    np.testing.assert_allclose(
+        KernelBilevelRegressor().fit(other, Y).predict(other), expected, rtol=1e-5
+    )
+    wider = np.column_stack([array[:, :4], np.zeros(N), array[:, 4:]])
+    np.testing.assert_allclose(
+        KernelBilevelRegressor().fit(wider, Y).predict(wider), expected, rtol=1e-9
+    )
+
+
+def test_labels_of_ard_are_those_of_columns():
+    array = np.column_stack([NUMBER, ONES])
+    free = KernelBilevelRegressor(ard=np.arange(6), prior=0.0).fit(array, Y)
+    assert len(np.unique(free.lengthscale_[2:])) == 4
+
+
+@pytest.mark.slow
+def test_hundreds_of_dummies_cost_little():
+    many = np.eye(200)[rng.integers(0, 200, 2 * N)]
+    X = rng.normal(size=(2 * N, 4))
+    y = np.sin(2 * X[:, 0]) + X[:, 1] ** 2 + 0.3 * rng.normal(size=2 * N)
+    score = lambda X: KernelBilevelRegressor().fit(X[:N], y[:N]).score(X[N:], y[N:])
+    assert score(np.column_stack([X, many])) > score(X) - 0.02
