@@ -104,7 +104,7 @@ def tune(args) -> dict:
     _write_report(args, report)
     _draw(args, tuned, features.names)
     allowed = SECONDS if args.max_time is None else args.max_time
-    if _affordable(args, tuned.history_, allowed):
+    if _affordable(args, tuned, allowed):
         report["errors_left_out"] = errors = errors_left_out(models, *train, args.seed, allowed)
         if errors[TUNED] > errors[START]:
             _write_model(args, data, encode, models[START])
@@ -158,14 +158,16 @@ def _draw_effects(args, encode, tuned, X, features):
     return bool(names)
 
 
-def _affordable(args, history, allowed):
+def _affordable(args, tuned, allowed):
     """Whether to check the tuned model against its start, which repeats the search SPLITS times.
 
     The first evaluation is not counted, because most of it is compilation, which happens once.
     """
     if args.check is not None:
         return args.check
-    takes = SPLITS * (history[-1]["seconds"] - history[0]["seconds"])
+    first, last = tuned.history_[0], tuned.history_[-1]
+    later = max(1, last["evaluations"] - first["evaluations"])
+    takes = SPLITS * tuned.n_evaluations_ * (last["seconds"] - first["seconds"]) / later
     if takes > allowed:
         say("not checked whether tuning made the model worse: --check does, in about "
             f"{takes:.0f} s")

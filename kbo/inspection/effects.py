@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from numbers import Real
+
 import numpy as np
 from sklearn.base import is_classifier
 from sklearn.pipeline import Pipeline
@@ -11,7 +14,7 @@ from ._axes import Closing, axes, legend, one_line
 from .features import relevance
 
 MOST = 200  # rows that are averaged over
-NUMBERS = "iuf"  # kinds of types
+NUMBERS, TIMES = "iuf", "Mm"  # kinds of types
 ENDS = 0.05, 0.95  # quantiles of a feature between which its effect is shown
 
 
@@ -32,12 +35,13 @@ def effect(estimator, X, feature, *, points=20):
     feature : str or int
         The name or the place of a column.
     points : int
-        The number of values, evenly between the 5 % and the 95 % quantile. A column of no more
-        different values, or of levels, is taken at each of them.
+        The largest number of values. Of a column of numbers or dates all, or so many evenly between
+        the 5 % and the 95 % quantile; of levels the most frequent ones.
 
     Returns
     -------
     values : ndarray (v,)
+        Of dtype object if they are levels.
     mean : ndarray (v,) or (v, K)
     std : ndarray (v,) or None
         The standard deviation of the mean under the Gaussian process behind the model (see
@@ -47,34 +51,46 @@ def effect(estimator, X, feature, *, points=20):
     Raises
     ------
     ValueError
-        If X has no such column.
+        If X has no such column, if it has no cells, or ``points`` is not at least 2.
 
     References
     ----------
     Friedman (2001), Greedy Function Approximation: A Gradient Boosting Machine, Annals of
     Statistics 29, Section 8.2.
     """
+    if points < 2:
+        raise ValueError(f"points={points!r} must be at least 2")
     table = X if is_frame(X) else np.asarray(X)
-    column = _column(table, feature)
-    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
-    before = estimator[:-1].transform if isinstance(estimator, Pipeline) else lambda rows: rows
+    place = _place(table, feature)
+    column = table.iloc[:, place] if is_frame(X) else table[:, place]
+    steps, last = (estimator[:-1], estimator[-1]) if _is_pipeline(estimator) else ([], estimator)
+    of_levels = not _is_pipeline(estimator) and last.is_categorical_[place]
+    values = _levels(column, points) if of_levels else _values(column, points)
+    if len(values) == 0:
+        raise ValueError(f"feature={feature!r} has no cells in X: give rows that have some")
     chosen = np.unique(np.linspace(0, len(table) - 1, MOST).astype(int))
-    values = _values(table.iloc[:, column] if is_frame(X) else table[:, column], points)
-    found = [_average(last, before(_with_column(table, chosen, column, v))) for v in values]
+    found = []
+    for value in values:
+        rows = _with_column(table, chosen, place, value)
+        found.append(_average(last, steps.transform(rows) if len(steps) else rows))
     means = np.array([mean for mean, _ in found])
-    return values, means, np.array([std for _, std in found]) if found[0][1] is not None else None
+    return values, means, None if found[0][1] is None else np.array([std for _, std in found])
 
 
-def _with_column(table, chosen, column, value):
+def _is_pipeline(estimator):
+    return isinstance(estimator, Pipeline)
+
+
+def _with_column(table, chosen, place, value):
     """The chosen rows of a table, with one column set to a value."""
     if not is_frame(table):
         rows = table[chosen].astype(np.result_type(table, np.asarray(value)))
-        rows[:, column] = value
+        rows[:, place] = value
         return rows
     rows = table.iloc[chosen].copy()
-    old = rows.iloc[:, column]
+    old = rows.iloc[:, place]
     kind = old.dtype if old.dtype.kind not in NUMBERS else None  # between whole numbers too
-    rows.isetitem(column, type(old)([value] * len(rows), index=rows.index, dtype=kind))
+    rows.isetitem(place, type(old)([value] * len(rows), index=rows.index, dtype=kind))
     return rows
 
 
@@ -87,7 +103,7 @@ def _average(estimator, rows):
     return estimator.predict(rows).mean(0), None
 
 
-def _column(table, feature):
+def _place(table, feature):
     names = list(table.columns) if is_frame(table) else list(range(table.shape[1]))
     if feature in names:
         return names.index(feature)
@@ -98,15 +114,38 @@ def _column(table, feature):
 
 def _values(column, points):
     """The values of a column that are shown, in their order."""
-    known = column[column.notna()] if is_frame(column) else column[column == column]
-    if column.dtype.kind not in f"{NUMBERS}M":
-        return np.array(sorted(set(known), key=str))
+    known = _known(column)
+    if column.dtype.kind == "O" and not hasattr(column.dtype, "categories") and all(
+        isinstance(cell, Real) for cell in known
+    ):
+        known = np.array(known, float)
+    elif column.dtype.kind not in f"{NUMBERS}{TIMES}":
+        return _levels(column, points)
     known = np.asarray(known, float if column.dtype.kind in NUMBERS else None)
     found = np.unique(known)
     if len(found) <= points:
         return found
     low, high = np.quantile(known, ENDS)
     return low + (high - low) * np.linspace(0, 1, points)
+
+
+def _levels(column, points):
+    """The most frequent levels of a column: in the order of a category, else sorted."""
+    counts = Counter(_known(column))
+    levels = [level for level, _ in counts.most_common(points)]
+    if getattr(column.dtype, "ordered", False):
+        levels.sort(key=list(column.dtype.categories).index)
+    else:
+        number = [level for level in levels if isinstance(level, Real)]
+        levels = sorted(number) + sorted((v for v in levels if not isinstance(v, Real)), key=str)
+    found = np.empty(len(levels), object)
+    found[:] = levels
+    return found
+
+
+def _known(column):
+    missing = column.isna() if is_frame(column) else np.not_equal(column, column)
+    return column[~missing]
 
 
 class EffectDisplay(Closing):
@@ -152,9 +191,11 @@ class EffectDisplay(Closing):
         self.figure_, ax = axes(None, len(self.effects))
         self.ax_ = np.atleast_1d(ax)
         for panel, (name, (values, mean, std)) in zip(self.ax_, self.effects.items(), strict=True):
-            of_levels = values.dtype.kind not in f"{NUMBERS}M"
+            of_levels = values.dtype == object
             places = np.arange(len(values)) if of_levels else values
-            for curve, label in zip(np.atleast_2d(mean.T), self.classes or [None], strict=False):
+            curves = np.atleast_2d(mean.T)
+            labels = [None] * len(curves) if self.classes is None else self.classes
+            for curve, label in zip(curves, labels, strict=True):
                 panel.plot(places, curve, "o" if of_levels else "-", label=label)
             if std is not None and of_levels:
                 panel.errorbar(places, mean, 2 * std, fmt="none", color="C0")
@@ -166,6 +207,6 @@ class EffectDisplay(Closing):
             panel.set_xlabel(one_line(name), parse_math=False)
             panel.tick_params(labelsize=8)
         self.ax_[0].set_ylabel("mean prediction")
-        if self.classes:
+        if self.classes is not None:
             legend(self.ax_[0])
         return self

@@ -1,5 +1,7 @@
 """Errors left out, by which the command judges a tuned model."""
 
+from types import SimpleNamespace
+
 import numpy as np
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import KFold
@@ -52,7 +54,10 @@ def test_classes_are_judged_by_their_probabilities():
 
 def test_long_checks_are_left_out_unless_asked_for(capsys):
     args = build_parser().parse_args(["tune"])
-    took = lambda seconds: [{"seconds": 40.0}, {"seconds": 40.0 + seconds}]
+    # Ten evaluations, of which the search that is kept had five after its first.
+    took = lambda seconds: SimpleNamespace(n_evaluations_=10, history_=[
+        {"seconds": 40.0, "evaluations": 1}, {"seconds": 40.0 + seconds / 2, "evaluations": 6},
+    ])
     assert _affordable(args, took(1.0), 30.0) and not _affordable(args, took(100.0), 30.0)
     assert "--check does, in about 500 s" in capsys.readouterr().err
     assert _affordable(build_parser().parse_args(["tune", "--check"]), took(100.0), 30.0)

@@ -19,7 +19,11 @@ OTHER = (rng.random((N, 2)) < 0.5) * 1.0
 @pytest.mark.parametrize("table, expected", [
     (ONES, [0, 0, 0, 0]),
     (ONES[:, 1:], [0, 0, 0]),
-    (ONES[:, 2:], [0, 1]),  # two columns that exclude each other, by chance perhaps
+    (ONES[:, 2:], [0, 0]),  # of 160 rows 10 would be in both, were they independent
+    (ONES[:120, 2:], [0, 1]),  # too few rows to tell
+    (np.column_stack([ONES[:, 0] * (np.cumsum(ONES[:, 0]) < 4), ONES]), [0, 1, 1, 1, 1]),
+    (np.eye(200)[:, [3, 50, 120]], [0, 1, 2]),  # rare flags
+    (NUMBER[:2], [0, 1]),
     (np.column_stack([NUMBER[:, 0], ONES, OTHER]), [0, 1, 1, 1, 1, 5, 6]),
     (np.column_stack([OTHER[:, 0], 1 - OTHER[:, 0]]), [0, 0]),
     (np.column_stack([ONES, ONES[::-1]]), [0, 0, 0, 0, 4, 4, 4, 4]),

@@ -65,7 +65,9 @@ def test_the_mean_is_scikit_learns():
         MODEL, FRAME, ["size"], custom_values={"size": values}, method="brute"
     )
     np.testing.assert_allclose(mean, found["average"][0], rtol=1e-9)
-    assert values.shape == mean.shape == std.shape == (7,) and (std > 0).all()
+    assert values.shape == mean.shape == std.shape == (7,)
+    by_hand = [MODEL.predict_average(FRAME.assign(size=value)) for value in values]
+    np.testing.assert_allclose(np.column_stack([mean, std]), by_hand, rtol=1e-9)
 
 
 def test_the_effects_of_a_sum_are_its_terms():
@@ -117,7 +119,51 @@ def test_the_display_has_the_most_relevant_features():
     assert mean[0] == pytest.approx(MODEL.predict(rows.assign(size=values[0])).mean())
 
 
+def test_levels_stay_what_they_are():
+    draw = np.random.default_rng(1)
+    codes = draw.integers(0, 30, 300)
+    table = pd.DataFrame({
+        "code": codes, "mixed": pd.Series(list(codes % 3), dtype=object).replace({2: "a"}),
+        "grade": pd.Categorical(
+            np.array(["low", "middle", "high"])[codes % 3], ["low", "middle", "high"], ordered=True
+        ),
+        "real": pd.Series(list(draw.normal(size=300)), dtype=object),
+        "wait": pd.to_timedelta(draw.integers(0, 50, 300), unit="h"),
+        "flag": codes % 2 == 0,
+    })
+    y = 5.0 * (codes % 3 == 1) + 0.01 * draw.normal(size=300)
+    model = kbo.KernelBilevelRegressor(
+        "matern32", categorical_features=["code", "mixed", "grade"], max_iter=5
+    ).fit(table, y)
+    np.testing.assert_array_equal(model.is_categorical_, [True] * 3 + [False] * 3)
+    values, mean, _ = inspection.effect(model, table, "code", points=25)
+    assert len(values) == 25 and set(values) <= set(codes) and list(values) == sorted(values)
+    values, _, _ = inspection.effect(model, table, "mixed")
+    assert list(values) == [0, 1, "a"]
+    values, mean, _ = inspection.effect(model, table, "grade")
+    assert list(values) == ["low", "middle", "high"] and mean[1] == mean.max()
+    for name, kind in (("real", "f"), ("wait", "m")):
+        values, _, _ = inspection.effect(model, table, name, points=4)
+        assert len(values) == 4 and values.dtype.kind == kind
+    assert list(inspection.effect(model, table, "flag")[0]) == [False, True]
+    inspection.EffectDisplay.from_estimator(
+        model, table, features=["grade", "mixed", "wait"], points=3
+    ).figure_.canvas.draw()
+
+
+def test_several_outputs_are_several_curves():
+    model = kbo.KernelBilevelRegressor("matern32", tune=()).fit(NUMBERS, np.column_stack([Y, -Y, Y]))
+    display = inspection.EffectDisplay.from_estimator(model, NUMBERS, features=[0], points=3)
+    assert len(display.ax_[0].lines) == 3
+
+
 def test_errors_name_the_columns():
+    with pytest.raises(ValueError, match="points=1 must be at least 2"):
+        inspection.effect(MODEL, FRAME, "size", points=1)
+    with pytest.raises(ValueError, match="feature='size' has no cells in X"):
+        inspection.effect(MODEL, FRAME.assign(size=np.nan), "size")
+    alone = make_pipeline(kbo.KernelBilevelRegressor("matern32", tune=())).fit(NUMBERS, Y)
+    assert len(inspection.effect(alone, NUMBERS, 0)[0]) == 20
     with pytest.raises(ValueError, match="feature='weight' is no column of X: choose one of"):
         inspection.effect(MODEL, FRAME, "weight")
     with pytest.raises(ValueError, match="feature=7"):

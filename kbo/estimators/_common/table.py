@@ -3,7 +3,8 @@
 A number is itself; where it is missing, it is the median, one spread away from every known number
 (in columns that had gaps in ``fit``). A category has a coordinate for each level, so that all
 levels are equally far apart; columns of dummies that stand for a category are treated as that
-category is. A date is its number of days since 1970.
+category is (a level without a column is nearer to the others, by 1/√2). A date is its number of
+days since 1970.
 """
 
 from __future__ import annotations

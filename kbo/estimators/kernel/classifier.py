@@ -59,12 +59,12 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         As in KernelBilevelRegressor.
     criterion : {"auto", "cv", "loo"}, default "auto"
         "cv" is the loss on stratified folds; "loo", with loss="squared", leaves out one sample at a
-        time. "auto" is "cv", on at most 1000·(2/K)^⅓ of the samples for K > 2 classes, 1000 for two
-        and 2000 with loss="squared" (``n_tuned_``), if these are drawn by kbo, the solver is exact
-        or "auto" and there is no ``max_time``; the final fit is on all. It does not take the
-        minimum's word for it: unless lengthscales of their own have a loss on other folds that is
-        lower by 3 %, the end of the search's first stage is kept, which has a common factor for all
-        (``kept_``).
+        time. "auto" is "cv" on at most 1000 samples for two classes, 1000/K^⅓ for K of them (but 3
+        of each) and 2000 with loss="squared" (``n_tuned_``), if the solver is exact or "auto" and
+        neither ``cv``, ``groups``, an outer loss, standard errors, learned centres nor ``max_time``
+        are asked for; the final fit is on all. It does not take the minimum's word for it: unless
+        lengthscales of their own have a loss on other folds that is lower by 3 %, the end of the
+        search's first stage is kept, which has a common factor for all (``kept_``).
     prior : float, default 20.0
         As in KernelBilevelRegressor, the precision of log lengthscales around their level; with few
         samples, a lengthscale for each feature overfits the folds without it.

@@ -85,20 +85,23 @@ def criterion_name(estimator, inner, y, weight, groups=None) -> str:
         if est.criterion not in CRITERIA:
             raise ValueError(f"criterion={est.criterion!r} must be one of {CRITERIA}")
         return est.criterion
-    asked = any(value is not None for value in (est.cv, est.outer_loss, est.groups, groups))
-    centers = est.tune is not None and "centers" in np.atleast_1d(est.tune)
-    if not (is_regressor(est) and as_loss(inner).constant_curvature and has_open_solver(est)):
-        return "cv"
-    if asked or est.standard_errors or centers or np.ndim(est.alpha):
+    closed = is_regressor(est) and as_loss(inner).constant_curvature
+    if not (closed and leaves_open(est, groups)) or np.ndim(est.alpha):
         return "cv"
     used = weight > 0
     plain = np.ptp(weight[used]) == 0 and np.ptp(y[used], axis=0).all()
     return "marginal_likelihood" if plain else "cv"
 
 
-def has_open_solver(estimator) -> bool:
-    """Whether the estimator's solver is exact, or left open."""
-    return isinstance(estimator.solver, Exact) or estimator.solver in ("auto", "exact")
+def leaves_open(estimator, groups=None) -> bool:
+    """Whether the user leaves open what the criterion is of: the solver is exact or "auto", and
+    neither folds, groups, an outer loss, standard errors nor learned centres are asked for.
+    """
+    est = estimator
+    open_solver = isinstance(est.solver, Exact) or est.solver in ("auto", "exact")
+    asked = any(value is not None for value in (est.cv, est.outer_loss, est.groups, groups))
+    centers = est.tune is not None and "centers" in np.atleast_1d(est.tune)
+    return open_solver and not (asked or est.standard_errors or centers)
 
 
 def make_criterion(

@@ -32,7 +32,7 @@ from .._common.start import (
 )
 from .._common.table import read_rows
 from .._common.validation import computing
-from .criterion import criterion_name, has_open_solver, make_criterion
+from .criterion import criterion_name, leaves_open, make_criterion
 from .model import Model
 from .prior import KernelPrior
 from .searching import Searching
@@ -41,7 +41,7 @@ from .tuning import tuned_names
 
 SEEN = 2000  # samples that are tuned on at most; it costs n³, and needs no more
 SEEN_BY_NEWTON = 1000  # of them where a fold is fitted by Newton's method, for each of K^⅓ classes
-FEWEST = 5  # samples of a class, if it has them
+FEWEST = 3  # samples of a class, if it has them
 STRONGEST = 1e3  # beyond, lengthscales are tied all the same, and exp(2P/n) overflows
 OPTIONAL_ATTRIBUTES = (
     "lengthscale_", "group_alpha_", "criterion_", "cv_loss_", "criterion_start_", "n_splits_",
@@ -114,7 +114,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
         self._ends = np.inf if self.max_time is None else time.perf_counter() + self.max_time
         random = None if self.random_state is None else check_random_state(self.random_state)
         units = self._table.units
-        self.columns_ = units.column
+        self.columns_, self.is_categorical_ = units.column, self._table.categorical
         criterion = criterion_name(self, inner, labels, sample_weight, groups)
         given = chosen_kernel(self.kernel, criterion == "marginal_likelihood")
         kernel = start_kernel(given, self.lengthscale, units, self.groups)
@@ -190,10 +190,10 @@ class KernelBilevelBase(Searching, BaseEstimator):
             return np.inf
         if criterion == "marginal_likelihood":
             return SEEN
-        chosen = (self.cv, self.outer_loss, self.groups, self.max_time, groups)
-        if is_classifier(self) and has_open_solver(self) and all(v is None for v in chosen):
-            squared = as_loss(loss).constant_curvature
-            return SEEN if squared else int(SEEN_BY_NEWTON / (n_outputs or 1) ** (1 / 3))
+        if is_classifier(self) and leaves_open(self, groups) and self.max_time is None:
+            K = n_outputs or 1
+            few = SEEN if as_loss(loss).constant_curvature else int(SEEN_BY_NEWTON / K ** (1 / 3))
+            return max(few, FEWEST * K)
         return np.inf
 
     def _refit(self, model, session, n):
@@ -252,7 +252,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
 def some_rows(count, weight, seed, labels=None):
     """Places of ``count`` samples of positive weight, in their order.
 
-    With ``labels`` their shares are those of all samples, but none has fewer than 5, or all.
+    With ``labels`` their shares are those of all samples, but none has fewer than FEWEST, or all.
     """
     used = np.flatnonzero(weight > 0)
     order = np.random.default_rng(seed).permutation(used)

@@ -179,6 +179,8 @@ class KernelBilevelRegressor(
     status_ : str
     columns_ : ndarray (D,) of int
         The column of X that each coordinate of X_fit_ stands for.
+    is_categorical_ : ndarray (d,) of bool
+        Which columns of X hold levels.
     n_features_in_, feature_names_in_
 
     Notes
@@ -188,10 +190,8 @@ class KernelBilevelRegressor(
     (1/√2 of their distance), and beyond 100 levels the rarest are one. A missing level is a level;
     a missing number is at the median in its column, one spread away from known ones (if the column
     had gaps in ``fit``). A number more than 100 spreads from the centre is drawn in, as
-    100·(1 + log(spreads/100)).
-
-    Neighbouring columns of two values each, of which no row has the higher one in two, are taken
-    for one category if every row has it in one of them, or if there are at least three.
+    100·(1 + log(spreads/100)). Neighbouring columns of two values each are one category if each row
+    has the higher one in exactly one, or in one at most where independent ones clash in 10 rows.
 
     Examples
     --------

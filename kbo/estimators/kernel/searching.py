@@ -79,10 +79,12 @@ class Searching(Reporting, SecondOpinion):
         own = not (self._draws_folds() or isinstance(self.cv, str))
         if own and self.criterion in ("auto", "cv"):
             return task.plain().value(omega)
+        return cv_loss(self._in_time(task, groups), omega, SEEDS, classifier, groups)
+
+    def _in_time(self, task, groups):
+        """The task to judge by: a part of it where ``max_time`` is used up."""
         late = self.max_time is not None and (self._interrupted or self._time_left() <= 0)
-        if late and groups is None:
-            task = task.part(PART) or task
-        return cv_loss(task, omega, SEEDS, classifier, groups)
+        return (task.part(PART) if late and groups is None else None) or task
 
     def _in_units_of_residuals(self, task):
         """The task, for regressors with robust losses scaled by the held-out residuals."""
@@ -190,7 +192,7 @@ class Searching(Reporting, SecondOpinion):
         power = 3 if isinstance(task.whole.solver, Exact) else 1
         needed = each * (len(task.X) / len(few.X)) ** power
         if best.status.usable and needed < self._time_left():
-            self.history_ = []
+            self.history_, self._stage_ends = [], {}
             return self._from_all_starts(task, best.omega)
         self._interrupted = True
         done = f"it was tuned on {len(few.X)} of them" if best.n_steps else "nothing was tuned"

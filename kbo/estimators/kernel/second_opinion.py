@@ -43,11 +43,12 @@ class SecondOpinion:
             return task, ended
         bounds, rejected = ended[1:]
         found = {name: (task, end, bounds) for name, end in ends.items()}
-        loss = lambda omega: cv_loss(task, omega, SEEDS, classifier, groups)  # noqa: E731
+        judged = self._in_time(task, groups)
+        loss = lambda omega: cv_loss(judged, omega, SEEDS, classifier, groups)  # noqa: E731
         losses = {name: loss(end.omega) for name, end in ends.items()}
         first, *later = losses
         for name in later:
-            if losses[name] < SIMPLER * losses[first]:
+            if losses[name] < losses[first] - (1 - SIMPLER) * abs(losses[first]):
                 first = name
         level = CLEAR * losses.get(COMMON, 0.0)
         enough = losses[first] <= level or self._interrupted or task.is_part

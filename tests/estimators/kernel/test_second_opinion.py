@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import KFold
 
 from kbo import KernelBilevelClassifier, KernelBilevelRegressor
-from kbo.estimators.kernel import second_opinion
+from kbo.estimators.kernel import searching, second_opinion
 from kbo.parameters import Tunable, named_numbers
 
 rng = np.random.default_rng(0)
@@ -152,3 +153,34 @@ def test_groups_of_samples_are_not_split_by_the_second_opinion(monkeypatch):
     assert model.kept_ in ("common lengthscale", "own lengthscales")
     assert all(given is groups for given in seen)
     assert len(seen) == 2
+
+
+def test_a_loss_below_zero_is_lower_by_its_size(monkeypatch):
+    """0.97 of a negative loss is higher than it."""
+    given = iter([-1.0, -1.01])
+    monkeypatch.setattr(second_opinion, "cv_loss", lambda *_: next(given))
+    model = KernelBilevelRegressor(loss="poisson", max_iter=3).fit(X, np.exp(PLAIN))
+    assert model.kept_ == "common lengthscale"
+
+
+def test_with_little_time_what_is_kept_is_of_the_search_that_ended(monkeypatch):
+    monkeypatch.setattr(searching, "PART", 50)
+    model = KernelBilevelClassifier(max_time=600.0, max_iter=10).fit(X, LABELS["classifier"])
+    assert not hasattr(model, "kept_")  # the search of all samples has no stages
+    assert model.history_[-1]["value"] == model.criterion_
+    assert model.history_[-1]["alpha"] == model.alpha_
+
+
+def test_where_time_is_up_a_part_is_judged(monkeypatch):
+    monkeypatch.setattr(searching, "PART", 50)
+    judged = []
+
+    def loss(task, *_):
+        judged.append(len(task.X))
+        return 1.0
+
+    for module in (second_opinion, searching):
+        monkeypatch.setattr(module, "cv_loss", loss)
+    with pytest.warns(ConvergenceWarning, match="leaves no time to evaluate"):
+        KernelBilevelClassifier(max_time=1e-9).fit(X, LABELS["classifier"])
+    assert set(judged) == {50}
