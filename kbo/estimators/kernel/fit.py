@@ -136,7 +136,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
             )
             learn_centers = tune is not None and "centers" in tune
             searching = learn_centers or bool(jax.tree.leaves(model.start()))
-            self.n_iter_, self.n_evaluations_, self.history_ = 1, 0, []
+            self.n_iter_, self.n_evaluations_, self.n_parameters_, self.history_ = 1, 0, 0, []
             self.status_ = Status.CONVERGED.name
             on = lambda rows, model: padded_problem(  # noqa: E731
                 model, X[rows], tuple(target[rows] for target in targets),

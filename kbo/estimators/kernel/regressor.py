@@ -173,8 +173,8 @@ class KernelBilevelRegressor(
     history_ : list of dict
         The arguments of ``callback``: the starts and the accepted steps, in order, of the search
         whose end was kept.
-    n_tuned_ : int
-        The number of samples that the criterion is of.
+    n_tuned_, n_parameters_ : int
+        The number of samples that the criterion is of; that of the numbers tuned (of the end kept).
     n_iter_, n_evaluations_, n_splits_ : int
     status_ : str
     columns_ : ndarray (D,) of int

@@ -58,6 +58,7 @@ class Searching(Reporting, SecondOpinion):
             if self.criterion == "auto" and ended[0].status.usable and not self.standard_errors:
                 task, ended = self._best_by_folds(task, ended, classifier, groups)
         best, bounds, rejected = ended
+        self.n_parameters_ = self._count_tuned(task.model)
         self.n_iter_ = max(1, best.n_steps)
         self.status_ = best.status.name
         self.criterion_ = task.shown(best.value)

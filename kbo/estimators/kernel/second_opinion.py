@@ -70,6 +70,14 @@ class SecondOpinion:
         task, best, bounds = found[first]
         return task, (best, bounds, rejected)
 
+    def _count_tuned(self, model):
+        """How many numbers are tuned for the end that is kept, positions of centres aside."""
+        stage = model.stages().get(getattr(self, "kept_", None))
+        if stage is not None:
+            return len(np.unique(stage[stage != InStages.held]))
+        tuned = {key: part for key, part in model.start().items() if key != "centers"}
+        return sum(map(np.size, jax.tree.leaves(tuned)))
+
     def _draws_folds(self):
         """Whether other folds may be drawn than those of ``cv``."""
         return self.cv is None or isinstance(self.cv, Integral)

@@ -11,6 +11,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 import kbo
 from kbo import KernelBilevelRegressor
 from kbo.estimators.kernel.posterior import Spanned, Whole
+from kbo.parameters import Tunable
 
 rng = np.random.default_rng(0)
 X, X_NEW = rng.normal(size=(60, 2)), 1.5 * rng.normal(size=(40, 2))
@@ -88,7 +89,12 @@ def test_the_interval_is_its_formula(x64, solver):
     std_left = np.sqrt(posterior.left_out() * model.noise_**2 / model.alpha_)
     smoother = posterior.smoother(posterior.rows(X_NEW))
     without = model.predict(X_NEW)[:, None] - smoother * model._left_out[:, 0]
-    sizes = np.abs(model._left_out[:, 0]) / std_left * std[:, None]
+    count = Tunable.of(model.kernel_).names().count
+    each = 1 if model.kept_ == "common lengthscale" else 2
+    skews = 2 * count("skew") if model.kept_ == "marginal likelihood" else 0
+    tuned = 1 + count("scale") + each * count("lengthscale") + skews  # and alpha
+    assert model.n_parameters_ == tuned
+    sizes = np.abs(model._left_out[:, 0]) / std_left * std[:, None] * np.sqrt(60 / (60 - tuned))
     place = int(np.ceil(0.8 * 61))
     np.testing.assert_allclose(ends[:, 1], np.sort(without + sizes)[:, place - 1])
     np.testing.assert_allclose(ends[:, 0], np.sort(without - sizes)[:, 60 - place])
