@@ -11,6 +11,7 @@ from .features import feature_names, relative_relevance
 from .samples import influence
 
 IRRELEVANT = 0.02  # relative relevance below which a feature is shown as switched off
+EQUAL = 0.01  # difference of relevances below which features are told to be alike
 SHOWN = 20  # features printed, at most
 MORE = {
     "kept_": "kept", "cv_loss_": "loss on other folds", "noise_": "standard deviation of noise",
@@ -41,7 +42,11 @@ class Report:
 
     def __str__(self):
         lines = [f"{name}: {value}" for name, value in self.numbers.items()]
-        if self.features:
+        relevances = [row["relevance"] for row in self.features]
+        if len(relevances) > 1 and np.ptp(relevances) < EQUAL:
+            lines += ["", "one factor for the lengthscales of all features was kept: none was found "
+                      "to matter more (lengthscale):"]
+        elif self.features:
             lines += ["", "features by relevance (lengthscale):"]
         for row in self.features[:SHOWN]:
             bar = "#" * max(1, round(24 * row["relevance"]))

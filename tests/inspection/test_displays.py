@@ -181,6 +181,10 @@ def test_report(diabetes):
     assert inspection.report(kbo.KernelBilevelRegressor().fit(X[:100], y[:100])).numbers["kept"]
     flat = inspection.report(kbo.KernelBilevelRegressor(ard=False, tune=()).fit(X, y))
     assert flat.features == [] and "criterion" not in flat.numbers
+    rows = [{"name": name, "lengthscale": 2.0, "relevance": 1.0} for name in "ab"]
+    assert "none was found to matter more" in str(inspection.Report(features=rows))
+    rows[1]["relevance"] = 0.5
+    assert "features by relevance" in str(inspection.Report(features=rows))
 
 
 def test_scikit_learns_own_displays_take_our_estimators(tuned, diabetes):
