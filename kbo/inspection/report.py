@@ -44,8 +44,7 @@ class Report:
         lines = [f"{name}: {value}" for name, value in self.numbers.items()]
         relevances = [row["relevance"] for row in self.features]
         if len(relevances) > 1 and np.ptp(relevances) < EQUAL:
-            lines += ["", "one factor for the lengthscales of all features was kept: none was found "
-                      "to matter more (lengthscale):"]
+            lines += ["", "features, of which none was found to matter more (lengthscale):"]
         elif self.features:
             lines += ["", "features by relevance (lengthscale):"]
         for row in self.features[:SHOWN]:
