@@ -101,15 +101,18 @@ def summary(found, models):
         return []
     rmse = np.array([[case[name][0] for name in names] for case in whole.values()])
     seconds = np.array([[case[name][1] for name in names] for case in whole.values()])
+    splits = np.array([split for _, split in whole])
     rank = 1 + (rmse[:, :, None] > rmse[:, None, :]).sum(2)
     others = rmse / rmse.min(1, keepdims=True)
     rows = []
     for k, name in enumerate(names):
-        rivals = np.delete(rmse, k, 1).min(1)
+        to_rivals = np.log(rmse[:, k] / np.delete(rmse, k, 1).min(1))
+        each = {split: np.exp(to_rivals[splits == split].mean()) for split in np.unique(splits)}
         rows.append({
             "model": name, "cases": len(whole), "mean rank": f"{rank[:, k].mean():.2f}",
             "RMSE / best": f"{np.exp(np.log(others[:, k]).mean()):.3f}",
-            "RMSE / best rival": f"{np.exp(np.log(rmse[:, k] / rivals).mean()):.3f}",
+            "RMSE / best rival": f"{np.exp(to_rivals.mean()):.3f}",
+            "by split": ", ".join(f"{split}: {ratio:.3f}" for split, ratio in each.items()),
             "worst / best": f"{others[:, k].max():.2f}",
             "median s": f"{np.median(seconds[:, k]):.2f}",
             "highest s": f"{seconds[:, k].max():.1f}",

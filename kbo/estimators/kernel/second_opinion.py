@@ -64,7 +64,7 @@ class SecondOpinion:
                     first, found["folds"] = "folds", (other, result, more[0])
             if first != "folds":
                 self.history_, self.criterion_start_, self._said = state
-        if first in self._stage_ends:  # they are of the first search, whose steps come first
+        if first not in (last, "folds"):  # stages are of the first start, whose steps come first
             self.history_ = self.history_[: len(ends[first].history)]
         self.kept_ = first
         task, best, bounds = found[first]
