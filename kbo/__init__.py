@@ -33,6 +33,8 @@ from .search import (
     StandardErrors,
     check_hypergradient,
     minimize,
+    outer_objective,
+    solve,
     standard_errors,
     value_and_hypergradient,
 )
@@ -54,5 +56,5 @@ __all__ = [
     "SampleReweightingRegressor", "StandardErrors", "Status", "StepRecord", "Stream", "Subspace",
     "TwoStageLeastSquares", "__version__", "check_hypergradient", "criteria", "datasets",
     "hypergradients", "kernels", "losses", "metrics", "minimize", "networks", "optimizers",
-    "register_adapter", "solvers", "spaces", "standard_errors", "value_and_hypergradient",
+    "outer_objective", "register_adapter", "solve", "solvers", "spaces", "standard_errors", "value_and_hypergradient",
 ]

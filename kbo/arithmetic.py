@@ -34,10 +34,15 @@ def arrays(tree, dtype):
     """``tree`` with every floating-point number and array as a JAX array of the given dtype."""
     leaves, structure = jax.tree.flatten(tree)
     for place, leaf in enumerate(leaves):
-        number = isinstance(leaf, float | np.floating | np.ndarray | jax.Array)
-        if number and np.asarray(leaf).dtype.kind == "f":
+        is_array = isinstance(leaf, np.floating | np.ndarray | jax.Array)
+        if jnp.issubdtype(leaf.dtype, jnp.floating) if is_array else isinstance(leaf, float):
             leaves[place] = jnp.asarray(leaf, dtype)
     return jax.tree.unflatten(structure, leaves)
+
+
+def is_traced(tree) -> bool:
+    """Whether JAX is tracing a leaf, so that its numbers are not known."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
 
 def resolve(value, omega):

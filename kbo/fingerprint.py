@@ -37,10 +37,14 @@ class Reading:
     digest : str
     unseen : tuple of str
         The objects whose state could not be read, each with the place where it was found.
+    traced : bool
+        Whether a function holds a value that a JAX transformation is tracing, so that the digest
+        does not tell it from others.
     """
 
     digest: str
     unseen: tuple[str, ...]
+    traced: bool = False
 
 
 def read_structure(tree, data=True) -> Reading:
@@ -54,7 +58,7 @@ def read_structure(tree, data=True) -> Reading:
     """
     reader = _Reader(data)
     reader.read(tree, "")
-    return Reading(reader.hexdigest(), tuple(reader.unseen))
+    return Reading(reader.hexdigest(), tuple(reader.unseen), reader.traced)
 
 
 def fingerprint(tree) -> str:
@@ -94,6 +98,7 @@ class _Reader:
 
     def __init__(self, data):
         self.unseen: list[str] = []
+        self.traced = False
         self._digest = hashlib.blake2b(digest_size=32)
         self._tokens: list = []  # not yet digested
         self._data = data
@@ -139,7 +144,10 @@ class _Reader:
 
     def _array(self, array, where, code):
         self._tokens.append("array")
-        if not (self._data or code) or isinstance(array, jax.core.Tracer):
+        if isinstance(array, jax.core.Tracer):
+            self.traced |= code
+            return
+        if not (self._data or code):
             return
         self._tokens += (array.dtype, array.shape)
         if jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key):

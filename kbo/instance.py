@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .arithmetic import is_traced
 from .losses import Joint
 from .programs import program
 from .stream import Stream
@@ -90,7 +91,7 @@ class Instance:
         constant = not (callable(self.problem.inner_data) or callable(self.problem.outer_data))
         if inner is outer or not constant:
             return inner is outer
-        if isinstance(inner, Stream) or isinstance(outer, Stream):
+        if isinstance(inner, Stream) or isinstance(outer, Stream) or is_traced((inner, outer)):
             return False
         return inner.shape == outer.shape and np.array_equal(inner, outer)
 

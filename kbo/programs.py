@@ -91,10 +91,25 @@ def all_programs() -> list[Bounded]:
     return _tables
 
 
+class HoldsTracer(TypeError):
+    """A function holds a value that JAX is tracing, so that it is one of that trace alone."""
+
+
 def digest_of(value, data=False) -> str:
-    """The digest of code; if tracing the code changed what it reads, the digest from before."""
-    digest = read_structure(value, data).digest
-    return _aliases.peek(digest, digest)
+    """The digest of code; if tracing the code changed what it reads, the digest from before.
+
+    Raises
+    ------
+    HoldsTracer
+        If a function of the value closes over what a JAX transformation is tracing.
+    """
+    reading = read_structure(value, data)
+    if reading.traced:
+        raise HoldsTracer(
+            "a function of the problem closes over a value that jax.jit, grad, vmap or scan is "
+            "tracing: inside a JAX program use kbo.solve or kbo.outer_objective"
+        )
+    return _aliases.peek(reading.digest, reading.digest)
 
 
 @contextlib.contextmanager

@@ -2,10 +2,11 @@
 
 from .check import HypergradientReport, check_hypergradient
 from .session import Session, prepare
+from .solving import Solution, outer_objective, solve
 from .uncertainty import StandardErrors, standard_errors
 from .verbs import minimize, value_and_hypergradient
 
 __all__ = [
-    "HypergradientReport", "Session", "StandardErrors", "check_hypergradient", "minimize",
-    "prepare", "standard_errors", "value_and_hypergradient",
+    "HypergradientReport", "Session", "Solution", "StandardErrors", "check_hypergradient",
+    "minimize", "outer_objective", "prepare", "solve", "standard_errors", "value_and_hypergradient",
 ]

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arithmetic import resolve
+from ..arithmetic import is_traced, resolve
 from ..kernels import Kernel
 from ..losses import Joint, Loss
 from ..programs import signature
@@ -45,7 +45,8 @@ def check(problem, omega):
     for side, sample in samples.items():
         loss = getattr(problem, f"{side}_loss")
         if isinstance(loss, Loss):
-            loss.check(omega)
+            if not is_traced((omega, loss)):
+                loss.check(omega)
             _check_targets(side, loss, sample, problem.n_outputs)
     seen = hash(signature((problem, omega))[0])
     if seen in _seen:
@@ -89,7 +90,7 @@ def sample_at(problem, omega, name) -> Sample:
 
 def _check_targets(side, loss, sample, n_outputs):
     declared, target = loss.targets, sample.target
-    if declared is None or isinstance(target, jax.core.Tracer):
+    if declared is None or is_traced((target, sample.weights)):
         return
     name = f"{side}_loss={type(loss).__name__}()"
     if not eqx.is_array(target):
@@ -204,8 +205,8 @@ def _shape_of(name, function, *arguments):
 
 def _check_ridge(problem, omega):
     ridge = problem.ridge
-    value = _shape_of("ridge", ridge, omega) if callable(ridge) else np.asarray(ridge)
-    if not isinstance(value, jax.ShapeDtypeStruct | np.ndarray) or value.ndim > 1:
+    value = _shape_of("ridge", ridge if callable(ridge) else lambda _: jnp.asarray(ridge), omega)
+    if not isinstance(value, jax.ShapeDtypeStruct) or value.ndim > 1:
         raise ValueError(
             f"ridge {'returned' if callable(ridge) else 'is'} {_kind(value)}; it must be a number, "
             "or one for each replicate"

@@ -205,7 +205,7 @@ def _doubled(problem):
     return jax.tree.map(lambda v: v.astype(jnp.float64) if single(v) else v, problem)
 
 
-def canonical(problem: BilevelProblem, omega):
+def canonical(problem: BilevelProblem, omega, traced=False):
     """Numbers become arrays of the data's dtype, so that new values never mean new compilations.
 
     Raises
@@ -213,32 +213,35 @@ def canonical(problem: BilevelProblem, omega):
     ValueError
         If a number in ω is not floating, real and finite.
     TypeError
-        If ω is being traced.
+        If ω is being traced, and may not be.
     """
-    floating, constants = split_leaves(omega)
+    floating, constants = split_leaves(omega, traced)
     if jax.tree.leaves(constants):
         problem = problem.with_constants(identified(constants))
     dtype = sample_at(problem, floating, "inner_data").x.dtype
     return arrays(problem, dtype), jax.tree.map(lambda v: v.astype(dtype), floating)
 
 
-def split_leaves(omega):
+def split_leaves(omega, traced=False):
     """ω's floating leaves as arrays, and its functions, such as a network's activation.
 
-    Each has None in the place of the other's leaves.
+    Each has None in the place of the other's leaves. ``traced`` allows leaves that JAX is tracing.
     """
     paths, structure = jax.tree_util.tree_flatten_with_path(omega)
-    kinds = [_outer_leaf(f"omega{jax.tree_util.keystr(path)}", leaf) for path, leaf in paths]
+    kinds = [
+        _outer_leaf(f"omega{jax.tree_util.keystr(path)}", leaf, traced) for path, leaf in paths
+    ]
     floating, constants = ([kind[side] for kind in kinds] for side in (0, 1))
     return jax.tree.unflatten(structure, floating), jax.tree.unflatten(structure, constants)
 
 
-def _outer_leaf(name, leaf):
+def _outer_leaf(name, leaf, traced):
     """(array, None), or (None, leaf) where it is a function."""
-    if isinstance(leaf, jax.core.Tracer):
+    if isinstance(leaf, jax.core.Tracer) and not traced:
         raise TypeError(
-            f"{name} is being traced by jax.jit, grad, vmap or scan; kbo runs LAPACK between its "
-            "compiled parts, so that it cannot be traced: call it outside, and use its .grad"
+            f"{name} is being traced by jax.jit, grad, vmap or scan, and this function runs LAPACK "
+            "between its compiled parts: inside a JAX program use kbo.solve or "
+            "kbo.outer_objective, which JAX can trace"
         )
     if callable(leaf):
         return None, leaf
@@ -247,6 +250,8 @@ def _outer_leaf(name, leaf):
             f"{name}={leaf!r} is no real floating number, and has no derivative: write 1.0 for 1; "
             "an index, a key or a flag belongs into the problem, not into omega"
         )
+    if isinstance(leaf, jax.core.Tracer):
+        return leaf, None
     if not np.isfinite(np.asarray(leaf, float)).all():
         raise ValueError(f"{name}={leaf!r} must be finite")
     return jnp.asarray(np.asarray(leaf), float), None  # on no device in particular

@@ -154,6 +154,19 @@ class Solver(eqx.Module):
         The earlier solution gives up its memory: ask it for no adjoint any more.
         """
 
+    def equations(self, instance) -> Any:
+        """The kbo.solvers._traced.Equations that kbo.solve solves inside JAX programs.
+
+        Raises
+        ------
+        ValueError
+            By solvers that run outside JAX programs alone.
+        """
+        raise ValueError(
+            f"solver={self} cannot run inside a JAX program: use solver=kbo.solvers.Exact(), or "
+            "Nystrom(centers) with an array of centres"
+        )
+
     def warm_start(self, state):
         """The pytree of arrays to store so that a resumed run starts as warm, or None."""
         return state

@@ -7,6 +7,7 @@ from ..spaces import RKHS, FeatureSpace
 from ._newton.feature_system import FeatureSystem
 from ._newton.kernel_system import KernelSystem
 from ._newton.newton import NewtonSolver
+from ._traced import feature_equations, kernel_equations
 
 
 class Exact(NewtonSolver):
@@ -40,3 +41,9 @@ class Exact(NewtonSolver):
         if isinstance(instance.space, RKHS):
             return KernelSystem(instance, workspace)
         return FeatureSystem(instance)
+
+    def equations(self, instance):
+        """Those of the whole sample in an RKHS, of the features otherwise."""
+        self.needs.expect(f"solver={self}", instance)
+        assemble = kernel_equations if isinstance(instance.space, RKHS) else feature_equations
+        return assemble(instance)

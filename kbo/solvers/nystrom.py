@@ -13,6 +13,7 @@ from ._newton.rows import STORED
 from ._newton.subspace_system import SubspaceSolver, SubspaceSystem
 from ._newton.systems import PATIENCE
 from ._newton.weighted_ridge import decouple, solve_columns
+from ._traced import feature_equations
 
 MAX_CG = 500
 SAFE = 0.1  # relative size of rounding errors that refinement still removes
@@ -58,10 +59,13 @@ class Nystrom(SubspaceSolver):
 
     remedy = "raise max_newton of solver=kbo.solvers.Nystrom(…, max_newton=…), or take more centres"
 
-
     def system(self, instance, workspace):
         """The ridge systems of this solver."""
         return NystromSystem(instance, workspace, self.memory, self.tol)
+
+    def equations(self, instance):
+        """Those of the coefficients of the centres."""
+        return feature_equations(instance)
 
 
 class NystromSystem(SubspaceSystem):

@@ -1,0 +1,168 @@
+"""The inner solution as a differentiable value inside JAX programs: solve and outer_objective."""
+
+from __future__ import annotations
+
+import contextlib
+
+import equinox as eqx
+import jax
+
+from ..arithmetic import arithmetic
+from ..function import Function
+from ..problem import BilevelProblem
+from ..programs import HoldsTracer, identified, program
+from ..result import Status
+from ..solvers import Solver, default_solver
+from ..solvers._traced import ENDINGS, Report, stationary
+from .contract import check
+from .session import canonical, expect_instance
+
+
+class Solution(eqx.Module):
+    """h_ω, a function of points and a differentiable value.
+
+    Attributes
+    ----------
+    function : Function
+        h; calling the solution calls it.
+    report : Report
+        How the solve ended: arrays, since JAX may be tracing them.
+    """
+
+    function: Function
+    report: Report
+
+    def __call__(self, x) -> jax.Array:
+        """h at points ``x`` (k, d): (k,), or (k, p) for p outputs, with replicates (F, …)."""
+        return self.function(x)
+
+    @property
+    def converged(self) -> jax.Array:
+        """Whether the inner problem was solved to its tolerance, a boolean."""
+        return self.report.ending == 0
+
+    @property
+    def status(self) -> Status:
+        """How the solve ended; outside JAX programs only, where numbers are known."""
+        return ENDINGS[int(self.report.ending)]
+
+
+def solve(problem, omega, *, solver=None, throw=True) -> Solution:
+    """h_ω = argmin_h (1/Σw) Σ_i w_i ℓ_in(ω, h(x_i), t_i) + (ridge/2)‖h‖²_H as a value of JAX.
+
+    For any function S of ω and of h at any points, with g_j = ∂S/∂h(x'_j), its derivative is
+
+        dS/dω = ∂_ωS + ∂_ω [(1/Σw) Σ_i w_i a(x_i)·∂_vℓ_in(ω, h(x_i), t_i) + ridge ⟨h, a⟩_H],
+
+    h and a held fixed, where a is the adjoint for the slopes g: one linear system and one reverse
+    pass, whatever the number of Newton steps. It composes with jax.grad, jvp, jit, vmap, scan,
+    checkpoint and shard_map, in derivatives of any order, and differentiates in ω, in the points
+    where h is evaluated, and in every array that the problem holds or its functions close over.
+    Several solutions may meet in one loss, and one problem's data may come from another's solution.
+
+    Parameters
+    ----------
+    problem : BilevelProblem
+        Its outer loss and data are not used here, except by ``outer_objective``.
+    omega : pytree of floats or arrays
+    solver : kbo.solvers.Exact or Nystrom, default Exact()
+        Nystrom with an array of centres, or with none for a kbo.Subspace.
+    throw : bool
+        Whether a solve that fails raises while the program runs. Otherwise see ``.converged``.
+
+    Returns
+    -------
+    Solution
+
+    Raises
+    ------
+    ValueError
+        For a problem that does not keep what its fields promise, or a solver that cannot run inside
+        a JAX program.
+    RuntimeError
+        With ``throw=True``, from the running program: the inner problem was not solved. Its message
+        is that of ``kbo.Status``.
+
+    References
+    ----------
+    Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Theorem 2.3; Blondel et al.
+    (2022), Efficient and Modular Implicit Differentiation, eq. (7).
+    """
+    with _prepared(problem, omega, solver) as (problem, omega, solver):
+        coefficients, report = _called(_solved, problem, omega, solver, throw)
+        problem = solver.restrict(problem)
+        return Solution(Function(problem.at(omega), coefficients), report)
+
+
+def outer_objective(problem, *, solver=None, throw=True):
+    """The function ω ↦ L(ω) = (1/Σv) Σ_j v_j ℓ_out(ω, h_ω(x'_j), y_j) + penalty(ω).
+
+    It is differentiable and composes with JAX's transformations as ``solve`` does.
+
+    Parameters
+    ----------
+    problem, solver, throw
+        As in ``solve``.
+
+    Returns
+    -------
+    callable
+        From ω to a scalar array.
+    """
+
+    def objective(omega):
+        with _prepared(problem, omega, solver) as prepared:
+            return _called(_outer_value, *prepared, throw)
+
+    return objective
+
+
+@contextlib.contextmanager
+def _prepared(problem, omega, solver):
+    """The problem and ω in canonical form, and the solver with its choices made."""
+    if not isinstance(problem, BilevelProblem):
+        raise TypeError(f"problem={problem!r} must be a kbo.BilevelProblem")
+    expect_instance("solver", solver, Solver, "kbo.solvers.Exact()")
+    with arithmetic(False):
+        problem, omega = canonical(problem, omega, traced=True)
+        check(problem, omega)
+        instance = problem.at(omega)
+        solver = solver or default_solver(instance)
+        try:
+            yield problem, omega, solver.fixed(instance)
+        except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+            raise ValueError(
+                f"solver={solver} chooses by numbers, and JAX is tracing these: give an array of "
+                "centres"
+            ) from error
+
+
+def _called(function, problem, omega, solver, throw):
+    """The compiled function, or itself where a function of the problem is of a trace alone."""
+    with contextlib.suppress(HoldsTracer):
+        return _programs[function](identified(problem), omega, solver, throw)
+    return function(problem, omega, solver, throw)
+
+
+def _solved(problem, omega, solver, throw):
+    """The coefficients of h, and the report."""
+    instance = solver.restrict(problem).at(omega)
+    return _coefficients(instance, solver, throw)
+
+
+def _coefficients(instance, solver, throw):
+    theta, report = stationary(solver.equations(instance), solver.max_newton, solver.tol)
+    if throw:
+        texts = [str(status) for status in ENDINGS]
+        theta = eqx.branched_error_if(theta, report.ending > 0, report.ending, texts)
+    return theta, report
+
+
+def _outer_value(problem, omega, solver, throw):
+    instance = solver.restrict(problem).at(omega)
+    theta, _ = _coefficients(instance, solver, throw)
+    values = instance.space.evaluate(instance.inner.x, instance.outer.x, theta)
+    return instance.outer_value(values) + instance.penalty_value()
+
+
+_programs = {function: program(function) for function in (_solved, _outer_value)}

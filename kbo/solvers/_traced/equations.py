@@ -1,0 +1,318 @@
+"""The inner problem as equations in the coefficients of h, all of whose parts JAX can trace.
+
+    r(θ) = (1/Σw) P(w ∂_vℓ_in(ω, Bθ, t)) + ridge Gθ = 0
+
+B maps coefficients to values at the inner points. In an RKHS, where the kernel matrix K is factored
+out of the gradient, B = K and P = G = I; for features B = Φ, P = Φᵀ, G = I; in the span of centres
+B = K_nM, P = K_nMᵀ, G = K_MM + δI.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from .factors import Root, Triangle, cholesky, convex_part, root_of
+
+LARGEST_COUPLED = 6000  # unknowns of a system with coupled outputs, which is factorised as a whole
+
+
+class Pointwise(NamedTuple):
+    """ℓ_in (F, n), ∂_vℓ_in (F, n, p) and ∂²_vℓ_in (F, n, p, p) at values of h."""
+
+    losses: jax.Array
+    slopes: jax.Array
+    curvatures: jax.Array
+
+
+class Equations(eqx.Module):
+    """The equations of F replicates, with coefficients (F, N, p).
+
+    Attributes
+    ----------
+    pointwise : callable
+        From values (F, n, p) of h at the inner points to their ``Pointwise``. What it depends on
+        (ω, targets, what a user's loss closes over) are its leaves, so that the equations can be
+        differentiated in them.
+    weights : array (F, n)
+    ridge : array (F,)
+    n_outputs : int
+        p.
+    quadratic : bool
+        Whether ∂²_vℓ_in = I, so that one system gives h and is that of its derivatives.
+    even : bool
+        Whether all weights are one.
+    """
+
+    pointwise: Callable
+    weights: jax.Array
+    ridge: jax.Array
+    n_outputs: int = eqx.field(static=True)
+    quadratic: bool = eqx.field(static=True)
+    even: bool = eqx.field(static=True)
+
+    def __check_init__(self):
+        unknowns = self.size * self.n_outputs
+        if self.coupled and unknowns > LARGEST_COUPLED:
+            raise ValueError(
+                f"{self.n_outputs} outputs that the inner loss couples make one system of "
+                f"{unknowns} unknowns, and {LARGEST_COUPLED} are the most that is solved inside a "
+                "JAX program: use kbo.value_and_hypergradient, or fewer points or centres"
+            )
+
+    @property
+    def total(self):
+        """Σw, (F,)."""
+        return jnp.sum(self.weights, 1)
+
+    @property
+    def alpha(self):
+        """ridge·Σw, (F,)."""
+        return self.ridge * self.total
+
+    @property
+    def coupled(self) -> bool:
+        """Whether the curvatures couple the outputs."""
+        return self.n_outputs > 1 and not self.quadratic
+
+    @property
+    @abc.abstractmethod
+    def size(self) -> int:
+        """N."""
+
+    @abc.abstractmethod
+    def values(self, theta) -> jax.Array:
+        """Bθ, (F, n, p)."""
+
+    @abc.abstractmethod
+    def pull(self, slopes) -> jax.Array:
+        """P slopes, (F, N, p), for slopes (F, n, p)."""
+
+    @abc.abstractmethod
+    def penalised(self, theta) -> jax.Array:
+        """Gθ."""
+
+    @abc.abstractmethod
+    def pairing(self, residual, theta, values) -> jax.Array:
+        """⟨∇J, h⟩_H (F,) of ∇J's residual and of h's coefficients and values."""
+
+    def square_norm(self, theta, values) -> jax.Array:
+        """‖h‖²_H, (F,)."""
+        return self.pairing(self.penalised(theta), theta, values)
+
+    @abc.abstractmethod
+    def norm_bound(self, residual) -> jax.Array:
+        """A bound on ‖∇J‖_H (F,) by its residual."""
+
+    @abc.abstractmethod
+    def factorise(self, curvatures) -> Any:
+        """What ``solve`` needs, for weighted curvatures (F, n), or (F, n, p, p) if coupled."""
+
+    @abc.abstractmethod
+    def solve(self, factor, rhs) -> jax.Array:
+        """u with ∂r/∂θ u = rhs, both (F, N, p)."""
+
+    @abc.abstractmethod
+    def solve_transposed(self, factor, rhs) -> jax.Array:
+        """u with (∂r/∂θ)ᵀ u = rhs."""
+
+    def residual(self, theta) -> jax.Array:
+        """r(θ), (F, N, p)."""
+        return self.residual_of(theta, self.pointwise(self.values(theta)).slopes)
+
+    def residual_of(self, theta, slopes) -> jax.Array:
+        """r(θ) from the slopes at θ's values."""
+        used = self.weights[:, :, None]
+        # The slope of a left-out point may overflow: it must not turn a weight of zero into NaN.
+        weighted = used * jnp.where(used > 0, slopes, 0.0)
+        mean = self.pull(weighted) / self.total[:, None, None]
+        return mean + self.ridge[:, None, None] * self.penalised(theta)
+
+    def objective(self, theta, values, losses) -> jax.Array:
+        """Σ wℓ + (α/2)‖h‖², (F,)."""
+        used = self.weights > 0
+        fit = jnp.sum(self.weights * jnp.where(used, losses, 0.0), 1)
+        return fit + 0.5 * self.alpha * self.square_norm(theta, values)
+
+    def curvatures(self, found: Pointwise) -> jax.Array:
+        """The convex part of w ∂²ℓ: (F, n), or (F, n, p, p) if coupled."""
+        if self.quadratic:
+            return self.weights
+        curvatures = found.curvatures if self.coupled else found.curvatures[:, :, 0, 0]
+        shape = (...,) + (None,) * (curvatures.ndim - 2)
+        weights = self.weights[shape]
+        return weights * jax.vmap(convex_part)(jnp.where(weights > 0, curvatures, 0.0))
+
+
+class KernelFactor(NamedTuple):
+    """S and the factor of αI + S(K⊗I)S, for each replicate."""
+
+    root: Root
+    triangle: Triangle
+
+    @property
+    def jitter(self):
+        """The jitters (F,) of the factors."""
+        return self.triangle.jitter
+
+
+class KernelEquations(Equations):
+    """The equations of an RKHS with the whole kernel matrix of the inner points.
+
+    Attributes
+    ----------
+    gram : array (n, n)
+    """
+
+    gram: jax.Array
+
+    @property
+    def size(self):
+        """n."""
+        return self.gram.shape[0]
+
+    def values(self, theta):
+        return jnp.einsum("ij,fjp->fip", self.gram, theta)
+
+    def pull(self, slopes):
+        return slopes
+
+    def penalised(self, theta):
+        return theta
+
+    def pairing(self, residual, theta, values):
+        return jnp.sum(residual * values, (1, 2))
+
+    def norm_bound(self, residual):
+        return jnp.sqrt(jnp.trace(self.gram)) * jnp.linalg.norm(residual, axis=(1, 2))
+
+    def factorise(self, curvatures):
+        def one(curvatures, alpha):
+            root = root_of(curvatures)
+            S = root.root
+            if self.coupled:
+                matrix = jnp.einsum("iac,ij,jcb->iajb", S, self.gram, S)
+                matrix = matrix.reshape(2 * (S.shape[0] * S.shape[1],))
+            else:
+                matrix = self.gram if self._full else S[:, None] * self.gram * S
+            return KernelFactor(root, cholesky(matrix + alpha * jnp.eye(len(matrix))))
+
+        return jax.vmap(one)(curvatures, self.alpha)
+
+    @property
+    def _full(self):
+        """Whether S = I."""
+        return self.quadratic and self.even
+
+    def _by_replicate(self, one, factor, rhs):
+        return jax.vmap(one)(factor, rhs, self.alpha, self.total)
+
+    def solve(self, factor, rhs):
+        # (αI + CK)⁻¹ = S M⁻¹S⁺ on the range of S, with M = αI + SKS; Woodbury's formula beyond.
+        def one(factor, rhs, alpha, total):
+            root, scaled = factor.root, total * rhs
+            if self._full:
+                return factor.triangle.solve(scaled)
+            rest = root.rest(scaled)
+            through = root.divide(scaled) - root.times(self.gram @ rest) / alpha
+            return root.times(_flat_solve(factor.triangle, through)) + rest / alpha
+
+        return self._by_replicate(one, factor, rhs)
+
+    def solve_transposed(self, factor, rhs):
+        def one(factor, rhs, alpha, total):
+            root, scaled = factor.root, total * rhs
+            if self._full:
+                return factor.triangle.solve(scaled)
+            found = _flat_solve(factor.triangle, root.times(scaled))
+            beyond = root.rest(scaled - self.gram @ root.times(found))
+            return root.divide(found) + beyond / alpha
+
+        return self._by_replicate(one, factor, rhs)
+
+
+def _flat_solve(triangle, rhs):
+    """M⁻¹ rhs for rhs (n, p), where M may be of one output or of all."""
+    if triangle.lower.shape[0] == rhs.shape[0]:
+        return triangle.solve(rhs)
+    return triangle.solve(rhs.reshape(-1, 1)).reshape(rhs.shape)
+
+
+class FeatureFactor(NamedTuple):
+    """The factor of αI + R⁻¹BᵀCBR⁻ᵀ for each replicate, and that of G = R Rᵀ."""
+
+    triangle: Triangle
+    metric: Triangle | None
+
+    @property
+    def jitter(self):
+        """The jitters (F,) of the factors."""
+        return self.triangle.jitter
+
+
+class FeatureEquations(Equations):
+    """The normal equations of features, or of the span of centres.
+
+    Attributes
+    ----------
+    rows : array (n, N)
+        Φ, or k(x, z) of the centres z.
+    metric : array (N, N) or None
+        K_MM + δI; None for the identity.
+    """
+
+    rows: jax.Array
+    metric: jax.Array | None = None
+
+    @property
+    def size(self):
+        """N."""
+        return self.rows.shape[1]
+
+    def values(self, theta):
+        return jnp.einsum("iq,fqp->fip", self.rows, theta)
+
+    def pull(self, slopes):
+        return jnp.einsum("iq,fip->fqp", self.rows, slopes)
+
+    def penalised(self, theta):
+        return theta if self.metric is None else jnp.einsum("qr,frp->fqp", self.metric, theta)
+
+    def pairing(self, residual, theta, values):
+        return jnp.sum(residual * theta, (1, 2))
+
+    def norm_bound(self, residual):
+        if self.metric is not None:
+            residual = jax.vmap(cholesky(self.metric).forward)(residual)
+        return jnp.linalg.norm(residual, axis=(1, 2))
+
+    def factorise(self, curvatures):
+        metric = None if self.metric is None else cholesky(self.metric)
+        rows = self.rows if metric is None else metric.forward(self.rows.T).T
+
+        def one(curvatures, alpha):
+            if self.coupled:
+                matrix = jnp.einsum("iq,iab,ir->qarb", rows, curvatures, rows, optimize=True)
+                matrix = matrix.reshape(2 * (self.size * self.n_outputs,))
+            else:
+                matrix = rows.T @ (curvatures[:, None] * rows)
+            return cholesky(matrix + alpha * jnp.eye(len(matrix)))
+
+        return FeatureFactor(jax.vmap(one)(curvatures, self.alpha), metric)
+
+    def solve(self, factor, rhs):
+        def one(triangle, rhs, total):
+            rhs = total * rhs
+            if factor.metric is None:
+                return _flat_solve(triangle, rhs)
+            return factor.metric.back(_flat_solve(triangle, factor.metric.forward(rhs)))
+
+        return jax.vmap(one)(factor.triangle, rhs, self.total)
+
+    def solve_transposed(self, factor, rhs):
+        return self.solve(factor, rhs)  # the matrix is symmetric
