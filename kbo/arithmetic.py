@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -31,13 +32,21 @@ def arithmetic(double):
 
 
 def arrays(tree, dtype):
-    """``tree`` with every floating-point number and array as a JAX array of the given dtype."""
+    """``tree`` with every floating-point number and array as a JAX array of the given dtype.
+
+    It is the same tree where nothing has to change.
+    """
     leaves, structure = jax.tree.flatten(tree)
+    changed = list(leaves)
     for place, leaf in enumerate(leaves):
+        if isinstance(leaf, jax.Array) and leaf.dtype == dtype:
+            continue
         is_array = isinstance(leaf, np.floating | np.ndarray | jax.Array)
         if jnp.issubdtype(leaf.dtype, jnp.floating) if is_array else isinstance(leaf, float):
-            leaves[place] = jnp.asarray(leaf, dtype)
-    return jax.tree.unflatten(structure, leaves)
+            changed[place] = jnp.asarray(leaf, dtype)
+    if all(map(operator.is_, changed, leaves)):
+        return tree
+    return jax.tree.unflatten(structure, changed)
 
 
 def is_traced(tree) -> bool:

@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from ..arithmetic import resolve
+from ..arithmetic import is_traced, resolve
 from ..targets import Targets
 
 
@@ -51,8 +51,8 @@ class Loss(eqx.Module):
             If a parameter that must be positive is not.
         """
         for name in self.positive():
-            value = np.asarray(resolve(getattr(self, name), omega))
-            if not (value > 0).all():
+            value = resolve(getattr(self, name), omega)
+            if not (is_traced(value) or (np.asarray(value) > 0).all()):
                 raise ValueError(f"{type(self).__name__}({name}={value}) must be positive")
 
     def probabilities(self, omega, prediction) -> jax.Array | None:

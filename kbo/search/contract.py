@@ -45,8 +45,7 @@ def check(problem, omega):
     for side, sample in samples.items():
         loss = getattr(problem, f"{side}_loss")
         if isinstance(loss, Loss):
-            if not is_traced((omega, loss)):
-                loss.check(omega)
+            loss.check(omega)
             _check_targets(side, loss, sample, problem.n_outputs)
     seen = hash(signature((problem, omega))[0])
     if seen in _seen:
@@ -102,7 +101,8 @@ def _check_targets(side, loss, sample, n_outputs):
     if _checked_targets.get(known) is target and sample.weights is None:
         return
     # What is left out may be anything: padding, say.
-    used = np.asarray(sample.weight_matrix()).any(0) if sample.weights is not None else slice(None)
+    weights = sample.weights
+    used = slice(None) if weights is None else np.atleast_2d(np.asarray(weights)).any(0)
     fault = declared.fault(np.asarray(target)[used], n_outputs)
     if fault is not None:
         raise ValueError(f"{name}: {fault}")

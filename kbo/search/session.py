@@ -219,7 +219,7 @@ def canonical(problem: BilevelProblem, omega, traced=False):
     if jax.tree.leaves(constants):
         problem = problem.with_constants(identified(constants))
     dtype = sample_at(problem, floating, "inner_data").x.dtype
-    return arrays(problem, dtype), jax.tree.map(lambda v: v.astype(dtype), floating)
+    return arrays(problem, dtype), arrays(floating, dtype)
 
 
 def split_leaves(omega, traced=False):
@@ -254,6 +254,8 @@ def _outer_leaf(name, leaf, traced):
         return leaf, None
     if not np.isfinite(np.asarray(leaf, float)).all():
         raise ValueError(f"{name}={leaf!r} must be finite")
+    if isinstance(leaf, jax.Array) and leaf.dtype == jnp.result_type(float) and not leaf.committed:
+        return leaf, None
     return jnp.asarray(np.asarray(leaf), float), None  # on no device in particular
 
 

@@ -56,7 +56,7 @@ def solve(problem, omega, *, solver=None, throw=True) -> Solution:
 
     h and a held fixed, where a is the adjoint for the slopes g: one linear system and one reverse
     pass, whatever the number of Newton steps. It composes with jax.grad, jvp, jit, vmap, scan,
-    checkpoint and shard_map, in derivatives of any order, and differentiates in ω, in the points
+    checkpoint and shard_map (with check_vma=False), in derivatives of any order, and differentiates in ω, in the points
     where h is evaluated, and in every array that the problem holds or its functions close over.
     Several solutions may meet in one loss, and one problem's data may come from another's solution.
 

@@ -38,9 +38,9 @@ def _shared_parts(instance):
     n = instance.inner.size
     weights = jnp.broadcast_to(instance.inner.weight_matrix(), (F, n))
     return {
-        "pointwise": eqx.filter_closure_convert(
-            pointwise, jax.ShapeDtypeStruct((F, n, p), dtype)
-        ),
+        # JAX differentiates a function with a rule of its own in its arguments alone. Here what the
+        # losses close over becomes one of them.
+        "pointwise": eqx.filter_closure_convert(pointwise, jnp.zeros((F, n, p), dtype)),
         "weights": weights,
         "ridge": instance.ridge,
         "n_outputs": p,

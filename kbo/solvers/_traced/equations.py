@@ -189,7 +189,7 @@ class KernelEquations(Equations):
         return jnp.sum(residual * values, (1, 2))
 
     def norm_bound(self, residual):
-        return jnp.sqrt(jnp.trace(self.gram)) * jnp.linalg.norm(residual, axis=(1, 2))
+        return jnp.sqrt(jnp.sum(jnp.diagonal(self.gram))) * jnp.linalg.norm(residual, axis=(1, 2))
 
     def factorise(self, curvatures):
         def one(curvatures, alpha):
@@ -200,7 +200,7 @@ class KernelEquations(Equations):
                 matrix = matrix.reshape(2 * (S.shape[0] * S.shape[1],))
             else:
                 matrix = self.gram if self._full else S[:, None] * self.gram * S
-            return KernelFactor(root, cholesky(matrix + alpha * jnp.eye(len(matrix))))
+            return KernelFactor(root, cholesky(matrix, alpha))
 
         return jax.vmap(one)(curvatures, self.alpha)
 
@@ -238,7 +238,7 @@ class KernelEquations(Equations):
 
 def _flat_solve(triangle, rhs):
     """M⁻¹ rhs for rhs (n, p), where M may be of one output or of all."""
-    if triangle.lower.shape[0] == rhs.shape[0]:
+    if triangle.size == rhs.shape[0]:
         return triangle.solve(rhs)
     return triangle.solve(rhs.reshape(-1, 1)).reshape(rhs.shape)
 
@@ -301,7 +301,7 @@ class FeatureEquations(Equations):
                 matrix = matrix.reshape(2 * (self.size * self.n_outputs,))
             else:
                 matrix = rows.T @ (curvatures[:, None] * rows)
-            return cholesky(matrix + alpha * jnp.eye(len(matrix)))
+            return cholesky(matrix, alpha)
 
         return FeatureFactor(jax.vmap(one)(curvatures, self.alpha), metric)
 

@@ -1,4 +1,4 @@
-"""Factors of symmetric systems in XLA: a Cholesky with a jitter ladder, roots of curvatures."""
+"""Factors of symmetric systems in XLA: a Cholesky that reports its jitter, roots of curvatures."""
 
 from __future__ import annotations
 
@@ -10,17 +10,27 @@ from jax import lax
 
 from .._newton.weighted_ridge import SMALL_CURVATURE
 
-LADDER = (0.0, 5.0, 5e2, 5e4, 5e6)  # jitters, in units of the rounding of the mean diagonal
+ROUNDING = 10.0  # in units of eps·trace, the size of the rounding errors in a kernel matrix
 
 
 class Triangle(NamedTuple):
-    """L with L Lᵀ = A + jitter·I; of NaN where the largest jitter was not enough."""
+    """L with L Lᵀ = A + (α + jitter) I; of NaN where A is not positive semi-definite."""
 
     lower: jax.Array
     jitter: jax.Array
 
+    @property
+    def size(self):
+        """N."""
+        return self.lower.shape[-1]
+
+    @property
+    def finite(self):
+        """Whether the factorisation succeeded."""
+        return jnp.isfinite(self.lower[..., -1, -1])
+
     def solve(self, rhs):
-        """(A + jitter·I)⁻¹ rhs, for rhs (N, q)."""
+        """(A + (α + jitter) I)⁻¹ rhs, for rhs (N, q)."""
         return self.back(self.forward(rhs))
 
     def forward(self, rhs):
@@ -34,24 +44,17 @@ class Triangle(NamedTuple):
         )
 
 
-def cholesky(matrix) -> Triangle:
-    """The factor of a symmetric (N, N) matrix, with the first jitter that makes it succeed."""
-    diagonal = jnp.diagonal(matrix)
-    jitters = jnp.asarray(LADDER, matrix.dtype) * jnp.finfo(matrix.dtype).eps * jnp.mean(diagonal)
+def cholesky(matrix, alpha=0.0) -> Triangle:
+    """The factor of A + αI for a symmetric (N, N) matrix A that is positive but for rounding.
 
-    def attempt(level):
-        moved = matrix + jitters[level] * jnp.eye(len(matrix), dtype=matrix.dtype)
-        return lax.linalg.cholesky(moved, symmetrize_input=False)
-
-    def failed(state):
-        level, lower = state
-        return (level < len(LADDER) - 1) & ~jnp.isfinite(lower[-1, -1])
-
-    first = lax.linalg.cholesky(matrix, symmetrize_input=False)
-    level, lower = lax.while_loop(
-        failed, lambda state: (state[0] + 1, attempt(state[0] + 1)), (0, first)
-    )
-    return Triangle(lower, jitters[level])
+    Where α is below the size δ = 10 eps tr A of the rounding errors in A, δ takes its place: the
+    jitter is max(0, δ − α). A ladder of jitters, each tried where the last has failed, would be a
+    loop that carries the factor, and XLA copies what a loop carries.
+    """
+    delta = ROUNDING * jnp.finfo(matrix.dtype).eps * jnp.sum(jnp.diagonal(matrix))
+    jitter = jnp.maximum(delta - alpha, 0.0)
+    moved = matrix.T + (alpha + jitter) * jnp.eye(len(matrix), dtype=matrix.dtype)
+    return Triangle(lax.linalg.cholesky(moved, symmetrize_input=False), jitter)
 
 
 class Root(NamedTuple):
