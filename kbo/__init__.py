@@ -56,5 +56,6 @@ __all__ = [
     "SampleReweightingRegressor", "StandardErrors", "Status", "StepRecord", "Stream", "Subspace",
     "TwoStageLeastSquares", "__version__", "check_hypergradient", "criteria", "datasets",
     "hypergradients", "kernels", "losses", "metrics", "minimize", "networks", "optimizers",
-    "outer_objective", "register_adapter", "solve", "solvers", "spaces", "standard_errors", "value_and_hypergradient",
+    "outer_objective", "register_adapter", "solve", "solvers", "spaces", "standard_errors",
+    "value_and_hypergradient",
 ]

@@ -16,11 +16,11 @@ LEVELS = [
 # Inside a package, likewise.
 PACKAGES = {
     "search": [
-        {"contract", "diagnosis", "evaluation"}, {"checkpoint"}, {"session"}, {"run"}, {"verbs"},
+        {"contract", "diagnosis", "evaluation"}, {"checkpoint"}, {"session"}, {"run", "solving"}, {"verbs"},
         {"check", "uncertainty"},
     ],
     "solvers": [
-        {"base"}, {"centers"}, {"_newton"}, {"exact", "nystrom", "full_cg"},
+        {"base"}, {"centers"}, {"_newton"}, {"_traced"}, {"exact", "nystrom", "full_cg"},
         {"_training", "falkon"}, {"coefficients"}, {"gradient", "quasi_newton", "falkon_library"},
         {"auto"},
     ],
@@ -36,7 +36,7 @@ OPEN = {
     "estimators": {"_common", "kernel", "instruments", "reweighting", "search"},
 }
 PRIVATE = {  # whom a private package is shown to, besides its own
-    ("solvers", "_newton"): {"criteria"}, ("solvers", "_training"): {"hypergradients", "estimators"},
+    ("solvers", "_newton"): {"criteria"}, ("solvers", "_traced"): {"search"}, ("solvers", "_training"): {"hypergradients", "estimators"},
     ("estimators", "_common"): {"inspection", "tabular", "cli"},
 }
 ALLOWED = {

@@ -56,9 +56,14 @@ def solve(problem, omega, *, solver=None, throw=True) -> Solution:
 
     h and a held fixed, where a is the adjoint for the slopes g: one linear system and one reverse
     pass, whatever the number of Newton steps. It composes with jax.grad, jvp, jit, vmap, scan,
-    checkpoint and shard_map (with check_vma=False), in derivatives of any order, and differentiates in ω, in the points
-    where h is evaluated, and in every array that the problem holds or its functions close over.
-    Several solutions may meet in one loss, and one problem's data may come from another's solution.
+    checkpoint and shard_map (with check_vma=False), in derivatives of any order. It differentiates
+    in ω, in the points where h is evaluated, and in every array that the problem holds or that its
+    functions close over. Several solutions may meet in one loss, and one problem's data may come
+    from another's solution.
+
+    It computes in the dtype of the data. A system whose α = ridge·Σw is below the rounding errors
+    of its matrix gets a jitter (``.report.jitter``). Outputs that the inner loss couples (softmax)
+    make one system, of at most 6,000 unknowns.
 
     Parameters
     ----------
@@ -88,9 +93,10 @@ def solve(problem, omega, *, solver=None, throw=True) -> Solution:
     Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Theorem 2.3; Blondel et al.
     (2022), Efficient and Modular Implicit Differentiation, eq. (7).
     """
-    with _prepared(problem, omega, solver) as (problem, omega, solver):
+    with arithmetic(False):
+        problem, omega = _prepared(problem, omega, solver)
         coefficients, report = _called(_solved, problem, omega, solver, throw)
-        problem = solver.restrict(problem)
+        problem = problem if solver is None else solver.restrict(problem)
         return Solution(Function(problem.at(omega), coefficients), report)
 
 
@@ -111,30 +117,20 @@ def outer_objective(problem, *, solver=None, throw=True):
     """
 
     def objective(omega):
-        with _prepared(problem, omega, solver) as prepared:
-            return _called(_outer_value, *prepared, throw)
+        with arithmetic(False):
+            return _called(_outer_value, *_prepared(problem, omega, solver), solver, throw)
 
     return objective
 
 
-@contextlib.contextmanager
 def _prepared(problem, omega, solver):
-    """The problem and ω in canonical form, and the solver with its choices made."""
+    """The problem and ω in canonical form."""
     if not isinstance(problem, BilevelProblem):
         raise TypeError(f"problem={problem!r} must be a kbo.BilevelProblem")
     expect_instance("solver", solver, Solver, "kbo.solvers.Exact()")
-    with arithmetic(False):
-        problem, omega = canonical(problem, omega, traced=True)
-        check(problem, omega)
-        instance = problem.at(omega)
-        solver = solver or default_solver(instance)
-        try:
-            yield problem, omega, solver.fixed(instance)
-        except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
-            raise ValueError(
-                f"solver={solver} chooses by numbers, and JAX is tracing these: give an array of "
-                "centres"
-            ) from error
+    problem, omega = canonical(problem, omega, traced=True)
+    check(problem, omega)
+    return problem, omega
 
 
 def _called(function, problem, omega, solver, throw):
@@ -146,21 +142,37 @@ def _called(function, problem, omega, solver, throw):
 
 def _solved(problem, omega, solver, throw):
     """The coefficients of h, and the report."""
+    _, theta, report = _solved_instance(problem, omega, solver, throw)
+    return theta, report
+
+
+def _solved_instance(problem, omega, solver, throw):
+    """The instance that the solver solves, the coefficients and the report."""
+    instance = problem.at(omega)
+    solver = solver or default_solver(instance)
+    if not solver.traceable:
+        raise ValueError(
+            f"solver={solver} cannot run inside a JAX program, where kbo.solve runs: use "
+            "kbo.solvers.Exact(), or Nystrom(centers) with an array of centres"
+        )
+    solver.needs.expect(f"solver={solver}", instance)
+    try:
+        solver = solver.fixed(instance)
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
+        raise ValueError(
+            f"solver={solver} chooses by numbers, which a JAX program does not know: give "
+            "kbo.solvers.Exact(), or Nystrom(centers) with an array of centres"
+        ) from error
     instance = solver.restrict(problem).at(omega)
-    return _coefficients(instance, solver, throw)
-
-
-def _coefficients(instance, solver, throw):
     theta, report = stationary(solver.equations(instance), solver.max_newton, solver.tol)
     if throw:
         texts = [str(status) for status in ENDINGS]
         theta = eqx.branched_error_if(theta, report.ending > 0, report.ending, texts)
-    return theta, report
+    return instance, theta, report
 
 
 def _outer_value(problem, omega, solver, throw):
-    instance = solver.restrict(problem).at(omega)
-    theta, _ = _coefficients(instance, solver, throw)
+    instance, theta, _ = _solved_instance(problem, omega, solver, throw)
     values = instance.space.evaluate(instance.inner.x, instance.outer.x, theta)
     return instance.outer_value(values) + instance.penalty_value()
 

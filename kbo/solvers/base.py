@@ -110,6 +110,8 @@ class Solver(eqx.Module):
         Whether solutions are functions of ω, not of what was solved before.
     remedy : str
         What makes it solve better.
+    traceable : bool
+        Whether it has ``equations``, so that kbo.solve can run it inside a JAX program.
     """
 
     double: ClassVar[bool] = False
@@ -118,6 +120,7 @@ class Solver(eqx.Module):
     tol = None
     deterministic: ClassVar[bool] = True
     remedy: ClassVar[str] = ""
+    traceable: ClassVar[bool] = False
 
     @property
     def needs(self) -> Needs:
@@ -157,15 +160,9 @@ class Solver(eqx.Module):
     def equations(self, instance) -> Any:
         """The kbo.solvers._traced.Equations that kbo.solve solves inside JAX programs.
 
-        Raises
-        ------
-        ValueError
-            By solvers that run outside JAX programs alone.
+        Solvers whose ``traceable`` is False do not define them.
         """
-        raise ValueError(
-            f"solver={self} cannot run inside a JAX program: use solver=kbo.solvers.Exact(), or "
-            "Nystrom(centers) with an array of centres"
-        )
+        raise NotImplementedError(f"{type(self).__name__} has no equations")
 
     def warm_start(self, state):
         """The pytree of arrays to store so that a resumed run starts as warm, or None."""

@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from .. import linalg
-from ..arithmetic import resolve
+from ..arithmetic import is_traced, resolve
 from ..linalg import cross, diagonal_of, rp_cholesky
 from ..programs import program
 from ..spaces import Subspace
@@ -211,7 +211,7 @@ def fixed_centers(instance, centers):
         raise ValueError(f"centers has shape {points.shape}; it must be (M, {d}), M ≥ 1")
     if callable(centers):
         return centers
-    if not np.isfinite(np.asarray(points)).all():
+    if not (is_traced(centers) or np.isfinite(np.asarray(centers)).all()):
         raise ValueError("centers contains NaN or infinity")
     return points
 

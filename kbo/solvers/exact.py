@@ -29,6 +29,7 @@ class Exact(NewtonSolver):
     max_newton: int = 100
     tol: float = 1e-11
 
+    traceable = True
     remedy = "raise max_newton of solver=kbo.solvers.Exact(max_newton)"
 
     needs = Needs(
@@ -44,6 +45,5 @@ class Exact(NewtonSolver):
 
     def equations(self, instance):
         """Those of the whole sample in an RKHS, of the features otherwise."""
-        self.needs.expect(f"solver={self}", instance)
         assemble = kernel_equations if isinstance(instance.space, RKHS) else feature_equations
         return assemble(instance)

@@ -57,6 +57,7 @@ class Nystrom(SubspaceSolver):
     max_newton: int = 100
     tol: float = 1e-9
 
+    traceable = True
     remedy = "raise max_newton of solver=kbo.solvers.Nystrom(…, max_newton=…), or take more centres"
 
     def system(self, instance, workspace):

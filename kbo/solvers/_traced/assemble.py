@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from ...spaces import FeatureSpace
-from .equations import FeatureEquations, KernelEquations, Pointwise
+from .equations import Pointwise
+from .features import FeatureEquations
+from .kernel import KernelEquations
 
 
 def kernel_equations(instance) -> KernelEquations:

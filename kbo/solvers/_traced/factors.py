@@ -33,6 +33,12 @@ class Triangle(NamedTuple):
         """(A + (α + jitter) I)⁻¹ rhs, for rhs (N, q)."""
         return self.back(self.forward(rhs))
 
+    def solve_outputs(self, rhs):
+        """``solve`` for rhs (n, p), where the system may be of one output or of all together."""
+        if self.size == rhs.shape[0]:
+            return self.solve(rhs)
+        return self.solve(rhs.reshape(-1, 1)).reshape(rhs.shape)
+
     def forward(self, rhs):
         """L⁻¹ rhs."""
         return lax.linalg.triangular_solve(self.lower, rhs, left_side=True, lower=True)

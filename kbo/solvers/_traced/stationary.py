@@ -2,15 +2,14 @@
 
     θ̇ = −(∂r/∂θ)⁻¹ ∂r[ṗ],   ṗ a change of anything that r depends on
 
-In reverse mode that is one adjoint solve, a = −(∂r/∂θ)⁻ᵀ θ̄, and one reverse pass of a·r(θ), which is
-the constraint of the Lagrangian Λ with θ and a frozen. No derivative goes through Newton's steps.
+In reverse mode that is one adjoint solve, a = −(∂r/∂θ)⁻ᵀ θ̄, and one reverse pass of a·r(θ), which
+is the constraint of the Lagrangian Λ with θ and a frozen. No derivative goes through Newton's steps.
 """
 
 from __future__ import annotations
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 from .newton import newton
