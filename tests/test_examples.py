@@ -3,6 +3,7 @@
 import runpy
 from pathlib import Path
 
+import jax
 import matplotlib.pyplot as plt
 import pytest
 
@@ -22,7 +23,11 @@ def test_example(path, monkeypatch):
     title, rule = text.splitlines()[1:3]
     assert len(rule) == len(title) and set(rule) == {"="}  # sphinx-gallery takes these for titles
     plt.close("all")
-    runpy.run_path(str(path), run_name="__main__")
+    double = jax.config.jax_enable_x64
+    try:
+        runpy.run_path(str(path), run_name="__main__")
+    finally:
+        jax.config.update("jax_enable_x64", double)
     (number,) = plt.get_fignums()
     figure = plt.figure(number)
     figure.canvas.draw()

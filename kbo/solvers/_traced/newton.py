@@ -139,10 +139,11 @@ def _report(equations, at, factor, steps, short, tol=0.0) -> Report:
     )
     curvatures = at.found.curvatures
     eigenvalues = curvatures if curvatures.shape[-1] == 1 else jnp.linalg.eigvalsh(curvatures)
+    negligible = jnp.sqrt(jnp.finfo(curvatures.dtype).eps)
     used = equations.weights[:, :, None] > 0
     lowest = jnp.min(jnp.where(used, eigenvalues.reshape(*used.shape[:2], -1), 0.0))
     faults = jnp.stack([
-        ~jnp.all(solved), lowest < -1e-8 * jnp.max(jnp.abs(curvatures)),
+        ~jnp.all(solved), lowest < -negligible * jnp.max(jnp.abs(curvatures)),
         ~jnp.all(factor.triangle.finite),
         ~(jnp.all(jnp.isfinite(at.theta)) & jnp.all(jnp.isfinite(error))),
     ])
