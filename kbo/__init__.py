@@ -1,31 +1,22 @@
 """Kernel bilevel optimization: hypergradients through problems posed in spaces of functions."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
 from . import _threads as _threads  # before numpy and scipy
 from . import (
     criteria,
-    datasets,
     hypergradients,
     kernels,
     losses,
-    metrics,
     networks,
     optimizers,
     solvers,
     spaces,
 )
 from ._version import __version__
-from .estimators import (
-    DeepFeatureIV,
-    FuncIVRegressor,
-    HypergradientSearchCV,
-    KernelBilevelClassifier,
-    KernelBilevelRegressor,
-    KernelIVRegressor,
-    SampleReweightingClassifier,
-    SampleReweightingRegressor,
-    TwoStageLeastSquares,
-    register_adapter,
-)
 from .function import Function
 from .problem import BilevelProblem, Sample
 from .result import BilevelError, BilevelResult, Hypergradient, Residuals, Status, StepRecord
@@ -47,6 +38,42 @@ from .spaces import (
     Subspace,
 )
 from .stream import Stream
+
+if TYPE_CHECKING:
+    from . import datasets, metrics
+    from .estimators import (
+        DeepFeatureIV,
+        FuncIVRegressor,
+        HypergradientSearchCV,
+        KernelBilevelClassifier,
+        KernelBilevelRegressor,
+        KernelIVRegressor,
+        SampleReweightingClassifier,
+        SampleReweightingRegressor,
+        TwoStageLeastSquares,
+        register_adapter,
+    )
+
+# What needs scikit-learn, whose import takes longer than JAX's, is imported when it is asked for.
+_MODULES = ("datasets", "estimators", "metrics")
+_ESTIMATORS = (
+    "DeepFeatureIV", "FuncIVRegressor", "HypergradientSearchCV", "KernelBilevelClassifier",
+    "KernelBilevelRegressor", "KernelIVRegressor", "SampleReweightingClassifier",
+    "SampleReweightingRegressor", "TwoStageLeastSquares", "register_adapter",
+)
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
+    if name in _ESTIMATORS:
+        return getattr(importlib.import_module(".estimators", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "RKHS", "BilevelError", "BilevelProblem", "BilevelResult", "DeepFeatureIV", "FeatureSpace",

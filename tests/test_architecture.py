@@ -124,5 +124,8 @@ def test_import_starts_no_backend_and_needs_no_extras():
         "from jax._src import xla_bridge\n"
         "assert not xla_bridge._backends, 'importing kbo started a jax backend'\n"
         "assert not jax.config.jax_enable_x64\n"
+        "assert 'sklearn' not in sys.modules, 'scikit-learn is imported where nothing needs it'\n"
+        "for name in kbo.__all__: assert getattr(kbo, name) is getattr(kbo, name)\n"
+        "assert set(kbo.__all__) <= set(dir(kbo))\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

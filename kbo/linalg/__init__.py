@@ -22,10 +22,11 @@ from .kernel_products import (
     with_known_value,
 )
 from .rp_cholesky import cross, diagonal_of, rp_cholesky
+from .threads import blas_threads
 
 __all__ = [
-    "JITTERS", "TILE", "Arena", "Cholesky", "SingularSystem", "add_normal", "conjugate_gradients",
-    "cross", "cross_gram", "cross_gram_into", "diagonal_of", "fill_upper", "gram", "gram_pairing",
-    "matmul", "outer_product", "product", "rp_cholesky", "symmetric_matmul", "symmetric_product",
-    "tiled_size", "with_known_value",
+    "JITTERS", "TILE", "Arena", "Cholesky", "SingularSystem", "add_normal", "blas_threads",
+    "conjugate_gradients", "cross", "cross_gram", "cross_gram_into", "diagonal_of",
+    "fill_upper", "gram", "gram_pairing", "matmul", "outer_product", "product", "rp_cholesky",
+    "symmetric_matmul", "symmetric_product", "tiled_size", "with_known_value",
 ]

@@ -8,6 +8,8 @@ import numpy as np
 from scipy.linalg.blas import dtrmm, dtrmv, dtrsm, dtrsv
 from scipy.linalg.lapack import dlauum, dpocon, dpotrf, dpotri, dpotrs
 
+from .threads import blas_threads
+
 JITTERS = (0.0, 1e-15, 1e-13, 1e-11, 1e-9)  # multiples of the mean diagonal
 
 
@@ -46,7 +48,8 @@ class Cholesky:
                 raise SingularSystem("the system has non-finite entries")
             self.jitter = level * scale
             matrix.flat[:: len(matrix) + 1] += self.jitter
-            self._factor, info = dpotrf(matrix.T, lower=0, clean=0, overwrite_a=1)
+            with blas_threads.watched():
+                self._factor, info = dpotrf(matrix.T, lower=0, clean=0, overwrite_a=1)
             if info == 0 and np.isfinite(self._factor.diagonal()).all():
                 return
         raise SingularSystem(f"not positive definite with a jitter of {self.jitter:.1e}")

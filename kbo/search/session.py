@@ -14,7 +14,7 @@ import numpy as np
 from ..arithmetic import arithmetic, arrays
 from ..hypergradients import as_method
 from ..instance import Instance
-from ..linalg import SingularSystem
+from ..linalg import SingularSystem, blas_threads
 from ..problem import BilevelProblem
 from ..programs import digest_of, identified, plain, traced_once
 from ..result import BilevelError, Hypergradient, InvalidPoint, Residuals, Status
@@ -166,6 +166,7 @@ def prepare(problem, omega, solver=None, method=None, key=None):
     with contextlib.ExitStack() as stack:
         stack.enter_context(arithmetic(solver is not None and solver.double))
         instance, solver = _prepared(stack, problem, omega, solver, key)
+        stack.enter_context(blas_threads.sized(instance.inner.size))
         if method is not None:
             others = lambda other: _prepared(stack, other, omega, solver)[0].problem  # noqa: E731
             method = identified(method).fixed(others)
