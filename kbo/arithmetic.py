@@ -49,6 +49,23 @@ def arrays(tree, dtype):
     return jax.tree.unflatten(structure, changed)
 
 
+def raveled(tree):
+    """(flat, unravel), as of jax.flatten_util.ravel_pytree, in NumPy: nothing is compiled."""
+    leaves, structure = jax.tree.flatten(tree)
+    leaves = [np.asarray(leaf) for leaf in leaves]
+    ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
+    flat = np.concatenate([leaf.ravel() for leaf in leaves]) if leaves else np.zeros(0)
+
+    def unravel(vector):
+        parts = np.split(np.asarray(vector), ends) if leaves else []
+        return jax.tree.unflatten(structure, [
+            part.reshape(leaf.shape).astype(leaf.dtype)
+            for part, leaf in zip(parts, leaves, strict=True)
+        ])
+
+    return flat, unravel
+
+
 def is_traced(tree) -> bool:
     """Whether JAX is tracing a leaf, so that its numbers are not known."""
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))

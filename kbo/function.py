@@ -15,7 +15,7 @@ from .instance import Instance, of_instance
 from .programs import program
 
 
-@of_instance
+@of_instance(nested=True)
 def _evaluate(instance, x, coefficients, on_both):
     d = instance.inner.x.shape[1]
     if x.ndim != 2 or x.shape[1] != d:

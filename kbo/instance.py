@@ -191,19 +191,19 @@ class Instance:
         return jnp.sum(weights * pairing, -1)
 
 
-def of_instance(function=None, *, donate=False):
+def of_instance(function=None, *, donate=False, nested=False):
     """Compile a function whose first argument is an Instance (see kbo.programs.program).
 
     Inside, the parts of the instance that depend on ω are evaluated again from the problem and ω.
     """
     if function is None:
-        return functools.partial(of_instance, donate=donate)
+        return functools.partial(of_instance, donate=donate, nested=nested)
 
     @functools.wraps(function)
     def inside(instance, *args):
         return function(instance.at(instance.omega), *args)
 
-    return program(inside, donate=donate)
+    return program(inside, donate=donate, nested=nested)
 
 
 def _slopes(losses, values):

@@ -6,10 +6,9 @@ import dataclasses
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
+from ..arithmetic import raveled
 from ..hypergradients.sampling import on_rows
 from ..optimizers import OutOfTime, projected_gradient
 from ..result import Cost, Hypergradient, InvalidPoint, Status, StepRecord
@@ -34,7 +33,7 @@ class Run:
         self, session, lower, upper, log, callback, max_time, progress, comparable
     ):
         self.session = self._seen = session  # the whole problem, and what is evaluated now
-        self.flat, self.unravel = ravel_pytree(session.omega)
+        self.flat, self.unravel = raveled(session.omega)
         self.lower, self.upper = lower, upper
         self.log, self.callback, self.progress = log, callback, progress
         self.max_time = np.inf if max_time is None else max_time
@@ -108,7 +107,7 @@ class Run:
         self.last = result
         self.state = result.state if result.status.usable else self.state
         found = Evaluation(
-            np.array(point), result.value, np.asarray(ravel_pytree(result.grad)[0], float),
+            np.array(point), result.value, np.asarray(raveled(result.grad)[0], float),
             result.residuals, result.status, self.seconds(), self._part, result.inner,
         )
         if self.log.kept:  # a warm start may be as large as a network
@@ -190,10 +189,9 @@ class Run:
         return float(np.linalg.norm(grad))
 
     def tree(self, point):
-        """The floating leaves of ω, in its structure, as jax arrays."""
-        return self.unravel(jnp.asarray(point, self.flat.dtype))
+        """The floating leaves of ω, in its structure."""
+        return self.unravel(point)
 
     def as_tree(self, point):
         """ω as the user gave it."""
-        floating = jax.tree.map(np.array, self.tree(point))
-        return self.session.problem.whole(floating)
+        return self.session.problem.whole(self.tree(point))

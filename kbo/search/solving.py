@@ -177,4 +177,4 @@ def _outer_value(problem, omega, solver, throw):
     return instance.outer_value(values) + instance.penalty_value()
 
 
-_programs = {function: program(function) for function in (_solved, _outer_value)}
+_programs = {function: program(function, nested=True) for function in (_solved, _outer_value)}

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
+from ..arithmetic import raveled
 from ..fingerprint import read_structure
 from ..hypergradients import Implicit, as_method
 from ..optimizers import Optimizer, default_optimizer
@@ -169,7 +169,7 @@ def search(
     session = session.starting_at(omega0)
     method, solver = session.method, session.solver
     _warn_if_single_precision(session.first)
-    start = np.asarray(ravel_pytree(session.omega)[0], float)
+    start = np.asarray(raveled(session.omega)[0], float)
     lower, upper = flat_bounds(bounds, session.omega)
     if not ((lower <= start) & (start <= upper)).all():
         raise ValueError(
@@ -220,7 +220,7 @@ def _conclude(run, status, throw):
             run.evaluations, [], failure=failed.status, hint=failed.hint,
         )
     best = run.best
-    omega = run.unravel(jnp.asarray(best.point, run.flat.dtype))
+    omega = run.unravel(best.point)
     function, solved = session.method.function(session.at(omega), session.solver, run.state)
     # A search has converged only where what it saw last, and the solution returned, have.
     status = next((own for own in (status, solved, best.status) if not own.ok), status)
@@ -242,7 +242,7 @@ def _conclude(run, status, throw):
 
 def flat_bounds(bounds, omega0):
     """(lower, upper), each in the order of ω's leaves; infinite where there are none."""
-    size = ravel_pytree(omega0)[0].size
+    size = raveled(omega0)[0].size
     if bounds is None:
         return np.full(size, -np.inf), np.full(size, np.inf)
     try:
@@ -255,7 +255,7 @@ def flat_bounds(bounds, omega0):
 
 def _like(side, omega0):
     """One side of the bounds, flat: a number, or an array of its shape, for any part of ω."""
-    if getattr(side, "shape", None) == ravel_pytree(omega0)[0].shape:
+    if getattr(side, "shape", None) == raveled(omega0)[0].shape:
         return np.asarray(side, float)
     fill = lambda bound, leaf: np.broadcast_to(np.asarray(bound, float), np.shape(leaf))  # noqa: E731
     spread = lambda bound, part: jax.tree.map(functools.partial(fill, bound), part)  # noqa: E731

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
 import numpy as np
 
 from ... import linalg
@@ -35,7 +34,7 @@ class KernelSystem(FactoredSystem, RepresenterSystem):
         self.size, side = x.shape[0], linalg.tiled_size(x.shape[0])
         out, workspace.gram = workspace.gram, None
         if out is None or out.shape != (side, side) or out.dtype != x.dtype:
-            out = jnp.zeros((side, side), x.dtype)
+            out = np.zeros((side, side), x.dtype)
         self.gram = workspace.gram = _gram(instance, out)
         self.lower = host(self.gram)
         self._cross = None if self._shared else host(_cross_gram(instance))
