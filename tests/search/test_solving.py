@@ -1,6 +1,8 @@
 """kbo.solve and kbo.outer_objective: the solution as a differentiable value inside JAX programs."""
 
 import functools
+import gc
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -277,3 +279,28 @@ def test_a_problem_built_again_compiles_nothing():
 
 def test_kernels_are_covered_by_the_spaces():
     assert set(KERNELS) <= set(SPACES)
+
+
+@pytest.mark.parametrize("ridge", [0.0, -0.1])
+def test_a_ridge_that_is_not_positive_is_no_solution(ridge):
+    problem, omega = small(loss=losses.Squared)
+    h = kbo.solve(problem.replace(ridge=lambda w: ridge + 0 * w[0]), omega, throw=False)
+    assert h.status is kbo.Status.SINGULAR
+
+
+def test_memory_is_flat_over_rebuilt_problems():
+    def resident():
+        gc.collect()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    def once(k):
+        problem, omega = small(seed=k)
+        jax.grad(kbo.outer_objective(problem))(omega + 1e-3 * k)
+
+    for k in range(200):
+        once(k)
+    before, traced = resident(), kbo.programs.traces()
+    for k in range(800):
+        once(k)
+    assert kbo.programs.traces() == traced
+    assert resident() - before < 10e6

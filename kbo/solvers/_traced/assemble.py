@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ...spaces import FeatureSpace
 from .equations import Pointwise
+from .factors import cholesky
 from .features import FeatureEquations
 from .kernel import KernelEquations
 
@@ -26,7 +27,9 @@ def feature_equations(instance) -> FeatureEquations:
     if isinstance(space, FeatureSpace):
         return FeatureEquations(**_shared_parts(instance), rows=space.features(x))
     rows = jax.checkpoint(lambda x, z: space.kernel.matrix(x, z))(x, space.centers)
-    return FeatureEquations(**_shared_parts(instance), rows=rows, metric=space.gram())
+    metric = space.gram()
+    root = jax.tree.map(jax.lax.stop_gradient, cholesky(metric))
+    return FeatureEquations(**_shared_parts(instance), rows=rows, metric=metric, root=root)
 
 
 def _shared_parts(instance):

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 
 from .equations import Equations
 from .factors import Triangle, cholesky
-
-
-class FeatureFactor(NamedTuple):
-    """The factor of αI + R⁻¹BᵀCBR⁻ᵀ for each replicate, and that of G = R Rᵀ."""
-
-    triangle: Triangle
-    metric: Triangle | None
-
-    @property
-    def jitter(self):
-        """The jitters (F,) of the factors."""
-        return self.triangle.jitter
 
 
 class FeatureEquations(Equations):
@@ -31,11 +17,14 @@ class FeatureEquations(Equations):
     rows : array (n, N)
         Φ, or k(x, z) of the centres z.
     metric : array (N, N) or None
-        K_MM + δI; None for the identity.
+        G = K_MM + δI; None for the identity.
+    root : Triangle or None
+        The factor R of G = R Rᵀ, a constant for derivatives: it serves solves and norms alone.
     """
 
     rows: jax.Array
     metric: jax.Array | None = None
+    root: Triangle | None = None
 
     @property
     def size(self):
@@ -55,13 +44,13 @@ class FeatureEquations(Equations):
         return jnp.sum(residual * theta, (1, 2))
 
     def norm_bound(self, residual):
-        if self.metric is not None:
-            residual = jax.vmap(cholesky(self.metric).forward)(residual)
+        if self.root is not None:
+            residual = jax.vmap(self.root.forward)(residual)
         return jnp.linalg.norm(residual, axis=(1, 2))
 
     def factorise(self, curvatures):
-        metric = None if self.metric is None else cholesky(self.metric)
-        rows = self.rows if metric is None else metric.forward(self.rows.T).T
+        # αI + R⁻¹BᵀCBR⁻ᵀ, in the coordinates Rᵀθ: it is as well conditioned as the problem.
+        rows = self.rows if self.root is None else self.root.forward(self.rows.T).T
 
         def one(curvatures, alpha):
             if self.coupled:
@@ -71,16 +60,16 @@ class FeatureEquations(Equations):
                 matrix = rows.T @ (curvatures[:, None] * rows)
             return cholesky(matrix, alpha)
 
-        return FeatureFactor(jax.vmap(one)(curvatures, self.alpha), metric)
+        return jax.vmap(one)(curvatures, self.alpha)
 
     def solve(self, factor, rhs):
         def one(triangle, rhs, total):
             rhs = total * rhs
-            if factor.metric is None:
+            if self.root is None:
                 return triangle.solve_outputs(rhs)
-            return factor.metric.back(triangle.solve_outputs(factor.metric.forward(rhs)))
+            return self.root.back(triangle.solve_outputs(self.root.forward(rhs)))
 
-        return jax.vmap(one)(factor.triangle, rhs, self.total)
+        return jax.vmap(one)(factor, rhs, self.total)
 
     def solve_transposed(self, factor, rhs):
         return self.solve(factor, rhs)  # the matrix is symmetric

@@ -22,6 +22,11 @@ class KernelFactor(NamedTuple):
         """The jitters (F,) of the factors."""
         return self.triangle.jitter
 
+    @property
+    def finite(self):
+        """Whether the factorisations succeeded, (F,)."""
+        return self.triangle.finite
+
 
 class KernelEquations(Equations):
     """The equations of an RKHS with the whole kernel matrix of the inner points.

@@ -144,7 +144,7 @@ def _report(equations, at, factor, steps, short, tol=0.0) -> Report:
     lowest = jnp.min(jnp.where(used, eigenvalues.reshape(*used.shape[:2], -1), 0.0))
     faults = jnp.stack([
         ~jnp.all(solved), lowest < -negligible * jnp.max(jnp.abs(curvatures)),
-        ~jnp.all(factor.triangle.finite),
+        ~jnp.all(factor.finite & (equations.ridge > 0)),
         ~(jnp.all(jnp.isfinite(at.theta)) & jnp.all(jnp.isfinite(error))),
     ])
     # A singular system explains numbers that are not finite, and these any other fault.
