@@ -153,10 +153,11 @@ class Instance:
                 f"outer_loss={type(loss).__name__} needs all predictions at once, which a "
                 "kbo.Stream of outer points cannot give: keep the outer points in memory"
             )
-        losses = self._rowwise(lambda v, t: loss(self._whole, v, t), values, self.outer.target)
-        weights = self.outer.weight_matrix()
-        # The loss of a left-out point may overflow: it must not turn a weight of zero into NaN.
-        return jnp.sum(jnp.where(weights > 0, weights * jnp.where(weights > 0, losses, 0), 0))
+        at = lambda v: self._rowwise(  # noqa: E731
+            lambda v, t: loss(self._whole, v, t), v, self.outer.target
+        )
+        kept, values = _kept(self.outer, at, values)
+        return jnp.sum(jnp.where(kept, self.outer.weight_matrix() * at(values), 0))
 
     def penalty_value(self):
         """penalty(ω), or zero if there is none."""
@@ -184,11 +185,16 @@ class Instance:
 
     def inner_pairing(self, h_inner, a_inner):
         """Σ_i w_i a(x_i)·∂_v ℓ_in(ω, h(x_i), t_i), (F,)."""
-        # The slope of a left-out point may overflow: it must not turn a weight of zero into NaN.
-        weights = self.inner.weight_matrix()
-        h_inner = jnp.where(weights[:, :, None] > 0, h_inner, 0)
+        kept, h_inner = self.inner_kept(h_inner)
         pairing = jnp.sum(a_inner * self.inner_slopes(h_inner), -1)
-        return jnp.sum(weights * pairing, -1)
+        return jnp.sum(jnp.where(kept, self.inner.weight_matrix() * pairing, 0), -1)
+
+    def inner_kept(self, values):
+        """Which points take part in sums, (F, n), and ``values`` that are harmless elsewhere.
+
+        The inner loss of a point of weight zero may overflow, and must not turn it into NaN.
+        """
+        return _kept(self.inner, self.inner_losses, values)
 
 
 def of_instance(function=None, *, donate=False, nested=False):
@@ -204,6 +210,16 @@ def of_instance(function=None, *, donate=False, nested=False):
         return function(instance.at(instance.omega), *args)
 
     return program(inside, donate=donate, nested=nested)
+
+
+def _kept(sample, losses, values):
+    """See ``Instance.inner_kept``. Weights of zero may depend on ω: sums need their slopes too."""
+    if sample.weights is None:
+        return jnp.ones((), bool), values
+    there = jax.lax.stop_gradient(values)
+    finite = jnp.isfinite(losses(there)) & jnp.isfinite(_slopes(losses, there)).all(-1)
+    kept = (sample.weight_matrix() > 0) | finite
+    return kept, jnp.where(kept[:, :, None], values, 0)
 
 
 def _slopes(losses, values):

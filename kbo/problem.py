@@ -84,7 +84,8 @@ class BilevelProblem(eqx.Module):
             raise ValueError(f"n_outputs={p!r} must be a positive integer or None")
         ridge = self.ridge
         is_number = eqx.is_array_like(ridge) or isinstance(ridge, list | tuple)
-        if not (callable(ridge) or (is_number and np.asarray(ridge).dtype.kind in "fiu")):
+        kind = ridge.dtype.kind if eqx.is_array(ridge) else np.asarray(ridge).dtype.kind
+        if not (callable(ridge) or (is_number and kind in "fiu")):
             raise ValueError(f"ridge={ridge!r} must be a positive number, an array or a callable")
 
     def replace(self, **changes) -> BilevelProblem:

@@ -220,3 +220,45 @@ def test_fingerprints_tell_runs_apart_and_processes_do_not():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
     assert run() == run()
+
+
+def test_what_looks_alike_is_told_apart():
+    import functools
+
+    import jax
+
+    from kbo.fingerprint import fingerprint
+
+    def holding(value):
+        return lambda w: (w, value)
+
+    def ruled(rule):
+        function = jax.custom_jvp(lambda x: x**2)
+        function.defjvp(rule)
+        return lambda w: function(w)
+
+    class Scaled:
+        def __init__(self, function, scale):
+            functools.update_wrapper(self, function)
+            self.scale = scale
+
+        def __call__(self, w):
+            return self.scale * self.__wrapped__(w)
+
+    def base(w):
+        return w
+
+    def classed(value):
+        class Settings:
+            _s = value
+        return lambda w: Settings._s * w
+
+    pairs = [
+        (holding([[1.0], 2.0]), holding([[1.0, 2.0]])),
+        (holding({"a": {"b": 1.0}, "c": 5.0}), holding({"a": {"b": 1.0, "c": 5.0}})),
+        (ruled(lambda p, t: (p[0] ** 2, t[0])), ruled(lambda p, t: (p[0] ** 2, 2 * t[0]))),
+        (Scaled(base, 1.0), Scaled(base, 10.0)),
+        (classed(1.0), classed(2.0)),
+    ]
+    for left, right in pairs:
+        assert fingerprint(left) == fingerprint(left) != fingerprint(right)

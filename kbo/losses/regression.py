@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arithmetic import resolve
+from ..arithmetic import is_traced, resolve
 from ..targets import Counts, Real
 from .base import Loss
 
@@ -121,8 +121,10 @@ class SmoothQuantile(Loss):
     def check(self, omega):
         """Raise for a width that is not positive or a quantile outside (0, 1) at ω."""
         super().check(omega)
-        quantile = np.asarray(resolve(self.quantile, omega))
-        if not ((quantile > 0) & (quantile < 1)).all():
+        quantile = resolve(self.quantile, omega)
+        if is_traced(quantile):
+            return
+        if not ((np.asarray(quantile) > 0) & (np.asarray(quantile) < 1)).all():
             raise ValueError(f"SmoothQuantile(quantile={quantile}) must be between 0 and 1")
 
     def __call__(self, omega, prediction, target):

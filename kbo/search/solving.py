@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import equinox as eqx
 import jax
 
@@ -73,11 +71,15 @@ def solve(problem, omega, *, solver=None, throw=True) -> Solution:
     solver : kbo.solvers.Exact or Nystrom, default Exact()
         Nystrom with an array of centres, or with none for a kbo.Subspace.
     throw : bool
-        Whether a solve that fails raises while the program runs. Otherwise see ``.converged``.
+        Whether a solve that fails raises while the program runs. Otherwise see ``.converged``. The
+        system of the adjoint is solved with the last factor and one refinement, which no status
+        reports: where ridges are near rounding, compare with ``value_and_hypergradient``.
 
     Returns
     -------
     Solution
+        A function of points. ``equinox.filter_jit`` can return it from a compiled function, while
+        jax.jit returns arrays alone, such as its values.
 
     Raises
     ------
@@ -94,8 +96,8 @@ def solve(problem, omega, *, solver=None, throw=True) -> Solution:
     (2022), Efficient and Modular Implicit Differentiation, eq. (7).
     """
     with arithmetic(False):
-        problem, omega = _prepared(problem, omega, solver)
-        coefficients, report = _called(_solved, problem, omega, solver, throw)
+        problem, omega, run = _prepared(problem, omega, solver)
+        coefficients, report = run(_solved)(problem, omega, solver, throw)
         problem = problem if solver is None else solver.restrict(problem)
         return Solution(Function(problem.at(omega), coefficients), report)
 
@@ -118,26 +120,27 @@ def outer_objective(problem, *, solver=None, throw=True):
 
     def objective(omega):
         with arithmetic(False):
-            return _called(_outer_value, *_prepared(problem, omega, solver), solver, throw)
+            canonical_problem, omega, run = _prepared(problem, omega, solver)
+            return run(_outer_value)(canonical_problem, omega, solver, throw)
 
     return objective
 
 
 def _prepared(problem, omega, solver):
-    """The problem and ω in canonical form."""
+    """The problem and ω in canonical form, and what makes the functions below ready to call.
+
+    That compiles them, but for a problem of which a function is of a trace alone.
+    """
     if not isinstance(problem, BilevelProblem):
         raise TypeError(f"problem={problem!r} must be a kbo.BilevelProblem")
     expect_instance("solver", solver, Solver, "kbo.solvers.Exact()")
     problem, omega = canonical(problem, omega, traced=True)
+    try:
+        problem, run = identified(problem), _programs.get
+    except HoldsTracer:
+        run = lambda function: function  # noqa: E731
     check(problem, omega)
-    return problem, omega
-
-
-def _called(function, problem, omega, solver, throw):
-    """The compiled function, or itself where a function of the problem is of a trace alone."""
-    with contextlib.suppress(HoldsTracer):
-        return _programs[function](identified(problem), omega, solver, throw)
-    return function(problem, omega, solver, throw)
+    return problem, omega, run
 
 
 def _solved(problem, omega, solver, throw):

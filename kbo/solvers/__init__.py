@@ -1,6 +1,6 @@
 """Solvers of the inner problem and of its adjoint."""
 
-from ..spaces import NeuralFeatures, NeuralSpace
+from ..spaces import NeuralFeatures, NeuralSpace, Subspace
 from . import centers
 from .auto import Auto
 from .base import AdjointSolution, InnerSolution, Solver
@@ -14,7 +14,9 @@ from .quasi_newton import QuasiNewton
 
 
 def default_solver(instance) -> Solver:
-    """Gradient() where networks are to be trained, Exact() elsewhere."""
+    """Gradient() where networks are to be trained, Nystrom() in a Subspace, Exact() elsewhere."""
+    if isinstance(instance.space, Subspace):
+        return Nystrom()
     return Gradient() if isinstance(instance.space, NeuralSpace | NeuralFeatures) else Exact()
 
 

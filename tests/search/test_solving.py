@@ -304,3 +304,104 @@ def test_memory_is_flat_over_rebuilt_problems():
         once(k)
     assert kbo.programs.traces() == traced
     assert resident() - before < 10e6
+
+
+SCALE = 1.0  # a global that a test changes
+
+
+def scaled_space(w):
+    return kbo.RKHS(kernels.Gaussian(SCALE * jnp.exp(w[0])))
+
+
+def test_a_changed_global_changes_the_solution_and_its_values(monkeypatch):
+    problem, omega = small()
+    x = data(3, 1, seed=2)[0]
+    held = problem.replace(space=scaled_space)
+    kbo.solve(held, omega)(x)
+    monkeypatch.setitem(globals(), "SCALE", 3.0)
+    expected = kbo.value_and_hypergradient(held, omega).inner(x)
+    np.testing.assert_allclose(kbo.solve(held, omega)(x), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("side", ["inner_data", "outer_data"])
+def test_weights_that_are_zero_have_derivatives(side):
+    problem, omega = small(loss=losses.Squared)
+    fixed = getattr(problem, side)
+
+    def of_weight(omega):
+        weights = jnp.ones(fixed.size).at[3].set(omega[2])
+        return kbo.Sample(fixed.x, fixed.target, weights)
+
+    moved = problem.replace(**{side: of_weight})
+    at = jnp.array([*omega, 0.0])
+    objective = jax.jit(kbo.outer_objective(moved))
+    step = 1e-5  # weights are not negative: a difference to one side, of second order
+    values = [objective(at.at[2].set(k * step)) for k in range(3)]
+    slope = float(-3 * values[0] + 4 * values[1] - values[2]) / (2 * step)
+    assert jax.grad(objective)(at)[2] == pytest.approx(slope, rel=1e-4)
+    assert kbo.value_and_hypergradient(moved, at).grad[2] == pytest.approx(slope, rel=1e-4)
+
+
+def test_negative_weights_are_refused_inside_programs_too():
+    problem, omega = small(loss=losses.Squared)
+    x, target = problem.inner_data.x, problem.inner_data.target
+
+    def value(weights):
+        held = problem.replace(inner_data=kbo.Sample(x, target, weights))
+        return kbo.outer_objective(held)(omega)
+
+    with pytest.raises(Exception, match="convex"):
+        jax.block_until_ready(jax.jit(value)(jnp.ones(12).at[0].set(-0.5)))
+
+
+def test_a_ridge_and_a_quantile_may_be_traced():
+    problem, omega = small(loss=losses.Squared)
+    of_ridge = jax.jit(lambda ridge: kbo.outer_objective(problem.replace(ridge=ridge))(omega))
+    slope = float(central(of_ridge, jnp.array(0.1)))
+    assert jax.grad(of_ridge)(0.1) == pytest.approx(slope, rel=1e-6)
+
+    quantile = problem.replace(
+        inner_loss=losses.SmoothQuantile(lambda w: jax.nn.sigmoid(w[0]), 0.3))
+    agree(kbo.outer_objective(quantile), omega, kbo.value_and_hypergradient(quantile, omega))
+
+
+def test_left_out_points_that_overflow_do_no_harm():
+    x, t, x_out, y = data(12, 9)
+    t[5] = 1e5
+    problem = kbo.BilevelProblem(
+        lambda w, v, t: jnp.exp(w[0] * v * t) - v + 0.5 * v**2, losses.Squared(),
+        kbo.Sample(x, t, np.arange(12) != 5), kbo.Sample(x_out, y),
+        kbo.RKHS(kernels.Gaussian(1.0)), lambda w: jnp.exp(w[1]),
+    )
+    omega = jnp.array([0.2, -2.0])
+    agree(kbo.outer_objective(problem), omega, kbo.value_and_hypergradient(problem, omega))
+
+
+def test_second_derivatives_of_a_second_stage():
+    problem, omega = small(loss=losses.Squared)
+    objective = kbo.outer_objective(problem.replace(
+        n_outputs=2, outer_loss=losses.Readout(1e-2),
+        inner_data=kbo.Sample(problem.inner_data.x, np.sin(problem.inner_data.x[:, :2]))))
+    gradient = jax.jit(jax.grad(objective))
+    differences = np.stack([
+        (gradient(omega + e) - gradient(omega - e)) / 2e-5 for e in 1e-5 * np.eye(2)
+    ])
+    np.testing.assert_allclose(jax.jit(jax.hessian(objective))(omega), differences, atol=1e-7)
+
+
+def test_right_solutions_in_single_precision_are_not_called_wrong():
+    with jax.enable_x64(False):
+        x, t, x_out, y = (np.float32(part) for part in data(100, 50))
+        for lengthscale, ridge in ((1.5, 1e-4), (2.7, 3e-4)):
+            problem = kbo.BilevelProblem(
+                losses.Squared(), losses.Squared(), kbo.Sample(x, t), kbo.Sample(x_out, y),
+                kbo.RKHS(kernels.Gaussian(lengthscale)), ridge,
+            )
+            assert kbo.solve(problem, jnp.zeros(1), throw=False).converged
+
+
+def test_a_subspace_is_solved_by_default():
+    problem, omega = small()
+    held = problem.replace(
+        space=kbo.Subspace(kernels.Gaussian(1.0), jnp.asarray(data(5, 1)[0])))
+    agree(kbo.outer_objective(held), omega, kbo.value_and_hypergradient(held, omega), 1e-8)

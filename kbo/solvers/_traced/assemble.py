@@ -34,9 +34,15 @@ def feature_equations(instance) -> FeatureEquations:
 
 def _shared_parts(instance):
     def pointwise(values):
-        return Pointwise(
+        kept, values = instance.inner_kept(values)
+        found = Pointwise(
             instance.inner_losses(values), instance.inner_slopes(values),
             instance.inner_curvatures(values),
+        )
+        kept = jnp.broadcast_to(kept, values.shape[:2])
+        return jax.tree.map(
+            lambda part: jnp.where(kept.reshape(kept.shape + (1,) * (part.ndim - 2)), part, 0),
+            found,
         )
 
     F, p, dtype = instance.ridge.shape[0], instance.n_outputs, instance.dtype

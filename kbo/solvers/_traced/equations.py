@@ -106,8 +106,8 @@ class Equations(eqx.Module):
         return self.pairing(self.penalised(theta), theta, values)
 
     @abc.abstractmethod
-    def norm_bound(self, residual) -> jax.Array:
-        """A bound on ‖∇J‖_H (F,) by its residual."""
+    def norm(self, residual) -> jax.Array:
+        """‖∇J‖_H, (F,), of its residual."""
 
     @abc.abstractmethod
     def factorise(self, curvatures) -> Any:
@@ -127,16 +127,12 @@ class Equations(eqx.Module):
 
     def residual_of(self, theta, slopes) -> jax.Array:
         """r(θ) from the slopes at θ's values."""
-        used = self.weights[:, :, None]
-        # The slope of a left-out point may overflow: it must not turn a weight of zero into NaN.
-        weighted = used * jnp.where(used > 0, slopes, 0.0)
-        mean = self.pull(weighted) / self.total[:, None, None]
+        mean = self.pull(self.weights[:, :, None] * slopes) / self.total[:, None, None]
         return mean + self.ridge[:, None, None] * self.penalised(theta)
 
     def objective(self, theta, values, losses) -> jax.Array:
         """Σ wℓ + (α/2)‖h‖², (F,)."""
-        used = self.weights > 0
-        fit = jnp.sum(self.weights * jnp.where(used, losses, 0.0), 1)
+        fit = jnp.sum(self.weights * losses, 1)
         return fit + 0.5 * self.alpha * self.square_norm(theta, values)
 
     def curvatures(self, found: Pointwise) -> jax.Array:
@@ -144,6 +140,5 @@ class Equations(eqx.Module):
         if self.quadratic:
             return self.weights
         curvatures = found.curvatures if self.coupled else found.curvatures[:, :, 0, 0]
-        shape = (...,) + (None,) * (curvatures.ndim - 2)
-        weights = self.weights[shape]
-        return weights * jax.vmap(convex_part)(jnp.where(weights > 0, curvatures, 0.0))
+        weights = self.weights.reshape(self.weights.shape + (1,) * (curvatures.ndim - 2))
+        return weights * jax.vmap(convex_part)(curvatures)

@@ -43,7 +43,7 @@ class FeatureEquations(Equations):
     def pairing(self, residual, theta, values):
         return jnp.sum(residual * theta, (1, 2))
 
-    def norm_bound(self, residual):
+    def norm(self, residual):
         if self.root is not None:
             residual = jax.vmap(self.root.forward)(residual)
         return jnp.linalg.norm(residual, axis=(1, 2))

@@ -55,8 +55,9 @@ class KernelEquations(Equations):
     def pairing(self, residual, theta, values):
         return jnp.sum(residual * values, (1, 2))
 
-    def norm_bound(self, residual):
-        return jnp.sqrt(jnp.sum(jnp.diagonal(self.gram))) * jnp.linalg.norm(residual, axis=(1, 2))
+    def norm(self, residual):
+        square = self.pairing(residual, residual, self.values(residual))
+        return jnp.sqrt(jnp.maximum(square, 0.0))
 
     def factorise(self, curvatures):
         def one(curvatures, alpha):

@@ -21,7 +21,7 @@ ENDINGS = (
 
 
 class Report(NamedTuple):
-    """How a solve ended: a place in ``ENDINGS``, a bound on ‖∇J‖_H, jitter, Newton steps."""
+    """How a solve ended: a place in ``ENDINGS``, ‖∇J‖_H, jitter, Newton steps."""
 
     ending: jax.Array
     residual: jax.Array
@@ -84,13 +84,13 @@ def evaluated(equations, theta, values=None) -> Iterate:
 
 
 def _error(equations, at):
-    """The bound on ‖∇J‖_H in units of ridge·‖h‖_H, (F,)."""
+    """‖∇J‖_H in units of ridge·‖h‖_H, (F,)."""
     scale = equations.ridge * jnp.sqrt(jnp.maximum(
         equations.square_norm(at.theta, at.values), 0.0
     ))
-    bound = equations.norm_bound(at.residual)
+    size = equations.norm(at.residual)
     some = jnp.where(scale > 0, scale, 1.0)
-    return jnp.where(scale > 0, bound / some, jnp.where(bound > 0, jnp.inf, 0.0))
+    return jnp.where(scale > 0, size / some, jnp.where(size > 0, jnp.inf, 0.0))
 
 
 def _active(equations, state, tol):
@@ -135,24 +135,28 @@ def _report(equations, at, factor, steps, short, tol=0.0) -> Report:
     mean = jnp.abs(at.objective) / equations.total
     rounding = jnp.finfo(error.dtype).eps * jnp.sqrt(2 * equations.ridge * mean)
     solved = (error <= jnp.where(short, tol, ACCEPTABLE)) | (
-        equations.norm_bound(at.residual) <= rounding
+        equations.norm(at.residual) <= rounding
     )
     curvatures = at.found.curvatures
     eigenvalues = curvatures if curvatures.shape[-1] == 1 else jnp.linalg.eigvalsh(curvatures)
     negligible = jnp.sqrt(jnp.finfo(curvatures.dtype).eps)
     used = equations.weights[:, :, None] > 0
     lowest = jnp.min(jnp.where(used, eigenvalues.reshape(*used.shape[:2], -1), 0.0))
-    faults = jnp.stack([
-        ~jnp.all(solved), lowest < -negligible * jnp.max(jnp.abs(curvatures)),
+    # In the order of ENDINGS; a later one explains an earlier one.
+    faults = [
+        ~jnp.all(solved),
+        (lowest < -negligible * jnp.max(jnp.abs(curvatures))) | jnp.any(equations.weights < 0),
         ~jnp.all(factor.finite & (equations.ridge > 0)),
-        ~(jnp.all(jnp.isfinite(at.theta)) & jnp.all(jnp.isfinite(error))),
-    ])
-    # A singular system explains numbers that are not finite, and these any other fault.
-    order = (2, 3, 1, 0)
+        ~jnp.all(jnp.isfinite(equations.ridge) & jnp.isfinite(equations.total)),
+    ]
+    # A system of finite numbers that has no factor is singular; what follows from it is not finite.
+    faults[2] &= ~faults[3]
+    unknown = ~(jnp.all(jnp.isfinite(at.theta)) & jnp.all(jnp.isfinite(error)))
+    faults[3] |= unknown & ~faults[2]
     ending = jnp.zeros((), int)
-    for fault in reversed(order):
-        ending = jnp.where(faults[fault], fault + 1, ending)
+    for place, fault in enumerate(faults, 1):
+        ending = jnp.where(fault, place, ending)
     return Report(
-        ending, jnp.max(equations.norm_bound(at.residual)), jnp.max(factor.jitter),
+        ending, jnp.max(equations.norm(at.residual)), jnp.max(factor.jitter),
         jnp.asarray(steps),
     )

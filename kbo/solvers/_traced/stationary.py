@@ -8,6 +8,8 @@ is the constraint of the Lagrangian Λ with θ and a frozen. Newton's steps are 
 
 from __future__ import annotations
 
+from functools import partial
+
 import equinox as eqx
 import jax
 from jax import lax
@@ -29,11 +31,19 @@ def _solved_jvp(primals, tangents, *, max_newton, tol):
     _, change = eqx.filter_jvp(lambda own: own.residual(theta), (equations,), (moved,))
     tangent = lax.custom_linear_solve(
         lambda u: jax.jvp(equations.residual, (theta,), (u,))[1], -change,
-        solve=lambda _, rhs: equations.solve(factor, rhs),
-        transpose_solve=lambda _, rhs: equations.solve_transposed(factor, rhs),
+        solve=lambda times, rhs: refined(times, partial(equations.solve, factor), rhs),
+        transpose_solve=lambda times, rhs: refined(
+            times, partial(equations.solve_transposed, factor), rhs
+        ),
     )
     constant = jax.tree.map(lambda _: None, (factor, report))
     return (theta, factor, report), (tangent, *constant)
+
+
+def refined(times, solve, rhs):
+    """The solution with one refinement, for the digits that a factor, or its jitter, has cost."""
+    found = solve(rhs)
+    return found + solve(rhs - times(found))
 
 
 def stationary(equations, max_newton, tol):
