@@ -13,7 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 import kbo
 from kbo import kernels, losses
-from tests.helpers import KERNELS, LOSSES, SPACES, data, everything_problem, folds_problem
+from tests.helpers import LOSSES, SPACES, data, everything_problem, folds_problem
 
 
 @pytest.fixture(autouse=True)
@@ -271,14 +271,9 @@ def test_a_problem_built_again_compiles_nothing():
     omega = jnp.array([0.2, -2.0])
     grad = lambda: jax.grad(kbo.outer_objective(small()[0]))(omega)
     first = grad()
-    with jax.log_compiles(False):
-        before = kbo.programs.traces()
-        np.testing.assert_array_equal(grad(), first)
-        assert kbo.programs.traces() == before
-
-
-def test_kernels_are_covered_by_the_spaces():
-    assert set(KERNELS) <= set(SPACES)
+    before = kbo.programs.traces()
+    np.testing.assert_array_equal(grad(), first)
+    assert kbo.programs.traces() == before
 
 
 @pytest.mark.parametrize("ridge", [0.0, -0.1])

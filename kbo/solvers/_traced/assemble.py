@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from ...spaces import FeatureSpace
 from .equations import Pointwise
-from .factors import cholesky
+from .factors import Triangle
 from .features import FeatureEquations
 from .kernel import KernelEquations
 
@@ -28,7 +28,9 @@ def feature_equations(instance) -> FeatureEquations:
         return FeatureEquations(**_shared_parts(instance), rows=space.features(x))
     rows = jax.checkpoint(lambda x, z: space.kernel.matrix(x, z))(x, space.centers)
     metric = space.gram()
-    root = jax.tree.map(jax.lax.stop_gradient, cholesky(metric))
+    # The metric has its own jitter already, which is part of the norm.
+    lower = jax.lax.linalg.cholesky(jax.lax.stop_gradient(metric), symmetrize_input=False)
+    root = Triangle(lower, jnp.zeros((), lower.dtype))
     return FeatureEquations(**_shared_parts(instance), rows=rows, metric=metric, root=root)
 
 

@@ -50,7 +50,7 @@ class Triangle(NamedTuple):
         )
 
 
-def cholesky(matrix, alpha=0.0) -> Triangle:
+def cholesky(matrix, alpha) -> Triangle:
     """The factor of A + αI for a symmetric (N, N) matrix A that is positive but for rounding.
 
     Where α is below the size δ = 10 eps tr A of the rounding errors in A, δ takes its place: the
