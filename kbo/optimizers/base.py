@@ -58,6 +58,9 @@ class Optimizer(eqx.Module):
             ``gradient=False`` only L is computed, and ∇L is None. With ``part`` in (0, 1) L and ∇L
             are those of the problem on that share of its samples, the same rows every time, and do
             not enter the history. An optimiser may turn to each part, and to the whole, only once.
+            A solver with a ``loose`` tolerance is held to one in proportion to the gradient of the
+            last report; with ``tighten=c`` to c times that from now on, 0 meaning its own. If it
+            is held to its own already, ``tighten`` evaluates nothing and returns None.
         report : callable
             Called with each accepted ω except the start.
         omega, lower, upper : ndarray (q,)

@@ -8,10 +8,13 @@ import numpy as np
 
 DECREASE, CURVATURE = 1e-4, 0.9  # constants of the weak Wolfe conditions
 TRIALS = 30  # in a line search, at most
+MISSES = 4  # of them after which a loose tolerance may be the cause
+TIGHTER = 0.1  # factor of such a tolerance
 WIDER = 4.0  # factor of a step that is too short
 NARROWEST, NARROW = 0.1, 0.5  # bounds of the factor of a step that is too long
 POSITIVE = 1e-10  # pairs with sᵀy below this share of |s||y| are dropped as rounding
 ROUNDING = 10 * np.finfo(float).eps
+AGAIN = object()
 
 
 class BoxSearch:
@@ -36,10 +39,19 @@ class BoxSearch:
 
     def begin(self, point) -> bool:
         """Evaluate at a point, and return whether L is finite there."""
-        self.point = point
+        self.point, self._tightest = point, False
         self.value, self.grad = self.evaluate(point)
         self._least = 1e-30 * (abs(self.value) or 1.0)
         return bool(np.isfinite(self.value))
+
+    def tighten(self, factor) -> bool:
+        """Evaluate here again, to ``factor`` times the tolerance; False if it is the own already."""
+        found = None if self._tightest else self.evaluate(self.point, tighten=factor)
+        self._tightest |= factor == 0
+        if found is None or not np.isfinite(found[0]):
+            return False
+        self.value, self.grad = found
+        return True
 
     @property
     def slope(self):
@@ -94,10 +106,13 @@ class BoxSearch:
 
     def step(self):
         """Make one step; return the decrease of L, or None if no lower point was found."""
-        f, slope = self._plain(self.value, self.grad)
-        found = self._line(self._direction(), f, slope)
-        if found is None:
-            return None
+        while True:
+            f, slope = self._plain(self.value, self.grad)
+            found = self._line(self._direction(), f, slope)
+            if found is None:
+                return None
+            if found is not AGAIN:
+                break
         point, value, grad = found
         s, y = point - self.point, self._plain(value, grad)[1] - slope
         if s @ y > POSITIVE * np.linalg.norm(s) * np.linalg.norm(y):
@@ -110,9 +125,10 @@ class BoxSearch:
         """The lowest point of a line search along ω + t·direction, projected onto the box.
 
         t grows while f still falls almost as steeply as at the start (Wolfe's second condition),
-        and shrinks while f has not fallen enough (the first condition) or is not finite.
+        and shrinks while f has not fallen enough (the first condition) or is not finite. AGAIN
+        means that f at ω was computed anew, to a tighter tolerance.
         """
-        t, narrowed, best = 1.0, False, None
+        t, narrowed, best, misses = 1.0, False, None, 0
         self.blocked = False
         for _ in range(TRIALS):
             target = self.point + t * direction
@@ -132,6 +148,9 @@ class BoxSearch:
             if not (fell or level):
                 if best is not None:
                     return best
+                misses += 1
+                if misses % MISSES == 0 and np.isfinite(there) and self.tighten(TIGHTER):
+                    return AGAIN
                 t, narrowed = t * _shrunk(f, at_start, there, at_end), True
                 continue
             if best is None or value < best[1]:

@@ -91,10 +91,13 @@ class _Stage:
         moved = np.where(self.moving, y[self.labels], 0.0)
         return np.clip(self.omega + moved, self.lower, self.upper)
 
-    def evaluate(self, y):
-        """L and its gradient in y."""
+    def evaluate(self, y, **more):
+        """L and its gradient in y, or None as Optimizer.run's ``evaluate`` does."""
         point = self._at(y)
-        value, grad = self._known[point.tobytes()] = self._evaluate(point)
+        found = self._evaluate(point, **more)
+        if found is None:
+            return None
+        value, grad = self._known[point.tobytes()] = found
         return value, np.bincount(self.labels[self.moving], grad[self.moving], self.count)
 
     def accept(self, y):

@@ -19,7 +19,8 @@ class LBFGS(Optimizer):
     The first step tried has length 1. When steps become small although the gradient g promises more
     (½‖g‖² > ftol), or when a line search fails, the cause is often the stored curvature, since L
     need not be convex. The search then drops it and restarts from that point, until a restart
-    brings no progress.
+    brings no progress. Where a solver may be ``loose``, four trials without a decrease make its
+    tolerance ten times tighter, and the search ends only at the solver's own tolerance.
 
     Parameters
     ----------
@@ -46,6 +47,9 @@ class LBFGS(Optimizer):
     ----------
     Nocedal, Wright (2006), Numerical Optimization, Section 7.2.
     Bertsekas (1982), Projected Newton Methods for Optimization Problems with Simple Constraints.
+    Salehi, Mukherjee, Roberts, Ehrhardt (2024), An Adaptively Inexact First-Order Method for
+    Bilevel Optimization with Application to Hyperparameter Learning (arXiv 2308.10098), Algorithm
+    3.1: a line search that fails asks for more accurate values.
     """
 
     max_steps: int = 200
@@ -96,6 +100,8 @@ class LBFGS(Optimizer):
         steps, small, gained = 0, 0, False  # the last two since the pairs were last dropped
         while True:
             if stationary(search.point, search.grad, search.lower, search.upper, self.tol):
+                if search.tighten(0.0):
+                    continue
                 return Status.CONVERGED
             if steps == self.max_steps:
                 return Status.STEPS_EXHAUSTED
@@ -115,6 +121,9 @@ class LBFGS(Optimizer):
             rest = projected_gradient(search.point, slope, search.lower, search.upper)
             flat = 0.5 * rest @ rest <= self.ftol
             if ended is Status.CONVERGED and flat:
+                if search.tighten(0.0):
+                    small = 0
+                    continue
                 return ended
             if not gained:  # a restart brought nothing, although the gradient promises more
                 return Status.BLOCKED if search.blocked else Status.LINE_SEARCH_FAILED

@@ -41,7 +41,7 @@ class Run:
         self.evaluations = self.rejected = 0
         self.state, self.cost, self.last = None, Cost(0, 0), None
         self._part = 1.0
-        self.ratio, self._first_norm, self._by_values = 1.0, 0.0, False
+        self.ratio, self._tightness, self._by_values = 1.0, 1.0, False
         self.comparable = comparable
         self.best: Evaluation | None = None
         self.failure = None
@@ -53,14 +53,18 @@ class Run:
     def seconds(self):
         return self.earlier + time.perf_counter() - self.started
 
-    def evaluate(self, point, accuracy=None, gradient=True, part=1.0):
+    def evaluate(self, point, accuracy=None, gradient=True, part=1.0, tighten=None):
         """L and ∇L at a flat point; +inf (and the reason kept) where they cannot be had.
 
-        See Optimizer for ``accuracy``, ``gradient`` and ``part``.
+        See Optimizer for ``accuracy``, ``gradient``, ``part`` and ``tighten``.
         """
         self._by_values |= not gradient
         if part != self._part:
             self._turn_to(part)
+        if tighten is not None:
+            if not self._is_loose():
+                return None
+            self._tightness *= tighten
         known = self.evaluations < len(self.log)
         found = self._replayed(point) if known else self._computed(point, accuracy, gradient)
         self.evaluations += 1
@@ -70,13 +74,21 @@ class Run:
             return np.inf, np.zeros_like(found.grad)
         if not found.status.completed:
             self.failure = found.status
-        if gradient:
-            norm = np.linalg.norm(found.grad)
-            self._first_norm = self._first_norm or norm
-            self.ratio = norm / self._first_norm if norm else 0.0
         if part == 1:
             self._see(found)
+            if tighten is not None and not self.comparable:
+                self.best = found._replace(function=None)
         return found.value, found.grad if found.has_grad else None
+
+    def _loosened(self, ratio):
+        """The session at the tolerance for a gradient that is ``ratio`` times the first one."""
+        # Values alone are compared as they are, and so is the gradient at the lowest.
+        return self._seen if self._by_values else self._seen.loosened(ratio)
+
+    def _is_loose(self):
+        """Whether the solver is not held to its own tolerance now."""
+        now, own = (self._loosened(ratio) for ratio in (self.ratio * self._tightness, 0.0))
+        return now.solver.tol != own.solver.tol
 
     def _replayed(self, point) -> Evaluation:
         """The next evaluation of the log."""
@@ -118,6 +130,7 @@ class Run:
     def _turn_to(self, part):
         """The problem on a share of its samples, or the whole; the warm start is another's."""
         self._part, self.state, self._seen = part, None, self.session
+        self.ratio = self._tightness = 1.0
         if part < 1:
             whole = self.session.first
             sizes = [
@@ -142,8 +155,7 @@ class Run:
 
     def _result(self, at, accuracy, gradient) -> Hypergradient:
         """One evaluation; without a gradient, NaN in its place and nothing known but the value."""
-        # Values alone are compared as they are, and so is the gradient at the lowest.
-        session = self._seen if self._by_values else self._seen.loosened(self.ratio)
+        session = self._loosened(self.ratio * self._tightness)
         if accuracy is not None:
             session = session.within(accuracy)
         if gradient:
@@ -162,6 +174,9 @@ class Run:
             self.best = found._replace(function=None)
         self._recent = [found]
         norm = self.grad_norm(found)
+        # All points of a line search are evaluated to the same tolerance.
+        first = self.history[0].grad_norm if self.history else norm
+        self.ratio = norm / first if norm and np.isfinite(norm) else 0.0
         large = found.point.size > HISTORY_SIZE
         seen = self.callback is not None or not large
         record = StepRecord(

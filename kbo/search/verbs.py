@@ -183,7 +183,7 @@ def search(
         optimizer=optimizer, solver=solver, method=method,
     ))
     bar = _progress_bar(optimizer) if progress else None
-    comparable = method.comparable(solver) and optimizer.comparable
+    comparable = method.comparable(solver) and optimizer.comparable and not solver.loose
     run = Run(session, lower, upper, log, callback, max_time, bar, comparable)
     try:
         status = optimizer.run(run.evaluate, run.report, start, lower, upper, run.tree)

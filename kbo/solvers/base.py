@@ -108,6 +108,8 @@ class Solver(eqx.Module):
         Devices over which rows are spread.
     deterministic : bool
         Whether solutions are functions of ω, not of what was solved before.
+    tol, loose : float or None, float
+        Its relative tolerance, and the one it may begin a search with if that is larger.
     remedy : str
         What makes it solve better.
     traceable : bool
@@ -118,6 +120,7 @@ class Solver(eqx.Module):
     solves_adjoint: ClassVar[bool] = True
     mesh = None
     tol = None
+    loose = 0.0
     deterministic: ClassVar[bool] = True
     remedy: ClassVar[str] = ""
     traceable: ClassVar[bool] = False

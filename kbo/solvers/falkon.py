@@ -42,8 +42,8 @@ class Falkon(SubspaceSolver):
     max_cg : int
         Conjugate gradient steps a solve.
     loose : float
-        In ``minimize`` the tolerance is loose·‖∇L(ω)‖/‖∇L(ω₀)‖ of the last evaluation, no less
-        than tol: errors of h and a enter the value through their product only, and the gradient
+        In ``minimize`` the tolerance is loose·‖∇L(ω)‖/‖∇L(ω₀)‖ of the last step, no less
+        than tol (to which LBFGS returns before it ends): errors of h and a enter the value through their product only, and the gradient
         need not be better than the step it is for. ``loose=0`` asks for tol everywhere.
 
     References

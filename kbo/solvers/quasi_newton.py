@@ -44,9 +44,9 @@ class QuasiNewton(Solver):
     memory : int
         Pairs kept.
     loose : float
-        In ``minimize`` the tolerance is loose·‖∇L(ω)‖/‖∇L(ω₀)‖ of the last evaluation, no less
-        than ``tol`` and no more than ``loose``: two or three times sooner with 1e-3, but on badly
-        conditioned problems values are then noise. 0 asks for tol everywhere.
+        In ``minimize`` the tolerance is loose·‖∇L(ω)‖/‖∇L(ω₀)‖ of the last step, no less than
+        ``tol`` and no more than ``loose``: two or three times sooner with 1e-3. LBFGS tightens it
+        where a line search fails, and ends at ``tol`` itself. 0 asks for tol everywhere.
     prescribe : int, optional
         Outer-problem awareness (OPA): each so many steps one more pair is made, of ∂_θJ along
         B⁻¹∂_θL, the direction in which SHINE needs B⁻¹. One gradient of J and one of L each.

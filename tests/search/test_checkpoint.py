@@ -31,17 +31,21 @@ np.save(sys.argv[3], np.append(helpers.flat(result.omega), result.n_evaluations)
 
 def resumable(name, checkpoint, callback=None):
     problem, omega = regularised("logistic")
-    solver = kbo.solvers.Falkon(10) if name == "lbfgs, falkon" else None
+    solver, method = kbo.solvers.Falkon(10) if name == "lbfgs, falkon" else None, None
+    if name == "lbfgs, loose":
+        solver, method = kbo.solvers.QuasiNewton(loose=0.3), kbo.hypergradients.Parametric()
+        problem, omega = helpers.logistic_regression()[0], 3.0
     optimizer = {
         "lbfgs": kbo.optimizers.LBFGS(max_steps=12),
         "lbfgs, parts": kbo.optimizers.LBFGS(max_steps=8, parts=(0.5, 0.8)),
+        "lbfgs, loose": kbo.optimizers.LBFGS(max_steps=12),
         "lbfgs, falkon": kbo.optimizers.LBFGS(max_steps=12),
         "descent": kbo.optimizers.GradientDescent(max_steps=12),
         "optax": kbo.optimizers.Optax(optax.adam(0.05), max_steps=12),
         "optax, mean": kbo.optimizers.Optax(optax.adam(0.05), max_steps=12, average=0.5),
     }[name]
     return kbo.minimize(
-        problem, omega, optimizer=optimizer, solver=solver, checkpoint=checkpoint,
+        problem, omega, optimizer=optimizer, solver=solver, method=method, checkpoint=checkpoint,
         callback=callback, throw=False,
     )
 
@@ -53,7 +57,7 @@ class Killed(Exception):
 @pytest.mark.parametrize(
     "name",
     [
-        "lbfgs", "lbfgs, parts", "descent", "optax", "optax, mean",
+        "lbfgs", "lbfgs, parts", "lbfgs, loose", "descent", "optax", "optax, mean",
         pytest.param("lbfgs, falkon", marks=pytest.mark.slow),
     ],
 )

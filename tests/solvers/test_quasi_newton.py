@@ -6,7 +6,7 @@ import pytest
 
 import kbo
 from kbo.hypergradients import CG, LinearLBFGS, NystromInverse, Parametric, Shine
-from kbo.optimizers import HOAG, BayesianSearch, GridSearch, RandomSearch
+from kbo.optimizers import HOAG, LBFGS, BayesianSearch, GridSearch, RandomSearch
 from kbo.solvers import QuasiNewton
 from tests import helpers
 from tests.helpers import logistic_regression
@@ -79,6 +79,23 @@ def test_a_loose_search_ends_where_a_tight_one_does_and_costs_less():
     assert loose.omega == pytest.approx(tight.omega, abs=1e-3)
     assert loose.value == pytest.approx(tight.value, rel=1e-6)
     assert loose.history[-1].cost.gradients < 0.8 * tight.history[-1].cost.gradients
+
+
+@pytest.mark.parametrize("loose", [1e-2, 0.1, 0.5])
+@pytest.mark.parametrize("optimizer", [LBFGS(tol=1e-6), LBFGS(tol=1e-6, parts=(0.3,))], ids=str)
+def test_however_loose_a_search_ends_at_a_value_of_the_solvers_own_tolerance(loose, optimizer):
+    """Values of loose solutions are off by more than the steps lower them, up or down."""
+    problem, bounds = logistic_regression()
+    search = lambda loose, optimizer: kbo.minimize(
+        problem, 3.0, solver=QuasiNewton(loose=loose), method=Parametric(CG(200)), bounds=bounds,
+        optimizer=optimizer,
+    )
+    tight, found = search(0.0, LBFGS(tol=1e-6)), search(loose, optimizer)
+    assert found.status is kbo.Status.CONVERGED
+    assert found.omega == pytest.approx(tight.omega, abs=1e-3)
+    exact = kbo.value_and_hypergradient(problem, found.omega)
+    assert found.value == pytest.approx(exact.value, rel=1e-9)
+    assert np.linalg.norm(exact.grad) < 2e-6
 
 
 def test_replicates_are_one_problem_and_adjoints_are_left_to_the_method():

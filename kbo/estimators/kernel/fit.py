@@ -32,6 +32,7 @@ from .._common.start import (
 )
 from .._common.table import read_rows
 from .._common.validation import computing
+from .._common.widths import Widths
 from .criterion import criterion_name, leaves_open, make_criterion
 from .model import Model
 from .prior import KernelPrior
@@ -118,10 +119,12 @@ class KernelBilevelBase(Searching, BaseEstimator):
         criterion = criterion_name(self, inner, labels, sample_weight, groups)
         given = chosen_kernel(self.kernel, criterion == "marginal_likelihood")
         kernel = start_kernel(given, self.lengthscale, units, self.groups)
-        tied = tied_entries(self.ard, given, kernel, units)
         judged = (outer,) if calibrate else ()
         tune = tuned_names(self.tune, kernel, inner, *judged)
-        tunable = Tunable.of(kernel, tune, tied)
+        learn_centers = tune is not None and "centers" in tune
+        widths = Widths.of(kernel, *X.shape, not (learn_centers or self.standard_errors))
+        tied = widths.tied(kernel, tied_entries(self.ard, given, kernel, units))
+        tunable, points, X = Tunable.of(widths.kernel(kernel), tune, tied), X, widths.points(X)
         own_start = self.lengthscale is None and kernel_names(self.kernel) is not None
         with computing(self.device), contextlib.ExitStack() as prepared:
             model = Model(
@@ -130,11 +133,11 @@ class KernelBilevelBase(Searching, BaseEstimator):
                 outer_loss=Tunable.of(outer, tune if calibrate else ()),
                 alpha=np.array(self.alpha, float),
                 offset=offset,
-                prior=KernelPrior.of(tunable, self.prior, own_start),
+                prior=KernelPrior.of(tunable, self.prior, own_start, widths.used(tunable)),
                 tune_alpha=tune is None or "alpha" in tune,
                 n_outputs=n_outputs,
+                widths=widths,
             )
-            learn_centers = tune is not None and "centers" in tune
             searching = learn_centers or bool(jax.tree.leaves(model.start()))
             self.n_iter_, self.n_evaluations_, self.n_parameters_, self.history_ = 1, 0, 0, []
             self.status_ = Status.CONVERGED.name
@@ -142,8 +145,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
                 model, X[rows], tuple(target[rows] for target in targets),
                 sample_weight[None, rows], sample_weight[None, rows],
             )
-            every = slice(None)
-            seed = 0 if random is None else random.randint(2**31)
+            every, seed = slice(None), 0 if random is None else random.randint(2**31)
             solver = as_solver(self.solver, self.n_centers, seed)
             session = prepared.enter_context(prepare(on(every, model), model.start(), solver))
             self.solver_ = str(session.solver)
@@ -156,7 +158,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
                     seen = prepared.enter_context(prepare(on(rows, model), model.start(), Exact()))
                 self.n_tuned_ = len(X[rows])
                 criterion = make_criterion(
-                    criterion, self.cv, X[rows], labels[rows], sample_weight[rows], classifier,
+                    criterion, self.cv, points[rows], labels[rows], sample_weight[rows], classifier,
                     random, session.problem.inner_loss, self.outer_loss, seen.solver, groups,
                 )
                 if self.standard_errors and self.criterion not in ("auto", "cv", "loo"):
@@ -177,7 +179,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
                 )
                 session = session.of(on(every, model)).starting_at(omega)
             fitted = self._refit(model, session, len(X))
-        self._keep_samples(X, targets[0], sample_weight, *fitted)
+        self._keep_samples(points, targets[0], sample_weight, *fitted)
         for text in self._said:  # a dict, so that each text is given once
             warnings.warn(text, ConvergenceWarning, stacklevel=3)
         return self
@@ -209,7 +211,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
         anchors = at.inner.x[:n] if at.space.centers is None else at.space.centers
         if not solution.status.ok:
             self._warn(str(solution.status))
-        self.X_fit_ = np.array(anchors)
+        self.X_fit_ = np.array(anchors[:, : model.widths.own])
         coefficients = np.array(solution.coefficients[0, : len(anchors)])
         self.dual_coef_ = coefficients[:, 0] if model.n_outputs is None else coefficients
         self.kernel_ = model.kernel_at(omega)
@@ -245,7 +247,9 @@ class KernelBilevelBase(Searching, BaseEstimator):
     def _scores(self, X):
         """offset + h(x), (k,) or (k, p), at points."""
         coefficients = self.dual_coef_.reshape(len(self.X_fit_), -1)
-        values = values_at(self.kernel_, self.X_fit_, coefficients, X, self.device)
+        widths = Widths.of(self.kernel_, *self.X_fit_.shape)
+        kernel, anchors, X = widths.kernel(self.kernel_), *map(widths.points, (self.X_fit_, X))
+        values = values_at(kernel, anchors, coefficients, X, self.device)
         return self.intercept_ + (values[:, 0] if self.dual_coef_.ndim == 1 else values)
 
 

@@ -23,6 +23,7 @@ from ...problem import BilevelProblem, Sample
 from ...programs import program
 from ...spaces import RKHS
 from .._common.folds import bucket, pad
+from .._common.widths import Widths
 from .prior import KernelPrior, WeightedPrior
 
 LOG_RANGE = 9.0
@@ -99,6 +100,8 @@ class Model(eqx.Module):
         The best constant prediction; h models the difference to it.
     prior : KernelPrior
     n_outputs : int or None
+    widths : Widths
+        Of the points, with columns of zeros.
     center_shape : pair of int or None
         The shape of the centres if they are learned, otherwise None.
     """
@@ -111,6 +114,7 @@ class Model(eqx.Module):
     prior: KernelPrior
     tune_alpha: bool = eqx.field(static=True)
     n_outputs: int | None = eqx.field(static=True)
+    widths: Widths = eqx.field(static=True)
     center_shape: tuple[int, int] | None = eqx.field(static=True, default=None)
 
     def start(self):
@@ -156,15 +160,26 @@ class Model(eqx.Module):
                     labels[part] = jax.tree.map(others, omega[part])
             labels["kernel"] = [
                 np.full(np.size(log), InStages.held) if name == "skew"
-                else np.full(np.size(log), next(alone)) if common and name == "lengthscale"
-                else others(log)
-                for name, log in zip(self.kernel.names(), omega["kernel"], strict=True)
+                else np.where(used, next(alone), InStages.held) if common and name == "lengthscale"
+                else np.where(used, others(log), InStages.held)
+                for name, log, used in self._kernel_logs()
             ]
             flat = np.concatenate([np.zeros(0, int), *jax.tree.leaves(labels)])
             moving = flat[flat != InStages.held]
             if len(np.unique(moving)) < len(moving) or (skewed and not common):
                 found[stage] = flat
         return found
+
+    def _kernel_logs(self):
+        """(name, log at the start, which of its numbers belong to columns that are not zeros)."""
+        used = map(np.ravel, self.widths.used(self.kernel))
+        return zip(self.kernel.names(), self.kernel.start(), used, strict=True)
+
+    def count(self):
+        """How many numbers are tuned, positions of centres aside."""
+        omega = {**self.start(), "kernel": [used[used] for _, _, used in self._kernel_logs()]}
+        omega.pop("centers", None)
+        return sum(map(np.size, jax.tree.leaves(omega)))
 
     def reaches(self):
         """How far each entry of ω may go from the start, and how far its bound is then moved.
@@ -226,4 +241,4 @@ class Model(eqx.Module):
 
     def kernel_at(self, omega) -> Kernel:
         """The kernel at ω, with NumPy parameters so that it can be stored and pickled."""
-        return self.kernel.at(omega["kernel"], np.exp)
+        return self.widths.own_kernel(self.kernel.at(omega["kernel"], np.exp))

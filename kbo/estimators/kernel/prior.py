@@ -30,6 +30,8 @@ class KernelPrior(eqx.Module):
         Which leaves of ω["kernel"] are lengthscales.
     scales, skews : tuple of int
         Which are scales, and which are skews.
+    used : list of ndarray
+        For each leaf, 1 for the numbers that the prior is of, and 0 for others.
     strength : array ()
         The precision, 1 by default.
     level : array ()
@@ -46,26 +48,28 @@ class KernelPrior(eqx.Module):
     places: tuple[int, ...] = eqx.field(static=True)
     scales: tuple[int, ...] = eqx.field(static=True)
     skews: tuple[int, ...] = eqx.field(static=True)
+    used: Any
     strength: Any
     level: Any
 
     @classmethod
-    def of(cls, tunable, strength, level):
-        """The prior of a Tunable kernel."""
+    def of(cls, tunable, strength, level, used):
+        """The prior of a Tunable kernel; ``used`` as ``Widths.used`` gives it."""
         names = tunable.names()
         places = [
             tuple(place for place, name in enumerate(names) if name == kind)
             for kind in ("lengthscale", "scale", "skew")
         ]
-        return cls(*places, jnp.asarray(float(strength)), jnp.asarray(float(level)))
+        used = [mask.astype(float) for mask in used]
+        return cls(*places, used, jnp.asarray(float(strength)), jnp.asarray(float(level)))
 
     def __call__(self, omega):
         """P(ω)."""
         total = 0.0 * self.strength
         for place in self.places:
-            logs = jnp.ravel(omega["kernel"][place])
-            mean = jnp.mean(logs)
-            total += jnp.sum((logs - mean) ** 2) + self.level * (mean - LONGER) ** 2
+            logs, used = omega["kernel"][place], self.used[place]
+            mean = jnp.sum(used * logs) / jnp.sum(used)
+            total += jnp.sum(used * (logs - mean) ** 2) + self.level * (mean - LONGER) ** 2
         for places, width in ((self.scales, WIDE), (self.skews, BENT)):
             for place in places:
                 total += jnp.sum((omega["kernel"][place] / width) ** 2)

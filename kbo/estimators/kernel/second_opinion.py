@@ -75,8 +75,7 @@ class SecondOpinion:
         stage = model.stages().get(getattr(self, "kept_", None))
         if stage is not None:
             return len(np.unique(stage[stage != InStages.held]))
-        tuned = {key: part for key, part in model.start().items() if key != "centers"}
-        return sum(map(np.size, jax.tree.leaves(tuned)))
+        return model.count()
 
     def _draws_folds(self):
         """Whether other folds may be drawn than those of ``cv``."""

@@ -23,18 +23,25 @@ Y = np.sin(2 * X[:, 0]) + 0.3 * rng.normal(size=80)
 
 def test_the_formula(x64):
     kernel = kbo.kernels.Gaussian(np.ones(3)) + kbo.kernels.Matern32(np.array(2.0))
-    prior = KernelPrior.of(Tunable.of(kernel), 2.0, True)
+    every = [np.full(3, True), np.array(True)]
+    prior = KernelPrior.of(Tunable.of(kernel), 2.0, True, every)
     s, single = np.array([0.3, -0.2, 1.1]), np.array(0.4)
     expected = np.sum((s - s.mean()) ** 2) + (s.mean() - 1) ** 2 + (single - 1) ** 2
     assert float(prior({"kernel": [s, single]})) == pytest.approx(expected)
-    level_free = KernelPrior.of(Tunable.of(kernel), 2.0, False)
+    level_free = KernelPrior.of(Tunable.of(kernel), 2.0, False, every)
     assert float(level_free({"kernel": [s, single]})) == pytest.approx(
         np.sum((s - s.mean()) ** 2)
     )
     mixed = kbo.kernels.Warped(
         kbo.kernels.Gaussian(np.array(1.0)) * 2.0, np.zeros(3), np.ones(3), np.ones(3)
     )
-    prior = KernelPrior.of(Tunable.of(mixed), 2.0, False)
+    part = KernelPrior.of(
+        Tunable.of(kernel), 2.0, False, [np.array([True, True, False]), every[1]]
+    )
+    assert float(part({"kernel": [s, single]})) == pytest.approx(0.5 * (s[0] - s[1]) ** 2)
+    masks = {"lengthscale": every[1], "scale": every[1], "skew": every[0]}
+    used = [masks[name] for name in Tunable.of(mixed).names()]
+    prior = KernelPrior.of(Tunable.of(mixed), 2.0, False, used)
     logs = {"lengthscale": single, "scale": np.array(-1.2), "skew": s}
     omega = {"kernel": [logs[name] for name in Tunable.of(mixed).names()]}
     assert float(prior(omega)) == pytest.approx((1.2 / 3) ** 2 + np.sum((2 * s) ** 2))
