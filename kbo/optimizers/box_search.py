@@ -45,7 +45,8 @@ class BoxSearch:
         return bool(np.isfinite(self.value))
 
     def tighten(self, factor) -> bool:
-        """Evaluate here again, to ``factor`` times the tolerance; False if it is the own already."""
+        """Evaluate here again, to ``factor`` times the tolerance; False if it is tightest already.
+        """
         found = None if self._tightest else self.evaluate(self.point, tighten=factor)
         self._tightest |= factor == 0
         if found is None or not np.isfinite(found[0]):

@@ -42,9 +42,10 @@ class Falkon(SubspaceSolver):
     max_cg : int
         Conjugate gradient steps a solve.
     loose : float
-        In ``minimize`` the tolerance is loose·‖∇L(ω)‖/‖∇L(ω₀)‖ of the last step, no less
-        than tol (to which LBFGS returns before it ends): errors of h and a enter the value through their product only, and the gradient
-        need not be better than the step it is for. ``loose=0`` asks for tol everywhere.
+        In ``minimize`` the tolerance is loose·‖∇L(ω)‖/‖∇L(ω₀)‖ of the last step, no less than tol
+        (to which LBFGS returns before it ends): errors of h and a enter the value through their
+        product only, and the gradient need not be better than the step it is for. ``loose=0`` asks
+        for tol everywhere.
 
     References
     ----------
