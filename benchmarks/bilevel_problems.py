@@ -195,7 +195,7 @@ def equilibrium(folder, seed):
 
 def unrolled(steps, before=0, warm=False):
     """Fixed-point iterations for the equilibrium: proximal steps of size one fifth."""
-    iteration = kbo.optimizers.proximal_gradient(0.2 * POINTS, kbo.optimizers.NonNegative())
+    iteration = kbo.optimizers.proximal_gradient(0.2 * POINTS, kbo.regularizers.NonNegative())
     return kbo.hypergradients.Unrolled(steps, iteration, warm_steps=before, warm=warm)
 
 

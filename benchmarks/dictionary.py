@@ -16,7 +16,8 @@ import numpy as np
 import kbo
 from kbo.datasets.bilevel import one
 from kbo.hypergradients import MinMin
-from kbo.optimizers import L1, proximal_gradient
+from kbo.optimizers import proximal_gradient
+from kbo.regularizers import L1
 
 from ._harness import Table, arguments, pyplot, write_figure
 

@@ -13,6 +13,7 @@ from . import (
     losses,
     networks,
     optimizers,
+    regularizers,
     solvers,
     spaces,
 )
@@ -35,6 +36,7 @@ from .spaces import (
     NeuralFeatures,
     NeuralSpace,
     RandomFourierFeatures,
+    RegularizedFeatures,
     Subspace,
 )
 from .stream import Stream
@@ -79,10 +81,10 @@ __all__ = [
     "RKHS", "BilevelError", "BilevelProblem", "BilevelResult", "DeepFeatureIV", "FeatureSpace",
     "FuncIVRegressor", "Function", "Hypergradient", "HypergradientSearchCV",
     "KernelBilevelClassifier", "KernelBilevelRegressor", "KernelIVRegressor", "NeuralFeatures",
-    "NeuralSpace", "RandomFourierFeatures", "Residuals", "Sample", "SampleReweightingClassifier",
-    "SampleReweightingRegressor", "StandardErrors", "Status", "StepRecord", "Stream", "Subspace",
-    "TwoStageLeastSquares", "__version__", "check_hypergradient", "criteria", "datasets",
-    "hypergradients", "kernels", "losses", "metrics", "minimize", "networks", "optimizers",
-    "outer_objective", "register_adapter", "solve", "solvers", "spaces", "standard_errors",
-    "value_and_hypergradient",
+    "NeuralSpace", "RandomFourierFeatures", "RegularizedFeatures", "Residuals", "Sample",
+    "SampleReweightingClassifier", "SampleReweightingRegressor", "StandardErrors", "Status",
+    "StepRecord", "Stream", "Subspace", "TwoStageLeastSquares", "__version__",
+    "check_hypergradient", "criteria", "datasets", "hypergradients", "kernels", "losses",
+    "metrics", "minimize", "networks", "optimizers", "outer_objective", "register_adapter",
+    "regularizers", "solve", "solvers", "spaces", "standard_errors", "value_and_hypergradient",
 ]

@@ -164,7 +164,7 @@ class Instance:
         penalty = self.problem.penalty
         return jnp.zeros((), self.dtype) if penalty is None else penalty(self.omega)
 
-    def lagrangian(self, h_inner, h_outer, a_inner, inner_product):
+    def lagrangian(self, h_inner, h_outer, a_inner, inner_product, regularization=0.0):
         """Λ = L(ω; h) + Σ_f [(1/Σw) Σ_i w_i a(x_i)·∂_v ℓ_in(ω, h(x_i), t_i) + ridge ⟨h, a⟩_H].
 
         L(ω; h) is the outer value at h plus the penalty. At the inner and adjoint solutions, the
@@ -177,10 +177,12 @@ class Instance:
         h_outer : array (F, m, p)
         inner_product : array (F,)
             ⟨h, a⟩_H of each replicate.
+        regularization : array (F,)
+            a·∂R(h), which is added where the inner objective has a regularizer R.
         """
         total = jnp.sum(self.inner.weight_matrix(), -1)
         residual = self.inner_pairing(h_inner, a_inner) / total
-        constraint = jnp.sum(residual + self.ridge * inner_product)
+        constraint = jnp.sum(residual + self.ridge * inner_product + regularization)
         return self.outer_value(h_outer) + self.penalty_value() + constraint
 
     def inner_pairing(self, h_inner, a_inner):

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 from .instance import Instance
 from .losses import Joint
-from .spaces import NeuralFeatures, Space
+from .spaces import NeuralFeatures, RegularizedFeatures, Space
+
+ANY = (Space, NeuralFeatures, RegularizedFeatures)  # kinds of space
 
 
 class Needs(NamedTuple):

@@ -17,7 +17,7 @@ class Status(enum.Enum):
     -------
     CONVERGED, TRUNCATED, STEPS_EXHAUSTED, LINE_SEARCH_FAILED, BLOCKED, STOPPED,
     INNER_NOT_CONVERGED, ADJOINT_NOT_CONVERGED, NOT_CONVEX, SINGULAR, DIVERGED, NON_FINITE,
-    NOT_DIFFERENTIABLE
+    NOT_DIFFERENTIABLE, HELD
     """
 
     CONVERGED = "converged: the tolerance is met"
@@ -68,6 +68,12 @@ class Status(enum.Enum):
         "second jnp.where inside it, or start elsewhere"
     )
 
+    HELD = (
+        "the regularizer or the constraints of the inner problem hold every coefficient where it "
+        "is, so that its solution does not answer to omega there, and a gradient of zero says "
+        "nothing: start where it is weaker"
+    )
+
     @property
     def ok(self) -> bool:
         """True when the result meets its tolerance."""
@@ -84,7 +90,7 @@ class Status(enum.Enum):
     @property
     def completed(self) -> bool:
         """True when the request was carried out: a tolerance met, or a number of steps made."""
-        return self in (Status.CONVERGED, Status.TRUNCATED)
+        return self in (Status.CONVERGED, Status.TRUNCATED, Status.HELD)
 
     @classmethod
     def of_all(cls, *statuses: Status) -> Status:

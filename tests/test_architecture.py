@@ -7,7 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LEVELS = [
-    {"result", "_version", "_threads", "stream", "arithmetic", "targets", "serial", "registry"},
+    {"result", "_version", "_threads", "stream", "arithmetic", "targets", "serial", "registry",
+     "regularizers"},
     {"fingerprint", "sample"},
     {"programs"}, {"linalg", "losses", "kernels", "networks"}, {"spaces", "parameters"}, {"instance"}, {"problem"},
     {"function", "needs"}, {"solvers"}, {"hypergradients"}, {"criteria"}, {"optimizers"}, {"search"},
@@ -21,7 +22,7 @@ PACKAGES = {
     ],
     "solvers": [
         {"base"}, {"centers"}, {"_newton"}, {"_traced"}, {"exact", "nystrom", "full_cg"},
-        {"_training", "falkon"}, {"coefficients"}, {"gradient", "quasi_newton", "falkon_library"},
+        {"_training", "falkon"}, {"coefficients"}, {"gradient", "quasi_newton", "falkon_library", "proximal"},
         {"auto"},
     ],
     "estimators": [{"_common"}, {"kernel"}, {"search", "instruments", "reweighting"}],

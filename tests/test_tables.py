@@ -12,6 +12,7 @@ from kbo.datasets import make_bilevel_quadratics
 from kbo.hypergradients.linear_solvers import LinearSolver
 from kbo.losses import as_loss
 from tests import helpers
+from tests.solvers import test_proximal
 
 
 def exported(package, kind):
@@ -59,14 +60,25 @@ TABLES = {
         | {type(make(1)).__name__ for make in helpers.NETWORKS.values()},
     ),
     "solvers": lambda: (
-        # Gradient trains every row of NETWORKS.
-        exported(kbo.solvers, kbo.solvers.Solver) - {"Gradient"},
+        # Gradient trains every row of NETWORKS, Proximal solves every one of REGULARIZERS.
+        exported(kbo.solvers, kbo.solvers.Solver) - {"Gradient", "Proximal"},
         {type(solver).__name__ for solver, *_ in helpers.SOLVERS.values()},
     ),
     "methods": lambda: (
         exported(kbo.hypergradients, kbo.hypergradients.Method) - {"SingleLoop"},
         {type(method).__name__ for method in helpers.HYPERGRADIENTS.values()}
         | {type(method).__name__ for method, *_ in helpers.PARAMETRIC.values()},
+    ),
+    "regularizers": lambda: (
+        {
+            kind.__name__ for kind in vars(kbo.regularizers).values()
+            if inspect.isclass(kind) and issubclass(kind, kbo.regularizers.Regularizer)
+            and not inspect.isabstract(kind)
+        },
+        {
+            type(make(test_proximal.START)).__name__
+            for make in test_proximal.REGULARIZERS.values()
+        },
     ),
     "linear solvers": lambda: (
         exported(kbo.hypergradients.linear_solvers, LinearSolver),

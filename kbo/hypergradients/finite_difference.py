@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from ..needs import Needs
+from ..needs import ANY, Needs
 from ..result import BilevelError, Hypergradient
 from .base import Method, finish
 from .implicit import outer_and_slopes, outer_value
@@ -32,7 +32,7 @@ class FiniteDifference(Method):
         if not self.step > 0:
             raise ValueError(f"step={self.step!r} must be positive")
 
-    needs = Needs(memory=False)
+    needs = Needs(spaces=ANY, memory=False)
 
     def directional(self, instance, direction, solver) -> float:
         """The derivative of L at ω along ``direction``, a pytree like ω.

@@ -10,7 +10,7 @@ from ..function import Function
 from ..instance import of_instance
 from ..linalg import SingularSystem
 from ..linalg.sharding import everywhere
-from ..needs import Needs
+from ..needs import ANY, Needs
 from ..result import Hypergradient, Status
 from ..spaces import Frozen
 from .base import Method, finish, on_device
@@ -59,7 +59,7 @@ class Implicit(Method):
     """
 
     needs = Needs(
-        memory=False, adjoint=True,
+        spaces=ANY, memory=False, adjoint=True,
         remedy="use method=kbo.hypergradients.Parametric(), or solver=kbo.solvers.Exact()",
     )
 

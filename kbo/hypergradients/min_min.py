@@ -78,7 +78,7 @@ class MinMin(Method):
     linear_solver : LinearSolver
         Solves with ∂²_θθJ for the implicit gradient.
     regularizer : callable, optional
-        θ ↦ R(θ), as kbo.optimizers.L1, with optimizer=kbo.optimizers.proximal_gradient.
+        θ ↦ R(θ), as kbo.regularizers.L1, with optimizer=kbo.optimizers.proximal_gradient.
 
     References
     ----------

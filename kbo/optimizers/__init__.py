@@ -6,10 +6,10 @@ from .descent import GradientDescent, Optax, default_optimizer
 from .hoag import HOAG
 from .in_stages import InStages
 from .lbfgs import LBFGS
-from .proximal import L1, NonNegative, proximal_gradient
+from .proximal import proximal_gradient
 
 __all__ = [
-    "HOAG", "L1", "LBFGS", "BayesianSearch", "BlackBox", "GradientDescent", "GridSearch",
-    "InStages", "NonNegative", "Optax", "Optimizer", "OutOfTime", "RandomSearch",
+    "HOAG", "LBFGS", "BayesianSearch", "BlackBox", "GradientDescent", "GridSearch",
+    "InStages", "Optax", "Optimizer", "OutOfTime", "RandomSearch",
     "default_optimizer", "projected_gradient", "proximal_gradient",
 ]

@@ -4,44 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-
-
-class L1(eqx.Module):
-    """R(x) = strength · Σ|x|.
-
-    Parameters
-    ----------
-    strength : float
-    """
-
-    strength: float
-
-    def __call__(self, params):
-        """R(x), summed over all leaves."""
-        return self.strength * sum(jnp.sum(jnp.abs(leaf)) for leaf in jax.tree.leaves(params))
-
-    def prox(self, params, rate):
-        """argmin_z ‖z − x‖²/2 + rate·R(z): soft thresholding."""
-        shrink = rate * self.strength
-        soft = lambda x: jnp.sign(x) * jnp.maximum(jnp.abs(x) - shrink, 0)  # noqa: E731
-        return jax.tree.map(soft, params)
-
-
-class NonNegative(eqx.Module):
-    """R(x) = 0 where x ≥ 0, else ∞."""
-
-    def __call__(self, params):
-        """R(x): 0 if all entries are non-negative, else ∞."""
-        inside = jnp.array([jnp.all(leaf >= 0) for leaf in jax.tree.leaves(params)])
-        return jnp.where(jnp.all(inside), 0.0, jnp.inf)
-
-    def prox(self, params, rate):
-        """The nearest point with x ≥ 0, for any ``rate``."""
-        return jax.tree.map(lambda x: jnp.maximum(x, 0), params)
 
 
 def proximal_gradient(rate, regularizer) -> optax.GradientTransformation:
@@ -53,8 +18,8 @@ def proximal_gradient(rate, regularizer) -> optax.GradientTransformation:
     ----------
     rate : float or callable
         Below 2/‖∇²f‖; or a schedule, a function of the number of steps so far.
-    regularizer : object
-        R, with a method ``prox(params, rate)`` like that of L1. Unrolled needs ``prox`` to be
+    regularizer : kbo.regularizers.Regularizer
+        R, or any object with its method ``prox(params, rate)``. Unrolled needs ``prox`` to be
         differentiable almost everywhere.
 
     References

@@ -19,7 +19,14 @@ from ..kernels import Kernel
 from ..losses import Joint, Loss
 from ..programs import signature
 from ..sample import Sample
-from ..spaces import RKHS, FeatureSpace, NeuralFeatures, NeuralSpace, Space
+from ..spaces import (
+    RKHS,
+    FeatureSpace,
+    NeuralFeatures,
+    NeuralSpace,
+    RegularizedFeatures,
+    Space,
+)
 
 SEEN = 4096
 _seen: dict[int, None] = {}
@@ -118,6 +125,9 @@ def _check_space(problem, omega, point):
             raise ValueError(f"space(omega) failed: {error}. {_SPACES}") from error
     if isinstance(space, NeuralFeatures):
         return
+    if isinstance(space, RegularizedFeatures):
+        _check_regularizer(space, point, problem.n_outputs or 1)
+        space = space.features
     if not isinstance(space, Space):
         given = "space(omega) returned" if callable(problem.space) else "space is"
         raise ValueError(f"{given} {_kind(space)}. {_SPACES}")
@@ -139,6 +149,20 @@ _SPACES = (
     "A space is kbo.RKHS(kernel), kbo.FeatureSpace(feature_map), kbo.NeuralSpace(network), "
     "kbo.NeuralFeatures(network), or a callable of omega that returns one."
 )
+
+
+def _check_regularizer(space, point, p):
+    def value(space, point):
+        features = space.features.features(point[None])
+        return space.regularizer(jnp.zeros((features.shape[1], p), point.dtype))
+
+    try:
+        found = eqx.filter_eval_shape(value, space, point)
+    except Exception as error:
+        raise ValueError(f"regularizer={space.regularizer!r} failed for θ (q, {p}): {error}") from (
+            error
+        )
+    _expect_scalar("regularizer", found, f"for θ of shape (q, {p})")
 
 
 def _check_networks(space, point, p):

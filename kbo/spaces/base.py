@@ -34,12 +34,16 @@ class Frozen(NamedTuple):
 
 
 class Evaluations(NamedTuple):
-    """h on both samples, a on the inner one, and ⟨h, a⟩_H (F,), as functions of ω."""
+    """h on both samples, a on the inner one, and ⟨h, a⟩_H (F,), as functions of ω.
+
+    ``regularization`` (F,) is a·∂R(h) where the inner objective has a regularizer R.
+    """
 
     h_inner: jax.Array
     h_outer: jax.Array
     a_inner: jax.Array
     inner_product: jax.Array
+    regularization: jax.Array | float = 0.0
 
 
 class Space(eqx.Module):

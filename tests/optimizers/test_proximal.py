@@ -8,7 +8,8 @@ from sklearn.linear_model import Lasso
 import kbo
 from kbo.datasets.bilevel import one
 from kbo.hypergradients import Direct, MinMin, Parametric, Unrolled
-from kbo.optimizers import L1, NonNegative, Optax, proximal_gradient
+from kbo.optimizers import Optax, proximal_gradient
+from kbo.regularizers import L1, NonNegative
 from tests.helpers import central
 
 pytestmark = pytest.mark.usefixtures("x64")

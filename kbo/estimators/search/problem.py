@@ -12,7 +12,6 @@ from ... import losses
 from ...hypergradients import Implicit, Mean
 from ...problem import BilevelProblem
 from ...search.session import prepare
-from ...solvers import Exact
 from .._common.bounds import bound_texts
 from .._common.folds import bucket, pad
 from .._common.validation import loss_by_name
@@ -66,7 +65,7 @@ class SearchProblem(NamedTuple):
 
     def value(self, omega):
         """L(ω); infinite where the fit fails."""
-        with prepare(self.problem, omega, Exact(), self.method) as session:
+        with prepare(self.problem, omega, None, self.method) as session:
             return session.value()
 
     def outer_losses(self, candidates):

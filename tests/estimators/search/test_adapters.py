@@ -1,9 +1,15 @@
-"""Estimators of users, made known to HypergradientSearchCV."""
+"""Sparse linear models, and estimators of users, in HypergradientSearchCV."""
+
+import warnings
 
 import numpy as np
 import pytest
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import ElasticNet, Lasso
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 import kbo
 from kbo import losses
@@ -81,3 +87,43 @@ def test_what_is_no_class_or_no_adapter_is_refused():
         kbo.register_adapter(Shrunk, Shrunk)
     with pytest.raises(ValueError, match="not differentiable here"):
         kbo.HypergradientSearchCV(Shrunk(), {"alpha": (1e-3, 1e3)}).fit(X, Y)
+
+
+SPARSE = np.hstack([X, RANDOM.normal(size=(60, 12))])
+
+
+@pytest.mark.parametrize(
+    ("estimator", "space"),
+    [
+        (Lasso(), {"alpha": (1e-3, 10.0)}),
+        (Lasso(fit_intercept=False), {"alpha": (1e-3, 10.0)}),
+        (ElasticNet(0.1), {"alpha": (1e-3, 10.0), "l1_ratio": (0.1, 0.9)}),
+        (make_pipeline(StandardScaler(), Lasso()), {"lasso__alpha": (1e-3, 10.0)}),
+    ],
+    ids=str,
+)
+def test_sparse_models_have_scikit_learns_losses_and_beat_its_grids(estimator, space):
+    y = Y + 5.0
+    search = kbo.HypergradientSearchCV(estimator, space, cv=4)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*end of its range")
+        search.fit(SPARSE, y)
+    of = lambda model: -cross_val_score(
+        model, SPARSE, y, cv=4, scoring="neg_mean_squared_error"
+    ).mean() / 2
+    found = clone(search.best_estimator_)
+    own = search.cv_results_["outer_loss"][search.best_index_]
+    assert own == pytest.approx(of(found), rel=1e-3)
+    grid = [
+        of(clone(estimator).set_params(**dict.fromkeys(space, 0.5) | {name: value}))
+        for name in space if "alpha" in name for value in np.logspace(-3, 1, 21)
+    ]
+    assert of(found) <= min(grid) * (1 + 1e-4)
+
+
+@pytest.mark.parametrize(
+    "estimator", [Lasso(positive=True), ElasticNet(l1_ratio=0.0), ElasticNet(positive=True)]
+)
+def test_sparse_models_that_are_not_posed_are_refused(estimator):
+    with pytest.raises(ValueError, match=r"positive=False|Ridge"):
+        kbo.HypergradientSearchCV(estimator, {"alpha": (0.1, 1.0)}).fit(X, Y)

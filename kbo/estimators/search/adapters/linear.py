@@ -1,13 +1,14 @@
-"""Adapters of Ridge and LogisticRegression."""
+"""Adapters of Ridge, Lasso, ElasticNet and LogisticRegression."""
 
 from __future__ import annotations
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import ElasticNet, LogisticRegression, Ridge
 
+from .... import losses
 from ....problem import BilevelProblem
 from .base import Classifier, LeastSquares, n_outputs, register_adapter, samples
-from .parts import FixedSpace, RidgeOf, Shifted
+from .parts import ElasticSpace, FixedSpace, RidgeOf, ShareOf, centred
 
 # An intercept is the coefficient of a constant feature of this size, so that it is penalised 1/900
 # as much as a coefficient of a feature of size 1.
@@ -28,15 +29,38 @@ class OfRidge(LeastSquares):
     def problem(self, values, train, test, outer_loss):
         """Linear ridge regression, centred by the training set's means if it has an intercept."""
         if not self.shares_points:
-            weights = train.weights[0]
-            x, y = (np.average(v, axis=0, weights=weights) for v in (train.X, train.y))
-            train = train._replace(X=train.X - x, y=train.y - y)
-            test = test._replace(X=test.X - x)
-            outer_loss = Shifted(outer_loss, y)
+            train, test, outer_loss = centred(train, test, outer_loss)
         inner, outer = samples(train, test)
         loss, ridge = self._loss_and_ridge(values, train)
         return BilevelProblem(
             loss, outer_loss, inner, outer, FixedSpace(0.0), ridge, n_outputs=n_outputs(train.y)
+        )
+
+
+@register_adapter(ElasticNet)  # Lasso is a subclass
+class OfElasticNet(LeastSquares):
+    """Lasso and ElasticNet. The parameters are alpha and, for ElasticNet, l1_ratio."""
+
+    def __init__(self, estimator, X, y):
+        if estimator.positive:
+            raise ValueError(
+                f"{type(estimator).__name__}(positive=True) is not supported: use positive=False"
+            )
+        self.shares_points = not estimator.fit_intercept
+        shown = ("alpha", "l1_ratio") if "l1_ratio" in estimator.get_params() else ("alpha",)
+        self.defaults = {name: getattr(estimator, name) for name in shown}
+        if not self.defaults.get("l1_ratio", 1.0) > 0:
+            raise ValueError("ElasticNet(l1_ratio=0) is a Ridge: use that")
+
+    def problem(self, values, train, test, outer_loss):
+        """Least squares with alpha·(l1_ratio‖θ‖₁ + (1 − l1_ratio)‖θ‖²/2), whatever Σw is."""
+        if not self.shares_points:
+            train, test, outer_loss = centred(train, test, outer_loss)
+        inner, outer = samples(train, test)
+        ridge = ShareOf(values, rest=True) if "l1_ratio" in self.defaults else 0.0
+        return BilevelProblem(
+            losses.Squared(), outer_loss, inner, outer, ElasticSpace(ShareOf(values)), ridge,
+            n_outputs=n_outputs(train.y),
         )
 
 

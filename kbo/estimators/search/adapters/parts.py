@@ -7,9 +7,11 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .... import kernels, losses
-from ....spaces import RKHS, FeatureSpace
+from ....regularizers import L1
+from ....spaces import RKHS, FeatureSpace, RegularizedFeatures
 from ..space import Values
 
 
@@ -27,6 +29,15 @@ class Shifted(losses.Loss):
     def nonnegative(self):
         """Whether the loss is never negative."""
         return getattr(self.loss, "nonnegative", False)
+
+
+def centred(train, test, outer_loss):
+    """Both Parts and the outer loss for a model with an intercept, centred by the training means.
+    """
+    weights = train.weights[0]
+    x, y = (np.average(v, axis=0, weights=weights) for v in (train.X, train.y))
+    train, test = train._replace(X=train.X - x, y=train.y - y), test._replace(X=test.X - x)
+    return train, test, Shifted(outer_loss, y)
 
 
 class Mapped(losses.Loss):
@@ -110,13 +121,22 @@ class FixedSpace(eqx.Module):
         return FeatureSpace(LinearFeatures(self.constant))
 
 
+class ElasticSpace(eqx.Module):
+    """ω ↦ the linear functions of x, with strength(ω)·‖θ‖₁."""
+
+    strength: Any
+
+    def __call__(self, omega):
+        return RegularizedFeatures(LinearFeatures(jnp.zeros(0)), L1(self.strength(omega)))
+
+
 class LinearFeatures(eqx.Module):
-    """x ↦ (x, constant)."""
+    """x ↦ (x, constant), or x where there is none (0,)."""
 
     constant: Any
 
     def __call__(self, x):
-        return jnp.concatenate([x, jnp.reshape(self.constant, (1,))])
+        return jnp.concatenate([x, jnp.ravel(self.constant)])
 
 
 class ValueOf(eqx.Module):
@@ -127,6 +147,19 @@ class ValueOf(eqx.Module):
 
     def __call__(self, omega):
         return self.values(omega)[self.name]
+
+
+class ShareOf(eqx.Module):
+    """ω ↦ alpha·l1_ratio, or the ``rest``, alpha·(1 − l1_ratio); l1_ratio is 1 if not a parameter.
+    """
+
+    values: Values
+    rest: bool = eqx.field(static=True, default=False)
+
+    def __call__(self, omega):
+        values = self.values(omega)
+        share = values.get("l1_ratio", 1.0)
+        return values["alpha"] * (1 - share if self.rest else share)
 
 
 class RidgeOf(eqx.Module):

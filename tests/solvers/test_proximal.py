@@ -1,0 +1,305 @@
+"""Inner problems with a regularizer: solutions of other libraries, and derivatives within manifolds."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import lsq_linear
+from scipy.optimize import minimize as scipy_minimize
+from sklearn.linear_model import ElasticNet, LogisticRegression, MultiTaskLasso
+
+import kbo
+from kbo.hypergradients import FiniteDifference
+from kbo.regularizers import L1, Ball, Box, GroupLasso, NonNegative, Simplex
+from kbo.solvers import Proximal
+from tests import helpers
+
+pytestmark = pytest.mark.usefixtures("x64")
+N, Q = 60, 12
+rng = np.random.default_rng(0)
+X, X_OUT = rng.normal(size=(2, N, Q))
+W = np.where(np.arange(Q) < 4, rng.normal(size=Q) * 2, 0.0)
+Y, Y_OUT = (x @ W + rng.normal(size=N) for x in (X, X_OUT))
+PAIR = np.stack([Y, Y[::-1]], 1)
+identity = lambda x: x
+
+
+def problem_of(regularizer, loss=None, ridge=0.0, targets=(Y, Y_OUT), p=None):
+    loss = loss or kbo.losses.Squared()
+    space = lambda w: kbo.RegularizedFeatures(identity, regularizer(w))
+    if isinstance(regularizer, kbo.regularizers.Regularizer):
+        space = kbo.RegularizedFeatures(identity, regularizer)
+    return kbo.BilevelProblem(
+        loss, loss, kbo.Sample(X, targets[0]), kbo.Sample(X_OUT, targets[1]), space, ridge,
+        n_outputs=p,
+    )
+
+
+def coefficients(problem, omega=0.0, **options):
+    found = kbo.value_and_hypergradient(problem, omega, throw=False, **options)
+    assert found.status in (kbo.Status.CONVERGED, kbo.Status.HELD)
+    return np.asarray(found.inner.coefficients)[0]
+
+
+# -- solutions ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.6])
+@pytest.mark.parametrize("alpha", [0.03, 0.3, 2.0])
+@pytest.mark.parametrize("positive", [False, True])
+def test_the_elastic_net_is_scikit_learns(alpha, ratio, positive):
+    class Positive(L1):
+        def prox(self, x, rate):
+            return jnp.maximum(super().prox(x, rate), 0)
+
+    kind = Positive if positive else L1
+    found = coefficients(problem_of(kind(alpha * ratio), ridge=alpha * (1 - ratio)))[:, 0]
+    net = ElasticNet(
+        alpha=alpha, l1_ratio=ratio, fit_intercept=False, tol=1e-14, max_iter=10**6,
+        positive=positive,
+    ).fit(X, Y)
+    np.testing.assert_allclose(found, net.coef_, atol=1e-10)
+    assert ((found != 0) == (net.coef_ != 0)).all()
+
+
+def test_groups_of_outputs_are_scikit_learns_multi_task_lasso():
+    problem = problem_of(GroupLasso(0.5, range(Q)), targets=(PAIR, PAIR), p=2)
+    lasso = MultiTaskLasso(alpha=0.5, fit_intercept=False, tol=1e-14, max_iter=10**6).fit(X, PAIR)
+    np.testing.assert_allclose(coefficients(problem), lasso.coef_.T, atol=1e-9)
+
+
+def test_sparse_logistic_regression_is_scikit_learns():
+    labels = np.sign(Y)
+    problem = problem_of(L1(0.05), kbo.losses.Logistic(), targets=(labels, labels))
+    model = LogisticRegression(
+        solver="liblinear", C=1 / (0.05 * N), fit_intercept=False, tol=1e-10, max_iter=10**5,
+        l1_ratio=1.0,
+    ).fit(X, labels)
+    np.testing.assert_allclose(coefficients(problem)[:, 0], model.coef_[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("regularizer", [Box(-0.5, np.linspace(0.1, 1, Q)[:, None]), NonNegative()])
+def test_boxes_are_scipys(regularizer):
+    found = coefficients(problem_of(regularizer))[:, 0]
+    upper = np.broadcast_to(np.ravel(regularizer.upper), Q)
+    expected = lsq_linear(X, Y, (np.full(Q, regularizer.lower), upper), tol=1e-14).x
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("regularizer", "constraints"),
+    [
+        (Simplex(1.7), [
+            {"type": "eq", "fun": lambda w: w.sum() - 1.7}, {"type": "ineq", "fun": lambda w: w},
+        ]),
+        (Ball(1.7), [{"type": "ineq", "fun": lambda w: 1.7**2 - w @ w}]),
+        (Ball(100.0), []),
+    ],
+)
+def test_simplex_and_ball_are_scipys(regularizer, constraints):
+    found = coefficients(problem_of(regularizer))[:, 0]
+    objective = lambda w: np.mean((X @ w - Y) ** 2) / 2
+    expected = scipy_minimize(
+        objective, np.full(Q, 0.1), jac=lambda w: X.T @ (X @ w - Y) / N, constraints=constraints,
+        method="SLSQP", options={"ftol": 1e-15, "maxiter": 1000},
+    ).x
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    assert objective(found) <= objective(expected) + 1e-12
+
+
+def test_folds_are_solved_together_as_alone():
+    train, test = helpers.fold_weights(N)
+    of = lambda own, judged: kbo.BilevelProblem(
+        kbo.losses.Squared(), kbo.losses.Squared(), kbo.Sample(X, Y, own),
+        kbo.Sample(X, Y, judged), kbo.RegularizedFeatures(identity, L1(0.2)), 0.0,
+    )
+    together = kbo.value_and_hypergradient(of(train, test), 0.0)
+    alone = [coefficients(of(own, judged)) for own, judged in zip(train, test, strict=True)]
+    np.testing.assert_allclose(together.inner.coefficients, alone, atol=1e-11)
+    np.testing.assert_allclose(together.inner(X)[1], X @ alone[1][:, 0], atol=1e-10)
+
+
+# -- hypergradients -------------------------------------------------------------------------------
+
+START = {"strength": -1.5, "ridge": -2.0, "loss": 0.6, "shift": 0.05, "weight": 0.1}
+REGULARIZERS = {
+    "l1": lambda w: L1(jnp.exp(w["strength"])),
+    "adaptive l1": lambda w: L1(jnp.exp(w["strength"]) * jnp.linspace(0.5, 2, Q)[:, None]),
+    "groups": lambda w: GroupLasso(jnp.exp(w["strength"]), np.arange(Q) // 3),
+    "box": lambda w: Box(-jnp.exp(w["strength"]), 2 * jnp.exp(w["strength"])),
+    "non-negative": lambda w: NonNegative(),
+    "simplex": lambda w: Simplex(jnp.exp(w["strength"] + 2)),
+    "ball": lambda w: Ball(jnp.exp(w["strength"] + 1)),
+    "ball, inside": lambda w: Ball(jnp.exp(w["strength"] + 6)),
+}
+
+
+def everything(name, loss):
+    """ω in the regularizer, the ridge, the loss, the points, the features and the weights."""
+    inner_loss, make, p = helpers.LOSSES[loss]
+    return kbo.BilevelProblem(
+        inner_loss, inner_loss if p else kbo.losses.Squared(),
+        lambda w: kbo.Sample(X + w["shift"], make(0.3 * Y), jnp.ones(N).at[0].add(w["weight"])),
+        kbo.Sample(X_OUT, make(0.3 * Y_OUT)),
+        lambda w: kbo.RegularizedFeatures(
+            lambda x: x + 0.1 * jnp.tanh(w["shift"] * x), REGULARIZERS[name](w)
+        ),
+        lambda w: jnp.exp(w["ridge"]), lambda w: w["ridge"] ** 2, n_outputs=p,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [(name, loss) for name in REGULARIZERS for loss in ("squared", "multinomial")]
+    + [("l1", "logistic"), ("l1", "huber")],
+)
+def test_hypergradients_are_differences(name, loss):
+    problem = everything(name, loss)
+    found = kbo.value_and_hypergradient(problem, START)
+    expected = kbo.value_and_hypergradient(
+        problem, START, method=FiniteDifference(), solver=Proximal(tol=1e-13)
+    )
+    np.testing.assert_allclose(
+        helpers.flat(found.grad), helpers.flat(expected.grad), rtol=1e-6, atol=1e-8
+    )
+    assert found.value == pytest.approx(expected.value, rel=1e-10)
+    assert found.residuals.adjoint < 1e-9
+
+
+def test_the_gradient_of_the_lasso_is_that_of_scikit_learns():
+    """An independent L: coordinate descent of another library, in differences."""
+
+    def value(log_alpha):
+        net = ElasticNet(
+            alpha=np.exp(log_alpha), l1_ratio=0.7, fit_intercept=False, tol=1e-15, max_iter=10**6
+        ).fit(X, Y)
+        return np.mean((net.predict(X_OUT) - Y_OUT) ** 2) / 2
+
+    problem = problem_of(
+        lambda w: L1(0.7 * jnp.exp(w)), ridge=lambda w: 0.3 * jnp.exp(w)
+    )
+    for log_alpha in (-3.0, -1.0, 0.5):
+        found = kbo.value_and_hypergradient(problem, log_alpha)
+        assert found.value == pytest.approx(value(log_alpha), rel=1e-9)
+        slope = (value(log_alpha + 1e-4) - value(log_alpha - 1e-4)) / 2e-4
+        assert found.grad == pytest.approx(slope, rel=1e-6)
+
+
+class Everywhere(L1):
+    """Wrong on purpose: coefficients that are zero move too."""
+
+    def tangent(self, x, direction):
+        return direction
+
+
+class Flat(Ball):
+    """Wrong on purpose: a sphere without its curvature."""
+
+    def curvature_times(self, x, slope, direction):
+        return 0.0 * direction
+
+
+@pytest.mark.parametrize(
+    "make", [lambda w: Everywhere(jnp.exp(w)), lambda w: Flat(jnp.exp(w + 1))]
+)
+def test_wrong_manifolds_are_seen(make):
+    problem = problem_of(make, ridge=0.1)
+    found = kbo.value_and_hypergradient(problem, -1.0, throw=False)
+    expected = kbo.value_and_hypergradient(
+        problem, -1.0, method=FiniteDifference(step=1e-5), throw=False
+    )
+    assert abs(float(found.grad) / float(expected.grad) - 1) > 1e-2
+
+
+def test_a_search_over_the_strength_beats_a_fine_grid():
+    problem = problem_of(lambda w: L1(jnp.exp(w)))
+    found = kbo.minimize(problem, -1.0, bounds=(-8.0, 3.0))
+    grid = [
+        kbo.value_and_hypergradient(problem, w, throw=False).value for w in np.linspace(-5, 1, 61)
+    ]
+    assert found.status is kbo.Status.CONVERGED
+    assert found.value <= min(grid) + 1e-9
+
+
+# -- edges ----------------------------------------------------------------------------------------
+
+
+def test_a_solution_that_cannot_move_is_said_to_be_held():
+    problem = problem_of(lambda w: L1(jnp.exp(w)))
+    found = kbo.value_and_hypergradient(problem, 5.0)
+    assert found.status is kbo.Status.HELD and float(found.grad) == 0
+    assert kbo.minimize(problem, 5.0).status is kbo.Status.HELD
+    one = problem_of(lambda w: Box(jnp.exp(w), jnp.exp(w)))  # held, yet it moves with its box
+    found = kbo.value_and_hypergradient(one, -1.0, throw=False)
+    expected = kbo.value_and_hypergradient(one, -1.0, method=FiniteDifference(), throw=False)
+    assert float(found.grad) == pytest.approx(float(expected.grad), rel=1e-8)
+
+
+def test_too_few_steps_are_a_status():
+    problem = problem_of(lambda w: L1(jnp.exp(w)))
+    with pytest.raises(kbo.BilevelError, match=r"INNER_NOT_CONVERGED.*raise max_steps"):
+        kbo.value_and_hypergradient(problem, -3.0, solver=Proximal(max_steps=2))
+    with pytest.warns(UserWarning, match="ADJOINT_NOT_CONVERGED"):
+        found = kbo.value_and_hypergradient(problem, -3.0, solver=Proximal(max_cg=2))
+    assert found.residuals.adjoint > 1e-9
+    loose = Proximal().within(1e-3)
+    assert loose.tol == 1e-3
+    assert coefficients(problem, -1.0, solver=loose) == pytest.approx(
+        coefficients(problem, -1.0), abs=1e-2
+    )
+
+
+def test_warm_starts_change_the_cost_alone():
+    problem = problem_of(lambda w: L1(jnp.exp(w)), kbo.losses.Logistic(), targets=2 * [np.sign(Y)])
+    first = kbo.value_and_hypergradient(problem, -3.0)
+    again = kbo.value_and_hypergradient(problem, -2.0, state=first.state)
+    fresh = kbo.value_and_hypergradient(problem, -2.0)
+    np.testing.assert_allclose(again.inner.coefficients, fresh.inner.coefficients, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"solver": kbo.solvers.Exact()}, "Exact"),
+        ({"solver": kbo.solvers.QuasiNewton()}, "QuasiNewton"),
+        ({"method": kbo.hypergradients.Parametric()}, "Parametric"),
+        ({"method": kbo.hypergradients.Unrolled(10)}, "Unrolled"),
+        ({"method": kbo.hypergradients.MinMin()}, "MinMin"),
+    ],
+)
+def test_what_knows_no_regularizer_refuses_it(options, named):
+    with pytest.raises(ValueError, match=rf"{named}.*RegularizedFeatures"):
+        kbo.value_and_hypergradient(problem_of(lambda w: L1(jnp.exp(w))), 0.0, **options)
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match=r"regularizer=0\.1 must be"):
+        kbo.RegularizedFeatures(identity, 0.1)
+    with pytest.raises(ValueError, match="3 labels for 12 rows"):
+        kbo.value_and_hypergradient(problem_of(lambda w: GroupLasso(w, [0, 1, 2])), 0.0)
+    for name in ("max_steps", "max_cg", "tol"):
+        with pytest.raises(ValueError, match=f"{name}=0 must be"):
+            Proximal(**{name: 0})
+    with pytest.raises(ValueError, match=r"solver=.*Proximal.*needs space=RegularizedFeatures"):
+        kbo.value_and_hypergradient(
+            problem_of(L1(0.1)).replace(space=kbo.FeatureSpace(identity)), 0.0, solver=Proximal()
+        )
+    with pytest.raises((ValueError, TypeError), match=r"Proximal|RegularizedFeatures"):
+        kbo.solve(problem_of(lambda w: L1(jnp.exp(w))), 0.0)
+
+
+def test_proximal_steps_are_projections_and_minima():
+    x = {"a": np.array([0.3, -2.0, 0.9]), "b": np.array([1.4])}
+    flat = helpers.flat(x)
+    for regularizer in (L1(0.4), Box(-1.0, 0.5), NonNegative(), Simplex(1.0), Ball(0.7)):
+        found = regularizer.prox(x, 0.5)
+        assert float(regularizer(found)) < np.inf
+        own = np.sum((helpers.flat(found) - flat) ** 2) / 2 + 0.5 * float(regularizer(found))
+        draws = np.random.default_rng(0).normal(size=(200, 4)) * 0.3
+        for draw in draws:
+            other = regularizer.prox(jax.tree.unflatten(
+                jax.tree.structure(x), [jnp.asarray((flat + draw)[:3]), jnp.asarray((flat + draw)[3:])]
+            ), 0.5)
+            value = np.sum((helpers.flat(other) - flat) ** 2) / 2 + 0.5 * float(regularizer(other))
+            assert own <= value + 1e-12
+    assert float(Simplex(1.0)(x)) == float(Ball(0.5)(x)) == float(Box(0.0)(x)) == np.inf
