@@ -265,8 +265,8 @@ class BilevelResult:
     Attributes
     ----------
     omega : pytree
-        The iterate with the lowest outer value; the last one if values are not comparable (networks
-        in training, stochastic methods).
+        The last iterate of a search that converged, or whose values are not comparable (networks in
+        training, stochastic methods); otherwise the one with the lowest outer value.
     value, grad_norm : float
         L(ω) and the norm of its projected gradient there.
     function : callable

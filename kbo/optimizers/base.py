@@ -46,6 +46,12 @@ class Optimizer(eqx.Module):
         changes = {"tol": -np.inf} if "tol" in self.__dataclass_fields__ else {}
         return dataclasses.replace(self, **changes)
 
+    def rest(self, omega, grad, lower, upper, tree=None):
+        """ω − P(ω − ∇L), P being the projection onto where the search may go: zero at its end."""
+        if not (np.isfinite(lower).any() or np.isfinite(upper).any()):
+            return grad
+        return projected_gradient(omega, grad, lower, upper)
+
     @abc.abstractmethod
     def run(self, evaluate: Callable, report: Callable, omega, lower, upper, tree=None) -> Status:
         """Minimise from ``omega``.

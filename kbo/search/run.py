@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arithmetic import raveled
 from ..hypergradients.sampling import on_rows
-from ..optimizers import OutOfTime, projected_gradient
+from ..optimizers import OutOfTime
 from ..result import Cost, Hypergradient, InvalidPoint, Status, StepRecord
 from .evaluation import Evaluation
 from .session import nothing
@@ -27,10 +27,11 @@ class Run:
     """Evaluations behind an optimiser: log, history, best iterate, warm start, progress.
 
     Values that are not ``comparable`` depend on draws, on what was solved before, or on how well.
+    ``rest`` is the optimiser's.
     """
 
     def __init__(
-        self, session, lower, upper, log, callback, max_time, progress, comparable
+        self, session, lower, upper, log, callback, max_time, progress, comparable, rest
     ):
         self.session = self._seen = session  # the whole problem, and what is evaluated now
         self.flat, self.unravel = raveled(session.omega)
@@ -44,10 +45,11 @@ class Run:
         self.ratio, self._tightness, self._by_values = 1.0, 1.0, False
         self.comparable = comparable
         self.best: Evaluation | None = None
+        self.accepted: Evaluation | None = None
         self.failure = None
         self.earlier = log.row(len(log) - 1).seconds if len(log) else 0.0
         self.started = time.perf_counter()
-        self._bounded = bool(np.isfinite(lower).any() or np.isfinite(upper).any())
+        self._rest = rest
         self._recent: list[Evaluation] = []
 
     def seconds(self):
@@ -76,8 +78,8 @@ class Run:
             self.failure = found.status
         if part == 1:
             self._see(found)
-            if tighten is not None and not self.comparable:
-                self.best = found._replace(function=None)
+            if tighten is not None:
+                self._accept(found)
         return found.value, found.grad if found.has_grad else None
 
     def _loosened(self, ratio):
@@ -170,8 +172,7 @@ class Run:
     def report(self, point):
         """Record an accepted iterate; let the callback see it."""
         found = next(one for one in self._recent[::-1] if np.array_equal(one.point, point))
-        if not self.comparable:
-            self.best = found._replace(function=None)
+        self._accept(found)
         self._recent = [found]
         norm = self.grad_norm(found)
         # All points of a line search are evaluated to the same tolerance.
@@ -194,14 +195,18 @@ class Run:
         if self.callback(dataclasses.replace(record, function=found.function)):
             raise Stop
 
+    def _accept(self, found):
+        """Keep where the optimiser stands, which is the best where values do not compare."""
+        self.accepted = found._replace(function=None)
+        if not self.comparable:
+            self.best = self.accepted
+
     def grad_norm(self, found) -> float:
-        """Of the projected gradient of an evaluation; infinite where it was not computed."""
+        """‖ω − P(ω − ∇L)‖ of an evaluation; infinite where ∇L was not computed."""
         if not found.has_grad:
             return np.inf
-        grad = found.grad
-        if self._bounded:
-            grad = projected_gradient(found.point, grad, self.lower, self.upper)
-        return float(np.linalg.norm(grad))
+        rest = self._rest(found.point, found.grad, self.lower, self.upper, self.tree)
+        return float(np.linalg.norm(rest))
 
     def tree(self, point):
         """The floating leaves of ω, in its structure."""

@@ -106,7 +106,7 @@ def minimize(
     callback: Callable | None = None, max_time=None, progress=False, checkpoint=None, throw=True,
     key=None,
 ) -> BilevelResult:
-    """argmin_ω L(ω), by gradient; the lowest finite iterate is returned.
+    """argmin_ω L(ω), by gradient; a search that converged returns its end, any other its lowest.
 
     Where values do not compare (networks in training, stochastic methods) it is the last one.
 
@@ -184,7 +184,7 @@ def search(
     ))
     bar = _progress_bar(optimizer) if progress else None
     comparable = method.comparable(solver) and optimizer.comparable and not solver.loose
-    run = Run(session, lower, upper, log, callback, max_time, bar, comparable)
+    run = Run(session, lower, upper, log, callback, max_time, bar, comparable, optimizer.rest)
     try:
         status = optimizer.run(run.evaluate, run.report, start, lower, upper, run.tree)
     except Stop:
@@ -219,7 +219,7 @@ def _conclude(run, status, throw):
             run.as_tree(run.flat), np.inf, np.inf, no_function, failed.status, 0,
             run.evaluations, [], failure=failed.status, hint=failed.hint,
         )
-    best = run.best
+    best = run.accepted if status.ok else run.best  # the tolerance is met where the search ended
     omega = run.unravel(best.point)
     function, solved = session.method.function(session.at(omega), session.solver, run.state)
     # A search has converged only where what it saw last, and the solution returned, have.

@@ -40,6 +40,7 @@ def resumable(name, checkpoint, callback=None):
         "lbfgs, parts": kbo.optimizers.LBFGS(max_steps=8, parts=(0.5, 0.8)),
         "lbfgs, loose": kbo.optimizers.LBFGS(max_steps=12),
         "lbfgs, falkon": kbo.optimizers.LBFGS(max_steps=12),
+        "projected": kbo.optimizers.ProjectedGradient(kbo.regularizers.Ball(10.0), max_steps=12),
         "descent": kbo.optimizers.GradientDescent(max_steps=12),
         "optax": kbo.optimizers.Optax(optax.adam(0.05), max_steps=12),
         "optax, mean": kbo.optimizers.Optax(optax.adam(0.05), max_steps=12, average=0.5),
@@ -57,7 +58,7 @@ class Killed(Exception):
 @pytest.mark.parametrize(
     "name",
     [
-        "lbfgs", "lbfgs, parts", "lbfgs, loose", "descent", "optax", "optax, mean",
+        "lbfgs", "lbfgs, parts", "lbfgs, loose", "projected", "descent", "optax", "optax, mean",
         pytest.param("lbfgs, falkon", marks=pytest.mark.slow),
     ],
 )

@@ -31,7 +31,8 @@ def test_every_optimiser_finds_the_minimum(name, optimum, x64):
     assert result.value <= optimum.value * (1 + 1e-5)
     assert result.value < 0.99 * result.history[0].value
     values = [record.value for record in result.history]
-    assert result.value == min(values)
+    assert result.value == (values[-1] if result.status.ok else min(values))
+    assert result.value <= min(values) * (1 + 1e-9)
     if name != "optax":
         assert (np.diff(values) <= 1e-12).all()
     assert result.n_steps == len(result.history) - 1
