@@ -59,7 +59,7 @@ class Sample(eqx.Module):
             if leaf.ndim == 0 or leaf.shape[0] != n:
                 raise ValueError(
                     f"target has a leaf of shape {leaf.shape}; its leading axis must be the "
-                    f"{n} samples of x"
+                    f"{n} samples of x (a list is a tree of its items: give an array)"
                 )
             if _is_nonfinite(leaf):
                 raise ValueError("target contains NaN or infinity: drop or impute those rows")
