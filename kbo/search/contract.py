@@ -127,7 +127,7 @@ def _check_space(problem, omega, point):
         return
     if isinstance(space, RegularizedFeatures):
         _check_regularizer(space, point, problem.n_outputs or 1)
-        space = space.features
+        return
     if not isinstance(space, Space):
         given = "space(omega) returned" if callable(problem.space) else "space is"
         raise ValueError(f"{given} {_kind(space)}. {_SPACES}")
@@ -152,17 +152,22 @@ _SPACES = (
 
 
 def _check_regularizer(space, point, p):
-    def value(space, point):
-        features = space.features.features(point[None])
-        return space.regularizer(jnp.zeros((features.shape[1], p), point.dtype))
-
-    try:
-        found = eqx.filter_eval_shape(value, space, point)
-    except Exception as error:
-        raise ValueError(f"regularizer={space.regularizer!r} failed for θ (q, {p}): {error}") from (
-            error
+    value = eqx.filter_eval_shape(lambda s, x: s.feature_map(x), space, point)
+    shape = value.shape if isinstance(value, jax.ShapeDtypeStruct) else ()
+    if len(shape) not in (1, 2) or shape[1:] not in ((), (p,)):
+        raise ValueError(
+            f"feature_map returned {_kind(value)} for a point of shape {point.shape}; it must "
+            f"return features of shape (q,), or a matrix (q, {p}) for n_outputs={p}"
         )
-    _expect_scalar("regularizer", found, f"for θ of shape (q, {p})")
+    theta = jax.ShapeDtypeStruct((shape[0], p if len(shape) == 1 else 1), point.dtype)
+    try:
+        found = eqx.filter_eval_shape(lambda s, theta: s.regularizer(theta), space, theta)
+    except Exception as error:
+        raise ValueError(
+            f"regularizer={type(space.regularizer).__name__} failed for coefficients of shape "
+            f"{theta.shape}: {error}"
+        ) from error
+    _expect_scalar("regularizer", found, f"for coefficients of shape {theta.shape}")
 
 
 def _check_networks(space, point, p):

@@ -80,7 +80,7 @@ class _Smooth:
 
     def __init__(self, instance):
         self.instance, self.space = instance, instance.space
-        self.matrix = self.space.features.features(instance.inner.x)
+        self.values = self.space.on(instance.inner.x)
         self.shares = instance.inner.weight_matrix()
         self.shares = self.shares / jnp.sum(self.shares, -1, keepdims=True)
         each = self.space.regularizer
@@ -90,10 +90,6 @@ class _Smooth:
     def prox(self, theta, rate):
         """prox_{rate R} of each replicate, for rates (F,)."""
         return jax.vmap(self.space.regularizer.prox)(theta, rate)
-
-    def values(self, theta):
-        """h at the inner points, (F, n, p)."""
-        return jnp.einsum("iq,fqp->fip", self.matrix, theta)
 
     def objective(self, theta):
         """J of each replicate, (F,)."""
@@ -151,7 +147,7 @@ def _conjugate_gradients(times, rhs, tol, max_steps):
 
 
 class _State(NamedTuple):
-    theta: jax.Array  # (F, q, p)
+    theta: jax.Array  # (F, q, p), or (F, q, 1)
     ahead: jax.Array  # z
     momentum: jax.Array  # t of the acceleration, (F,)
     lipschitz: jax.Array  # s, (F,)
@@ -217,7 +213,7 @@ def _solve(instance, theta, max_steps, tol, max_cg):
         return (now.count < max_steps) & usable & jnp.any(now.residual > tol * unit)
 
     start = smooth.prox(theta, jnp.full(scale.shape, 1e-12, theta.dtype))  # into the constraints
-    lipschitz = jnp.mean(smooth.matrix**2) * jnp.ones_like(scale) + instance.ridge
+    lipschitz = jnp.ones_like(scale) + instance.ridge
     ones = jnp.ones_like(scale)
     begun = _State(start, start, ones, lipschitz, jnp.inf * ones, jnp.zeros((), jnp.int32))
     ended = jax.lax.while_loop(going, step, begun)
@@ -234,8 +230,8 @@ def _solve(instance, theta, max_steps, tol, max_cg):
 def _adjoint(instance, theta, slopes, max_cg):
     smooth = _Smooth(instance)
     times, project, _ = smooth.within(theta)
-    outside = smooth.space.features.features(instance.outer.x)
-    rhs = -project(jnp.einsum("jq,fjp->fqp", outside, slopes))
+    through_outer = jax.vjp(smooth.space.on(instance.outer.x), theta)[1]
+    rhs = -project(through_outer(slopes)[0])
     found, relative = _conjugate_gradients(times, rhs, 1e-13, max_cg)
     a = project(found)
     return a, smooth.values(a), relative
@@ -251,7 +247,7 @@ class ProximalSolution(InnerSolution):
     def __init__(self, instance, solver, state):
         self.instance, self._max_cg = instance, solver.max_cg
         p, replicates = instance.n_outputs, instance.ridge.shape[0]
-        fresh = instance.space.features.start(None, instance.inner, p, replicates)
+        fresh = instance.space.start(instance.inner, p, replicates)
         theta, residual, relative, free, inner, outer = _solve(
             instance, serial.like(fresh, state), np.asarray(solver.max_steps),
             np.asarray(solver.tol), np.asarray(solver.max_cg),

@@ -1,14 +1,15 @@
-"""Linear functions of features whose coefficients are regularized or constrained."""
+"""Linear functions of features whose coefficients are regularized, constrained or shared."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from ..regularizers import Regularizer
+from ..regularizers import Box, Regularizer
 from .base import Evaluations, Frozen
-from .features import FeatureSpace
 
 
 class RegularizedFeatures(eqx.Module):
@@ -23,12 +24,16 @@ class RegularizedFeatures(eqx.Module):
     manifold as it is; L has kinks where they do not. The ridge may be zero if J is strictly convex
     within the manifold.
 
+    A matrix φ(x) (q, p) makes all p predictions linear in one θ (q,). They may be one function at
+    p points, with x (d,) the points one after another, or derivatives of it: so the inner loss of
+    one sample sees h at several points.
+
     Parameters
     ----------
     feature_map : callable
-        As in FeatureSpace.
-    regularizer : kbo.regularizers.Regularizer
-        R, of θ (q, p); for scalar predictions p = 1. Each replicate has its own.
+        Maps one point (d,) to features (q,), or to a matrix (q, p) where ``n_outputs`` is p.
+    regularizer : kbo.regularizers.Regularizer, optional
+        R, of θ (q, p), or (q, 1) if p is 1 or φ(x) is a matrix. Each replicate has its own θ.
 
     References
     ----------
@@ -36,30 +41,47 @@ class RegularizedFeatures(eqx.Module):
     Differentiation for Fast Hyperparameter Selection in Non-Smooth Convex Learning, Theorem 3.9.
     """
 
-    features: FeatureSpace
+    feature_map: Callable
     regularizer: Regularizer
 
     centers = None
     mesh = None
 
-    def __init__(self, feature_map, regularizer):
+    def __init__(self, feature_map, regularizer=None):
+        regularizer = Box() if regularizer is None else regularizer
+        if not callable(feature_map):
+            raise ValueError("feature_map must be a callable from a point (d,) to features (q,)")
         if not isinstance(regularizer, Regularizer):
             raise ValueError(
                 f"regularizer={regularizer!r} must be a kbo.regularizers.Regularizer, such as "
                 "kbo.regularizers.L1(0.1)"
             )
-        self.features, self.regularizer = FeatureSpace(feature_map), regularizer
+        self.feature_map, self.regularizer = feature_map, regularizer
+
+    def start(self, inner, p, replicates):
+        """Zeros, θ (F, q, p) or (F, q, 1)."""
+        shape = jax.eval_shape(self.feature_map, inner.x[0]).shape
+        return jnp.zeros((replicates, shape[0], p if len(shape) == 1 else 1), inner.x.dtype)
+
+    def on(self, x):
+        """θ ↦ its values (F, n, p) at x, with the features of x computed once."""
+        features = jax.vmap(self.feature_map)(x)
+        formula = "iq,fqp->fip" if features.ndim == 2 else "iqp,fqr->fip"
+        return lambda theta: jnp.einsum(formula, features, theta)
 
     def evaluate(self, points, x, coefficients):
         """See Space."""
-        return self.features.evaluate(points, x, coefficients)
+        return self.on(x)(coefficients)
 
     def slopes(self, coefficients):
-        """∂R(θ), (F, q, p), along the manifold of each θ."""
+        """∂R(θ), like θ, along the manifold of each θ."""
         return jax.vmap(jax.grad(self.regularizer))(coefficients)
 
     def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
         """See Space; the coefficients move with their manifold."""
-        h = jax.vmap(self.regularizer.moved)(frozen.h)
-        found = self.features.evaluations(inner, outer, frozen._replace(h=h), shared)
-        return found._replace(regularization=jnp.sum(frozen.a * self.slopes(h), (1, 2)))
+        h, inside = jax.vmap(self.regularizer.moved)(frozen.h), self.on(inner.x)
+        outside = inside if shared else self.on(outer.x)
+        pairing = lambda other: jnp.sum(frozen.a * other, (1, 2))  # noqa: E731
+        return Evaluations(
+            inside(h), outside(h), inside(frozen.a), pairing(h), pairing(self.slopes(h))
+        )

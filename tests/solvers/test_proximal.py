@@ -303,3 +303,92 @@ def test_proximal_steps_are_projections_and_minima():
             value = np.sum((helpers.flat(other) - flat) ** 2) / 2 + 0.5 * float(regularizer(other))
             assert own <= value + 1e-12
     assert float(Simplex(1.0)(x)) == float(Ball(0.5)(x)) == float(Box(0.0)(x)) == np.inf
+
+
+# -- a loss that sees h at several points ---------------------------------------------------------
+
+
+def test_a_loss_of_differences_is_one_of_features_that_are_differences():
+    """Ranking: the sample is a pair of points, and the loss sees h at both."""
+    phi = kbo.RandomFourierFeatures(15, 3, 1.5, seed=0)
+    pairs = np.random.default_rng(1).normal(size=(50, 6))
+    labels = np.sign(pairs[:, 0] - pairs[:, 3] + 0.1)
+    both = lambda w: lambda x: jnp.stack([phi(w * x[:3]), phi(w * x[3:])], 1)
+    problem = kbo.BilevelProblem(
+        lambda w, v, t: jax.nn.softplus(-t * (v[0] - v[1])), lambda w, v, t: (v[0] - v[1] - t) ** 2,
+        kbo.Sample(pairs[:30], labels[:30]), kbo.Sample(pairs[30:], labels[30:]),
+        lambda w: kbo.RegularizedFeatures(both(w)), ridge=lambda w: 0.01 * w, n_outputs=2,
+    )
+    differences = kbo.BilevelProblem(
+        lambda w, v, t: jax.nn.softplus(-t * v), lambda w, v, t: (v - t) ** 2,
+        problem.inner_data, problem.outer_data,
+        lambda w: kbo.FeatureSpace(lambda x: both(w)(x) @ jnp.array([1.0, -1.0])), problem.ridge,
+    )
+    found, expected = (kbo.value_and_hypergradient(each, 1.2) for each in (problem, differences))
+    np.testing.assert_allclose(
+        np.ravel(found.inner.coefficients), np.ravel(expected.inner.coefficients), atol=1e-9
+    )
+    assert found.value == pytest.approx(expected.value, rel=1e-9)
+    assert float(found.grad) == pytest.approx(float(expected.grad), rel=1e-8)
+    assert found.inner(pairs).shape == (50, 2)
+
+
+def bellman(states, following, reward, phi, ridge=0.1):
+    """ω is a model's reward; Q has two actions, and its residual sees Q here and there."""
+    def inner_loss(w, v, t):
+        here, there = v[:2], v[2:]
+        target = w[0] * t["reward"] + w[1] + 0.8 * jax.nn.logsumexp(there)
+        return 0.5 * (here[t["action"]] - target) ** 2
+
+    def features(x):
+        blocks = [jnp.kron(jnp.eye(2), phi(half)[:, None]) for half in jnp.split(x, 2)]
+        return jnp.concatenate(blocks, 1)
+
+    x = np.hstack([states, following])
+    t = {"reward": reward, "action": (states[:, 0] > 0).astype(int)}
+    return kbo.BilevelProblem(
+        inner_loss, lambda w, v, t: (v[0] - 1.0) ** 2, kbo.Sample(x, t), kbo.Sample(x, t),
+        kbo.RegularizedFeatures(features), ridge, n_outputs=4,
+    )
+
+
+def test_a_soft_bellman_residual_is_minimised_and_differentiated():
+    """Against SciPy's minimiser of the same residual, and differences of its outer value."""
+    draws = np.random.default_rng(2)
+    states, following, reward = draws.normal(size=(2, 40, 2)), None, draws.normal(size=40)
+    states, following = states
+    phi = kbo.RandomFourierFeatures(6, 2, 1.5, seed=0)
+    problem = bellman(states, following, reward, phi)
+    here, there = (np.asarray(jax.vmap(phi)(z)) for z in (states, following))
+    action = (states[:, 0] > 0).astype(int)
+
+    def residual(theta, w):
+        q, ahead = here @ theta.reshape(2, 6).T, there @ theta.reshape(2, 6).T
+        target = w[0] * reward + w[1] + 0.8 * np.log(np.exp(ahead).sum(1))
+        loss = np.mean((q[np.arange(40), action] - target) ** 2) / 2
+        return loss + 0.05 * theta @ theta
+
+    def value(w):
+        theta = scipy_minimize(residual, np.zeros(12), (w,), "BFGS", options={"gtol": 1e-9}).x
+        return np.mean((here @ theta[:6] - 1.0) ** 2)
+
+    omega = np.array([1.3, 0.4])
+    found = kbo.value_and_hypergradient(problem, omega)
+    assert found.value == pytest.approx(value(omega), rel=1e-6)
+    np.testing.assert_allclose(found.grad, helpers.central(value, omega, 1e-3), rtol=1e-3)
+    differences = kbo.value_and_hypergradient(
+        problem, omega, method=FiniteDifference(), solver=Proximal(tol=1e-13)
+    )
+    np.testing.assert_allclose(found.grad, differences.grad, rtol=1e-7)
+
+
+def test_features_of_another_shape_are_refused():
+    problem = problem_of(L1(0.1)).replace(
+        space=kbo.RegularizedFeatures(lambda x: jnp.ones((3, 2))), n_outputs=3,
+        inner_loss=lambda w, v, t: jnp.sum((v - t) ** 2),
+        outer_loss=lambda w, v, t: jnp.sum((v - t) ** 2),
+    )
+    with pytest.raises(ValueError, match=r"feature_map returned.*\(3, 2\).*\(q, 3\)"):
+        kbo.value_and_hypergradient(problem, 0.0)
+    with pytest.raises(ValueError, match="feature_map must be a callable"):
+        kbo.RegularizedFeatures(3.0)
