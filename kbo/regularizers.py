@@ -8,13 +8,14 @@ that are not zero, say), and the solution moves within that manifold as ω chang
 from __future__ import annotations
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
+from jax.tree import map as _each
 
 
 class Regularizer(eqx.Module):
@@ -23,7 +24,18 @@ class Regularizer(eqx.Module):
     Arguments are arrays or pytrees of them. Subclasses define R, ``prox`` and ``tangent``; if their
     manifolds move with their own parameters, ``moved`` too, and if they are curved,
     ``curvature_times``.
+
+    Class attributes
+    ----------------
+    separable : bool
+        Whether R is a sum over entries, so that ``prox`` takes a rate for each of them.
     """
+
+    separable: ClassVar[bool] = False
+
+    def fault(self) -> str:
+        """What is wrong with R's parameters, in words; empty if nothing is."""
+        return ""
 
     @abc.abstractmethod
     def __call__(self, x) -> jax.Array:
@@ -46,13 +58,17 @@ class Regularizer(eqx.Module):
         return jax.jvp(jax.grad(self), (x,), (direction,))[1]
 
 
+def _faulty(name, value, wanted, good):
+    """A sentence if a parameter is not what is wanted."""
+    held = np.asarray(value)
+    return "" if np.all(good(held)) and np.isfinite(held).all() else (
+        f"{name}={value} must be {wanted} and finite"
+    )
+
+
 def _numbered(labels):
     """The labels as numbers from 0."""
     return tuple(np.unique(labels, return_inverse=True)[1].tolist())
-
-
-def _each(function, *trees):
-    return jax.tree.map(function, *trees)
 
 
 class L1(Regularizer):
@@ -61,9 +77,15 @@ class L1(Regularizer):
     Parameters
     ----------
     strength : float, or array that broadcasts to x
+        At least 0. An array for coefficients θ (q, 1) has shape (q, 1).
     """
 
+    separable = True
     strength: Any
+
+    def fault(self):
+        """Whether a strength is negative."""
+        return _faulty("strength", self.strength, "at least 0", lambda v: v >= 0)
 
     def __call__(self, x):
         """R(x), summed over all leaves."""
@@ -84,7 +106,7 @@ class GroupLasso(Regularizer):
 
     Parameters
     ----------
-    strength : float
+    strength : float, at least 0
     groups : sequence of int (q,)
         The label of each row. Size counts rows.
 
@@ -96,6 +118,10 @@ class GroupLasso(Regularizer):
 
     strength: Any
     groups: tuple[int, ...] = eqx.field(static=True, converter=lambda labels: _numbered(labels))
+
+    def fault(self):
+        """Whether the strength is negative."""
+        return _faulty("strength", self.strength, "at least 0", lambda v: v >= 0)
 
     def _norms(self, x):
         """‖x_g‖ (G,), with derivative 0 at 0, and √size_g."""
@@ -135,10 +161,18 @@ class Box(Regularizer):
     Parameters
     ----------
     lower, upper : float, or array that broadcasts to x
+        Arrays for coefficients θ (q, 1) have shape (q, 1).
     """
 
+    separable = True
     lower: Any = -np.inf
     upper: Any = np.inf
+
+    def fault(self):
+        """Whether the bounds cross."""
+        if bool(np.all(np.asarray(self.lower) <= np.asarray(self.upper))):
+            return ""
+        return f"lower={self.lower} must nowhere be above upper={self.upper}"
 
     def __call__(self, x):
         """0 in the box, else ∞."""
@@ -174,8 +208,7 @@ class Simplex(Regularizer):
 
     Parameters
     ----------
-    total : float
-        Positive.
+    total : float, positive
 
     References
     ----------
@@ -184,6 +217,10 @@ class Simplex(Regularizer):
     """
 
     total: Any = 1.0
+
+    def fault(self):
+        """Whether the total is not positive."""
+        return _faulty("total", self.total, "positive", lambda v: v > 0)
 
     def __call__(self, x):
         """0 on the simplex, up to rounding of the sum, else ∞."""
@@ -217,11 +254,14 @@ class Ball(Regularizer):
 
     Parameters
     ----------
-    radius : float
-        Positive.
+    radius : float, positive
     """
 
     radius: Any = 1.0
+
+    def fault(self):
+        """Whether the radius is not positive."""
+        return _faulty("radius", self.radius, "positive", lambda v: v > 0)
 
     def _reach(self, x):
         """‖x‖, and whether it is the radius, up to rounding."""

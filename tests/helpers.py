@@ -219,6 +219,7 @@ STEPPERS = {
     "stocbio": kbo.hypergradients.StocBiO(0.3), "bsa": kbo.hypergradients.BSA(0.3),
     "ttsa": kbo.hypergradients.TTSA(0.3), "mrbo": kbo.hypergradients.MRBO(0.3),
     "vrbo": kbo.hypergradients.VRBO(0.3), "sustain": kbo.hypergradients.SUSTAIN(0.3),
+    "stfbo": kbo.hypergradients.STFBO(),
     "penalty": kbo.hypergradients.Penalty(0.1, penalty=10.0),
 }
 def half_square(omega):

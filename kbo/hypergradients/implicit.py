@@ -88,6 +88,8 @@ class Implicit(Method):
         else:
             value, grad = _reverse_pass(instance, known, shared)
         status = Status.of_all(solution.status, adjoint.status)
+        if status is Status.HELD and any(np.any(leaf) for leaf in jax.tree.leaves(grad)):
+            status = Status.CONVERGED  # h moves with its constraints, or L has other parts
         certified = solution.certified and status.ok
         bound = lambda: error_bound(instance, frozen, shared)  # noqa: E731
         return finish(

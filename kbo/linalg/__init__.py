@@ -23,10 +23,12 @@ from .kernel_products import (
 )
 from .rp_cholesky import cross, diagonal_of, rp_cholesky
 from .threads import blas_threads
+from .traced_cg import traced_conjugate_gradients
 
 __all__ = [
     "JITTERS", "TILE", "Arena", "Cholesky", "SingularSystem", "add_normal", "blas_threads",
     "conjugate_gradients", "cross", "cross_gram", "cross_gram_into", "diagonal_of",
     "fill_upper", "gram", "gram_pairing", "matmul", "outer_product", "product", "rp_cholesky",
-    "symmetric_matmul", "symmetric_product", "tiled_size", "with_known_value",
+    "symmetric_matmul", "symmetric_product", "tiled_size",
+    "traced_conjugate_gradients", "with_known_value",
 ]

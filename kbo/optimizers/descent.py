@@ -13,6 +13,7 @@ from .base import Optimizer, stationary
 from .lbfgs import LBFGS
 
 RATE = 1e-2  # learning rate of the default Adam
+TIGHTER = 0.1  # factor of a loose tolerance where a line search fails
 
 
 class GradientDescent(Optimizer):
@@ -48,15 +49,22 @@ class GradientDescent(Optimizer):
         if not np.isfinite(value):
             return Status.NON_FINITE
         for taken in range(self.max_steps + 1):
-            if stationary(omega, grad, lower, upper, self.tol):
-                return Status.CONVERGED
+            while stationary(omega, grad, lower, upper, self.tol):
+                again = evaluate(omega, tighten=0.0)
+                if again is None:
+                    return Status.CONVERGED
+                value, grad = again
             if taken == self.max_steps:
                 return Status.STEPS_EXHAUSTED
             step = self.step
             while True:
                 candidate = np.clip(omega - step * grad, lower, upper)
                 if (candidate == omega).all():
-                    return Status.LINE_SEARCH_FAILED
+                    again = evaluate(omega, tighten=TIGHTER)
+                    if again is None:
+                        return Status.LINE_SEARCH_FAILED
+                    (value, grad), step = again, self.step
+                    continue
                 new_value, new_grad = evaluate(candidate)
                 if new_value <= value - self.c * grad @ (omega - candidate):
                     break
@@ -109,8 +117,11 @@ class Optax(Optimizer):
         for taken in range(self.max_steps + 1):
             if taken > self.max_steps - averaged:
                 total += omega
-            if stationary(omega, grad, lower, upper, self.tol):
-                return Status.CONVERGED
+            while stationary(omega, grad, lower, upper, self.tol):
+                again = evaluate(omega, tighten=0.0)
+                if again is None:
+                    return Status.CONVERGED
+                grad = again[1]
             if taken == self.max_steps:
                 break
             update, state = _update(self.transformation, tree(grad), state, tree(omega))

@@ -56,7 +56,7 @@ class ProjectedGradient(Optimizer):
                 f"set={type(self.set).__name__}(…) is a penalty, not a set: use it as the penalty "
                 "of the problem, or in Optax(proximal_gradient(rate, regularizer))"
             )
-        if not callable(self.set):
+        if not callable(self.set) or isinstance(self.set, type):
             raise ValueError(
                 f"set={self.set!r} must be a set of kbo.regularizers, such as Simplex(), or a "
                 "function from omega to the nearest point of a convex set"
@@ -91,13 +91,11 @@ class ProjectedGradient(Optimizer):
             return Status.NON_FINITE
         recent, step = deque([value], self.memory), 1 / max(1.0, np.abs(grad).max(initial=0.0))
         for taken in range(self.max_steps + 1):
-            rest = np.linalg.norm(self.rest(omega, grad, lower, upper, tree))
-            if 0 <= rest <= self.tol:
+            while 0 <= np.linalg.norm(self.rest(omega, grad, lower, upper, tree)) <= self.tol:
                 again = evaluate(omega, tighten=0.0)
                 if again is None:
                     return Status.CONVERGED
-                value, grad = again
-                recent.append(value)
+                (value, grad), recent = again, deque(again[:1], self.memory)
             if taken == self.max_steps:
                 return Status.STEPS_EXHAUSTED
             direction = self._project(omega - step * grad, tree) - omega
@@ -106,8 +104,7 @@ class ProjectedGradient(Optimizer):
                 again = evaluate(omega, tighten=TIGHTER)
                 if again is None:
                     return Status.LINE_SEARCH_FAILED
-                value, grad = again
-                recent = deque([value], self.memory)
+                (value, grad), recent = again, deque(again[:1], self.memory)
                 continue
             point, value, new_grad = found
             s, y = point - omega, new_grad - grad

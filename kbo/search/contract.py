@@ -160,14 +160,25 @@ def _check_regularizer(space, point, p):
             f"return features of shape (q,), or a matrix (q, {p}) for n_outputs={p}"
         )
     theta = jax.ShapeDtypeStruct((shape[0], p if len(shape) == 1 else 1), point.dtype)
+    name = f"regularizer={type(space.regularizer).__name__}"
+
+    def probe(space, theta):
+        own = space.regularizer
+        return own(theta), own.prox(theta, 1.0), own.tangent(theta, theta), own.moved(theta)
+
     try:
-        found = eqx.filter_eval_shape(lambda s, theta: s.regularizer(theta), space, theta)
+        value, *points = eqx.filter_eval_shape(probe, space, theta)
     except Exception as error:
-        raise ValueError(
-            f"regularizer={type(space.regularizer).__name__} failed for coefficients of shape "
-            f"{theta.shape}: {error}"
-        ) from error
-    _expect_scalar("regularizer", found, f"for coefficients of shape {theta.shape}")
+        raise ValueError(f"{name} failed for coefficients of shape {theta.shape}: {error}") from (
+            error
+        )
+    _expect_scalar("regularizer", value, f"for coefficients of shape {theta.shape}")
+    for found in points:
+        if found.shape != theta.shape:
+            raise ValueError(
+                f"{name} makes {found.shape} of coefficients of shape {theta.shape}: give its "
+                f"arrays a shape that broadcasts to that, such as {(*theta.shape[:1], 1)}"
+            )
 
 
 def _check_networks(space, point, p):

@@ -42,7 +42,8 @@ class Run:
         self.evaluations = self.rejected = 0
         self.state, self.cost, self.last = None, Cost(0, 0), None
         self._part = 1.0
-        self.ratio, self._tightness, self._by_values = 1.0, 1.0, False
+        self.ratio, self._tightness, self._first_norm = 1.0, 1.0, 0.0
+        self._by_values, self._held_to = False, None
         self.comparable = comparable
         self.best: Evaluation | None = None
         self.accepted: Evaluation | None = None
@@ -50,7 +51,7 @@ class Run:
         self.earlier = log.row(len(log) - 1).seconds if len(log) else 0.0
         self.started = time.perf_counter()
         self._rest = rest
-        self._recent: list[Evaluation] = []
+        self._recent: list[tuple[Evaluation, float | None]] = []
 
     def seconds(self):
         return self.earlier + time.perf_counter() - self.started
@@ -67,6 +68,7 @@ class Run:
             if not self._is_loose():
                 return None
             self._tightness *= tighten
+        tol = self._tolerance()
         known = self.evaluations < len(self.log)
         found = self._replayed(point) if known else self._computed(point, accuracy, gradient)
         self.evaluations += 1
@@ -77,9 +79,9 @@ class Run:
         if not found.status.completed:
             self.failure = found.status
         if part == 1:
-            self._see(found)
+            self._see(found, tol)
             if tighten is not None:
-                self._accept(found)
+                self._accept(found, tol)
         return found.value, found.grad if found.has_grad else None
 
     def _loosened(self, ratio):
@@ -87,10 +89,14 @@ class Run:
         # Values alone are compared as they are, and so is the gradient at the lowest.
         return self._seen if self._by_values else self._seen.loosened(ratio)
 
+    def _tolerance(self):
+        """The solver's tolerance now."""
+        return self._loosened(self.ratio * self._tightness).solver.tol
+
     def _is_loose(self):
-        """Whether the solver is not held to its own tolerance now."""
-        now, own = (self._loosened(ratio) for ratio in (self.ratio * self._tightness, 0.0))
-        return now.solver.tol != own.solver.tol
+        """Whether the point where the optimiser stands was not evaluated to the solver's own."""
+        held = self._tolerance() if self._part < 1 else self._held_to
+        return held != self._loosened(0.0).solver.tol
 
     def _replayed(self, point) -> Evaluation:
         """The next evaluation of the log."""
@@ -141,9 +147,9 @@ class Run:
             problem = on_rows(whole.problem, sizes, [0], whole.shared)
             self._seen = self.session.on_part(problem)
 
-    def _see(self, seen):
+    def _see(self, seen, tol):
         """Remember an evaluation of the whole problem; the first is reported at once."""
-        self._recent.append(seen)
+        self._recent.append((seen, tol))
         if self.comparable and self._is_best(seen):
             self.best = seen._replace(function=None)
         if not self.history:
@@ -171,13 +177,16 @@ class Run:
 
     def report(self, point):
         """Record an accepted iterate; let the callback see it."""
-        found = next(one for one in self._recent[::-1] if np.array_equal(one.point, point))
-        self._accept(found)
-        self._recent = [found]
+        found, tol = next(
+            one for one in self._recent[::-1] if np.array_equal(one[0].point, point)
+        )
+        self._accept(found, tol)
+        self._recent = [(found, tol)]
         norm = self.grad_norm(found)
         # All points of a line search are evaluated to the same tolerance.
-        first = self.history[0].grad_norm if self.history else norm
-        self.ratio = norm / first if norm and np.isfinite(norm) else 0.0
+        size = norm if np.isfinite(norm) else 0.0
+        self._first_norm = self._first_norm or size
+        self.ratio = size / (self._first_norm or 1.0)
         large = found.point.size > HISTORY_SIZE
         seen = self.callback is not None or not large
         record = StepRecord(
@@ -195,9 +204,9 @@ class Run:
         if self.callback(dataclasses.replace(record, function=found.function)):
             raise Stop
 
-    def _accept(self, found):
+    def _accept(self, found, tol):
         """Keep where the optimiser stands, which is the best where values do not compare."""
-        self.accepted = found._replace(function=None)
+        self.accepted, self._held_to = found._replace(function=None), tol
         if not self.comparable:
             self.best = self.accepted
 

@@ -165,12 +165,23 @@ def prepare(problem, omega, solver=None, method=None, key=None):
     method = as_method(method)
     with contextlib.ExitStack() as stack:
         stack.enter_context(arithmetic(solver is not None and solver.double))
-        instance, solver = _prepared(stack, problem, omega, solver, key)
+        try:
+            instance, solver = _prepared(stack, problem, omega, solver, key)
+        except _InDouble as default:
+            stack.enter_context(arithmetic(True))
+            instance, solver = _prepared(stack, problem, omega, default.solver, key)
         stack.enter_context(blas_threads.sized(instance.inner.size))
         if method is not None:
             others = lambda other: _prepared(stack, other, omega, solver)[0].problem  # noqa: E731
             method = identified(method).fixed(others)
         yield Session(instance, solver, method)
+
+
+class _InDouble(Exception):
+    """The default solver of a problem computes in float64: it is to be prepared anew in that."""
+
+    def __init__(self, solver):
+        self.solver = solver
 
 
 def _prepared(stack, problem, omega, solver, key=None):
@@ -187,7 +198,10 @@ def _prepared(stack, problem, omega, solver, key=None):
     problem = known.replace(code=digest)
     check(problem, omega)
     instance = problem.at(omega)
-    solver = solver or default_solver(instance)
+    if solver is None:
+        solver = default_solver(instance)
+        if solver.double:
+            raise _InDouble(solver)
     solver = solver if key is None else solver.keyed(key)
     solver.needs.expect(f"solver={type(solver).__name__}", instance)
     solver = identified(solver).fixed(instance)

@@ -156,7 +156,8 @@ def _solved_instance(problem, omega, solver, throw):
     if not solver.traceable:
         raise ValueError(
             f"solver={solver} cannot run inside a JAX program, where kbo.solve runs: use "
-            "kbo.solvers.Exact(), or Nystrom(centers) with an array of centres"
+            "kbo.solvers.Exact(), or Nystrom(centers) with an array of centres, which know "
+            "kbo.RKHS and kbo.FeatureSpace; or kbo.value_and_hypergradient outside of one"
         )
     solver.needs.expect(f"solver={solver}", instance)
     try:

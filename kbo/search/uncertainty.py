@@ -16,7 +16,6 @@ from ..arithmetic import resolve
 from ..criteria import LeaveOut
 from ..hypergradients import Implicit, Mean
 from ..result import BilevelError
-from ..solvers import Exact
 from .session import prepare
 from .verbs import flat_bounds
 
@@ -91,7 +90,7 @@ def standard_errors(
     van der Vaart (1998), Asymptotic Statistics, Theorem 5.23 (M-estimators).
     Bengio, Grandvalet (2004): no estimator of the variance of K-fold cross-validation is unbiased.
     """
-    with prepare(problem, omega, solver or Exact(), method or Implicit()) as session:
+    with prepare(problem, omega, solver, method or Implicit()) as session:
         return errors_of(session, bounds=bounds, batches=batches, step=step)
 
 

@@ -187,6 +187,8 @@ def search(
     run = Run(session, lower, upper, log, callback, max_time, bar, comparable, optimizer.rest)
     try:
         status = optimizer.run(run.evaluate, run.report, start, lower, upper, run.tree)
+        if run.accepted is not None:  # wherever it ended, the value is one to the solver's own tol
+            run.evaluate(run.accepted.point, tighten=0.0)
     except Stop:
         status = Status.STOPPED
     finally:
@@ -222,6 +224,7 @@ def _conclude(run, status, throw):
     best = run.accepted if status.ok else run.best  # the tolerance is met where the search ended
     omega = run.unravel(best.point)
     function, solved = session.method.function(session.at(omega), session.solver, run.state)
+    solved = best.status if solved is Status.HELD else solved  # L may move with its constraints
     # A search has converged only where what it saw last, and the solution returned, have.
     status = next((own for own in (status, solved, best.status) if not own.ok), status)
     return BilevelResult(

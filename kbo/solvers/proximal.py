@@ -11,13 +11,15 @@ import numpy as np
 
 from .. import serial
 from ..instance import of_instance
+from ..linalg import traced_conjugate_gradients
 from ..needs import Needs
-from ..result import Status
+from ..result import InvalidPoint, Status
 from ..spaces import RegularizedFeatures
 from .base import AdjointSolution, InnerSolution, Solver
 
 PROBE = 5  # proximal steps between two Newton steps
 SHRUNK = 0.5  # share of the residual to which a Newton step must bring it
+CLOSER = 0.5  # share of tol at which the steps end, so that the last one is within it
 SLOWER = 0.95  # factor of the Lipschitz estimate after a step that met it
 ADJOINT = 1e-9  # relative residual of the adjoint's system that counts as solved
 
@@ -36,7 +38,9 @@ class Proximal(Solver):
     max_steps : int
         Proximal steps.
     tol : float
-        The residual is at most tol·‖∇J(0)‖.
+        The residual is at most tol·(‖∇J(0)‖ + ‖∇J(θ₀)‖), θ₀ being the nearest point to 0 with
+        finite R. It is in the metric of the steps: for L1 and Box each coefficient has its own
+        step, in proportion to 1/Σ_i w_i φ_j(x_i)².
     max_cg : int
         Steps of conjugate gradients, for a Newton step and for the adjoint.
 
@@ -80,16 +84,33 @@ class _Smooth:
 
     def __init__(self, instance):
         self.instance, self.space = instance, instance.space
-        self.values = self.space.on(instance.inner.x)
+        self.values = self.space.on(None, instance.inner.x)
         self.shares = instance.inner.weight_matrix()
         self.shares = self.shares / jnp.sum(self.shares, -1, keepdims=True)
         each = self.space.regularizer
         self.tangent = jax.vmap(each.tangent)
         self.curvature_times = jax.vmap(each.curvature_times)
 
-    def prox(self, theta, rate):
-        """prox_{rate R} of each replicate, for rates (F,)."""
-        return jax.vmap(self.space.regularizer.prox)(theta, rate)
+    def metric(self, theta):
+        """Σ_i w_i φ_j(x_i)²/Σw like θ where R allows a step for each coefficient, otherwise 1."""
+        if not self.space.regularizer.separable:
+            return jnp.ones_like(theta)
+        square = jax.vmap(self.space.feature_map)(self.instance.inner.x) ** 2
+        square = square if square.ndim == 2 else jnp.sum(square, -1)
+        each = jnp.einsum("fi,iq->fq", self.shares, square)[:, :, None]
+        least = jnp.finfo(theta.dtype).eps * jnp.max(each, 1, keepdims=True)
+        return jnp.maximum(jnp.broadcast_to(each, theta.shape), least) + 1e-300
+
+    def prox(self, theta, scale):
+        """prox of each replicate, at the rates 1/scale, (F,) or like θ."""
+        return jax.vmap(self.space.regularizer.prox)(theta, 1 / scale)
+
+    def step(self, point, slope, scale):
+        """The proximal step from a point, with scale like θ, and the norm of scale times it."""
+        rates = scale if self.space.regularizer.separable else scale[:, 0, 0]
+        end = self.prox(point - slope / scale, rates)
+        away = scale * (end - point)
+        return end, jnp.sqrt(_dot(away, away))
 
     def objective(self, theta):
         """J of each replicate, (F,)."""
@@ -121,31 +142,6 @@ def _spread(numbers):
     return numbers[:, None, None]
 
 
-def _conjugate_gradients(times, rhs, tol, max_steps):
-    """u with A_f u_f = r_f for all replicates; the relative residuals (F,)."""
-    least = tol**2 * _dot(rhs, rhs)
-
-    def going(carry):
-        _, residual, _, k = carry
-        return (k < max_steps) & jnp.any(_dot(residual, residual) > least)
-
-    def step(carry):
-        u, residual, direction, k = carry
-        rho = _dot(residual, residual)
-        image = times(direction)
-        curvature = _dot(direction, image)
-        active = (rho > least) & (curvature > 0)
-        length = _spread(jnp.where(active, rho / jnp.where(active, curvature, 1.0), 0.0))
-        u, residual = u + length * direction, residual - length * image
-        growth = _dot(residual, residual) / jnp.where(rho > 0, rho, 1.0)
-        return u, residual, residual + _spread(growth) * direction, k + 1
-
-    start = (jnp.zeros_like(rhs), rhs, rhs, 0)
-    u, *_ = jax.lax.while_loop(going, step, start)
-    rest, size = rhs - times(u), jnp.sqrt(_dot(rhs, rhs))
-    return u, jnp.sqrt(_dot(rest, rest)) / jnp.where(size > 0, size, 1.0)
-
-
 class _State(NamedTuple):
     theta: jax.Array  # (F, q, p), or (F, q, 1)
     ahead: jax.Array  # z
@@ -158,41 +154,38 @@ class _State(NamedTuple):
 @of_instance
 def _solve(instance, theta, max_steps, tol, max_cg):
     smooth = _Smooth(instance)
-    zero = smooth.gradient(jnp.zeros_like(theta))
-    scale = jnp.sqrt(_dot(zero, zero))
-    unit = jnp.maximum(scale, 1e-300)
-
-    def moved(point, lipschitz):
-        """The proximal step from a point, and the residual there."""
-        end = smooth.prox(point - smooth.gradient(point) / _spread(lipschitz), 1 / lipschitz)
-        away = end - point
-        return end, lipschitz * jnp.sqrt(_dot(away, away))
+    metric = smooth.metric(theta)
+    nearest = smooth.prox(jnp.zeros_like(theta), jnp.full(len(theta), 1e12, theta.dtype))
+    sizes = [smooth.gradient(point) for point in (jnp.zeros_like(theta), nearest)]
+    unit = sum(jnp.sqrt(_dot(slope, slope)) for slope in sizes)
+    scale_of = lambda lipschitz: metric * _spread(lipschitz)  # noqa: E731
+    moved = lambda at, lipschitz: smooth.step(at, smooth.gradient(at), scale_of(lipschitz))  # noqa: E731
 
     def proximal(now):
-        slope, lipschitz = smooth.gradient(now.ahead), now.lipschitz
-        theta = smooth.prox(now.ahead - slope / _spread(lipschitz), 1 / lipschitz)
+        slope, scale = smooth.gradient(now.ahead), scale_of(now.lipschitz)
+        theta, size = smooth.step(now.ahead, slope, scale)
         move = theta - now.ahead
-        square = _dot(move, move)
-        model = smooth.objective(now.ahead) + _dot(slope, move) + 0.5 * lipschitz * square
+        model = smooth.objective(now.ahead) + _dot(slope, move) + 0.5 * _dot(move, scale * move)
         value = smooth.objective(theta)
         slack = 1e2 * jnp.finfo(value.dtype).eps * (jnp.abs(value) + jnp.abs(model))
         met = value <= model + slack
-        uphill = _dot(now.ahead - theta, theta - now.theta) > 0
+        uphill = _dot(scale * (now.ahead - theta), theta - now.theta) > 0
         momentum = 0.5 * (1 + jnp.sqrt(1 + 4 * now.momentum**2))
         rate = jnp.where(uphill, 0.0, (now.momentum - 1) / momentum)
         ahead = theta + _spread(rate) * (theta - now.theta)
         keep = lambda new, old: jnp.where(_spread(met), new, old)  # noqa: E731
-        residual = jnp.where(met, lipschitz * jnp.sqrt(square), now.residual)
         return _State(
             keep(theta, now.theta), keep(ahead, now.ahead),
             jnp.where(met, jnp.where(uphill, 1.0, momentum), now.momentum),
-            lipschitz * jnp.where(met, SLOWER, 2.0), residual, now.count + 1,
+            now.lipschitz * jnp.where(met, SLOWER, 2.0), jnp.where(met, size, now.residual),
+            now.count + 1,
         )
 
     def newton(now):
         times, project, slope = smooth.within(now.theta)
         rhs = -project(slope + smooth.space.slopes(now.theta))
-        direction, _ = _conjugate_gradients(times, rhs, 1e-12, max_cg)
+        precondition = lambda r: project(r / metric)  # noqa: E731
+        direction, _ = traced_conjugate_gradients(times, rhs, precondition, 1e-12, max_cg)
         theta, _ = moved(now.theta + project(direction), now.lipschitz)
         _, before = moved(now.theta, now.lipschitz)
         after, residual = moved(theta, now.lipschitz)
@@ -210,29 +203,30 @@ def _solve(instance, theta, max_steps, tol, max_cg):
 
     def going(now):
         usable = ~jnp.any(jnp.isnan(now.residual))
-        return (now.count < max_steps) & usable & jnp.any(now.residual > tol * unit)
+        return (now.count < max_steps) & usable & jnp.any(now.residual > CLOSER * tol * unit)
 
-    start = smooth.prox(theta, jnp.full(scale.shape, 1e-12, theta.dtype))  # into the constraints
-    lipschitz = jnp.ones_like(scale) + instance.ridge
-    ones = jnp.ones_like(scale)
-    begun = _State(start, start, ones, lipschitz, jnp.inf * ones, jnp.zeros((), jnp.int32))
+    start = smooth.prox(theta, jnp.full(len(theta), 1e12, theta.dtype))  # into the constraints
+    ones = jnp.ones(len(theta), theta.dtype)
+    begun = _State(start, start, ones, ones, jnp.inf * ones, jnp.zeros((), jnp.int32))
     ended = jax.lax.while_loop(going, step, begun)
     theta, residual = moved(ended.theta, ended.lipschitz)
+    relative = jnp.where(residual > 0, residual / jnp.where(unit > 0, unit, 1e-300), 0.0)
     generic = jax.random.normal(jax.random.key(0), theta.shape, theta.dtype)
     free = jnp.any(smooth.tangent(theta, generic) != 0, (1, 2))
-    x = instance.outer.x
-    return theta, residual, residual / unit, free, smooth.values(theta), (
-        smooth.space.evaluate(None, x, theta)
-    )
+    outside = smooth.space.evaluate(None, instance.outer.x, theta)
+    return theta, residual, relative, free, smooth.values(theta), outside
 
 
 @of_instance
 def _adjoint(instance, theta, slopes, max_cg):
     smooth = _Smooth(instance)
     times, project, _ = smooth.within(theta)
-    through_outer = jax.vjp(smooth.space.on(instance.outer.x), theta)[1]
-    rhs = -project(through_outer(slopes)[0])
-    found, relative = _conjugate_gradients(times, rhs, 1e-13, max_cg)
+    values, through_outer = jax.vjp(smooth.space.on(None, instance.outer.x), theta)
+    rhs = -project(through_outer(slopes.astype(values.dtype))[0])
+    metric = smooth.metric(theta)
+    found, relative = traced_conjugate_gradients(
+        times, rhs, lambda r: project(r / metric), 1e-13, max_cg
+    )
     a = project(found)
     return a, smooth.values(a), relative
 
@@ -246,8 +240,12 @@ class ProximalSolution(InnerSolution):
 
     def __init__(self, instance, solver, state):
         self.instance, self._max_cg = instance, solver.max_cg
-        p, replicates = instance.n_outputs, instance.ridge.shape[0]
-        fresh = instance.space.start(instance.inner, p, replicates)
+        fault, ridge = instance.space.regularizer.fault(), np.asarray(instance.ridge)
+        if fault:
+            raise InvalidPoint(f"{type(instance.space.regularizer).__name__}: {fault}")
+        if not (np.isfinite(ridge) & (ridge >= 0)).all():
+            raise InvalidPoint(f"ridge={ridge.tolist()} must be at least 0 and finite")
+        fresh = instance.space.start(None, instance.inner, instance.n_outputs, len(ridge))
         theta, residual, relative, free, inner, outer = _solve(
             instance, serial.like(fresh, state), np.asarray(solver.max_steps),
             np.asarray(solver.tol), np.asarray(solver.max_cg),
@@ -258,7 +256,7 @@ class ProximalSolution(InnerSolution):
         self.status = Status.CONVERGED
         if not np.isfinite(worst):
             self.status = Status.NON_FINITE
-        elif worst > 10 * solver.tol:  # the last step lowers the residual, up to rounding
+        elif worst > solver.tol:
             self.status = Status.INNER_NOT_CONVERGED
         elif not np.any(free):
             self.status = Status.HELD

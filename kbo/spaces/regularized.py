@@ -58,12 +58,12 @@ class RegularizedFeatures(eqx.Module):
             )
         self.feature_map, self.regularizer = feature_map, regularizer
 
-    def start(self, inner, p, replicates):
+    def start(self, key, inner, p, replicates):
         """Zeros, θ (F, q, p) or (F, q, 1)."""
         shape = jax.eval_shape(self.feature_map, inner.x[0]).shape
         return jnp.zeros((replicates, shape[0], p if len(shape) == 1 else 1), inner.x.dtype)
 
-    def on(self, x):
+    def on(self, points, x):
         """θ ↦ its values (F, n, p) at x, with the features of x computed once."""
         features = jax.vmap(self.feature_map)(x)
         formula = "iq,fqp->fip" if features.ndim == 2 else "iqp,fqr->fip"
@@ -71,7 +71,7 @@ class RegularizedFeatures(eqx.Module):
 
     def evaluate(self, points, x, coefficients):
         """See Space."""
-        return self.on(x)(coefficients)
+        return self.on(points, x)(coefficients)
 
     def slopes(self, coefficients):
         """∂R(θ), like θ, along the manifold of each θ."""
@@ -79,8 +79,8 @@ class RegularizedFeatures(eqx.Module):
 
     def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
         """See Space; the coefficients move with their manifold."""
-        h, inside = jax.vmap(self.regularizer.moved)(frozen.h), self.on(inner.x)
-        outside = inside if shared else self.on(outer.x)
+        h, inside = jax.vmap(self.regularizer.moved)(frozen.h), self.on(None, inner.x)
+        outside = inside if shared else self.on(None, outer.x)
         pairing = lambda other: jnp.sum(frozen.a * other, (1, 2))  # noqa: E731
         return Evaluations(
             inside(h), outside(h), inside(frozen.a), pairing(h), pairing(self.slopes(h))

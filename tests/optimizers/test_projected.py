@@ -109,6 +109,25 @@ def test_a_loose_solver_is_tightened():
     assert found.value == pytest.approx(exact.value, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    "optimizer", [LBFGS(), ProjectedGradient(Box(-4.0, 3.0)), kbo.optimizers.GradientDescent()],
+    ids=lambda optimizer: type(optimizer).__name__,
+)
+def test_however_a_loose_search_ends_its_value_is_one_to_the_solvers_own_tolerance(optimizer):
+    labels = np.sign(Y - 0.5)
+    problem = problem_of(kbo.RKHS(Gaussian(2.0)), lambda w: jnp.exp(w)).replace(
+        inner_loss=kbo.losses.Logistic(), outer_loss=kbo.losses.Logistic(),
+        inner_data=kbo.Sample(X[:40], labels[:40]), outer_data=kbo.Sample(X[40:], labels[40:]),
+    )
+    bounds = None if isinstance(optimizer, ProjectedGradient) else (-4.0, 3.0)
+    found = kbo.minimize(
+        problem, 2.0, solver=kbo.solvers.QuasiNewton(loose=0.3), optimizer=optimizer,
+        method=kbo.hypergradients.Parametric(), bounds=bounds, throw=False,
+    )
+    exact = kbo.value_and_hypergradient(problem, found.omega)
+    assert found.value == pytest.approx(exact.value, rel=1e-6)
+
+
 def test_points_without_a_value_shorten_the_step():
     cliff = lambda w: jnp.where(w > 0.5, jnp.nan, (w - 1.0) ** 2)
     problem = problem_of(kbo.RKHS(Gaussian(1.0)), penalty=lambda w: 100 * cliff(w))
@@ -126,7 +145,7 @@ def test_steps_run_out_and_a_start_without_a_value_is_said():
         )
 
 
-@pytest.mark.parametrize("penalty", [L1(0.1), GroupLasso(0.1, range(D)), 3])
+@pytest.mark.parametrize("penalty", [L1(0.1), GroupLasso(0.1, range(D)), 3, Simplex])
 def test_what_is_no_set_is_refused(penalty):
     with pytest.raises(ValueError, match="set="):
         ProjectedGradient(penalty)

@@ -235,6 +235,92 @@ def test_a_solution_that_cannot_move_is_said_to_be_held():
     assert float(found.grad) == pytest.approx(float(expected.grad), rel=1e-8)
 
 
+@pytest.mark.parametrize(
+    "regularizer",
+    [L1(np.full(Q, 0.1)), Box(-np.ones(Q), 1.0), L1(np.full(3, 0.1)), Box(0.0, np.ones(Q))],
+)
+def test_arrays_that_would_widen_the_coefficients_are_refused(regularizer):
+    with pytest.raises(ValueError, match=r"coefficients of shape \(12, 1\).*such as \(12, 1\)|failed"):
+        kbo.value_and_hypergradient(problem_of(regularizer), 0.0)
+
+
+def test_a_strength_for_each_coefficient_is_a_weighted_lasso():
+    strength = np.linspace(0.05, 1.0, Q)
+    found = coefficients(problem_of(L1(strength[:, None])))[:, 0]
+    net = ElasticNet(1.0, l1_ratio=1.0, fit_intercept=False, tol=1e-14, max_iter=10**6)
+    np.testing.assert_allclose(found, net.fit(X / strength, Y).coef_ / strength, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (L1, "strength"), (lambda w: GroupLasso(w, np.arange(Q) // 2), "strength"),
+        (lambda w: Box(0.0, w), "lower"), (Simplex, "total"), (Ball, "radius"),
+    ],
+)
+def test_parameters_that_are_none_are_invalid_points(make, named):
+    """A search steps back from them; alone they are errors that name the parameter."""
+    with pytest.raises(ValueError, match=named):
+        kbo.value_and_hypergradient(problem_of(make), -0.5)
+    found = kbo.minimize(problem_of(make, ridge=0.3), 0.5, throw=False)
+    assert float(found.omega) > 0
+
+
+def test_a_negative_ridge_is_refused():
+    with pytest.raises(ValueError, match="ridge="):
+        kbo.value_and_hypergradient(problem_of(L1(0.1), ridge=-0.1), 0.0)
+
+
+def test_features_of_any_scale_are_solved():
+    scales = np.logspace(-3, 4, Q)
+    plain, scaled = (
+        coefficients(problem_of(L1(0.1 * s[:, None])).replace(
+            space=kbo.RegularizedFeatures(lambda x, s=s: x * s, L1(0.1 * s[:, None]))
+        ))[:, 0] * s for s in (np.ones(Q), scales)
+    )
+    np.testing.assert_allclose(scaled, plain, atol=1e-8)
+
+
+def test_a_portfolio_whose_gradient_vanishes_at_zero_is_solved():
+    """Least variance on the simplex: zero is a minimiser of J alone, and no member."""
+    returns = 0.02 * np.random.default_rng(0).normal(size=(300, 8)) @ np.diag(np.linspace(1, 3, 8))
+    problem = kbo.BilevelProblem(
+        lambda w, v, t: 0.5 * v**2, lambda w, v, t: -v, kbo.Sample(returns), kbo.Sample(returns),
+        kbo.RegularizedFeatures(identity, Simplex()), 0.0,
+    )
+    found = coefficients(problem)[:, 0]
+    cov = returns.T @ returns / 300
+    inverse = np.linalg.solve(cov, np.ones(8))
+    np.testing.assert_allclose(found, inverse / inverse.sum(), atol=1e-8)
+
+
+def test_standard_errors_know_the_solver():
+    errors = kbo.standard_errors(problem_of(lambda w: L1(jnp.exp(w))), -1.5)
+    assert 0 < float(errors.omega) < np.inf
+
+
+def test_a_solution_that_moves_with_its_bounds_has_converged():
+    t = X @ np.where(np.arange(Q) % 2, 3.0, -3.0)
+    problem = problem_of(
+        lambda w: Box(-jnp.exp(w), jnp.exp(w)), targets=(t, 0.1 * X_OUT @ np.ones(Q))
+    )
+    found = kbo.value_and_hypergradient(problem, -1.0)
+    expected = kbo.value_and_hypergradient(problem, -1.0, method=FiniteDifference())
+    assert found.status is kbo.Status.CONVERGED
+    assert float(found.grad) == pytest.approx(float(expected.grad), rel=1e-8)
+
+
+def test_a_singular_adjoint_is_a_status_and_no_number_of_rounding():
+    few = problem_of(L1(0.1)).replace(
+        inner_data=kbo.Sample(X[:4], Y[:4]), space=lambda w: kbo.RegularizedFeatures(
+            lambda x: jnp.concatenate([x * jnp.exp(w), jnp.sin(w * x)])
+        ),
+    )
+    with pytest.warns(UserWarning, match="ADJOINT_NOT_CONVERGED"):
+        found = kbo.value_and_hypergradient(few, 0.4)
+    assert abs(float(found.grad)) < 1e6
+
+
 def test_too_few_steps_are_a_status():
     problem = problem_of(lambda w: L1(jnp.exp(w)))
     with pytest.raises(kbo.BilevelError, match=r"INNER_NOT_CONVERGED.*raise max_steps"):
@@ -303,6 +389,16 @@ def test_proximal_steps_are_projections_and_minima():
             value = np.sum((helpers.flat(other) - flat) ** 2) / 2 + 0.5 * float(regularizer(other))
             assert own <= value + 1e-12
     assert float(Simplex(1.0)(x)) == float(Ball(0.5)(x)) == float(Box(0.0)(x)) == np.inf
+
+
+def test_in_single_precision_it_computes_in_double():
+    with jax.enable_x64(False):
+        problem = problem_of(lambda w: L1(jnp.exp(w)))
+        assert problem.inner_data.x.dtype == jnp.float32
+        found = kbo.value_and_hypergradient(problem, -2.0)
+        same = kbo.value_and_hypergradient(problem, -2.0, solver=Proximal())
+    assert found.status is kbo.Status.CONVERGED and found.residuals.adjoint < 1e-9
+    assert float(found.grad) == float(same.grad)
 
 
 # -- a loss that sees h at several points ---------------------------------------------------------

@@ -7,8 +7,9 @@ from .neumann import BSA, TTSA, StocBiO
 from .penalty import Penalty
 from .recursive import MRBO, SUSTAIN, VRBO
 from .stepper import Stepper
+from .tuning_free import STFBO
 
 __all__ = [
-    "BOME", "BSA", "F2SA", "FSLA", "MRBO", "SABA", "SOBA", "SUSTAIN", "TTSA", "VRBO", "AmIGO",
-    "Penalty", "SingleLoop", "Stepper", "StocBiO", "as_method",
+    "BOME", "BSA", "F2SA", "FSLA", "MRBO", "SABA", "SOBA", "STFBO", "SUSTAIN", "TTSA", "VRBO",
+    "AmIGO", "Penalty", "SingleLoop", "Stepper", "StocBiO", "as_method",
 ]

@@ -21,7 +21,7 @@ from sklearn.gaussian_process.kernels import (
     WhiteKernel,
 )
 from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import Lasso, LogisticRegression, Ridge
+from sklearn.linear_model import Lars, LogisticRegression, Ridge
 from sklearn.metrics import hinge_loss, log_loss, mean_squared_error
 from sklearn.model_selection import (
     GridSearchCV,
@@ -285,8 +285,8 @@ def test_lists_pairs_and_distributions():
 @pytest.mark.parametrize(
     ("estimator", "space", "message"),
     [
-        (Lasso(), RIDGE, r"Lasso.*KernelRidge.*Ridge.*SVR"),
-        (make_pipeline(StandardScaler(), Lasso()), RIDGE, "Lasso"),
+        (Lars(), RIDGE, r"Lars.*KernelRidge.*Ridge.*SVR"),
+        (make_pipeline(StandardScaler(), Lars()), RIDGE, "Lars"),
         (rbf(), {"kernel": ["rbf", "linear"]}, r"kernel.*alpha.*gamma"),
         (rbf(kernel="linear"), BOTH, r"gamma.*\['alpha'\]"),
         (make_pipeline(StandardScaler(), Ridge()), RIDGE, r"\['ridge__alpha'\]"),

@@ -18,6 +18,7 @@ from kbo.hypergradients import (
     MRBO,
     SABA,
     SOBA,
+    STFBO,
     SUSTAIN,
     TTSA,
     VRBO,
@@ -113,6 +114,20 @@ def test_f2sa_errs_like_one_over_its_multiplier(quadratics):
         errors.append(np.linalg.norm(found.grad - exact))
     slope = np.polyfit(np.log(multipliers), np.log(errors), 1)[0]
     assert slope == pytest.approx(-1, abs=0.1)
+
+
+@pytest.mark.parametrize("rate", [1.0, 10.0, 1000.0])
+def test_rates_that_set_themselves_reach_the_minimum_from_any_first_one(quadratics, rate):
+    errors = []
+    for steps in (100, 400):
+        found = kbo.minimize(
+            quadratics.problem, quadratics.omega0, method=STFBO(rate), throw=False,
+            optimizer=Optax(optax.sgd(1.0), max_steps=steps),
+        )
+        errors.append(quadratics.value(found.omega) - quadratics.lowest)
+    first = quadratics.value(quadratics.omega0) - quadratics.lowest
+    # The paper's rate is 1/t, up to logarithms, for any L; quadratics are faster.
+    assert errors[1] <= 0.25 * errors[0] and errors[1] < 1e-3 * first
 
 
 # What is drawn
