@@ -42,6 +42,7 @@ from kbo.hypergradients import (
     MRBO,
     SABA,
     SOBA,
+    STFBO,
     SUSTAIN,
     TTSA,
     VRBO,
@@ -119,6 +120,7 @@ def loops(inner, outer, series=None, sizes=(BATCH, BATCH)):
         "BOME": (BOME(slow, steps=20), sgd(slow), None),
         "Penalty": (Penalty(0.01, *sizes, penalty=10.0), falls, None),
         "ITD": (Unrolled(10, optax.sgd(inner)), fixed, None),
+        "S-TFBO": (STFBO(), sgd(1.0), None),
         "AID, warm": (AmIGO(inner, steps=10, adjoint_steps=10), fixed, None),
     }
 
