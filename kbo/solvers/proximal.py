@@ -40,7 +40,7 @@ class Proximal(Solver):
     tol : float
         The residual is at most tol·(‖∇J(0)‖ + ‖∇J(θ₀)‖), θ₀ being the nearest point to 0 with
         finite R. It is in the metric of the steps: for L1 and Box each coefficient has its own
-        step, in proportion to 1/Σ_i w_i φ_j(x_i)².
+        step, in proportion to 1/(Σ_i w_i φ_j(x_i)²/Σw + ridge).
     max_cg : int
         Steps of conjugate gradients, for a Newton step and for the adjoint.
 
@@ -92,14 +92,15 @@ class _Smooth:
         self.curvature_times = jax.vmap(each.curvature_times)
 
     def metric(self, theta):
-        """Σ_i w_i φ_j(x_i)²/Σw like θ where R allows a step for each coefficient, otherwise 1."""
+        """Σ_i w_i φ_j(x_i)²/Σw + ridge, like θ, where R allows a step for each entry, or 1."""
         if not self.space.regularizer.separable:
             return jnp.ones_like(theta)
         square = jax.vmap(self.space.feature_map)(self.instance.inner.x) ** 2
         square = square if square.ndim == 2 else jnp.sum(square, -1)
         each = jnp.einsum("fi,iq->fq", self.shares, square)[:, :, None]
         least = jnp.finfo(theta.dtype).eps * jnp.max(each, 1, keepdims=True)
-        return jnp.maximum(jnp.broadcast_to(each, theta.shape), least) + 1e-300
+        curvature = jnp.maximum(jnp.broadcast_to(each, theta.shape), least)
+        return curvature + _spread(self.instance.ridge) + 1e-300
 
     def prox(self, theta, scale):
         """prox of each replicate, at the rates 1/scale, (F,) or like θ."""

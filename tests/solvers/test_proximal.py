@@ -281,6 +281,16 @@ def test_features_of_any_scale_are_solved():
     np.testing.assert_allclose(scaled, plain, atol=1e-8)
 
 
+def test_a_feature_that_is_zero_does_not_hold_up_the_others():
+    zero = X * (np.arange(Q) != 5)
+    problem = problem_of(L1(0.05), ridge=0.2).replace(inner_data=kbo.Sample(zero, Y))
+    net = ElasticNet(0.25, l1_ratio=0.2, fit_intercept=False, tol=1e-14, max_iter=10**6)
+    few = Proximal(max_steps=60)
+    np.testing.assert_allclose(
+        coefficients(problem, solver=few)[:, 0], net.fit(zero, Y).coef_, atol=1e-9
+    )
+
+
 def test_a_portfolio_whose_gradient_vanishes_at_zero_is_solved():
     """Least variance on the simplex: zero is a minimiser of J alone, and no member."""
     returns = 0.02 * np.random.default_rng(0).normal(size=(300, 8)) @ np.diag(np.linspace(1, 3, 8))
