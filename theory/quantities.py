@@ -217,12 +217,10 @@ class Descent(Quantity):
         """‖∇L‖ at the last step, its minimum, or the running minimum at ``times``."""
         steps = [np.asarray(omega, float)]
         lower, upper = (np.full(len(omega), end) for end in (-np.inf, np.inf))
-
-        def evaluate(point, tighten=None):  # it has one tolerance, and cannot be tightened
-            return estimate.value_and_grad(point) if tighten is None else None
-
+        of = estimate.value_and_grad  # which has one tolerance, and cannot be tightened
         GradientDescent(max_steps=2000).run(
-            evaluate, lambda point: steps.append(point.copy()), steps[0], lower, upper
+            lambda point, tighten=None: of(point) if tighten is None else None,
+            lambda point: steps.append(point.copy()), steps[0], lower, upper,
         )
         norms = np.array([np.linalg.norm(population.value_and_grad(p)[1]) for p in steps])
         if self.which == "end":

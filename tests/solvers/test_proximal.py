@@ -403,7 +403,10 @@ def test_proximal_steps_are_projections_and_minima():
 
 def test_in_single_precision_it_computes_in_double():
     with jax.enable_x64(False):
-        problem = problem_of(lambda w: L1(jnp.exp(w)))
+        single = lambda *arrays: [np.asarray(array, np.float32) for array in arrays]
+        problem = problem_of(lambda w: L1(jnp.exp(w))).replace(
+            inner_data=kbo.Sample(*single(X, Y)), outer_data=kbo.Sample(*single(X_OUT, Y_OUT))
+        )
         assert problem.inner_data.x.dtype == jnp.float32
         found = kbo.value_and_hypergradient(problem, -2.0)
         same = kbo.value_and_hypergradient(problem, -2.0, solver=Proximal())
