@@ -1,6 +1,6 @@
 """
 Invariant learning: a colour that predicts in training and misleads in the test
-================================================================================
+===============================================================================
 
 Digits are below five or not, a quarter of the labels are wrong, and a colour agrees with the label
 in 80 % of one training environment and in 90 % of another; in the test, in 10 %. (The design of
