@@ -31,13 +31,11 @@ def traced_conjugate_gradients(times, rhs, precondition, tol, max_steps):
     least, eps = tol**2 * dot(rhs, rhs), jnp.finfo(rhs.dtype).eps
 
     def going(carry):
-        _, residual, _, largest, k = carry
+        _, residual, _, _, largest, k = carry
         return (k < max_steps) & jnp.any((dot(residual, residual) > least) & (largest >= 0))
 
     def step(carry):
-        u, residual, direction, largest, k = carry
-        z = precondition(residual)
-        rho = dot(residual, z)
+        u, residual, direction, rho, largest, k = carry
         image = times(direction)
         curvature = dot(direction, image)
         ratio = curvature / jnp.maximum(dot(direction, direction), 1e-300)
@@ -46,12 +44,13 @@ def traced_conjugate_gradients(times, rhs, precondition, tol, max_steps):
         length = spread(jnp.where(active, rho / jnp.where(active, curvature, 1.0), 0.0))
         u, residual = u + length * direction, residual - length * image
         z = precondition(residual)
-        growth = dot(residual, z) / jnp.where(rho > 0, rho, 1.0)
+        rho, growth = dot(residual, z), dot(residual, z) / jnp.where(rho > 0, rho, 1.0)
         ahead = jnp.where(spread(active), z + spread(growth) * direction, direction)
         largest = jnp.where(singular, -1.0, jnp.maximum(largest, ratio))
-        return u, residual, ahead, largest, k + 1
+        return u, residual, ahead, rho, largest, k + 1
 
-    start = (jnp.zeros_like(rhs), rhs, precondition(rhs), jnp.zeros_like(least), 0)
+    first = precondition(rhs)
+    start = (jnp.zeros_like(rhs), rhs, first, dot(rhs, first), jnp.zeros_like(least), 0)
     u, *_ = jax.lax.while_loop(going, step, start)
     rest, size = rhs - times(u), jnp.sqrt(dot(rhs, rhs))
     return u, jnp.sqrt(dot(rest, rest)) / jnp.where(size > 0, size, 1.0)

@@ -12,6 +12,8 @@ import numpy as np
 
 from ..result import Status
 
+TIGHTER = 0.1  # factor of a loose tolerance where a line search fails
+
 
 def projected_gradient(omega, grad, lower, upper):
     """ω − P(ω − ∇L), which is zero exactly at a stationary point of the box."""

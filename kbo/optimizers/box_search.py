@@ -6,10 +6,11 @@ from collections import deque
 
 import numpy as np
 
+from .base import TIGHTER
+
 DECREASE, CURVATURE = 1e-4, 0.9  # constants of the weak Wolfe conditions
 TRIALS = 30  # in a line search, at most
 MISSES = 4  # of them after which a loose tolerance may be the cause
-TIGHTER = 0.1  # factor of such a tolerance
 WIDER = 4.0  # factor of a step that is too short
 NARROWEST, NARROW = 0.1, 0.5  # bounds of the factor of a step that is too long
 POSITIVE = 1e-10  # pairs with sᵀy below this share of |s||y| are dropped as rounding
@@ -39,7 +40,7 @@ class BoxSearch:
 
     def begin(self, point) -> bool:
         """Evaluate at a point, and return whether L is finite there."""
-        self.point, self._tightest = point, False
+        self.point = point
         self.value, self.grad = self.evaluate(point)
         self._least = 1e-30 * (abs(self.value) or 1.0)
         return bool(np.isfinite(self.value))
@@ -47,8 +48,7 @@ class BoxSearch:
     def tighten(self, factor) -> bool:
         """Evaluate here again, to ``factor`` times the tolerance; False if it is tightest already.
         """
-        found = None if self._tightest else self.evaluate(self.point, tighten=factor)
-        self._tightest |= factor == 0
+        found = self.evaluate(self.point, tighten=factor)
         if found is None or not np.isfinite(found[0]):
             return False
         self.value, self.grad = found

@@ -9,11 +9,10 @@ from jax.flatten_util import ravel_pytree
 
 from ..programs import program
 from ..result import Status
-from .base import Optimizer, stationary
+from .base import TIGHTER, Optimizer, stationary
 from .lbfgs import LBFGS
 
 RATE = 1e-2  # learning rate of the default Adam
-TIGHTER = 0.1  # factor of a loose tolerance where a line search fails
 
 
 class GradientDescent(Optimizer):

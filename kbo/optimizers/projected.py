@@ -12,13 +12,12 @@ import numpy as np
 from ..arithmetic import raveled
 from ..regularizers import L1, GroupLasso, Regularizer
 from ..result import Status
-from .base import Optimizer
+from .base import TIGHTER, Optimizer
 
 DECREASE = 1e-4  # of Armijo's condition
 SHORTEST, LONGEST = 1e-10, 1e10  # spectral steps
 NARROWEST, NARROW = 0.1, 0.5  # bounds of the factor of a step that is too long
 TRIALS = 40  # in a line search, at most
-TIGHTER = 0.1  # factor of a loose tolerance where a line search fails
 OUTSIDE = 1e-6  # relative distance of a start that counts as outside the set
 
 

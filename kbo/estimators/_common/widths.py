@@ -38,7 +38,7 @@ class Widths(NamedTuple):
 
     def points(self, X):
         """Points (n, own) with the columns of zeros, (n, padded)."""
-        return np.pad(X, ((0, 0), (0, self.padded - self.own)))
+        return X if self.own == self.padded else np.pad(X, ((0, 0), (0, self.padded - self.own)))
 
     def kernel(self, kernel):
         """The kernel of such points."""
