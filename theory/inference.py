@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kbo.html import Shown, facts
+
 from .evidence import Evidence
 from .limits import Limit
 from .measured import Measured
@@ -18,7 +20,7 @@ NEGLIGIBLE = 0.2  # share of the tolerance up to which a limit may be the curve'
 
 
 @dataclass(frozen=True)
-class RateFit:
+class RateFit(Shown):
     """What ``fit_rate`` found.
 
     Attributes
@@ -90,6 +92,19 @@ class RateFit:
             lines.append(f"the sup is interpolated, each to {100 * self.resolution:.2g} %")
         lines += [f"outside the theorem: {what}" for what in self.outside]
         return "\n".join(lines)
+
+    def html_parts(self):
+        """Exponents with their intervals, and the verdict; see kbo.html.Shown."""
+        parts = {"total": self.total, "bias": self.bias, "fluctuation": self.fluctuation}
+        rows = {
+            name: f"n^{fit.slope:+.3f}, 95 %: {fit.interval[0]:+.3f} to {fit.interval[1]:+.3f}"
+            for name, fit in parts.items() if fit is not None
+        }
+        limit = self.limit and f"{self.limit.size:.3g}, at most {self.limit.largest:.3g}"
+        return facts(rows | {
+            "limit": limit, "verdict": self.verdict, "reason": self.reason,
+            "outside the theorem": "; ".join(self.outside),
+        })
 
 
 def fit_rate(

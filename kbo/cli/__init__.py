@@ -8,9 +8,11 @@ import sys
 import warnings
 from pathlib import Path
 
+import shtab
 from sklearn.exceptions import ConvergenceWarning
 
-from .. import tabular
+from .. import __version__, tabular
+from ._doctor import doctor
 from ._predict import predict
 from ._text import say
 from ._tune import tune
@@ -19,9 +21,14 @@ from ._tune import tune
 def build_parser() -> argparse.ArgumentParser:
     """The parser of the command's arguments."""
     parser = argparse.ArgumentParser(prog="kbo", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"kbo {__version__}")
+    shtab.add_argument_to(parser, help="print what a shell needs to complete the command's options")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_tune(commands.add_parser("tune", help="tune a kernel model on a table by hypergradient"))
     _add_predict(commands.add_parser("predict", help="predict with a model that kbo tune wrote"))
+    commands.add_parser(
+        "doctor", help="print versions, devices and threads, and test one hypergradient"
+    ).set_defaults(run=doctor)
     return parser
 
 
@@ -72,8 +79,9 @@ def _add_tune(parser):
 
 
 def _add_predict(parser):
-    parser.add_argument("model", type=Path, help="model.joblib from kbo tune; loading it runs "
-                        "code, so that it must come from someone you trust")
+    model = parser.add_argument("model", type=Path, help="model.joblib from kbo tune; loading it "
+                                "runs code, so that it must come from someone you trust")
+    model.complete = shtab.FILE
     parser.add_argument("file", help="a table with the columns that the model was trained on")
     _add_reading(parser)
     parser.add_argument("--decimal", choices=(".", ","), help="decimal sign in numbers (default: "
@@ -94,7 +102,7 @@ def _type(text):
 
 
 def main(argv=None) -> int:
-    """Run the command. Bad input returns 2, after printing one line that says why."""
+    """Run the command. Bad input returns 2, after one line that says why; a failed self-test 1."""
     args = build_parser().parse_args(argv)
     said = set()
 
@@ -107,7 +115,7 @@ def main(argv=None) -> int:
         warnings.simplefilter("always", ConvergenceWarning)
         warnings.showwarning = show
         try:
-            args.run(args)
+            done = args.run(args)
             sys.stdout.flush()  # or a reader that has exited would be noticed after the last line
         except BrokenPipeError:  # the reader of the output (head, less) has exited
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -115,4 +123,4 @@ def main(argv=None) -> int:
         except (ValueError, OSError) as error:
             say(f"kbo: {error}")
             return 2
-    return 0
+    return 1 if done is False else 0  # only the doctor finds something wrong

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..html import Shown, bars, facts
 from ._axes import one_line
 from .features import feature_names, relative_relevance
 from .samples import influence
@@ -19,7 +20,7 @@ MORE = {
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Shown):
     """What ``report`` found, to be printed.
 
     Attributes
@@ -58,6 +59,14 @@ class Report:
             lines += ["", "samples by influence (relative to the mean):"]
             lines += [f"  {row['index']:>8d} {row['influence']:8.2f}" for row in self.samples]
         return "\n".join(lines)
+
+    def html_parts(self):
+        """The numbers, and a bar for the relevance of each feature; see kbo.html.Shown."""
+        bars_of = {
+            row["name"]: (row["relevance"], f"lengthscale {row['lengthscale']:.3g}")
+            for row in self.features[:SHOWN]
+        }
+        return facts(self.numbers) + bars(bars_of)
 
 
 def report(estimator, names=None, top=5) -> Report:
