@@ -42,7 +42,7 @@ from .spaces import (
 from .stream import Stream
 
 if TYPE_CHECKING:
-    from . import datasets, metrics
+    from . import datasets, estimators, inspection, metrics
     from .estimators import (
         DeepFeatureIV,
         FuncIVRegressor,
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     )
 
 # What needs scikit-learn, whose import takes longer than JAX's, is imported when it is asked for.
-_MODULES = ("datasets", "estimators", "metrics")
+_MODULES = ("datasets", "estimators", "inspection", "metrics")
 _ESTIMATORS = (
     "DeepFeatureIV", "FuncIVRegressor", "HypergradientSearchCV", "KernelBilevelClassifier",
     "KernelBilevelRegressor", "KernelIVRegressor", "SampleReweightingClassifier",
@@ -84,7 +84,8 @@ __all__ = [
     "NeuralSpace", "RandomFourierFeatures", "RegularizedFeatures", "Residuals", "Sample",
     "SampleReweightingClassifier", "SampleReweightingRegressor", "StandardErrors", "Status",
     "StepRecord", "Stream", "Subspace", "TwoStageLeastSquares", "__version__",
-    "check_hypergradient", "criteria", "datasets", "hypergradients", "kernels", "losses",
-    "metrics", "minimize", "networks", "optimizers", "outer_objective", "register_adapter",
-    "regularizers", "solve", "solvers", "spaces", "standard_errors", "value_and_hypergradient",
+    "check_hypergradient", "criteria", "datasets", "estimators", "hypergradients", "inspection",
+    "kernels", "losses", "metrics", "minimize", "networks", "optimizers", "outer_objective",
+    "register_adapter", "regularizers", "solve", "solvers", "spaces", "standard_errors",
+    "value_and_hypergradient",
 ]

@@ -8,6 +8,8 @@ from sklearn.metrics import make_scorer
 from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.utils.validation import _check_sample_weight, check_array, check_consistent_length
 
+__all__ = ["projected_mse", "projected_mse_scorer"]
+
 ALPHAS = tuple(10.0 ** np.arange(-3, 4))
 CENTERS = 500
 
@@ -75,7 +77,7 @@ def projected_mse(y_true, y_pred, *, Z=None, sample_weight=None, alpha=None):
 def projected_mse_scorer(alpha=None):
     """−``projected_mse`` as a scorer that requests ``Z``; greater is better.
 
-    With metadata routing, searches and cross_validate pass it the rows of Z of each test fold:
+    With metadata routing, searches and cross_validate pass it the rows of Z of each test fold::
 
         with sklearn.config_context(enable_metadata_routing=True):
             search = GridSearchCV(model, grid, scoring=kbo.metrics.projected_mse_scorer())

@@ -13,6 +13,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+__all__ = ["MLP", "LastLayer", "Module", "Network", "Pair"]
+
 POWER_STEPS = 10
 LAYER_NORM_EPS = 1e-5
 
@@ -22,11 +24,11 @@ class Network(eqx.Module):
 
     @abc.abstractmethod
     def init(self, key, x, p):
-        """Weights for points like ``x`` (d,) and p outputs: a pytree of arrays of x's dtype."""
+        """Weights, drawn by ``key``, for points like ``x`` (d,) and p outputs, in x's dtype."""
 
     @abc.abstractmethod
     def apply(self, params, x) -> jax.Array:
-        """The value (p,) at one point (d,)."""
+        """The value (p,) at one point ``x`` (d,), with the weights ``params``."""
 
 
 class MLP(Network):
@@ -127,6 +129,7 @@ class LastLayer(Network):
     body : Network, module or pair (init, apply)
         φ, from one point (d,) to (n_features,).
     n_features : int
+        Of φ.
     decay : float
         Positive. It acts on W as weight decay does on other weights: it keeps W from fitting noise,
         and is not part of the problem that is solved.
@@ -159,7 +162,7 @@ class LastLayer(Network):
         }
 
     def features(self, params, x):
-        """[φ(x), 1], (n_features + 1,)."""
+        """[φ(x), 1], (n_features + 1,), with the weights ``params``."""
         return jnp.append(self.body.apply(params["body"], x), jnp.ones((), x.dtype))
 
     def apply(self, params, x):
@@ -188,6 +191,7 @@ class Module(Network):
     Parameters
     ----------
     module : callable pytree
+        From a point (d,) to (p,).
     """
 
     module: Callable
@@ -208,6 +212,7 @@ class Pair(Network):
     Parameters
     ----------
     init_function, apply_function : callable
+        They take a PRNG key and a point (d,), and weights and a point.
     """
 
     init_function: Callable = eqx.field(static=True)

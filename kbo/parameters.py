@@ -32,12 +32,30 @@ def _is_number(leaf) -> bool:
 
 
 def named_numbers(tree):
-    """(name, number) for every number of a kernel or loss; the name is that of its attribute."""
+    """(name, number) for every number of a kernel or loss; the name is that of its attribute.
+
+    Parameters
+    ----------
+    tree : Kernel or Loss
+
+    Returns
+    -------
+    list of (str, number)
+    """
     return [(name, leaf) for name, leaf, _ in _leaves(tree) if _is_number(leaf)]
 
 
 def tunable_names(tree) -> set[str]:
-    """The names of the numbers of a kernel or loss that may be tuned."""
+    """The names of the numbers of a kernel or loss that may be tuned.
+
+    Parameters
+    ----------
+    tree : Kernel or Loss
+
+    Returns
+    -------
+    set of str
+    """
     return {name for name, leaf, fixed in _leaves(tree) if _is_number(leaf) and not fixed}
 
 
@@ -99,7 +117,10 @@ class Tunable(eqx.Module):
         return [name for (name, *_), tuned in leaves if tuned]
 
     def at(self, logs, exp=None):
-        """The kernel or loss at these logs; in NumPy, which is quicker, unless they are traced."""
+        """The kernel or loss at these logs; in NumPy, which is quicker, unless they are traced.
+
+        ``exp`` takes the place of NumPy's or JAX's exponential.
+        """
         if exp is None:
             traced = any(isinstance(log, jax.core.Tracer) for log in jax.tree.leaves((self, logs)))
             exp = jnp.exp if traced else lambda log: np.exp(np.asarray(log))

@@ -20,6 +20,8 @@ from .stream import Stream
 class BilevelProblem(eqx.Module):
     """A bilevel problem: ω is tuned through an inner problem in a space of functions.
 
+    The inner and the outer problem are::
+
         h_ω  = argmin_h (1/Σw) Σ_i w_i ℓ_in(ω, h(x_i), t_i) + (ridge(ω)/2) ‖h‖²_H
         L(ω) = (1/Σv) Σ_j v_j ℓ_out(ω, h_ω(x'_j), y_j) + penalty(ω)
 
@@ -38,13 +40,36 @@ class BilevelProblem(eqx.Module):
     ridge : float, array (F,) or callable of ω
         Positive; an array has one ridge for each replicate.
     penalty : callable of ω, optional
+        It is added to L; by default nothing is.
     n_outputs : int, optional
         p for vector predictions; None (default) for scalar ones.
+    constants, code
+        Set by kbo alone.
+
+    Raises
+    ------
+    ValueError
+        For an argument of another kind; the text says which one, and what to give instead.
 
     References
     ----------
     El Khoury, Pauwels, Vaiter, Arbel (2025), Learning Theory for Kernel Bilevel Optimization,
     eqs. (KBO) and Proposition 2.2.
+
+    Examples
+    --------
+    Kernel ridge regression of a sine, whose ridge is the exponential of a number ω:
+
+    >>> import jax.numpy as jnp
+    >>> import kbo
+    >>> x = jnp.linspace(0.0, 6.0, 30)
+    >>> problem = kbo.BilevelProblem(
+    ...     inner_loss=kbo.losses.Squared(), outer_loss=kbo.losses.Squared(),
+    ...     inner_data=kbo.Sample(x[::2], jnp.sin(x[::2])),
+    ...     outer_data=kbo.Sample(x[1::2], jnp.sin(x[1::2])),
+    ...     space=kbo.RKHS(kbo.kernels.Gaussian()), ridge=jnp.exp)
+    >>> print(problem.at(jnp.array(0.0)).ridge)
+    [1.]
     """
 
     inner_loss: Loss = eqx.field(converter=as_loss)
@@ -89,7 +114,18 @@ class BilevelProblem(eqx.Module):
             raise ValueError(f"ridge={ridge!r} must be a positive number, an array or a callable")
 
     def replace(self, **changes) -> BilevelProblem:
-        """A copy with some fields changed: ``problem.replace(ridge=1e-3)``."""
+        """A copy with some fields changed: ``problem.replace(ridge=1e-3)``.
+
+        Parameters
+        ----------
+        **changes
+            New values of the arguments of BilevelProblem, by name.
+
+        Raises
+        ------
+        ValueError
+            For another name.
+        """
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
         unknown = set(changes) - set(fields)
         if unknown:

@@ -22,6 +22,11 @@ class Registry(dict[str, type]):
     def register(self, name: str):
         """Class decorator: make a class known by ``name``.
 
+        Parameters
+        ----------
+        name : str
+            What users then give in place of an instance, which is made without arguments.
+
         Raises
         ------
         TypeError

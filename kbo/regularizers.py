@@ -1,8 +1,8 @@
 """Regularizers and constraints R of a vector: their proximal steps, and where they are smooth.
 
-They act on the coefficients of an inner problem (``RegularizedFeatures``) or on ω
-(``optimizers.proximal_gradient``). Near a solution R is smooth along a manifold (the coefficients
-that are not zero, say), and the solution moves within that manifold as ω changes.
+They act on the coefficients of ``RegularizedFeatures`` or on ω (``optimizers.ProjectedGradient``).
+Near a solution R is smooth along a manifold (the coefficients that are not zero, say), and the
+solution moves within that manifold as ω changes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.tree import map as _each
 
+__all__ = ["L1", "Ball", "Box", "GroupLasso", "NonNegative", "Regularizer", "Simplex"]
+
 
 class Regularizer(eqx.Module):
     """A convex function R, or the constraint x ∈ C as R = 0 in C and ∞ outside.
@@ -25,8 +27,8 @@ class Regularizer(eqx.Module):
     manifolds move with their own parameters, ``moved`` too, and if they are curved,
     ``curvature_times``.
 
-    Class attributes
-    ----------------
+    Attributes
+    ----------
     separable : bool
         Whether R is a sum over entries, so that ``prox`` takes a rate for each of them.
     """
@@ -54,25 +56,23 @@ class Regularizer(eqx.Module):
         return x
 
     def curvature_times(self, x, slope, direction):
-        """∂²R times a tangent direction, where the smooth part of an objective has ``slope``."""
+        """∂²R at ``x`` times a tangent direction; the objective's smooth part has ``slope``."""
         return jax.jvp(jax.grad(self), (x,), (direction,))[1]
 
 
 def _faulty(name, value, wanted, good):
     """A sentence if a parameter is not what is wanted."""
     held = np.asarray(value)
-    return "" if np.all(good(held)) and np.isfinite(held).all() else (
-        f"{name}={value} must be {wanted} and finite"
-    )
+    right = np.all(good(held)) and np.isfinite(held).all()
+    return "" if right else f"{name}={value} must be {wanted} and finite"
 
 
 def _numbered(labels):
-    """The labels as numbers from 0."""
-    return tuple(np.unique(labels, return_inverse=True)[1].tolist())
+    return tuple(np.unique(labels, return_inverse=True)[1].tolist())  # from 0
 
 
 class L1(Regularizer):
-    """R(x) = Σ strength·|x|.
+    """``R(x) = Σ strength·|x|``, which draws entries to zero.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ class L1(Regularizer):
         return sum(jnp.sum(self.strength * jnp.abs(leaf)) for leaf in jax.tree.leaves(x))
 
     def prox(self, x, rate):
-        """Soft thresholding, sign(x)·max(|x| − rate·strength, 0)."""
+        """Soft thresholding, ``sign(x)·max(|x| − rate·strength, 0)``."""
         shrink = rate * self.strength
         return _each(lambda v: jnp.sign(v) * jnp.maximum(jnp.abs(v) - shrink, 0), x)
 

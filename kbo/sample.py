@@ -32,6 +32,17 @@ class Sample(eqx.Module):
     ValueError
         For shapes that do not match, input that is not numeric, masked or non-finite entries,
         negative weights, or a replicate whose weights are all zero.
+
+    Examples
+    --------
+    Five points, and two folds, each of which trains on some of them:
+
+    >>> import numpy as np
+    >>> import kbo
+    >>> folds = np.array([[1, 1, 1, 0, 0], [0, 0, 1, 1, 1]])
+    >>> sample = kbo.Sample(np.arange(5.0), np.arange(5.0) ** 2, folds)
+    >>> sample.x.shape, sample.size, sample.replicates
+    ((5, 1), 5, 2)
     """
 
     x: jax.Array | Stream

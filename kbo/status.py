@@ -9,8 +9,8 @@ from typing import Any
 class Status(enum.Enum):
     """How a computation ended. ``str(status)`` says what to do about it.
 
-    Members
-    -------
+    Attributes
+    ----------
     CONVERGED, TRUNCATED, STEPS_EXHAUSTED, LINE_SEARCH_FAILED, BLOCKED, STOPPED,
     INNER_NOT_CONVERGED, ADJOINT_NOT_CONVERGED, NOT_CONVEX, SINGULAR, DIVERGED, NON_FINITE,
     NOT_DIFFERENTIABLE, HELD

@@ -34,14 +34,21 @@ class Stream:
 
     @classmethod
     def from_parquet(cls, path, columns=None) -> Stream:
-        """Columns of a Parquet file (all by default); one row group at a time is in memory."""
+        """Columns of a Parquet file; one row group at a time is in memory.
+
+        Parameters
+        ----------
+        path : str or path
+        columns : list of str, optional
+            All by default.
+        """
         return cls(_ParquetRows(path, columns))
 
     def __len__(self):
         return self.shape[0]
 
     def read(self, start, stop) -> np.ndarray:
-        """Rows start…stop − 1, float64."""
+        """Rows ``start`` to ``stop`` − 1, float64."""
         rows = np.asarray(self._source[start:stop], np.float64)
         if not np.isfinite(rows).all():
             raise ValueError(f"rows {start} to {stop} of the stream contain NaN or infinity")

@@ -111,7 +111,7 @@ def fit_rate(
     records, quantity="grad", *, predicted=PREDICTED, confidence=0.95, n_bootstrap=2000,
     random_state=0, tolerance=0.05, truth_size=None, slowest=1.0,
 ) -> RateFit:
-    """The exponent with which an error falls, and whether it tends to zero as a bound says.
+    """The exponent with which an error falls, and whether it tends to zero as a bound says::
 
         e_r(n) = b(n) + ε_r(n),  b = E e_r:   total E‖e_r‖,  bias ‖b‖,  fluctuation √E‖ε_r‖²
         b(n) = b₀ + b₁ (n + c)^(−β)

@@ -53,7 +53,7 @@ class HypergradientInterval:
 def hypergradient_interval(
     problem, omega, *, confidence=0.95, solver=None, splits=2, step=1e-2, random_state=0
 ):
-    """Confidence intervals for the population's L(ω) and ∇L(ω) at the same ridge.
+    """Confidence intervals for the population's L(ω) and ∇L(ω) at the same ridge::
 
         T = 8/3 T_n − 2 T_{n/2} + 1/3 T_{n/4}       T_n = (L̂(ω), ∇L̂(ω))
         var T ≈ Σ_i I_i I_iᵀ,  I_i = D_i + √½ (E_i − D_i)
@@ -92,7 +92,7 @@ def hypergradient_interval(
         How many random partitions are averaged; 0 means no extrapolation, at about a seventh of the
         cost.
     step : float
-        Step of the differences along ω that give ∂∇L̂/∂w_i, relative to |ω_k|; another is found
+        Step of the differences along ω that give ∂∇L̂/∂w_i, relative to ``|ω_k|``; another is found
         where it does not suit.
     random_state : int
         Seed of the partitions.

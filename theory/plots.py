@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from kbo.inspection import COLORS
+
 from .inference import fit_rate
 from .measured import FEWEST_REPEATS, FEWEST_SIZES, held, proportional
 from .quantities import QUANTITIES
@@ -56,7 +58,7 @@ def plot_rates(records, quantities=None, axes=None):
     axes = np.atleast_1d(axes)
     for ax, quantity in zip(axes, quantities, strict=True):
         for k, (name, one) in enumerate(several.items()):
-            _panel(ax, one, quantity, f"C{k}", name, parts=len(several) == 1)
+            _panel(ax, one, quantity, COLORS[k % len(COLORS)], name, parts=len(several) == 1)
         varies = [_varies(one, quantity) for one in several.values()]
         ax.set(title=TITLES.get(quantity, quantity), xlabel="nm"[varies[0]], xscale="log",
                yscale="log")
@@ -95,5 +97,5 @@ def _panel(ax, records, quantity, color, name, parts):
     for part, style in (("fluctuation", "s--"), ("bias", "^--")):
         found = getattr(fit, part)
         if found is not None:
-            ax.plot(found.sizes, found.errors, style, ms=3, lw=1, color="C2" if part == "bias"
-                    else "C1", label=f"{part} n^{found.slope:.2f}")
+            ax.plot(found.sizes, found.errors, style, ms=3, lw=1,
+                    color=COLORS[2 if part == "bias" else 1], label=f"{part} n^{found.slope:.2f}")

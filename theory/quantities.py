@@ -64,7 +64,7 @@ class Value(Quantity):
         return population.value_and_grad(omega)[0]
 
     def size(self, truth):
-        """|L(ω)|."""
+        """The absolute value of L(ω)."""
         return float(abs(truth))
 
     def error(self, estimate, population, omega, truth):
@@ -118,7 +118,7 @@ class Sup(Quantity):
         return points, np.array([population.value_and_grad(p)[self.part] for p in points])
 
     def size(self, truth):
-        """The largest |L| or ‖∇L‖ at the points."""
+        """The largest absolute value of L, or ‖∇L‖, at the points."""
         return float(np.linalg.norm(truth[1].reshape(len(truth[0]), -1), axis=1).max())
 
     def block(self, domain):

@@ -95,7 +95,7 @@ class Records:
         return pd.DataFrame(rows)
 
     def save(self, path):
-        """Write the records as JSON, atomically."""
+        """Write the records as JSON to ``path``, atomically."""
         sizes = {
             quantity: [{"n": n, "m": m, "errors": rows.tolist()} for (n, m), rows in cells.items()]
             for quantity, cells in self.errors.items()
@@ -105,7 +105,7 @@ class Records:
 
     @classmethod
     def load(cls, path):
-        """Read what ``save`` wrote."""
+        """Read what ``save`` wrote to ``path``."""
         found = json.loads(Path(path).read_text())
         errors = {
             quantity: {(cell["n"], cell["m"]): np.array(cell["errors"]) for cell in cells}

@@ -74,6 +74,8 @@ def _add_tune(parser):
         "and keep the start if so (default: if it takes at most half a minute, or --max-time)")
     add("--compare", action="store_true", help="also run scikit-learn's GridSearchCV")
     add("--output", type=Path, default=Path("kbo-report"), help="folder to write to")
+    add("--html", action="store_true", help="also write report.html, one page with the pictures "
+        "inside")
     add("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=tune)
 

@@ -21,6 +21,7 @@ from ..inspection import report as what_matters
 from ..serial import write_atomically
 from ._check import SECONDS, SPLITS, START, TUNED, errors_left_out
 from ._data import load
+from ._page import write_page
 from ._text import say, table
 
 MANY_SCORES = 8000  # samples times classes beyond which the softmax likelihood takes minutes
@@ -114,6 +115,8 @@ def tune(args) -> dict:
     if args.compare:
         report["models"]["GridSearchCV 7x9"] = _compare(args, data.classification, train, test)
         _write_report(args, report)
+    if args.html:
+        write_page(args.output, args.dataset or args.file, report)
     _print(args, report, found, drawn)
     return report
 

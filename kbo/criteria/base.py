@@ -183,7 +183,7 @@ class GramCriterion(Method):
         """φ with the penalty, and a function () ↦ Derivative that reuses what φ needed."""
 
     def value(self, instance, solver=None, state=None) -> float:
-        """φ(ω) with the penalty, without the cost of a gradient."""
+        """φ(ω) with the penalty, without the cost of a gradient, from ``state`` if given."""
         workspace = state if isinstance(state, Workspace) else Workspace()
         value, _ = self._value(Regression(instance, workspace), instance)
         return value

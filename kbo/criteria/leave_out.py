@@ -17,7 +17,7 @@ SMALL_BLOCK = 32  # blocks up to this side are solved together
 class LeaveOut(GramCriterion):
     """L = (1/Σv) Σ_j v_j ℓ_out(ω, h_{−T}(x_j), t_j), where h_{−T} is fitted without the fold T ∋ j.
 
-    With A = αI + SKS and u = A⁻¹S t, all folds come from one factorisation:
+    With A = αI + SKS and u = A⁻¹S t, all folds come from one factorisation::
 
         h_{−T}(x_T) = t_T − S_T⁻¹ (A⁻¹)_TT⁻¹ u_T.
 

@@ -10,7 +10,7 @@ from .base import Derivative, GramCriterion, penalty
 
 
 class MarginalLikelihood(GramCriterion):
-    """L = −log p(t/unit), output p being N(0, c_p (K + αW⁻¹)) with c_p by maximum likelihood.
+    """L = −log p(t/unit), output p being N(0, c_p (K + αW⁻¹)) with c_p by maximum likelihood::
 
         L = ½ Σ_p [n log(t_pᵀ(K + αW⁻¹)⁻¹t_p / (n unit²)) + log det(K + αW⁻¹) + n + n log 2π]
 

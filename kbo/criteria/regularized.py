@@ -24,7 +24,7 @@ def _value_and_grad(prior, omega):
 class Regularized(Around):
     """A monotone function of L(ω) and P(ω) whose minimiser is a maximum a posteriori.
 
-    P = −log p(ω) up to a constant. What L is decides how the two meet:
+    P = −log p(ω) up to a constant. What L is decides how the two meet::
 
         kind="square":  L exp(2P/n)         for a mean of n squares of unknown variance, since
                                             then −log p(t | ω) is (n/2) log L

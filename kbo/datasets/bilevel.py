@@ -48,7 +48,7 @@ def _saddle(omega, v, t):
 
 
 def make_mehra_hamm(example=1, size=10, random_state=None):
-    """The four synthetic problems of Mehra and Hamm, two with a singular inner Hessian.
+    """The four synthetic problems of Mehra and Hamm, two with a singular inner Hessian::
 
         1: L = ‖u‖² + ‖v‖²,          J = ‖1 − u − v‖²        u = v = ½
         2: L = ‖v‖² − ‖u − v‖²,      J = ‖u − v‖²            u = v = 0
@@ -106,7 +106,7 @@ def _quadratic(omega, v, t):
 def make_bilevel_quadratics(
     n_samples=1024, size=100, outer_size=100, smallest=0.1, cross=0.1, random_state=None
 ):
-    """Inner and outer means of random quadratics in (ω, θ), a benchmark for stochastic methods.
+    """Inner and outer means of random quadratics in (ω, θ), a benchmark for stochastic methods::
 
         J(ω, θ) = (1/n) Σ_i ½(a_i·θ)² + ½(b_i·ω)² + (p_i·ω)(r_i·θ) + c_i·θ + e_i·ω,   L likewise
 

@@ -85,7 +85,7 @@ def dsprites_response(X, matrix, resolution=64):
 
 
 def make_iv_dsprites(n_samples=5000, resolution=64, random_state=None, matrix=None):
-    """y = f(X) + (posY index − 16) + N(0, ½²), X = image + N(0, 0.1²) in every pixel.
+    """y = f(X) + (posY index − 16) + N(0, ½²), X = image + N(0, 0.1²) in every pixel::
 
         f(x) = (mean_{k≤10} (cxᵀB)_k² − 5000)/1000,  B_ik ~ U(0, 1),  c = (64/resolution)²
         posX, posY ~ U{0, …, 31},  scale ~ U{0.5, …, 1},  orientation ~ U{0, …, 2π}

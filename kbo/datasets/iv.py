@@ -73,7 +73,7 @@ def _one_treatment(maker, response, n_samples, n_test, random_state):
 
 
 def make_iv_sigmoid(n_samples=1000, n_test=1000, random_state=None):
-    """y = h(X) + e with h(x) = ln(|16x − 8| + 1)·sgn(x − ½).
+    """y = h(X) + e with ``h(x) = ln(|16x − 8| + 1)·sgn(x − ½)``::
 
         (e, V, W) ~ N(0, [[1, ½, 0], [½, 1, 0], [0, 0, 1]])   X = Φ((W + V)/√2)   Z = Φ(W)
 
@@ -105,7 +105,7 @@ def make_iv_sigmoid(n_samples=1000, n_test=1000, random_state=None):
 
 
 def make_iv_linear(n_samples=1000, n_test=1000, random_state=None):
-    """y = 4X − 2 + e.
+    """y = 4X − 2 + e::
 
         (e, V, W) ~ N(0, [[1, ½, 0], [½, 1, 0], [0, 0, 1]])   X = Φ((W + V)/√2)   Z = Φ(W)
 
@@ -137,7 +137,7 @@ def make_iv_linear(n_samples=1000, n_test=1000, random_state=None):
 
 
 def make_iv_demand(n_samples=1000, rho=0.5, random_state=None):
-    """y = h(p, t, s) + e with h = 100 + (10 + p)sψ(t) − 2p: sales of tickets.
+    """y = h(p, t, s) + e with h = 100 + (10 + p)sψ(t) − 2p: sales of tickets::
 
         s ~ U{1, …, 7},  t ~ U(0, 10),  c, v ~ N(0, 1),  p = 25 + (c + 3)ψ(t) + v
         ψ(t) = 2((t − 5)⁴/600 + e^{−4(t−5)²} + t/10 − 2),  e = ρv + √(1 − ρ²)·N(0, 1)

@@ -63,8 +63,8 @@ def finish(
 class Method(eqx.Module):
     """Computes L(ω) and ∇L(ω) of a BilevelProblem.
 
-    Class attributes
-    ----------------
+    Attributes
+    ----------
     stochastic : bool
         Whether two evaluations at one ω may differ by what they draw.
     remedy : str
@@ -84,14 +84,23 @@ class Method(eqx.Module):
 
     @abc.abstractmethod
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
-        """The value and hypergradient at ω, in canonical form, from a warm start if given."""
+        """The value and hypergradient at ω, in canonical form.
+
+        Parameters
+        ----------
+        instance : Instance
+            The problem at ω.
+        solver : Solver
+        state : object, optional
+            A warm start: the ``state`` of an earlier result.
+        """
 
     def fixed(self, prepared) -> Method:
         """This method with each problem that it holds itself as ``prepared(problem)``."""
         return self
 
     def comparable(self, solver) -> bool:
-        """Whether values at two ω compare, so that a line search between them makes sense."""
+        """Whether values at two ω compare with this ``solver``, as a line search needs it."""
         return solver.deterministic and not self.stochastic
 
     def within(self, tol) -> Method:
@@ -99,12 +108,15 @@ class Method(eqx.Module):
         return self
 
     def value(self, instance, solver) -> float:
-        """L(ω) alone, in canonical form; infinite where it has no usable value."""
+        """L(ω) of an ``instance`` by a ``solver``; infinite where it has no usable value."""
         found = self.evaluate(instance, solver)
         return found.value if found.status.usable else np.inf
 
     def warm_start(self, solver, state):
-        """The pytree of arrays to store so that a resumed run starts as warm, or None."""
+        """What to store of a ``state`` so that a run with ``solver`` resumes as warm, or None.
+
+        It is a pytree of arrays.
+        """
         return solver.warm_start(state)
 
     def solution_state(self, state):
@@ -112,7 +124,7 @@ class Method(eqx.Module):
         return state
 
     def function(self, instance, solver, state) -> tuple[Function, Status]:
-        """h_ω for the result of a search that ended with ``state``, and how its solve ended."""
+        """h_ω of an ``instance``, and how its solve by ``solver`` ended, from ``state``."""
         solution = solver.solve(instance, self.solution_state(state))
         coefficients = on_device(solution.coefficients, instance.dtype)
         return Function(solution.instance, coefficients), solution.status

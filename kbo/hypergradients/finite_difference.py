@@ -18,7 +18,7 @@ class FiniteDifference(Method):
     Parameters
     ----------
     step : float
-        ε, relative to max(1, max_k |ω_k|).
+        ε, relative to max(1, max ``|ω_k|``).
     order : int
         2, or 4 for (8(L₊ − L₋) − (L₊₊ − L₋₋)) / 12ε.
     """
@@ -35,7 +35,9 @@ class FiniteDifference(Method):
     needs = Needs(spaces=ANY, memory=False)
 
     def directional(self, instance, direction, solver) -> float:
-        """The derivative of L at ω along ``direction``, a pytree like ω.
+        """The derivative of L along ``direction``, a pytree like ω.
+
+        L is that of ``instance``, at its ω, with h found by ``solver``.
 
         Raises
         ------

@@ -54,7 +54,7 @@ def _evaluate(instance, state, method):
 
 
 class MinMin(Method):
-    """∇ of L(ω) = min_θ J(ω, θ), whose outer objective is the inner one, at θ_K ≈ θ*(ω).
+    """∇ of L(ω) = min_θ J(ω, θ), whose outer objective is the inner one, at θ_K ≈ θ*(ω)::
 
         analytic   g1 = ∂_ωJ(ω, θ_K)                                     error O(e), e = ‖θ_K − θ*‖
         automatic  g2 = dJ(ω, θ_K(ω))/dω                                 o(e)

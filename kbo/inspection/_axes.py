@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+# Told apart with any kind of colour vision: Okabe and Ito (2008), Color Universal Design.
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 
 class Closing:
     """What a display needs to give its memory back."""
@@ -22,6 +24,8 @@ def axes(ax, panels=1):
     import matplotlib.pyplot as plt
 
     figure, ax = plt.subplots(1, panels, figsize=(5 * panels, 3.6), layout="constrained")
+    for panel in np.ravel(ax):
+        panel.set_prop_cycle(color=COLORS)
     return figure, ax
 
 

@@ -19,7 +19,7 @@ ENDS = 0.05, 0.95  # quantiles of a feature between which its effect is shown
 
 
 def effect(estimator, X, feature, *, points=20):
-    """(values, mean, std): the partial dependence of the predictions on one feature.
+    """(values, mean, std): the partial dependence of the predictions on one feature::
 
         mean_i f(x_i with feature = v)    for each value v
 
@@ -196,11 +196,12 @@ class EffectDisplay(Closing):
             curves = np.atleast_2d(mean.T)
             labels = [None] * len(curves) if self.classes is None else self.classes
             for curve, label in zip(curves, labels, strict=True):
-                panel.plot(places, curve, "o" if of_levels else "-", label=label)
+                (drawn,) = panel.plot(places, curve, "o" if of_levels else "-", label=label)
+            color = drawn.get_color()
             if std is not None and of_levels:
-                panel.errorbar(places, mean, 2 * std, fmt="none", color="C0")
+                panel.errorbar(places, mean, 2 * std, fmt="none", color=color)
             elif std is not None:
-                panel.fill_between(places, mean - 2 * std, mean + 2 * std, color="C0", alpha=0.2)
+                panel.fill_between(places, mean - 2 * std, mean + 2 * std, color=color, alpha=0.2)
             if of_levels:
                 shown = [one_line(value) for value in values]
                 panel.set_xticks(places, shown, rotation=90 * (len(shown) > 4), parse_math=False)

@@ -11,7 +11,7 @@ from .convergence import ConvergenceDisplay
 
 
 def relevance(estimator, names=None):
-    """(names, values): how much of h depends on each feature, the largest first and 1.
+    """(names, values): how much of h depends on each feature, the largest first and 1::
 
         √(k(m, m) − 2 k(m, m + s_j) + k(m + s_j, m + s_j))
 
@@ -101,7 +101,10 @@ class RelevanceDisplay:
 
     @classmethod
     def from_records(cls, records, *, ax=None):
-        """Draw the ``features`` of a report: dicts with the keys "name" and "relevance"."""
+        """Draw the ``features`` of a report: ``records`` with the keys "name" and "relevance".
+
+        ``ax`` is the Axes to draw on; by default a new figure's.
+        """
         names = [row["name"] for row in records]
         return cls(names, [row["relevance"] for row in records]).plot(ax)
 

@@ -10,7 +10,7 @@ from ._axes import axes, legend
 
 
 def influence(estimator):
-    """‖θ_i k(x_i, ·)‖ = |θ_i| √k(x_i, x_i), (n,): the size of each sample's term in h.
+    """``‖θ_i k(x_i, ·)‖ = |θ_i| √k(x_i, x_i)``, (n,): the size of each sample's term in h.
 
     By the representer theorem h = Σ_i θ_i k(x_i, ·) with alpha·θ_i = −w_i ∂ℓ(h(x_i), y_i). The
     influence is large where h still errs after the fit. A sample with none could be left out
@@ -80,7 +80,7 @@ class SampleWeightDisplay:
 
     @classmethod
     def from_records(cls, records, *, ax=None):
-        """Draw dicts with the key "weight" and optionally "wrong"."""
+        """Draw ``records``, dicts with "weight" and optionally "wrong", on the Axes ``ax``."""
         groups = [row["wrong"] for row in records] if "wrong" in records[0] else None
         return cls([row["weight"] for row in records], groups).plot(ax)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._axes import axes
+from ._axes import COLORS, axes
 
 
 class SearchPathDisplay:
@@ -92,7 +92,7 @@ class SearchPathDisplay:
         ((name, path),) = self.path.items()
         if self.surface is not None:
             self.ax_.plot(self.surface[name], self.surface["outer_loss"], "0.6", label="outer loss")
-        self.ax_.plot(path, self.outer_loss, "C3o-", ms=4, label="search")
+        self.ax_.plot(path, self.outer_loss, "o-", color=COLORS[1], ms=4, label="search")
         if self.grid is not None:
             low = np.full(len(self.grid[name]), self.outer_loss.min())
             self.ax_.plot(self.grid[name], low, "k|", ms=12, label="grid")
@@ -113,9 +113,9 @@ class SearchPathDisplay:
         if self.grid is not None:
             self.ax_.plot(self.grid[first], self.grid[second], "wx" if self.surface else "kx",
                           ms=5, label="grid")
-        self.ax_.plot(x, y, "C3o-", ms=4, label="search")
+        self.ax_.plot(x, y, "o-", color=COLORS[1], ms=4, label="search")
         best = int(np.argmin(self.outer_loss))
-        self.ax_.plot(x[best], y[best], "C3*", ms=14)
+        self.ax_.plot(x[best], y[best], "*", color=COLORS[1], ms=14)
 
 
 def _path(cv_results, params):

@@ -16,8 +16,8 @@ class Kernel(eqx.Module):
 
     Kernels add, multiply, and scale by a non-negative number: ``2.0 * Gaussian() + Linear()``.
 
-    Class attributes
-    ----------------
+    Attributes
+    ----------
     fixed : tuple of str
         The numbers among its fields that the estimators never tune.
     """
@@ -26,14 +26,14 @@ class Kernel(eqx.Module):
 
     @abc.abstractmethod
     def evaluate(self, x: jax.Array, z: jax.Array) -> jax.Array:
-        """k(x, z) for two points of shape (d,); a scalar."""
+        """k(x, z) for two points ``x`` and ``z`` of shape (d,); a scalar."""
 
     def matrix(self, x: jax.Array, z: jax.Array) -> jax.Array:
         """The matrix k(x_i, z_j), (n, m), for points x (n, d) and z (m, d)."""
         return jax.vmap(lambda xi: jax.vmap(lambda zj: self.evaluate(xi, zj))(z))(x)
 
     def matrix_from(self, values: jax.Array, x: jax.Array, z: jax.Array) -> jax.Array:
-        """The same matrix where its ``values`` are known and only its derivatives are needed."""
+        """``matrix(x, z)`` where its ``values`` are known and only its derivatives are needed."""
         return self.matrix(x, z)
 
     def __add__(self, other):
@@ -49,7 +49,13 @@ class Kernel(eqx.Module):
 
 
 class Sum(Kernel):
-    """k(x, z) = k₁(x, z) + k₂(x, z)."""
+    """k(x, z) = k₁(x, z) + k₂(x, z).
+
+    Parameters
+    ----------
+    left, right : Kernel
+        k₁ and k₂.
+    """
 
     left: Kernel
     right: Kernel
@@ -62,7 +68,13 @@ class Sum(Kernel):
 
 
 class Product(Kernel):
-    """k(x, z) = k₁(x, z) · k₂(x, z)."""
+    """k(x, z) = k₁(x, z) · k₂(x, z).
+
+    Parameters
+    ----------
+    left, right : Kernel
+        k₁ and k₂.
+    """
 
     left: Kernel
     right: Kernel
@@ -75,7 +87,15 @@ class Product(Kernel):
 
 
 class Scaled(Kernel):
-    """k(x, z) = c · k₀(x, z), c ≥ 0."""
+    """k(x, z) = c · k₀(x, z), c ≥ 0.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        k₀.
+    scale : float
+        c.
+    """
 
     kernel: Kernel
     scale: jax.Array | float
@@ -92,6 +112,13 @@ class OnFeatures(Kernel):
 
     A sum of such kernels gives an additive model h = Σ_S h_S(x_S); scaling a kernel of the sum sets
     the ridge of its part.
+
+    Parameters
+    ----------
+    kernel : Kernel
+        k₀, of points with as many features as S.
+    columns : tuple of int
+        S.
     """
 
     kernel: Kernel
@@ -149,7 +176,15 @@ class OwnKernel(Kernel):
 
 
 def as_kernel(kernel) -> Kernel:
-    """Return a Kernel as it is, and wrap any other callable of two points as a OwnKernel.
+    """Return a Kernel as it is, and wrap any other callable of two points as an OwnKernel.
+
+    Parameters
+    ----------
+    kernel : Kernel or callable
+
+    Returns
+    -------
+    Kernel
 
     Raises
     ------

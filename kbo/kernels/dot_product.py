@@ -12,7 +12,17 @@ from .base import Kernel
 
 
 class Linear(Kernel):
-    """k(x, z) = Σ_k (x_k − center_k)(z_k − center_k) / lengthscale_k² + offset."""
+    """k(x, z) = Σ_k (x_k − center_k)(z_k − center_k) / lengthscale_k² + offset.
+
+    Parameters
+    ----------
+    lengthscale : float or array (d,)
+        In the units of the points; positive.
+    offset : float
+        Not negative; it penalises a constant part of h less the larger it is.
+    center : float or array (d,)
+        In the units of the points; it is not tuned.
+    """
 
     fixed: ClassVar[tuple[str, ...]] = ("center",)
     lengthscale: jax.Array | float = 1.0
@@ -38,6 +48,12 @@ class Polynomial(Kernel):
     ----------
     degree : int
         A positive integer, which is fixed: it is not a hyperparameter.
+    lengthscale : float or array (d,)
+        In the units of the points; positive.
+    offset : float
+        Not negative.
+    center : float or array (d,)
+        In the units of the points; it is not tuned.
     """
 
     fixed: ClassVar[tuple[str, ...]] = ("center",)

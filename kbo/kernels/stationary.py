@@ -64,14 +64,14 @@ class Stationary(Kernel):
 
     @abc.abstractmethod
     def profile(self, s: jax.Array) -> jax.Array:
-        """φ(s), elementwise, for squared scaled distances s ≥ 0."""
+        """φ(s), elementwise, for squared scaled distances ``s`` ≥ 0."""
 
     def embed(self, x: jax.Array) -> jax.Array:
-        """e(x): points (…, d) in the coordinates in which distances are measured."""
+        """e(x): points ``x`` (…, d) in the coordinates in which distances are measured."""
         return x / self.lengthscale
 
     def products(self, x: jax.Array, z: jax.Array) -> jax.Array:
-        """e(x_i)·e(z_j), (n, m)."""
+        """e(x_i)·e(z_j), (n, m), for points ``x`` (n, d) and ``z`` (m, d)."""
         if type(self).embed is not Stationary.embed:
             return self.embed(x) @ self.embed(z).T
         return (x / self.lengthscale**2) @ z.T  # saves one product in the reverse pass
@@ -86,7 +86,7 @@ class Stationary(Kernel):
         return self.profile(jnp.maximum(self.squared_distances(x, z), 0.0))
 
     def squared_distances(self, x: jax.Array, z: jax.Array) -> jax.Array:
-        """‖e(x_i) − e(z_j)‖², (n, m); rounding may make it slightly negative."""
+        """‖e(x_i) − e(z_j)‖², (n, m), of ``x`` and ``z``; rounding may make it negative."""
         centre = jax.lax.stop_gradient(jnp.mean(z, axis=0))
         x, z = x - centre, z - centre
         ex, ez = self.embed(x), self.embed(z)
@@ -94,7 +94,22 @@ class Stationary(Kernel):
 
 
 class Gaussian(Stationary):
-    """k(x, z) = exp(−‖x − z‖² / (2 lengthscale²)); scikit-learn's gamma is 1/(2 lengthscale²)."""
+    """k(x, z) = exp(−‖x − z‖² / (2 lengthscale²)); scikit-learn's gamma is 1/(2 lengthscale²).
+
+    Parameters
+    ----------
+    lengthscale : float or array (d,)
+        In the units of the points; positive. An array has one for each feature.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import kbo
+    >>> kernel = kbo.kernels.Gaussian(lengthscale=2.0)
+    >>> print(kernel.matrix(jnp.array([[0.0], [1.0]]), jnp.array([[0.0], [2.0]])).round(3))
+    [[1.    0.607]
+     [0.882 0.882]]
+    """
 
     lengthscale: jax.Array | float = 1.0
 
@@ -106,7 +121,13 @@ class Gaussian(Stationary):
 
 
 class Matern12(Stationary):
-    """k(x, z) = exp(−r), r = ‖x − z‖/lengthscale: the Matérn kernel with smoothness ½."""
+    """k(x, z) = exp(−r), r = ‖x − z‖/lengthscale: the Matérn kernel with smoothness ½.
+
+    Parameters
+    ----------
+    lengthscale : float or array (d,)
+        In the units of the points; positive. An array has one for each feature.
+    """
 
     rough = True
     lengthscale: jax.Array | float = 1.0
@@ -116,7 +137,17 @@ class Matern12(Stationary):
 
 
 class Matern32(Stationary):
-    """k(x, z) = (1 + √3 r) exp(−√3 r), r = ‖x − z‖/lengthscale (Rasmussen & Williams, eq. 4.17)."""
+    """k(x, z) = (1 + √3 r) exp(−√3 r), r = ‖x − z‖/lengthscale: Matérn, smoothness 3/2.
+
+    Parameters
+    ----------
+    lengthscale : float or array (d,)
+        In the units of the points; positive. An array has one for each feature.
+
+    References
+    ----------
+    Rasmussen, Williams (2006), Gaussian Processes for Machine Learning, eq. (4.17).
+    """
 
     lengthscale: jax.Array | float = 1.0
 
@@ -125,7 +156,17 @@ class Matern32(Stationary):
 
 
 class Matern52(Stationary):
-    """k(x, z) = (1 + √5 r + 5r²/3) exp(−√5 r), r = ‖x − z‖/lengthscale (ibid., eq. 4.17)."""
+    """k(x, z) = (1 + √5 r + 5r²/3) exp(−√5 r), r = ‖x − z‖/lengthscale: Matérn, smoothness 5/2.
+
+    Parameters
+    ----------
+    lengthscale : float or array (d,)
+        In the units of the points; positive. An array has one for each feature.
+
+    References
+    ----------
+    Rasmussen, Williams (2006), Gaussian Processes for Machine Learning, eq. (4.17).
+    """
 
     lengthscale: jax.Array | float = 1.0
 
@@ -134,7 +175,19 @@ class Matern52(Stationary):
 
 
 class RationalQuadratic(Stationary):
-    """k(x, z) = (1 + r²/(2a))^(−a), r = ‖x − z‖/lengthscale, mixture exponent a > 0 (eq. 4.19)."""
+    """k(x, z) = (1 + r²/(2a))^(−a), r = ‖x − z‖/lengthscale.
+
+    Parameters
+    ----------
+    lengthscale : float or array (d,)
+        In the units of the points; positive. An array has one for each feature.
+    exponent : float
+        a > 0, the exponent of the mixture of Gaussian kernels that this is.
+
+    References
+    ----------
+    Rasmussen, Williams (2006), Gaussian Processes for Machine Learning, eq. (4.19).
+    """
 
     lengthscale: jax.Array | float = 1.0
     exponent: jax.Array | float = 1.0
@@ -144,10 +197,21 @@ class RationalQuadratic(Stationary):
 
 
 class Periodic(Stationary):
-    """k(x, z) = exp(−2 Σ_k sin²(π(x_k − z_k)/period_k)/lengthscale_k²) (MacKay 1998).
+    """k(x, z) = exp(−2 Σ_k sin²(π(x_k − z_k)/period_k)/lengthscale_k²).
 
     It is the Gaussian kernel of points whose features are wrapped on circles of radius
     1/lengthscale.
+
+    Parameters
+    ----------
+    lengthscale : float or array (d,)
+        Without a unit; positive.
+    period : float or array (d,)
+        In the units of the points; positive.
+
+    References
+    ----------
+    MacKay (1998), Introduction to Gaussian Processes, Section 5.2.
     """
 
     lengthscale: jax.Array | float = 1.0
@@ -167,6 +231,11 @@ class Laplacian(Kernel):
     """k(x, z) = exp(−Σ_k |x_k − z_k|/lengthscale_k), as in scikit-learn (gamma = 1/lengthscale).
 
     Matern12 is the exponential of the Euclidean distance.
+
+    Parameters
+    ----------
+    lengthscale : float or array (d,)
+        In the units of the points; positive. An array has one for each feature.
     """
 
     lengthscale: jax.Array | float = 1.0

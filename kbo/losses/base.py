@@ -17,8 +17,8 @@ from ..targets import Targets
 class Loss(eqx.Module):
     """ℓ(ω, v, t) for one sample: prediction v (scalar or (p,)), target t.
 
-    Class attributes
-    ----------------
+    Attributes
+    ----------
     constant_curvature : bool
         Whether ∂²ℓ/∂v² is the identity for all ω, v and t, so that one linear solve is exact.
     nonnegative : bool
@@ -56,7 +56,7 @@ class Loss(eqx.Module):
                 raise ValueError(f"{type(self).__name__}({name}={value}) must be positive")
 
     def probabilities(self, omega, prediction) -> jax.Array | None:
-        """π (p,) if ∂²ℓ/∂v² = diag π − ππᵀ with Σπ = 1 for every target; None otherwise."""
+        """π (p,) if ∂²ℓ/∂v² = diag π − ππᵀ at a ``prediction`` (p,) and ω; else None. Σπ = 1."""
         return None
 
 
@@ -66,6 +66,7 @@ class OwnLoss(Loss):
     Parameters
     ----------
     function : callable
+        ℓ, from ω, a prediction and a target to a number; as an inner loss, convex in the second.
     """
 
     function: Callable
@@ -83,6 +84,15 @@ class Joint(eqx.Module):
 
 
 def as_loss(loss):
-    """A loss as it is, or a function wrapped as an OwnLoss; anything else is returned as it is."""
+    """A loss as it is, or a function wrapped as an OwnLoss; anything else is returned as it is.
+
+    Parameters
+    ----------
+    loss : Loss, Joint or callable ℓ(ω, v, t)
+
+    Returns
+    -------
+    Loss or Joint
+    """
     known = isinstance(loss, Loss | Joint | type) or not callable(loss)
     return loss if known else OwnLoss(loss)

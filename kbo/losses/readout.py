@@ -19,6 +19,7 @@ class Readout(Joint):
     Parameters
     ----------
     ridge : float or callable of ω
+        Positive.
 
     References
     ----------
@@ -35,7 +36,14 @@ class Readout(Joint):
         return 0.5 * jnp.sum(share * errors**2) + 0.5 * ridge * jnp.sum(slopes**2)
 
     def fit(self, omega, predictions, targets, weights):
-        """The minimisers u (p,) and b, a number."""
+        """The minimisers u (p,) and b, a number, at ω.
+
+        Parameters
+        ----------
+        omega : pytree
+        predictions : array (m, p)
+        targets, weights : array (m,)
+        """
         share = weights / jnp.sum(weights)
         centre, mean = share @ predictions, share @ targets
         centred = predictions - centre

@@ -15,7 +15,15 @@ from .base import Loss
 
 
 class Squared(Loss):
-    """ℓ = ½‖v − t‖², summed over outputs."""
+    """ℓ = ½‖v − t‖², summed over outputs.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import kbo
+    >>> print(kbo.losses.Squared()(None, jnp.array([1.0, 2.0]), jnp.array([0.0, 0.0])))
+    2.5
+    """
 
     constant_curvature = True
     nonnegative = True
@@ -31,6 +39,7 @@ class SquaredPerOutput(Loss):
     Parameters
     ----------
     alpha : array (p,), or callable of ω
+        Positive.
     """
 
     nonnegative = True
@@ -63,12 +72,12 @@ class SquaredTo(Loss):
 
 
 class Huber(Loss):
-    """ℓ = ½u² for |u| ≤ δ, else δ(|u| − δ/2), with u = v − t, summed over outputs.
+    """``ℓ = ½u²`` for ``|u| ≤ δ``, else ``δ(|u| − δ/2)``, with u = v − t, summed over outputs.
 
     Parameters
     ----------
     delta : float or callable of ω
-        The |u| at which the loss becomes linear, in units of the target; positive.
+        The size of u at which the loss becomes linear, in units of the target; positive.
     """
 
     nonnegative = True

@@ -16,7 +16,17 @@ TIGHTER = 0.1  # factor of a loose tolerance where a line search fails
 
 
 def projected_gradient(omega, grad, lower, upper):
-    """ω − P(ω − ∇L), which is zero exactly at a stationary point of the box."""
+    """ω − P(ω − ∇L), which is zero exactly at a stationary point of the box.
+
+    Parameters
+    ----------
+    omega, grad, lower, upper : ndarray (q,)
+        ω, ∇L and the corners of the box onto which P projects.
+
+    Returns
+    -------
+    ndarray (q,)
+    """
     return omega - np.clip(omega - grad, lower, upper)
 
 
@@ -34,8 +44,8 @@ class OutOfTime(Exception):
 class Optimizer(eqx.Module):
     """A method to minimise L; ``run`` is a deterministic function of what it is given.
 
-    Class attributes
-    ----------------
+    Attributes
+    ----------
     comparable : bool
         Whether it requests every L to the same accuracy. The result is then the iterate with the
         lowest L; otherwise it is the last one.
@@ -49,7 +59,11 @@ class Optimizer(eqx.Module):
         return dataclasses.replace(self, **changes)
 
     def rest(self, omega, grad, lower, upper, tree=None):
-        """ω − P(ω − ∇L), P being the projection onto where the search may go: zero at its end."""
+        """ω − P(ω − ∇L), with the arguments of ``run`` and ``grad``, ∇L; it is zero at the end.
+
+        P projects onto where the search may go: the box from ``lower`` to ``upper``, say.
+        ``tree`` makes the user's ω of a vector.
+        """
         if not (np.isfinite(lower).any() or np.isfinite(upper).any()):
             return grad
         return projected_gradient(omega, grad, lower, upper)

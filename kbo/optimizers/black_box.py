@@ -21,7 +21,7 @@ class BlackBox(Optimizer):
 
     @abc.abstractmethod
     def trials(self, lower, upper):
-        """A generator that yields points and is sent the value at each."""
+        """A generator of points from ``lower`` to ``upper``, to which their values are sent."""
 
     def run(self, evaluate, report, omega, lower, upper, tree=None):
         """Evaluate all trials, and report each new best point."""

@@ -18,6 +18,8 @@ RATE = 1e-2  # learning rate of the default Adam
 class GradientDescent(Optimizer):
     """ω ← P(ω − s∇L), s being the first of step, step·shrink, … to meet Armijo's test.
 
+    The test of ω⁺, the next ω, is::
+
         L(ω⁺) ≤ L(ω) − c ∇L·(ω − ω⁺)
 
     Parameters
@@ -147,5 +149,14 @@ def _update(transformation, grad, state, omega):
 
 
 def default_optimizer(comparable) -> Optimizer:
-    """LBFGS(), or Adam where values at two ω are not comparable, which rules out line searches."""
+    """LBFGS(), or Adam where values at two ω are not comparable, which rules out line searches.
+
+    Parameters
+    ----------
+    comparable : bool
+
+    Returns
+    -------
+    Optimizer
+    """
     return LBFGS() if comparable else Optax(optax.adam(RATE))

@@ -25,7 +25,7 @@ class HOAG(Optimizer):
 
     The inner and the adjoint problem are solved to the relative tolerance ε_k, where solver and
     method accept one: QuasiNewton and Exact, Parametric with CG or LBFGS. The step s grows by the
-    factor 1.05 if
+    factor 1.05 if::
 
         L_{k+1}(ω⁺) ≤ L_k(ω) − ‖ω⁺ − ω‖²/(2s) + (ε_k + ε_{k+1})|L_k(ω)|,
 

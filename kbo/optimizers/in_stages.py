@@ -20,8 +20,8 @@ class InStages(Optimizer):
     common level, from which the search for each of them cannot go astray so easily. Each stage
     starts where the last one ended.
 
-    Class attributes
-    ----------------
+    Attributes
+    ----------
     held : int
         The label of what does not move, −1.
 

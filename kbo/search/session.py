@@ -88,7 +88,7 @@ class Session:
         return self.solver.solve(self.at(omega))
 
     def evaluate(self, omega=None, state=None) -> Hypergradient:
-        """L and ∇L at ω; an unsolvable system is a status."""
+        """L and ∇L at ω, from a warm start ``state``; an unsolvable system is a status."""
         instance = self.at(omega)
         try:
             found = self.method.evaluate(instance, self.solver, state)
@@ -110,7 +110,7 @@ class Session:
         return dataclasses.replace(self, solver=self.solver.loosened(ratio))
 
     def within(self, tol) -> Session:
-        """Inner problem and adjoint solved to another tolerance, where they have one."""
+        """Inner problem and adjoint solved to the tolerance ``tol``, where they have one."""
         solver, method = self.solver.within(tol), self.method.within(tol)
         return dataclasses.replace(self, solver=solver, method=method)
 
@@ -123,7 +123,7 @@ class Session:
         return ""
 
     def explained(self, result, omega=None) -> Hypergradient:
-        """A result without usable numbers, with the function to blame where a derivative is NaN."""
+        """A result at ω without usable numbers, with the function to blame where a slope is NaN."""
         if result.status not in (Status.NON_FINITE, Status.SINGULAR):
             return result
         blamed = not_differentiable(self.at(omega))
@@ -148,10 +148,15 @@ def no_function(x):
 
 @contextlib.contextmanager
 def prepare(problem, omega, solver=None, method=None, key=None):
-    """A Session of the problem, ω, solver (None is the default one) and method.
+    """A Session, as a context inside which JAX computes in float64 if the solver does.
 
-    ``key`` is what the solver draws from. Inside the context JAX computes in float64 if the solver
-    does.
+    Parameters
+    ----------
+    problem, omega : BilevelProblem, pytree
+    solver, method : Solver, Method or None
+        Without a solver, the default one; without a method there is no gradient.
+    key : PRNG key, optional
+        What the solver draws from.
 
     Raises
     ------

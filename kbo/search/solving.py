@@ -48,7 +48,7 @@ class Solution(eqx.Module):
 def solve(problem, omega, *, solver=None, throw=True) -> Solution:
     """h_ω = argmin_h (1/Σw) Σ_i w_i ℓ_in(ω, h(x_i), t_i) + (ridge/2)‖h‖²_H as a value of JAX.
 
-    For any function S of ω and of h at any points, with g_j = ∂S/∂h(x'_j), its derivative is
+    For any function S of ω and of h at any points, with g_j = ∂S/∂h(x'_j), its derivative is::
 
         dS/dω = ∂_ωS + ∂_ω [(1/Σw) Σ_i w_i a(x_i)·∂_vℓ_in(ω, h(x_i), t_i) + ridge ⟨h, a⟩_H],
 

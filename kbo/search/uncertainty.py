@@ -49,7 +49,7 @@ class StandardErrors:
 def standard_errors(
     problem, omega, *, solver=None, method=None, bounds=None, batches=20, step=1e-3
 ) -> StandardErrors:
-    """Standard errors of L(ω) and of its minimiser, from the parts of which L is the mean.
+    """Standard errors of L(ω) and of its minimiser, from the parts of which L is the mean::
 
         L = Σ_b s_b L_b,  Σ_b s_b = 1      V = B/(B−1) Σ_b s_b² (∇L_b − ∇L)(∇L_b − ∇L)ᵀ
         se(L)² = B/(B−1) Σ_b s_b² (L_b − L)²       se(ω̂)² = diag(H⁻¹ V H⁻¹),  H = ∇²L(ω)

@@ -15,7 +15,17 @@ from .quasi_newton import QuasiNewton
 
 
 def default_solver(instance) -> Solver:
-    """Exact(), or what spaces of other kinds need: networks, regularized ones, spans of centres."""
+    """Exact(), or what spaces of other kinds need: networks, regularized ones, spans of centres.
+
+    Parameters
+    ----------
+    instance : Instance
+        The problem at an ω; its space decides.
+
+    Returns
+    -------
+    Solver
+    """
     if isinstance(instance.space, Subspace):
         return Nystrom()
     if isinstance(instance.space, RegularizedFeatures):

@@ -18,15 +18,12 @@ from ..result import Status
 class InnerSolution(abc.ABC):
     """h_ω on both samples, and the linear system that remains for the adjoint.
 
-    Class attributes
-    ----------------
+    Attributes
+    ----------
     certified : bool
         Whether the residual is ∇J in the space, which bounds the errors of h and of L.
     stationary : bool
         Whether what a tolerance left of ∂_θJ may correct the value of Parametric.
-
-    Attributes
-    ----------
     instance : Instance
         The one that was solved: features that training moves are settled in it.
     h_inner, h_outer : ndarray (F, n, p), (F, m, p)
@@ -98,8 +95,8 @@ class AdjointSolution(NamedTuple):
 class Solver(eqx.Module):
     """Solves the inner problem of an Instance.
 
-    Class attributes
-    ----------------
+    Attributes
+    ----------
     double : bool
         Whether it computes in float64 whatever the dtype of the data.
     solves_adjoint : bool
@@ -131,7 +128,7 @@ class Solver(eqx.Module):
         return Needs()
 
     def fixed(self, instance) -> Solver:
-        """This solver with every choice made that is to hold for all ω, such as its centres."""
+        """This solver with its choices, such as of centres, made on ``instance`` for all ω."""
         return self
 
     def keyed(self, key) -> Solver:
@@ -147,7 +144,7 @@ class Solver(eqx.Module):
         return self
 
     def within(self, tol) -> Solver:
-        """This solver to another relative tolerance; itself where it has none to change."""
+        """This solver to the relative tolerance ``tol``; itself where it has none to change."""
         return self
 
     def __str__(self):
@@ -155,19 +152,19 @@ class Solver(eqx.Module):
 
     @abc.abstractmethod
     def solve(self, instance, state=None) -> InnerSolution:
-        """h_ω; ``state`` is an earlier solution's, or what ``warm_start`` made of it.
+        """h_ω of an ``instance``; ``state`` is an earlier solution's, or what ``warm_start`` made.
 
         The earlier solution gives up its memory: ask it for no adjoint any more.
         """
 
     def equations(self, instance) -> Any:
-        """The kbo.solvers._traced.Equations that kbo.solve solves inside JAX programs.
+        """The kbo.solvers._traced.Equations of ``instance``, for kbo.solve inside JAX programs.
 
         Solvers whose ``traceable`` is False do not define them.
         """
         raise NotImplementedError(f"{type(self).__name__} has no equations")
 
     def warm_start(self, state):
-        """The pytree of arrays to store so that a resumed run starts as warm, or None."""
+        """What to store of ``state``, a pytree of arrays, for a resumed run; None if nothing."""
         return state
 

@@ -41,7 +41,7 @@ class Centers(eqx.Module):
             raise ValueError(f"n_centers={M!r} must be a positive integer or None")
 
     def count(self, n) -> int:
-        """M for n points."""
+        """M for ``n`` points."""
         if self.n_centers is None:
             return min(n, math.ceil(10 * math.sqrt(n)))
         return int(self.n_centers)
@@ -74,7 +74,13 @@ class Centers(eqx.Module):
 
 
 class Uniform(Centers):
-    """M points drawn uniformly without replacement."""
+    """M points drawn uniformly without replacement.
+
+    Parameters
+    ----------
+    n_centers, seed
+        As in Centers.
+    """
 
     n_centers: int | None = None
     seed: int = 0
@@ -87,6 +93,11 @@ class KMeansPlusPlus(Centers):
     """k-means++ seeding in the RKHS: p(x) ∝ min_j ‖k(x, ·) − k(z_j, ·)‖²_H for each next centre.
 
     The z_j are the centres drawn before. It takes O(NM) kernel evaluations.
+
+    Parameters
+    ----------
+    n_centers, seed
+        As in Centers.
 
     References
     ----------
@@ -117,11 +128,18 @@ def _kmeans_plus_plus(kernel, x, uniforms):
 
 
 class Leverage(Centers):
-    """M points drawn, without replacement, ∝ approximate ridge leverage scores.
+    """M points drawn, without replacement, ∝ approximate ridge leverage scores::
 
         ℓ_i = min(1, (k(x_i, x_i) − k_iᵀ(K_JJ + ridge·|J| I)⁻¹ k_i) / (ridge·N))
 
     for a uniform pilot sample J of ``oversampling``·M points.
+
+    Parameters
+    ----------
+    n_centers, seed
+        As in Centers.
+    oversampling : float
+        Positive.
 
     References
     ----------
@@ -155,6 +173,11 @@ class RPCholesky(Centers):
 
     Each is drawn ∝ the squared distance of k(x, ·) to the span of those before it. It takes O(NM²)
     time and O(NM) memory.
+
+    Parameters
+    ----------
+    n_centers, seed
+        As in Centers.
 
     References
     ----------

@@ -35,7 +35,7 @@ class GradientState(NamedTuple):
 
 
 class Gradient(Solver):
-    """h_ω and a_ω by a gradient method on the weights of two networks.
+    """h_ω and a_ω by a gradient method on the weights of two networks::
 
         θ ← θ + u(∇_θ J(h_θ)),   ψ ← ψ + u(∇_ψ J_adj(a_ψ))
 
@@ -115,7 +115,7 @@ class Gradient(Solver):
         )
 
     def plan(self, adjoint=False) -> Plan:
-        """What one of the loops is told."""
+        """What the loop of h is told, or with ``adjoint`` that of a."""
         optimizer = self.optimizer or ADAM
         steps = self.steps
         if adjoint:

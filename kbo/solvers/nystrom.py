@@ -20,7 +20,7 @@ SAFE = 0.1  # relative size of rounding errors that refinement still removes
 
 
 class Nystrom(SubspaceSolver):
-    """h_ω in the span of k(z_j, ·), j = 1…M, by its assembled and factorised normal equations.
+    """h_ω in the span of k(z_j, ·), j = 1…M, by its assembled and factorised normal equations::
 
         (K_nMᵀ C K_nM + α(K_MM + δI)) θ = r,   C = w ∂²ℓ,  α = ridge·Σw,  δ = 10 eps tr K_MM
 

@@ -34,9 +34,15 @@ class Frozen(NamedTuple):
 
 
 class Evaluations(NamedTuple):
-    """h on both samples, a on the inner one, and ⟨h, a⟩_H (F,), as functions of ω.
+    """h on both samples, a on the inner one, and ⟨h, a⟩_H, as functions of ω.
 
-    ``regularization`` (F,) is a·∂R(h) where the inner objective has a regularizer R.
+    Attributes
+    ----------
+    h_inner, h_outer, a_inner : array (F, n, p), (F, m, p), (F, n, p)
+    inner_product : array (F,)
+        ⟨h, a⟩_H.
+    regularization : array (F,) or 0
+        a·∂R(h) where the inner objective has a regularizer R.
     """
 
     h_inner: jax.Array
@@ -49,8 +55,8 @@ class Evaluations(NamedTuple):
 class Space(eqx.Module):
     """A space of functions from points (d,) to R^p.
 
-    Class attributes
-    ----------------
+    Attributes
+    ----------
     centers : array (M, d) or None
         The points whose kernel functions span the space; None if these are the inner points, or if
         there are none.
@@ -77,7 +83,7 @@ class Space(eqx.Module):
 
     @abc.abstractmethod
     def square_norm(self, inner, coefficients, values, total=None) -> jax.Array:
-        """‖h‖² (F,) of a function with known ``values`` (F, n, p) at the inner points.
+        """‖h‖² (F,) of the function with ``coefficients`` and ``values`` (F, n, p) at inner points.
 
         If the norm is a mean over these points, weighted sums are divided by ``total`` (F,), by
         default the sum of the weights.
@@ -85,11 +91,28 @@ class Space(eqx.Module):
 
     @abc.abstractmethod
     def start(self, key, inner, p, replicates):
-        """Coefficients for a solver to start from: zero if h is linear in them, else random."""
+        """Coefficients for a solver to start from: zero if h is linear in them, else random.
+
+        Parameters
+        ----------
+        key : PRNG key
+            For what is drawn.
+        inner : Sample
+        p, replicates : int
+            Outputs, and replicates F.
+        """
 
     @abc.abstractmethod
     def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
-        """Λ's ingredients on two samples; ``shared`` says that both have the same points."""
+        """Λ's ingredients on two samples, for h and a of a Frozen.
+
+        Parameters
+        ----------
+        inner, outer : Sample
+        frozen : Frozen
+        shared : bool
+            Whether both samples have the same points.
+        """
 
 
 def replicates_last(coefficients):

@@ -30,7 +30,7 @@ class FeatureSpace(Space):
         self.feature_map = feature_map
 
     def features(self, x) -> jax.Array:
-        """Φ, (n, q), of points (n, d)."""
+        """Φ, (n, q), of points ``x`` (n, d)."""
         return jax.vmap(self.feature_map)(x)
 
     def evaluate(self, points, x, coefficients):

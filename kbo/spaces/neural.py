@@ -110,7 +110,10 @@ class NeuralSpace(Space):
             )
 
     def initial(self, key, x, p, replicates) -> tuple[Prediction, Adjoint]:
-        """Initial weights of both networks, for points like ``x`` (d,)."""
+        """Weights of both networks, drawn by ``key`` for points like ``x`` (d,).
+
+        ``p`` is the number of outputs, ``replicates`` that of independent draws.
+        """
         keys = jax.random.split(key)
         return (
             Prediction(initial_weights(self.network, keys[0], x, p, replicates)),
@@ -124,11 +127,14 @@ class NeuralSpace(Space):
         return _everywhere(self._network(coefficients).apply, coefficients.params, x)
 
     def last_features(self, network, params, x):
-        """[φ(x), 1], the input of a network's LastLayer, (F, n, q)."""
+        """[φ(x), 1], the input of a network's LastLayer, (F, n, q), with the weights ``params``."""
         return _everywhere(network.features, params, x)
 
     def jets(self, x, coefficients, values):
-        """The parts of a function with known ``values`` (F, n, p) that enter ⟨·, ·⟩, (F, n, r)."""
+        """The parts at ``x`` of a function that enter ⟨·, ·⟩, (F, n, r).
+
+        The function has ``coefficients``, and known ``values`` (F, n, p).
+        """
         network = self._network(coefficients)
 
         def of_one(of):
@@ -157,7 +163,10 @@ class NeuralSpace(Space):
         return self.initial(key, inner.x[0], p, replicates)[0]
 
     def pairing(self, sample, left, right, total=None):
-        """⟨·, ·⟩ (F,) of two pairs (function, its values at the points of the sample)."""
+        """⟨·, ·⟩ (F,) of two pairs, ``left`` and ``right``: (function, its values at the sample).
+
+        Weighted sums are divided by ``total`` (F,), by default the sum of the weights.
+        """
         weights = sample.weight_matrix()
         product = jnp.sum(self.jets(sample.x, *left) * self.jets(sample.x, *right), -1)
         total = jnp.sum(weights, -1) if total is None else total
@@ -208,12 +217,12 @@ class NeuralFeatures(eqx.Module):
         self.kernel = None if kernel is None else as_kernel(kernel)
 
     def initial(self, key, x):
-        """Initial weights of φ, for points like ``x`` (d,)."""
+        """Weights of φ, drawn by ``key``, for points like ``x`` (d,)."""
         params = initial_weights(self.network, key, x, self.n_features, 1)
         return jax.tree.map(lambda leaf: leaf[0], params)
 
     def with_weights(self, params) -> Space:
-        """The space on top of φ with these weights."""
+        """The space on top of φ with the weights ``params``."""
         if self.kernel is None:
             return FeatureSpace(NetworkFeatures(self.network, params, constant=True))
         return RKHS(Composed(self.kernel, NetworkFeatures(self.network, params, constant=False)))

@@ -13,7 +13,7 @@ from .base import Evaluations, Frozen
 
 
 class RegularizedFeatures(eqx.Module):
-    """h(x) = φ(x)ᵀθ, whose inner objective is J(θ) + R(θ) with (ridge/2)‖θ‖² in J.
+    """h(x) = φ(x)ᵀθ, whose inner objective is J(θ) + R(θ) with (ridge/2)‖θ‖² in J::
 
         θ = argmin (1/Σw) Σ_i w_i ℓ_in(ω, φ(x_i)ᵀθ, t_i) + (ridge/2)‖θ‖² + R(θ)
 
@@ -59,26 +59,35 @@ class RegularizedFeatures(eqx.Module):
         self.feature_map, self.regularizer = feature_map, regularizer
 
     def start(self, key, inner, p, replicates):
-        """Zeros, θ (F, q, p) or (F, q, 1)."""
+        """Zeros, θ (F, q, p) or (F, q, 1), whatever ``key``; F is ``replicates``.
+
+        ``inner`` is the inner sample.
+        """
         shape = jax.eval_shape(self.feature_map, inner.x[0]).shape
         return jnp.zeros((replicates, shape[0], p if len(shape) == 1 else 1), inner.x.dtype)
 
     def on(self, points, x):
-        """θ ↦ its values (F, n, p) at x, with the features of x computed once."""
+        """θ ↦ its values (F, n, p) at x, with the features of x computed once.
+
+        ``points`` have no part in it.
+        """
         features = jax.vmap(self.feature_map)(x)
         formula = "iq,fqp->fip" if features.ndim == 2 else "iqp,fqr->fip"
         return lambda theta: jnp.einsum(formula, features, theta)
 
     def evaluate(self, points, x, coefficients):
-        """See Space."""
+        """Values (F, n, p) at ``x`` of the functions with ``coefficients``, whatever ``points``."""
         return self.on(points, x)(coefficients)
 
     def slopes(self, coefficients):
-        """∂R(θ), like θ, along the manifold of each θ."""
+        """∂R(θ), like θ, along the manifold of each θ in ``coefficients``."""
         return jax.vmap(jax.grad(self.regularizer))(coefficients)
 
     def evaluations(self, inner, outer, frozen: Frozen, shared=False) -> Evaluations:
-        """See Space; the coefficients move with their manifold."""
+        """As in Space, for ``inner``, ``outer``, ``frozen`` and ``shared``.
+
+        The coefficients move with their manifold.
+        """
         h, inside = jax.vmap(self.regularizer.moved)(frozen.h), self.on(None, inner.x)
         outside = inside if shared else self.on(None, outer.x)
         pairing = lambda other: jnp.sum(frozen.a * other, (1, 2))  # noqa: E731

@@ -89,7 +89,7 @@ class Subspace(Space):
         return Evaluations(h_inner, h_outer, a_inner, self.inner_product(frozen.h, frozen.a))
 
     def inner_product(self, left, right) -> jax.Array:
-        """⟨h, a⟩ (F,) of two coefficient arrays (F, M, p)."""
+        """⟨h, a⟩ (F,) of two coefficient arrays (F, M, p), ``left`` and ``right``."""
         flat = replicates_last(right)
         image = linalg.symmetric_matmul(self.kernel, self.centers, flat)
         image = replicates_first(image, left.shape[0]) + self.nugget() * right

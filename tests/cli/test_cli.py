@@ -28,7 +28,7 @@ def run(*arguments, out, check=False):
 
 def test_diabetes_end_to_end(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("kbo.cli._check.REPEATS", 1)
-    assert run("--dataset", "diabetes", "--compare", out=tmp_path, check=True) == 0
+    assert run("--dataset", "diabetes", "--compare", "--html", out=tmp_path, check=True) == 0
     text = capsys.readouterr().out
     for word in ("start", "tuned by kbo (kept)", "error left out", "GridSearchCV", "criterion", "bmi"):
         assert word in text
@@ -38,6 +38,10 @@ def test_diabetes_end_to_end(tmp_path, capsys, monkeypatch):
     assert report["criterion"] < report["criterion_start"]
     assert {f["name"] for f in report["features"]} == set(load_diabetes().feature_names)
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64") == 1 + (tmp_path / "effects.png").exists()
+    for word in ("diabetes", f"{report['score']:.4f}", "GridSearchCV", "(kept)", report["status"]):
+        assert word in page
     model = joblib.load(tmp_path / "model.joblib")
     frame = load_diabetes(as_frame=True).data
     assert model.predict(frame).shape == (442,)

@@ -1,10 +1,19 @@
 """The report of check_hypergradient."""
 
+from dataclasses import replace
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import kbo
 from tests import helpers
+
+
+class Halved(kbo.hypergradients.Implicit):
+    def evaluate(self, *args):
+        result = super().evaluate(*args)
+        return replace(result, grad=jax.tree.map(lambda g: 0.5 * g, result.grad))
 
 
 def test_report_says_right_and_wrong(x64):
@@ -14,13 +23,6 @@ def test_report_says_right_and_wrong(x64):
     assert report.relative_error < 1e-7
     assert report.adjoint_identity < 1e-9
     assert "is right" in str(report)
-
-    class Halved(kbo.hypergradients.Implicit):
-        def evaluate(self, *args):
-            from dataclasses import replace
-
-            result = super().evaluate(*args)
-            return replace(result, grad=jax.tree.map(lambda g: 0.5 * g, result.grad))
 
     wrong = kbo.check_hypergradient(problem, omega, method=Halved())
     assert not wrong.ok
@@ -32,9 +34,23 @@ def test_a_method_without_a_bound_is_still_judged(x64):
 
     class Zero(kbo.hypergradients.Implicit):
         def evaluate(self, *args):
-            from dataclasses import replace
-
             found = super().evaluate(*args)
             return replace(found, grad=jax.tree.map(np.zeros_like, found.grad), _bound=None)
 
     assert not kbo.check_hypergradient(problem, omega, method=Zero()).ok
+
+
+def test_a_kink_nearby_is_no_fault(x64, monkeypatch):
+    """Huber's curvature jumps where an error crosses its threshold, and with it ∇L."""
+    x = np.random.default_rng(0).normal(size=(200, 1))
+    t = np.sin(2 * x[:, 0]) + np.random.default_rng(1).normal(size=200)
+    problem = kbo.BilevelProblem(
+        kbo.losses.Huber(0.5), kbo.losses.Squared(), kbo.Sample(x[:150], t[:150]),
+        kbo.Sample(x[150:], t[150:]), lambda w: kbo.RKHS(kbo.kernels.Gaussian(jnp.exp(w[0]))),
+        lambda w: jnp.exp(w[1]),
+    )
+    omega = np.array([-0.1223, -5.6887])  # a kink of L is 4e-4 away
+    assert kbo.check_hypergradient(problem, omega).ok
+    assert not kbo.check_hypergradient(problem, omega, method=Halved()).ok
+    monkeypatch.setattr("kbo.search.check.SHORTER", ())
+    assert not kbo.check_hypergradient(problem, omega).ok

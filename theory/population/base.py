@@ -15,6 +15,8 @@ from ..checks import point, stream
 class Population(abc.ABC):
     """L and ∇L in the limit n, m → ∞ at a fixed ridge, with a bound on their error.
 
+    Sums over samples become expectations::
+
         h*_ω = argmin_h E ℓ_in(ω, h(x), t) + (ridge/2)‖h‖²      L(ω) = E ℓ_out(ω, h*_ω(x'), y)
 
     Attributes
@@ -29,7 +31,7 @@ class Population(abc.ABC):
     outside : tuple of str
         The assumptions of Theorem 4.1 (El Khoury et al. 2025) that the problem does not meet.
     error_bound : float
-        Bound on |L − value| and on each entry of |∇L − gradient|, for ω in the box.
+        Bound on ``|L − value|`` and on each entry of ``|∇L − gradient|``, for ω in the box.
     """
 
     name: str
@@ -55,10 +57,13 @@ class Population(abc.ABC):
 
     @abc.abstractmethod
     def points(self, n, random_state) -> np.ndarray:
-        """n inner points without targets, (n, p)."""
+        """n inner points without targets, (n, p), drawn by ``random_state`` as in ``sample``."""
 
     def start(self, random_state) -> np.ndarray:
-        """A point drawn uniformly from the box, independently of all other uses of the seed."""
+        """A point drawn uniformly from the box, independently of all other uses of the seed.
+
+        ``random_state`` is as in ``sample``.
+        """
         return stream("start", random_state).uniform(*self.box)
 
     def _enter(self, box, outside=()):

@@ -28,6 +28,8 @@ def outer_loss(omega, prediction, target):
 class LinearPopulation(Population):
     """Instrumental variables with targets linear in ω: L is quadratic, and the spectrum gives it.
 
+    With the eigenfunctions ψ_j of the kernel and its eigenvalues μ_j::
+
         inner ½(h(x) − φᵀω)²   outer ½(h(x') − y)²      f_k(x) = E[φ_k | x],  g(x) = E[y | x]
         h*_ω = Σ_j s_j (Σ_k ω_k f_kj) ψ_j,  s = μ/(μ + ridge)
         L(ω) = ½ ωᵀAω − bᵀω + ½E y²,  A = Σ_j s_j² f_j f_jᵀ,  b = Σ_j s_j f_j g_j
@@ -98,7 +100,7 @@ class LinearPopulation(Population):
         return once - self.waves.filtered(x, lambda mu: s(mu) ** 2)[:, :-1] @ self._checked(omega)
 
     def square_norms(self, omega):
-        """(‖h*‖²_H, ‖h*‖²_L2, ‖a*‖²_H, ‖a*‖²_L2)."""
+        """(‖h*‖²_H, ‖h*‖²_L2, ‖a*‖²_H, ‖a*‖²_L2) at ω."""
         s, found = self._filter, []
         both = np.append(self._checked(omega), 0.0)
         for norm in (lambda mu: 1 / mu, np.ones_like):

@@ -124,7 +124,7 @@ class QuadraturePopulation(Population):
         return np.asarray(self._functions(omega)[1](x))
 
     def square_norms(self, omega):
-        """(‖h*‖²_H, ‖h*‖²_L2, ‖a*‖²_H, ‖a*‖²_L2)."""
+        """(‖h*‖²_H, ‖h*‖²_L2, ‖a*‖²_H, ‖a*‖²_L2) at ω."""
         found, weights = [], np.asarray(self._problem.inner_data.weight_matrix())[0]
         nodes = np.asarray(self._problem.inner_data.x)
         for function in self._functions(omega):

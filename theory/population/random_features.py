@@ -16,7 +16,7 @@ LEAST = 64  # features: with fewer, the quarters are too small for a series in 1
 
 
 class RandomFeaturePopulation(Surrogate):
-    """The mean over B draws of N samples and q random Fourier features of a Gaussian kernel.
+    """The mean over B draws of N samples and q random Fourier features of a Gaussian kernel::
 
         L ≈ mean_b (8 L_b − 6 L_b^{½} + L_b^{¼})/3
 

@@ -26,7 +26,7 @@ class Spectrum(abc.ABC):
 
     @abc.abstractmethod
     def fourier(self, frequency) -> np.ndarray:
-        """E[e^{iκx} ψ_j(x)], (J,) complex."""
+        """E[e^{iκx} ψ_j(x)], (J,) complex, with κ the ``frequency``."""
 
     @abc.abstractmethod
     def functions(self, x) -> np.ndarray:
@@ -37,17 +37,17 @@ class Spectrum(abc.ABC):
         return 0.0
 
     def missing(self, frequency) -> float:
-        """‖e^{iκx}‖² − Σ_j |E[e^{iκx}ψ_j]|² ≥ 0: the part outside the span of the J functions."""
+        """``‖e^{iκx}‖² − Σ_j |E[e^{iκx}ψ_j]|² ≥ 0``, outside the span, with κ = ``frequency``."""
         return max(0.0, 1.0 - float(np.sum(np.abs(self.fourier(frequency)) ** 2)))
 
 
 class GaussianHermite(Spectrum):
-    """k(x, z) = exp(−(x − z)²/2ℓ²) under N(0, 1), in closed form.
+    """k(x, z) = exp(−(x − z)²/2ℓ²) under N(0, 1), in closed form::
 
         μ_j = √(2a/A) (b/A)^j    ψ_j(x) ∝ exp(−(c − a)x²) H_j(√(2c) x)
         a = ¼,  b = 1/2ℓ²,  c = √(a² + 2ab),  A = a + b + c
 
-    The Fourier coefficients follow from the generating function of the Hermite polynomials:
+    The Fourier coefficients follow from the generating function of the Hermite polynomials::
 
         E[e^{iκx} ψ_j] = (c/a)^¼ √(2a/(a+c)) e^{−κ²/4(a+c)} (ir)^j H_j(κ√(2c)/2(a+c)r) / √(2^j j!),
         r² = (c − a)/(c + a).
@@ -108,7 +108,7 @@ class Discretised(Spectrum):
 
     For functions analytic in a strip the rule converges exponentially in 1/step (Trefethen,
     Weideman 2014). What lies beyond R is left out: its probability is ``tail``, and the norm of the
-    operator there is at most sup_{|x|>R} p(x) ∫|k| (Schur's test).
+    operator there is at most ``sup_{|x|>R} p(x) ∫|k|`` (Schur's test).
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ class Discretised(Spectrum):
         )
 
     def beyond(self, ridge):
-        """The filter's bound for |x| > R, from Schur's test, times the probability ``tail``."""
+        """The filter's bound for ``|x| > R``, from Schur's test, times the probability ``tail``."""
         return self.tail * self._norm_beyond / (self._norm_beyond + ridge)
 
     def fourier(self, frequency):

@@ -72,6 +72,8 @@ def three_errors(repeats):
 class LargeSamplePopulation(Surrogate):
     """The mean over B samples of size N, extrapolated against samples of half the size.
 
+    With the means over samples of both sizes::
+
         L ≈ 2 L̄_N − L̄_{N/2}: the bias, of order 1/N, cancels.
 
     Parameters

@@ -39,15 +39,15 @@ class Waves(abc.ABC):
 
     @abc.abstractmethod
     def filtered(self, x, weight):
-        """Σ_j s(μ_j) E[f_c ψ_j] ψ_j(x), (n, C)."""
+        """Σ_j s(μ_j) E[f_c ψ_j] ψ_j(x), (n, C), for a function s, ``weight``."""
 
     @abc.abstractmethod
     def trace(self, weight):
-        """Σ_j s(μ_j): the effective dimension for s = μ/(μ + ridge)."""
+        """Σ_j s(μ_j), s being ``weight``: the effective dimension for s = μ/(μ + ridge)."""
 
     @abc.abstractmethod
     def truncation(self, ridge):
-        """A bound on Σ s(μ_j) |E[f_c ψ_j]|², s = μ/(μ + ridge), over the indices j left out."""
+        """A bound on ``Σ s(μ_j) |E[f_c ψ_j]|²``, s = μ/(μ + ridge), over the j left out."""
 
 
 class ProductWaves(Waves):
@@ -174,7 +174,7 @@ class ProductWaves(Waves):
         return float(sum(np.sum(weight(mu)) for mu, _ in self._slabs(none, None)))
 
     def truncation(self, ridge):
-        """A bound on Σ s(μ_j) |E[f_c ψ_j]|² over the j left out, summed over coordinates."""
+        """A bound on ``Σ s(μ_j) |E[f_c ψ_j]|²`` over the j left out, summed over coordinates."""
         top = [s.eigenvalues[0] for s in self.spectra]
         power = np.sum(np.abs(self.amplitudes), 1).max() ** 2
         bound = 0.0
@@ -208,7 +208,7 @@ class TorusWaves(Waves):
     eigenvalue : callable
         (R, p) frequencies ↦ μ (R,), even in each.
     terms : int or None
-        Along each axis the kernel has the frequencies 2πκ with |κ| ≤ terms; None for all integers.
+        Along each axis the kernel has the frequencies 2πκ, ``|κ| ≤ terms``; None for all integers.
 
     Raises
     ------
@@ -234,7 +234,7 @@ class TorusWaves(Waves):
             )
 
     def moments(self, *weights):
-        """Σ_j s(μ_j) E[f_c ψ_j] E[f_d ψ_j] for each s; Im(a e^{iκx}) has squared norm |a|²/2."""
+        """Σ_j s(μ_j) E[f_c ψ_j] E[f_d ψ_j] for each s; ``‖Im(a e^{iκx})‖² = |a|²/2``."""
         mu = self.eigenvalue(self.frequencies)
         a = self.amplitudes
         return np.array([0.5 * np.real((a * weight(mu)) @ a.conj().T) for weight in weights])

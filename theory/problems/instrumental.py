@@ -38,6 +38,8 @@ def student_characteristic(frequency, df):
 def kbo_paper_iv(inputs="gaussian", ridge=RIDGE, omega_star=None, random_state=0):
     """The instrumental-variable experiment of El Khoury et al. (2025), Section 5.
 
+    The data, the losses and the kernel are::
+
         x ∈ ℝ³ iid,  t = 2Σ_d x_d + η,  φ_k(t) = sin(t + k), k = 1…4,  y = φ(t)ᵀω* + η/2
         inner ½(h(x) − φ(t)ᵀω)²,  outer ½(h(x') − y')²,  k(x, z) = exp(−‖x − z‖²/2·0.2²)
 

@@ -42,7 +42,18 @@ def plain_logistic(omega, prediction, target):
 def logistic_weights(ridge=1e-2):
     """Weights of two groups of labels of different quality, with logistic inner and outer loss.
 
+    The labels t and their groups are drawn as::
+
         x ~ U[−1, 1],  P(t = 1 | x) = σ(3 sin 3x) in group 0, the complement in a third of group 1
+
+    Parameters
+    ----------
+    ridge : float
+        Of the inner problem.
+
+    Returns
+    -------
+    QuadraturePopulation
     """
 
     def clean(x):
@@ -103,6 +114,15 @@ def huber_targets(ridge=1e-2):
     """Inner targets φᵀω under a smooth Huber loss, and a squared outer loss.
 
     Huber's own loss has a jump in its second derivative; Theorem 4.1 requires three derivatives.
+
+    Parameters
+    ----------
+    ridge : float
+        Of the inner problem.
+
+    Returns
+    -------
+    QuadraturePopulation
     """
     response = lambda x, s: np.sin(3 * x) + 0.5 * np.cos(2 * x) + 0.3 * s  # noqa: E731
     return _coin_problem(
@@ -121,7 +141,17 @@ def pseudo_huber(omega, prediction, target):
 
 
 def poisson_rates(ridge=1e-2):
-    """Inner log-rates φᵀω under the Poisson likelihood, and a robust outer loss."""
+    """Inner log-rates φᵀω under the Poisson likelihood, and a robust outer loss.
+
+    Parameters
+    ----------
+    ridge : float
+        Of the inner problem.
+
+    Returns
+    -------
+    QuadraturePopulation
+    """
     response = lambda x, s: 0.5 * np.sin(3 * x) + 0.2 * s  # noqa: E731
     return _coin_problem(
         "poisson_rates", (poisson_inner, pseudo_huber), kernels.Matern32(0.7), ridge, response

@@ -70,7 +70,7 @@ def sobolev_eigenvalue(smoothness, terms):
 
 
 def torus_regression(smoothness=1.0, ridge=1e-3, noise=0.3, terms=40):
-    """Three features of a treatment on the torus, for any smoothness, in closed form.
+    """Three features of a treatment on the torus, for any smoothness, in closed form::
 
         x ~ U[0, 1),  φ_k = cos 2π(kx + u/8) + ε_k, k = 1, 2, 3,  y = Σ_k φ_k/k + ε_4,
         u, ε_k uniform on [−1, 1] (times ``noise`` for ε)

@@ -15,7 +15,7 @@ from .networks import BODY_FEATURES, NeuralIVBase
 
 
 class DeepFeatureIV(NeuralIVBase):
-    """h(x) = u·Ψ(x) + b by two-stage least squares on features learned by two networks (DFIV).
+    """h(x) = u·Ψ(x) + b by two-stage least squares on features learned by two networks (DFIV)::
 
         first stage   min_φ min_V  E₁ ½‖Ψ(x) − V[φ(z), 1]‖² + (first_ridge/2)‖V‖²
         second stage  min_Ψ min_u  E₂ ½(y − u·V(Ψ)[φ(z), 1] − b)² + (second_ridge/2)‖u‖²

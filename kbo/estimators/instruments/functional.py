@@ -25,7 +25,7 @@ HEURISTIC_ROWS = 1000  # rows of Z in the median of pairwise distances
 
 
 class FuncIVRegressor(NeuralIVBase):
-    """h(x) = u·Ψ_ω(x) + b, with ω the weights of Ψ, by functional bilevel optimization.
+    """h(x) = u·Ψ_ω(x) + b, with ω the weights of Ψ, by functional bilevel optimization::
 
         inner   g_ω = argmin_g E₁ ½‖g(z) − Ψ_ω(x)‖² + (first_ridge/2)‖g‖²
         outer   L(ω) = min_{u,b} E₂ ½(y − u·g_ω(z) − b)² + (second_ridge/2)‖u‖²

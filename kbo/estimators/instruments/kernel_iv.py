@@ -32,7 +32,7 @@ OPTIONAL_ATTRIBUTES = (
 
 
 class KernelIVRegressor(RegressorMixin, BaseEstimator):
-    """Nonparametric instrumental variables: y = h(X) + e with E[e | Z] = 0, h in an RKHS.
+    """Nonparametric instrumental variables: y = h(X) + e with E[e | Z] = 0, h in an RKHS::
 
         first stage   Ê[g(X) | Z], by kernel ridge regression on Z (ridge λ, kernel k_Z)
         second stage  h = argmin_h (1/Σw) Σ_i w_i e_i Ê[e | z_i] + ξ ‖h‖²_k,  e = y − h(X)
@@ -110,7 +110,7 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
     kernel_, instrument_kernel_ : Kernel
         The tuned kernels, with NumPy parameters in the units of X and Z.
     X_fit_, dual_coef_, intercept_ : ndarray (M, d), ndarray (M,), float
-        h(x) = intercept_ + Σ_m dual_coef_m k(X_fit_m, x).
+        ``h(x) = intercept_ + Σ_m dual_coef_m k(X_fit_m, x)``.
     solver_ : str
         The solver of the first stage.
     n_iter_, n_features_in_, feature_names_in_, n_instruments_in_

@@ -19,7 +19,7 @@ STEP = 1e-5  # step of the central differences, in standard deviations of the co
 
 
 class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
-    """y = Φ(X)β + e with E[e | Z] = 0, by least squares on the projection of Φ onto Ψ(Z).
+    """y = Φ(X)β + e with E[e | Z] = 0, by least squares on the projection of Φ onto Ψ(Z)::
 
         P = Ψ(ΨᵀWΨ)⁺ΨᵀW,    β = (ΦᵀWPΦ + alpha·I)⁻¹ ΦᵀWPy
 
@@ -181,7 +181,7 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         return _expand(self.treatment_basis_, X)
 
     def predict(self, X):
-        """h(X) = intercept_ + Φ(X) coef_, (k,).
+        """``h(X) = intercept_ + Φ(X) coef_``, (k,).
 
         Parameters
         ----------

@@ -68,8 +68,11 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
     prior : float, default 20.0
         As in KernelBilevelRegressor, the precision of log lengthscales around their level; with few
         samples, a lengthscale for each feature overfits the folds without it.
-    lengthscale, groups, categorical_features, tune, cv, max_iter, max_time, n_restarts, solver,
-    n_centers, random_state, device, callback, checkpoint, error_score, standard_errors, verbose
+    lengthscale, groups, categorical_features, max_iter, max_time, n_restarts, solver, n_centers
+        As in KernelBilevelRegressor.
+    random_state, device, callback, checkpoint, error_score, standard_errors, verbose
+        As in KernelBilevelRegressor.
+    tune, cv
         As in KernelBilevelRegressor, except that folds are stratified, and that "scale" in ``tune``
         includes the scale of the scores.
     loss : {"logistic", "squared"}, default "logistic"
@@ -182,17 +185,17 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         )
 
     def decision_function(self, X):
-        """Scores: (k,) for two classes, positive for the second; (k, K) otherwise."""
+        """Scores of rows X (k, d): (k,) for two classes, positive for the second; else (k, K)."""
         return self._scores(self._coordinates(X))
 
     def predict(self, X):
-        """The class with the highest score."""
+        """The class with the highest score, (k,), of rows X (k, d)."""
         scores = self.decision_function(X)
         chosen = (scores > 0).astype(int) if scores.ndim == 1 else scores.argmax(1)
         return self.classes_[chosen]
 
     def predict_proba(self, X):
-        """Class probabilities (k, K): the logistic or softmax function of the (scaled) scores."""
+        """Probabilities (k, K) of rows X (k, d): logistic or softmax of the (scaled) scores."""
         scores = self.decision_function(X) * self.outer_parameters_.get("scale", 1.0)
         if scores.ndim == 1:
             return np.stack([expit(-scores), expit(scores)], axis=1)

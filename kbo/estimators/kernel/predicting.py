@@ -28,7 +28,7 @@ class Predicting:
     def predict(self, X, return_std=False):
         """c + h(x), (k,) or (k, p); its exponential for the Poisson loss.
 
-        With ``return_std`` also the standard deviation of a new target of weight one,
+        With ``return_std`` also the standard deviation of a new target of weight one, ::
 
             s·√(k(x, x) − k(x, X)(K + alpha W⁻¹)⁻¹k(X, x) + alpha),    s² alpha = ``noise_``²,
 
@@ -71,7 +71,7 @@ class Predicting:
         return mean, (np.sqrt(variance)[:, None] * unit).reshape(mean.shape)
 
     def predict_average(self, X):
-        """The mean of c + h over the rows of X, and its standard deviation, without noise.
+        """The mean of c + h over the rows of X, and its standard deviation, without noise::
 
             mean_i c + h(x_i),    s·√(mean_ij C(x_i, x_j))
 
@@ -101,7 +101,7 @@ class Predicting:
         return (float(mean), float(std[0])) if mean.ndim == 0 else (mean, std)
 
     def predict_interval(self, X, coverage=0.9):
-        """Lower and upper ends of intervals that hold a new target with probability ``coverage``.
+        """Lower and upper ends of intervals that hold a new target with probability ``coverage``::
 
             quantiles over i of  c + h₋ᵢ(x) ∓ |y_i − c − h₋ᵢ(x_i)| √(n/(n − q)) σ(x)/σ₋ᵢ(x_i)
 

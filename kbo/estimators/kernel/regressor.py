@@ -19,7 +19,7 @@ from .robust import RobustScales
 class KernelBilevelRegressor(
     Predicting, RobustScales, MultiOutputMixin, RegressorMixin, KernelBilevelBase
 ):
-    """Kernel regression whose hyperparameters are tuned by hypergradient inside ``fit``.
+    """Kernel regression whose hyperparameters are tuned by hypergradient inside ``fit``::
 
         h_f = argmin_h Σ_{i∈train_f} w_i ℓ(c + h(x_i), y_i) + (alpha/2) ‖h‖²_k
         L   = mean_f mean_{j∈test_f} ℓ_out(c + h_f(x_j), y_j)        minimised over alpha, k, ℓ
@@ -58,7 +58,7 @@ class KernelBilevelRegressor(
         each feature: its standard deviation after clipping to six robust standard deviations
         around the median, and for a dummy of any frequency half the distance of its two values.
         Predictions do not depend on the unit or origin of a feature, and a feature that is
-        constant in ``fit`` is ignored (its lengthscale_ is infinite).
+        constant in ``fit`` is ignored (its ``lengthscale_`` is infinite).
     ard : bool or array of int (d,), default True
         For kernels given by name. True: one lengthscale per feature, so that irrelevant features
         are switched off; neighbouring columns of dummies that stand for one category share it,
@@ -146,16 +146,15 @@ class KernelBilevelRegressor(
     standard_errors_ : dict
         Standard errors of the criterion over the folds, and of the logarithm of each number tuned,
         by name (for lengthscales, of each tuned factor); see kbo.standard_errors.
-    dual_coef_ : ndarray (n,) or (n, p), or (M,) or (M, p)
-    X_fit_ : ndarray (n, d), or (M, d)
-        The points of the coefficients dual_coef_: the samples, or the centres.
+    dual_coef_, X_fit_ : ndarray (n,) or (n, p), or (M,) or (M, p); ndarray (n, d) or (M, d)
+        The coefficients, and the points that they belong to: the samples, or the centres.
     solver_ : str
         The solver that was used.
     loss_parameters_, outer_parameters_ : dict
         Parameters of the losses, tuned or fixed.
     noise_ : float, or ndarray (p,)
-        Standard deviation of the noise of a target of weight one, as the most likely Gaussian
-        process has it that has the tuned kernel and alpha. For the squared loss and one alpha.
+        Standard deviation of the noise of a target of weight one, in the likeliest Gaussian process
+        with the tuned kernel and alpha. For the squared loss and one alpha.
     criterion_, criterion_start_ : float
         L at the end (never above its value at the start) and at the start, as they are minimised,
         with the prior P: L exp(2P/n) where L is a mean of losses that are never negative, L + P for
@@ -178,7 +177,7 @@ class KernelBilevelRegressor(
     n_iter_, n_evaluations_, n_splits_ : int
     status_ : str
     columns_ : ndarray (D,) of int
-        The column of X that each coordinate of X_fit_ stands for.
+        The column of X that each coordinate of ``X_fit_`` stands for.
     is_categorical_ : ndarray (d,) of bool
         Which columns of X hold levels.
     n_features_in_, feature_names_in_

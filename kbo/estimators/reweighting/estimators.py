@@ -15,7 +15,7 @@ from .fit import SampleReweighting, final_has
 
 
 class SampleReweightingClassifier(ClassifierMixin, SampleReweighting):
-    """Classification that learns a weight for each sample from a few trusted samples.
+    """Classification that learns a weight for each sample from a few trusted samples::
 
         inner  h_ω = argmin_h Σ_{i doubtful} σ(ω_i) w_i ½‖h(x_i) − c(y_i)‖² + (alpha/2) ‖h‖²
         outer  L(ω) = mean of ½‖h_ω(x_j) − c(y_j)‖² over the trusted samples j
@@ -125,21 +125,21 @@ class SampleReweightingClassifier(ClassifierMixin, SampleReweighting):
 
     @available_if(final_has("predict_proba"))
     def predict_proba(self, X):
-        """The final classifier's class probabilities, (k, K)."""
+        """The final classifier's class probabilities, (k, K), of rows X (k, d)."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         return self.estimator_.predict_proba(X)
 
     @available_if(final_has("decision_function"))
     def decision_function(self, X):
-        """The final classifier's scores."""
+        """The final classifier's scores of rows X (k, d)."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
         return self.estimator_.decision_function(X)
 
 
 class SampleReweightingRegressor(MultiOutputMixin, RegressorMixin, SampleReweighting):
-    """Regression that learns a weight for each sample from a few trusted samples.
+    """Regression that learns a weight for each sample from a few trusted samples::
 
         inner  h_ω = argmin_h Σ_{i doubtful} σ(ω_i) w_i ½(h(x_i) − y_i)² + (alpha/2) ‖h‖²
         outer  L(ω) = mean of ½(h_ω(x_j) − y_j)² over the trusted samples j
@@ -153,7 +153,8 @@ class SampleReweightingRegressor(MultiOutputMixin, RegressorMixin, SampleReweigh
     Parameters
     ----------
     estimator : regressor, default KernelBilevelRegressor(ard=False)
-    kernel, lengthscale, alpha, penalty, trusted_fraction, max_iter, tol, solver, n_centers,
+    kernel, lengthscale, alpha, penalty, trusted_fraction, max_iter, tol, solver, n_centers
+        As in SampleReweightingClassifier.
     random_state, device, callback, verbose
         As in SampleReweightingClassifier.
 

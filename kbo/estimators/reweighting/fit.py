@@ -145,6 +145,6 @@ class SampleReweighting(MetaEstimatorMixin, BaseEstimator):
         return self
 
     def predict(self, X):
-        """The final estimator's predictions."""
+        """The final estimator's predictions, (k,) or (k, p), of rows X (k, d)."""
         check_is_fitted(self)
         return self.estimator_.predict(validate_data(self, X, reset=False, dtype=np.float64))

@@ -29,7 +29,7 @@ AT_BOUND = "widen that range in param_space, unless the end is meant"
 
 
 class HypergradientSearchCV(BaseSearchCV):
-    """Search an estimator's continuous parameters by the gradient of its cross-validated loss.
+    """Search an estimator's continuous parameters by the gradient of its cross-validated loss::
 
         L(θ) = mean_f mean_{j∈test_f} ℓ_out(h_{θ,f}(x_j), y_j),   minimised over θ by L-BFGS
 

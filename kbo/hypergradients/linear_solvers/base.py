@@ -40,8 +40,8 @@ class Solved(NamedTuple):
 class LinearSolver(eqx.Module):
     """Maps H, b, a start and an estimate of H⁻¹ to an approximate solution v of Hv = b.
 
-    Class attributes
-    ----------------
+    Attributes
+    ----------
     solvers : tuple of type
         The inner solvers whose estimate of H⁻¹ it uses; empty if it uses none.
     remedy : str
@@ -63,7 +63,7 @@ class LinearSolver(eqx.Module):
             raise ValueError(f"tol={self.tol!r} must not be negative")
 
     def within(self, tol) -> LinearSolver:
-        """This solver with another relative tolerance; unchanged if it has none."""
+        """This solver with the relative tolerance ``tol``; unchanged if it has none."""
         changes = {"tol": tol} if "tol" in self.__dataclass_fields__ else {}
         return dataclasses.replace(self, **changes)
 

@@ -52,7 +52,7 @@ class CG(LinearSolver):
         return self.preconditioned(multiply, b, start, lambda residual: residual)
 
     def preconditioned(self, multiply, b, start, inverse):
-        """The same, preconditioned by ``inverse``, a symmetric positive definite estimate of H⁻¹.
+        """As ``solve(multiply, b, start)``, preconditioned by ``inverse``, an estimate of H⁻¹ > 0.
 
         κ is then the condition number of inverse·H.
         """

@@ -16,12 +16,16 @@ from .stepper import Stepper, now
 class SOBA(Stepper):
     """One stochastic step each of θ, v and ω, all from the same point.
 
+    With the gradients of a batch::
+
         θ ← θ − ρ ∂_θJ,   v ← v − ρ_v (∂²_θθJ·v − ∂_θL),   D = ∂_ωL − ∂_ω⟨∂_θJ, v⟩
 
     Parameters
     ----------
     adjoint_rate : float or callable, optional
         ρ_v; None is ``rate``.
+    rate, inner_size, outer_size, seed
+        As in Stepper.
 
     References
     ----------
@@ -35,7 +39,7 @@ class SOBA(Stepper):
         return jnp.zeros_like(theta)
 
     def rates(self, count):
-        """ρ and ρ_v."""
+        """ρ and ρ_v after ``count`` steps."""
         rate = now(self.rate, count)
         return rate, rate if self.adjoint_rate is None else now(self.adjoint_rate, count)
 
@@ -70,6 +74,11 @@ class SABA(SOBA):
     The batches are the blocks of a fixed partition, one drawn at random; ∂_θJ, ∂²_θθJ·v,
     ∂_ω⟨∂_θJ, v⟩, ∂_θL and ∂_ωL of each block's last visit are kept: n/inner_size × (2N + q) numbers
     and m/outer_size × (N + q). Sizes must divide n and m.
+
+    Parameters
+    ----------
+    adjoint_rate, rate, inner_size, outer_size, seed
+        As in SOBA.
 
     References
     ----------
@@ -125,6 +134,8 @@ class AmIGO(SOBA):
     Parameters
     ----------
     steps, adjoint_steps : int
+    adjoint_rate, rate, inner_size, outer_size, seed
+        As in SOBA.
 
     References
     ----------
@@ -152,7 +163,7 @@ class AmIGO(SOBA):
 
 
 class FSLA(SOBA):
-    """One stochastic step each of θ and v, and momentum of recursive kind (STORM) for ω.
+    """One stochastic step each of θ and v, and momentum of recursive kind (STORM) for ω::
 
         D = d + (1 − η)(D − d'),   d = ∂_ωL − ∂_ω⟨∂_θJ, v⟩
 
@@ -162,6 +173,8 @@ class FSLA(SOBA):
     ----------
     momentum : float or callable
         η in (0, 1]; 1 is none.
+    adjoint_rate, rate, inner_size, outer_size, seed
+        As in SOBA.
 
     References
     ----------

@@ -13,7 +13,7 @@ from .stepper import Stepper, now
 
 
 class F2SA(Stepper):
-    """θ near argmin J and y near argmin L + λJ, ``steps`` stochastic steps each; λ grows.
+    """θ near argmin J and y near argmin L + λJ, ``steps`` stochastic steps each; λ grows::
 
         D = ∂_ωL(ω, y) + λ (∂_ωJ(ω, y) − ∂_ωJ(ω, θ))     → ∇L as λ → ∞, error O(1/λ)
 
@@ -24,6 +24,8 @@ class F2SA(Stepper):
     steps : int
     multiplier : float or callable
         λ, a number or a schedule.
+    rate, inner_size, outer_size, seed
+        As in Stepper.
 
     References
     ----------
@@ -57,7 +59,7 @@ class F2SA(Stepper):
 
 
 class BOME(Stepper):
-    """ω and θ both along the gradient of L + λq, where q = J(ω, θ) − J(ω, θ_T) bounds the gap.
+    """ω and θ both along the gradient of L + λq, where q = J(ω, θ) − J(ω, θ_T) bounds the gap::
 
         λ = max(0, (η‖∇q‖² − ⟨∇L, ∇q⟩)/‖∇q‖²)
 
@@ -70,6 +72,8 @@ class BOME(Stepper):
         T.
     barrier : float
         η.
+    rate, inner_size, outer_size, seed
+        As in Stepper.
 
     References
     ----------

@@ -137,6 +137,14 @@ class SingleLoop(Method):
 def as_method(method) -> Method:
     """A Method as it is; a Stepper as the SingleLoop that runs it; None as None.
 
+    Parameters
+    ----------
+    method : Method, Stepper or None
+
+    Returns
+    -------
+    Method or None
+
     Raises
     ------
     TypeError

@@ -64,7 +64,7 @@ class BySeries(Stepper):
     series_rate: float | Callable | None = None
 
     def adjoint(self, rate, count):
-        """How v is found."""
+        """How v is found after ``count`` steps; ``rate`` is that of θ."""
         return Series(*self._series(rate, count))
 
     def _series(self, rate, count):
@@ -100,6 +100,8 @@ class StocBiO(BySeries):
     series_rate : float or callable, optional
         s, below 1/‖∂²_θθJ‖; None is ``rate``.
     steps : int
+    rate, inner_size, outer_size, seed
+        As in Stepper.
 
     References
     ----------
@@ -123,7 +125,12 @@ class StocBiO(BySeries):
 
 
 class BSA(ByOneTerm, StocBiO):
-    """The same with one random term of the series.
+    """StocBiO with one random term of the series.
+
+    Parameters
+    ----------
+    steps, terms, series_rate, rate, inner_size, outer_size, seed
+        As in StocBiO.
 
     References
     ----------
@@ -135,6 +142,11 @@ class TTSA(BSA):
     """BSA with one step of θ, on a time scale of its own: ``rate`` must fall slower than ω's.
 
     The theory has ω's rate ~ t^(−3/5) and θ's ~ t^(−2/5): give Optax and ``rate`` such schedules.
+
+    Parameters
+    ----------
+    steps, terms, series_rate, rate, inner_size, outer_size, seed
+        As in StocBiO.
 
     References
     ----------

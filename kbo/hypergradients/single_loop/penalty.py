@@ -36,7 +36,7 @@ class Schedule(NamedTuple):
 
 
 class Penalty(Stepper):
-    """θ along the gradient of L + (γ/2)‖∂_θJ‖², ``steps`` steps; D is that gradient in ω.
+    """θ along the gradient of L + (γ/2)‖∂_θJ‖², ``steps`` steps; D is that gradient in ω::
 
         f(ω, θ) = L + (γ/2)‖∂_θJ‖² + ⟨ν, ∂_θJ⟩      θ moves along that of f + ρJ
 
@@ -59,6 +59,8 @@ class Penalty(Stepper):
         Whether ν, the method of multipliers, is used; else it stays zero.
     convexity : float
         The first ρ; for inner problems that are not convex.
+    inner_size, outer_size, seed
+        As in Stepper.
 
     References
     ----------

@@ -14,7 +14,7 @@ from .stepper import now
 
 
 class MRBO(BySeries):
-    """Recursive momentum (STORM) of both directions, one step of θ.
+    """Recursive momentum (STORM) of both directions, one step of θ::
 
         d ← g + (1 − η)(d − g'),   g, g' on one batch, at this point and at the last
 
@@ -24,6 +24,8 @@ class MRBO(BySeries):
     ----------
     momentum : float or callable
         η in (0, 1]; 1 is none.
+    terms, series_rate, rate, inner_size, outer_size, seed
+        As in StocBiO.
 
     References
     ----------
@@ -52,6 +54,11 @@ class MRBO(BySeries):
 class SUSTAIN(ByOneTerm, MRBO):
     """MRBO with one random term of the series.
 
+    Parameters
+    ----------
+    momentum, terms, series_rate, rate, inner_size, outer_size, seed
+        As in MRBO.
+
     References
     ----------
     Khanduri et al. (2021), A Near-Optimal Algorithm for Stochastic Bilevel Optimization via
@@ -60,7 +67,7 @@ class SUSTAIN(ByOneTerm, MRBO):
 
 
 class VRBO(StocBiO):
-    """Both directions by SPIDER's recursion, from the whole samples every ``period`` steps.
+    """Both directions by SPIDER's recursion, from the whole samples every ``period`` steps::
 
         d ← d + g − g',   g, g' on one batch, at this point and at the last
 
@@ -69,6 +76,8 @@ class VRBO(StocBiO):
     Parameters
     ----------
     period : int
+    steps, terms, series_rate, rate, inner_size, outer_size, seed
+        As in StocBiO.
 
     References
     ----------

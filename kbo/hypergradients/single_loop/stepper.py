@@ -70,11 +70,18 @@ class Stepper(eqx.Module):
 
     @abc.abstractmethod
     def init(self, batches: Batches, omega, theta):
-        """What is remembered before the first step, a pytree of arrays."""
+        """What is remembered before the first step, a pytree of arrays, for ω (q,) and θ (F, N).
+
+        ``batches`` are the objectives J and L as functions of both, on rows drawn anew.
+        """
 
     @abc.abstractmethod
     def step(self, batches: Batches, count, omega, theta, memory):
-        """(D (q,), θ, memory) after one step."""
+        """(D (q,), θ, memory) after one step from ω and θ.
+
+        ``batches`` are as in ``init``, ``count`` is the number of steps before, and ``memory`` what
+        the last one returned.
+        """
 
     @abc.abstractmethod
     def passes(self, blocks) -> tuple[float, float]:
@@ -84,7 +91,7 @@ class Stepper(eqx.Module):
         """
 
     def check(self, instance):
-        """Refuse sizes of batches that do not fit the samples."""
+        """Refuse sizes of batches that do not fit the samples of ``instance``."""
 
 
 def now(rate, count):

@@ -10,7 +10,7 @@ from .stepper import Stepper
 
 
 class STFBO(Stepper):
-    """SOBA's three directions, each with a rate that sets itself by the norms met so far.
+    """SOBA's three directions, each with a rate that sets itself by the norms met so far::
 
         β² ← β² + ‖∂_θJ‖²,   γ² ← γ² + ‖∂²_θθJ·v − ∂_θL‖²,   α² ← α² + ‖d‖²,   φ = max(β, γ)
         θ ← θ − ∂_θJ/β,   v ← v − (∂²_θθJ·v − ∂_θL)/φ,   D = d/(αφ),   d = ∂_ωL − ∂_ω⟨∂_θJ, v⟩
@@ -22,6 +22,8 @@ class STFBO(Stepper):
     rate : float
         1/β = 1/γ = 1/α before the first step, the longest that any of them may be. It is forgotten
         as norms accumulate: too large does no harm, too small is slow.
+    inner_size, outer_size, seed
+        As in Stepper.
 
     References
     ----------

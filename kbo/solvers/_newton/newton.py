@@ -38,7 +38,7 @@ class NewtonSolver(Solver):
 
     @abc.abstractmethod
     def system(self, instance, workspace) -> System:
-        """The ridge systems of the instance."""
+        """The ridge systems of ``instance``, whose memory is that of ``workspace``."""
 
     def solve(self, instance, state=None) -> NewtonSolution:
         """h_ω, from the ``state`` of a previous solution if given.

@@ -20,7 +20,16 @@ ADAPTERS: dict[type, type] = {}  # from an estimator's class to its adapter
 
 
 class Part(NamedTuple):
-    """Points, targets and weights (F, n) of the training sets, or of the test sets."""
+    """Points, targets and weights of the training sets, or of the test sets.
+
+    Attributes
+    ----------
+    X : ndarray (n, d)
+    y : ndarray (n,) or (n, p)
+        As ``Adapter.encode`` returns them.
+    weights : ndarray (F, n)
+        For each of F sets; zero for samples that are not in it.
+    """
 
     X: Any
     y: np.ndarray
@@ -67,7 +76,7 @@ class Adapter(abc.ABC):
         """
 
     def encode(self, y) -> np.ndarray:
-        """The targets, encoded as the losses need them."""
+        """The targets ``y``, encoded as the losses need them."""
         return np.asarray(y, float)
 
     def outer_loss(self) -> losses.Loss:
@@ -88,7 +97,10 @@ class Adapter(abc.ABC):
         return values
 
     def complaints(self, values, folds) -> list[str]:
-        """Warnings about defects of these values that the criterion does not detect."""
+        """Warnings about defects of ``values``, on ``folds``, that the criterion does not detect.
+
+        Both are as in ``finished``.
+        """
         return []
 
 
@@ -123,14 +135,32 @@ def register_adapter(estimator_class, adapter=None):
 
 
 def samples(train, test):
-    """The inner and the outer Sample of two Parts; they share points if the Parts do."""
+    """The inner and the outer Sample of two Parts; they share points if the Parts do.
+
+    Parameters
+    ----------
+    train, test : Part
+
+    Returns
+    -------
+    pair of Sample
+    """
     inner = Sample(train.X, train.y, train.weights)
     x = inner.x if test.X is train.X else test.X
     return inner, Sample(x, test.y, test.weights)
 
 
 def n_outputs(y):
-    """``n_outputs`` of a BilevelProblem with targets (n,) or (n, p): None or p."""
+    """``n_outputs`` of a BilevelProblem with targets (n,) or (n, p): None or p.
+
+    Parameters
+    ----------
+    y : ndarray (n,) or (n, p)
+
+    Returns
+    -------
+    int or None
+    """
     return None if y.ndim == 1 else y.shape[1]
 
 

@@ -16,7 +16,14 @@ from ..space import Values
 
 
 class Shifted(losses.Loss):
-    """ℓ(ω, offset + scale·v, t)."""
+    """ℓ(ω, offset + scale·v, t).
+
+    Parameters
+    ----------
+    loss : callable
+        ℓ.
+    offset, scale : float or array (p,)
+    """
 
     loss: Any
     offset: Any
@@ -76,7 +83,19 @@ class SmoothInsensitive(losses.Loss):
 
 
 class KernelOf(eqx.Module):
-    """ω ↦ the RKHS of scikit-learn's kernel of this name, plus ``constant`` for an intercept."""
+    """ω ↦ the RKHS of scikit-learn's kernel of this name, plus ``constant`` for an intercept.
+
+    Parameters
+    ----------
+    values : Values
+        ω ↦ the estimator's parameters by name.
+    name : str
+        "linear", "rbf", "laplacian", "poly" or "sigmoid".
+    degree : int
+        Of "poly".
+    constant : float, optional
+        Without it there is no intercept.
+    """
 
     values: Values
     name: str = eqx.field(static=True)
@@ -113,7 +132,12 @@ USES = {"linear": (), "rbf": ("gamma",), "laplacian": ("gamma",), "poly": ("gamm
 
 
 class FixedSpace(eqx.Module):
-    """ω ↦ the linear functions of (x, constant); with ``constant`` zero, of x alone."""
+    """ω ↦ the linear functions of (x, constant); with ``constant`` zero, of x alone.
+
+    Parameters
+    ----------
+    constant : float or array (k,)
+    """
 
     constant: Any
 
@@ -140,7 +164,14 @@ class LinearFeatures(eqx.Module):
 
 
 class ValueOf(eqx.Module):
-    """ω ↦ the estimator's parameter of this name."""
+    """ω ↦ the estimator's parameter of this name.
+
+    Parameters
+    ----------
+    values : Values
+        ω ↦ the estimator's parameters by name.
+    name : str
+    """
 
     values: Values
     name: str = eqx.field(static=True)
@@ -163,7 +194,16 @@ class ShareOf(eqx.Module):
 
 
 class RidgeOf(eqx.Module):
-    """ω ↦ alpha/Σw, or 1/(C Σw) if the parameter's name is "C"."""
+    """ω ↦ alpha/Σw, or 1/(C Σw) if the parameter's name is "C".
+
+    Parameters
+    ----------
+    values : Values
+        ω ↦ the estimator's parameters by name.
+    name : str
+    total : array (F,)
+        Σw of each training set.
+    """
 
     values: Values
     name: str = eqx.field(static=True)
