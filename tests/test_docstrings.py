@@ -9,12 +9,14 @@ import importlib
 import inspect
 import re
 import warnings
+from pathlib import Path
 
 import jax
 import pytest
 
 docscrape = pytest.importorskip("numpydoc.docscrape")
 
+ROOT = Path(__file__).parents[1]
 PACKAGES = [
     "kbo", "kbo.criteria", "kbo.datasets", "kbo.estimators", "kbo.estimators.search.adapters",
     "kbo.hypergradients", "kbo.hypergradients.linear_solvers", "kbo.inspection", "kbo.kernels",
@@ -153,10 +155,28 @@ def test_the_names_used_most_have_examples():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("test", examples())
+@pytest.mark.parametrize("test", list(examples()))
 def test_the_examples_of_a_docstring_run(test):
-    said = []
-    with jax.enable_x64(False):  # what an example switches on ends with it
+    said, before = [], jax.config.jax_enable_x64
+    try:
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
         failed = runner.run(test, out=said.append, clear_globs=True).failed
+    finally:
+        jax.config.update("jax_enable_x64", before)  # what an example switches on ends with it
     assert not failed, "".join(said)
+
+
+def test_every_public_name_is_on_a_page_of_the_reference():
+    listed_, module = set(), ""
+    for page in sorted((ROOT / "docs/api").glob("*.md")):
+        for line in page.read_text().splitlines():
+            module = line.split("::")[1].strip() if line.startswith(".. currentmodule::") else module
+            listed_.add(f"{module}.{line.strip()}")
+    missing = {case.id for case in public()} - listed_
+    assert not missing, missing
+
+
+def test_every_table_is_on_the_page_of_measurements():
+    page = (ROOT / "docs/benchmarks.md").read_text()
+    tables = {table.name for table in (ROOT / "benchmarks/results").glob("*.md")}
+    assert not {name for name in tables if f"/{name}" not in page}

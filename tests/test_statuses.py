@@ -143,6 +143,7 @@ def test_a_search_beside_points_without_a_value_has_not_converged(x64):
     assert found.status is Status.BLOCKED
     assert found.grad_norm > 1e-3 and found.n_rejected
     assert re.search("bounds", str(found.status))
+    assert "ridge=" in found.hint and "must be positive" in found.hint  # of the last that failed
     inside = kbo.minimize(p, OMEGA, bounds=(np.array([-3.0, -3.0]), np.array([3.0, 0.4])))
     assert inside.status is Status.CONVERGED
     assert inside.value <= found.value + 0.11

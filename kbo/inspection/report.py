@@ -79,6 +79,16 @@ def report(estimator, names=None, top=5) -> Report:
         Names of the features.
     top : int
         How many samples to report.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from kbo import KernelBilevelRegressor, inspection
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> model = KernelBilevelRegressor(kernel="gaussian").fit(X[:150], y[:150])
+    >>> found = inspection.report(model, load_diabetes().feature_names)
+    >>> "bmi" in str(found)
+    True
     """
     numbers = {"solver": estimator.solver_}
     errors = getattr(estimator, "standard_errors_", {})

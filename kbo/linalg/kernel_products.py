@@ -150,4 +150,5 @@ def with_known_value(known, computed):
 
 @with_known_value.defjvp
 def _with_known_value_jvp(primals, tangents):
-    return primals[0], tangents[1]
+    # The value keeps its derivatives for those of second order, as in bounds.
+    return with_known_value(*primals), tangents[1]

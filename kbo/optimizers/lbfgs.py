@@ -29,8 +29,8 @@ class LBFGS(Optimizer):
     tol : float
         Stop when the norm of the projected gradient is at most tol.
     ftol : float
-        Stop when two steps in a row each lower L by at most ftol·|L(ω₀)| (with ``log``: ftol·L),
-        where ω₀ is the start of the search on the whole.
+        Stop when two steps in a row each lower L by at most ftol times its size at the start of the
+        search on the whole (with ``log``: ftol·L).
     memory : int
         How many pairs of steps and changes of ∇L are kept.
     log : bool
@@ -50,6 +50,22 @@ class LBFGS(Optimizer):
     Salehi, Mukherjee, Roberts, Ehrhardt (2024), An Adaptively Inexact First-Order Method for
     Bilevel Optimization with Application to Hyperparameter Learning (arXiv 2308.10098), Algorithm
     3.1: a line search that fails asks for more accurate values.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import kbo
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> x = jnp.linspace(0.0, 6.0, 30)
+    >>> y = jnp.sin(x)
+    >>> problem = kbo.BilevelProblem(
+    ...     kbo.losses.Squared(), kbo.losses.Squared(), kbo.Sample(x[::2], y[::2]),
+    ...     kbo.Sample(x[1::2], y[1::2]), kbo.RKHS(kbo.kernels.Gaussian()), ridge=jnp.exp)
+    >>> optimizer = kbo.optimizers.LBFGS(max_steps=2)
+    >>> result = kbo.minimize(problem, jnp.array(-3.0), optimizer=optimizer)
+    >>> result.status.name, result.n_steps
+    ('STEPS_EXHAUSTED', 2)
     """
 
     max_steps: int = 200

@@ -116,6 +116,20 @@ def check_hypergradient(
     ------
     BilevelError
         If the hypergradient or an inner solution cannot be computed.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import kbo
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> x = jnp.linspace(0.0, 6.0, 30)
+    >>> y = jnp.sin(x)
+    >>> problem = kbo.BilevelProblem(
+    ...     kbo.losses.Squared(), kbo.losses.Squared(), kbo.Sample(x[::2], y[::2]),
+    ...     kbo.Sample(x[1::2], y[1::2]), kbo.RKHS(kbo.kernels.Gaussian()), ridge=jnp.exp)
+    >>> kbo.check_hypergradient(problem, jnp.array(-3.0)).ok
+    True
     """
     with prepare(problem, omega, solver, method or Implicit()) as session:
         return _compare(session, directions, step, tol, seed)

@@ -47,7 +47,7 @@ class Run:
         self.comparable = comparable
         self.best: Evaluation | None = None
         self.accepted: Evaluation | None = None
-        self.failure = None
+        self.failure, self._blame = None, ""
         self.earlier = log.row(len(log) - 1).seconds if len(log) else 0.0
         self.started = time.perf_counter()
         self._rest = rest
@@ -84,6 +84,14 @@ class Run:
                 self._accept(found, tol)
         return found.value, found.grad if found.has_grad else None
 
+    def hint(self, status):
+        """What to do about the status of the whole search, whose last failure may be to blame."""
+        own = self.session.hint(status)
+        if self.failure is None or status not in (Status.BLOCKED, Status.LINE_SEARCH_FAILED):
+            return own
+        cause = f"an evaluation failed, {self.failure.name}{self._blame and ': ' + self._blame}"
+        return f"{own}; {cause}" if own else cause
+
     def _loosened(self, ratio):
         """The session at the tolerance for a gradient that is ``ratio`` times the first one."""
         # Values alone are compared as they are, and so is the gradient at the lowest.
@@ -119,10 +127,12 @@ class Run:
         at = self.tree(point)
         try:
             result = self._result(at, accuracy, gradient)
-        except InvalidPoint:
+        except InvalidPoint as error:
             if not self.evaluations:
                 raise
-            result = nothing(at, Status.NON_FINITE)
+            result = nothing(at, Status.NON_FINITE, str(error))
+        if not result.status.completed:
+            self._blame = result.hint
         self.cost = self.cost + self._part * (result.cost or Cost(0, 0))
         self.last = result
         self.state = result.state if result.status.usable else self.state

@@ -132,12 +132,12 @@ class Session:
         return dataclasses.replace(result, status=Status.NOT_DIFFERENTIABLE, hint=blamed)
 
 
-def nothing(omega, status) -> Hypergradient:
+def nothing(omega, status, hint="") -> Hypergradient:
     """What is returned where nothing could be computed."""
     return Hypergradient(
         value=np.inf, grad=jax.tree.map(lambda leaf: np.zeros(np.shape(leaf)), omega),
         inner=no_function, adjoint=None, residuals=Residuals(np.inf, np.inf), jitter=np.inf,
-        status=status, state=None,
+        status=status, state=None, hint=hint,
     )
 
 

@@ -94,6 +94,21 @@ def solve(problem, omega, *, solver=None, throw=True) -> Solution:
     ----------
     Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Theorem 2.3; Blondel et al.
     (2022), Efficient and Modular Implicit Differentiation, eq. (7).
+
+    Examples
+    --------
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import kbo
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> x = jnp.linspace(0.0, 6.0, 30)
+    >>> y = jnp.sin(x)
+    >>> problem = kbo.BilevelProblem(
+    ...     kbo.losses.Squared(), kbo.losses.Squared(), kbo.Sample(x[::2], y[::2]),
+    ...     kbo.Sample(x[1::2], y[1::2]), kbo.RKHS(kbo.kernels.Gaussian()), ridge=jnp.exp)
+    >>> h = kbo.solve(problem, jnp.array(-5.0))
+    >>> print(h(jnp.array([[1.5]])).round(3))
+    [0.977]
     """
     with arithmetic(False):
         problem, omega, run = _prepared(problem, omega, solver)
@@ -116,6 +131,20 @@ def outer_objective(problem, *, solver=None, throw=True):
     -------
     callable
         From ω to a scalar array.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import kbo
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> x = jnp.linspace(0.0, 6.0, 30)
+    >>> y = jnp.sin(x)
+    >>> problem = kbo.BilevelProblem(
+    ...     kbo.losses.Squared(), kbo.losses.Squared(), kbo.Sample(x[::2], y[::2]),
+    ...     kbo.Sample(x[1::2], y[1::2]), kbo.RKHS(kbo.kernels.Gaussian()), ridge=jnp.exp)
+    >>> print(jax.grad(kbo.outer_objective(problem))(jnp.array(-5.0)).round(5))
+    0.00059
     """
 
     def objective(omega):
@@ -155,17 +184,19 @@ def _solved_instance(problem, omega, solver, throw):
     solver = solver or default_solver(instance)
     if not solver.traceable:
         raise ValueError(
-            f"solver={solver} cannot run inside a JAX program, where kbo.solve runs: use "
-            "kbo.solvers.Exact(), or Nystrom(centers) with an array of centres, which know "
-            "kbo.RKHS and kbo.FeatureSpace; or kbo.value_and_hypergradient outside of one"
+            f"solver=kbo.solvers.{type(solver).__name__}(…) cannot run inside a JAX program, "
+            "where kbo.solve runs: use kbo.solvers.Exact(), or Nystrom(centers) with an array "
+            "of centres, which know kbo.RKHS and kbo.FeatureSpace; or "
+            "kbo.value_and_hypergradient outside of one"
         )
     solver.needs.expect(f"solver={solver}", instance)
     try:
         solver = solver.fixed(instance)
     except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
         raise ValueError(
-            f"solver={solver} chooses by numbers, which a JAX program does not know: give "
-            "kbo.solvers.Exact(), or Nystrom(centers) with an array of centres"
+            f"solver=kbo.solvers.{type(solver).__name__}(…) chooses by numbers, which a JAX "
+            "program does not know: give kbo.solvers.Exact(), or Nystrom(centers) with an array of "
+            "centres"
         ) from error
     instance = solver.restrict(problem).at(omega)
     theta, report = stationary(solver.equations(instance), solver.max_newton, solver.tol)

@@ -89,6 +89,22 @@ def standard_errors(
     ----------
     van der Vaart (1998), Asymptotic Statistics, Theorem 5.23 (M-estimators).
     Bengio, Grandvalet (2004): no estimator of the variance of K-fold cross-validation is unbiased.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import kbo
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> x = jnp.linspace(0.0, 6.0, 30)
+    >>> y = jnp.sin(x) + 0.3 * jax.random.normal(jax.random.key(0), (30,))
+    >>> problem = kbo.BilevelProblem(
+    ...     kbo.losses.Squared(), kbo.losses.Squared(), kbo.Sample(x[::2], y[::2]),
+    ...     kbo.Sample(x[1::2], y[1::2]), kbo.RKHS(kbo.kernels.Gaussian()), ridge=jnp.exp)
+    >>> result = kbo.minimize(problem, jnp.array(-3.0))
+    >>> errors = kbo.standard_errors(problem, result.omega)
+    >>> print(f"{result.omega:.1f} ± {errors.omega:.1f}")
+    -2.9 ± 0.6
     """
     with prepare(problem, omega, solver, method or Implicit()) as session:
         return errors_of(session, bounds=bounds, batches=batches, step=step)

@@ -53,7 +53,7 @@ def value_and_hypergradient(
     Raises
     ------
     BilevelError
-        With ``throw=True``, where ``.status`` is none of CONVERGED, TRUNCATED and
+        With ``throw=True``, where ``.status`` is none of CONVERGED, TRUNCATED, HELD and
         ADJOINT_NOT_CONVERGED.
     ValueError
         For an ω whose numbers are not floating and finite, losses, spaces or targets that do not
@@ -65,6 +65,18 @@ def value_and_hypergradient(
     -----
     UserWarning
         With ``throw=True``, where ``.status`` is ADJOINT_NOT_CONVERGED.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import kbo
+    >>> x = jnp.linspace(0.0, 6.0, 30)
+    >>> data = [kbo.Sample(x[k::2], jnp.sin(x[k::2])) for k in (0, 1)]
+    >>> problem = kbo.BilevelProblem(kbo.losses.Squared(), kbo.losses.Squared(), *data,
+    ...     kbo.RKHS(kbo.kernels.Gaussian()), ridge=jnp.exp)
+    >>> found = kbo.value_and_hypergradient(problem, jnp.array(-5.0))
+    >>> print(f"{found.value:.4f} {found.grad:.4f} {found.status.name}")
+    0.0006 0.0006 CONVERGED
     """
     method = as_method(method) or Implicit()
     _expect_numbers(omega)
@@ -150,6 +162,18 @@ def minimize(
         With ``throw=True``, where the start has no finite value and gradient.
     ValueError
         For bounds that cross or exclude the start, or a checkpoint of another run.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import kbo
+    >>> x = jnp.linspace(0.0, 6.0, 30)
+    >>> data = [kbo.Sample(x[k::2], jnp.sin(x[k::2])) for k in (0, 1)]
+    >>> problem = kbo.BilevelProblem(kbo.losses.Squared(), kbo.losses.Squared(), *data,
+    ...     kbo.RKHS(kbo.kernels.Gaussian()), ridge=jnp.exp)
+    >>> result = kbo.minimize(problem, jnp.array(-3.0), bounds=(-5.0, 0.0))
+    >>> print(f"{result.omega:.2f} {result.function(jnp.array([[1.5]]))[0]:.2f}")
+    -5.00 0.98
     """
     method = as_method(method) or Implicit()
     _expect_numbers(omega0)
@@ -239,7 +263,7 @@ def _conclude(run, status, throw):
         solver=session.solver,
         n_rejected=run.rejected,
         failure=run.failure,
-        hint=session.hint(status),
+        hint=run.hint(status),
     )
 
 

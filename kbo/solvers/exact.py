@@ -24,6 +24,21 @@ class Exact(NewtonSolver):
     tol : float
         Relative residual ‖∇J(h)‖_H ≤ tol·ridge·‖h‖_H at which Newton stops; it also stops, as
         converged, where rounding keeps the residual from falling, if it is then below 1e-3.
+
+    Examples
+    --------
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import kbo
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> x = jnp.linspace(0.0, 6.0, 30)
+    >>> y = jnp.sin(x)
+    >>> problem = kbo.BilevelProblem(
+    ...     kbo.losses.Squared(), kbo.losses.Squared(), kbo.Sample(x[::2], y[::2]),
+    ...     kbo.Sample(x[1::2], y[1::2]), kbo.RKHS(kbo.kernels.Gaussian()), ridge=jnp.exp)
+    >>> solver = kbo.solvers.Exact(tol=1e-9)
+    >>> print(kbo.value_and_hypergradient(problem, jnp.array(-5.0), solver=solver).solver)
+    Exact
     """
 
     max_newton: int = 100

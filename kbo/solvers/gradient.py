@@ -80,7 +80,7 @@ class Gradient(Solver):
 
     deterministic = False
     needs = Needs(spaces=(NeuralSpace, NeuralFeatures), remedy="use solver=kbo.solvers.Exact()")
-    remedy = "raise steps, or lower the rate of solver=kbo.solvers.Gradient(steps=…, optimizer=…)"
+    remedy = "lower the rate, or raise steps, of solver=kbo.solvers.Gradient(steps=…, optimizer=…)"
 
     def __check_init__(self):
         for name in ("steps", "accumulate"):

@@ -49,6 +49,22 @@ class Nystrom(SubspaceSolver):
     References
     ----------
     Rudi, Camoriano, Rosasco (2015), Less is More: Nyström Computational Regularization, eq. (5).
+
+    Examples
+    --------
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import kbo
+    >>> jax.config.update("jax_enable_x64", True)
+    >>> x = jnp.linspace(0.0, 6.0, 30)
+    >>> y = jnp.sin(x)
+    >>> problem = kbo.BilevelProblem(
+    ...     kbo.losses.Squared(), kbo.losses.Squared(), kbo.Sample(x[::2], y[::2]),
+    ...     kbo.Sample(x[1::2], y[1::2]), kbo.RKHS(kbo.kernels.Gaussian()), ridge=jnp.exp)
+    >>> solver = kbo.solvers.Nystrom(8)
+    >>> found = kbo.value_and_hypergradient(problem, jnp.array(-5.0), solver=solver)
+    >>> found.status.name
+    'CONVERGED'
     """
 
     centers: Any = None

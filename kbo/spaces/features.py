@@ -20,6 +20,15 @@ class FeatureSpace(Space):
     ----------
     feature_map : callable
         Maps one point (d,) to features (q,); an Equinox module may carry parameters.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import kbo
+    >>> space = kbo.FeatureSpace(lambda x: jnp.concatenate([jnp.ones(1), x, x**2]))
+    >>> print(space.features(jnp.array([[2.0], [3.0]])))
+    [[1. 2. 4.]
+     [1. 3. 9.]]
     """
 
     feature_map: Callable

@@ -16,6 +16,16 @@ class RKHS(Space):
     Parameters
     ----------
     kernel : kbo.kernels.Kernel or callable k(x, z) of two points
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> import kbo
+    >>> kbo.RKHS(kbo.kernels.Gaussian(lengthscale=0.5)).kernel
+    Gaussian(lengthscale=0.5)
+    >>> own = kbo.RKHS(lambda x, z: jnp.exp(-jnp.sum(jnp.abs(x - z))))
+    >>> print(f"{own.kernel.evaluate(jnp.array([0.0]), jnp.array([1.0])):.3f}")
+    0.368
     """
 
     kernel: Kernel

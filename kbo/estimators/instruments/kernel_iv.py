@@ -129,7 +129,7 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
     --------
     >>> from kbo import datasets
     >>> from kbo.estimators import KernelIVRegressor
-    >>> data = datasets.make_iv_sigmoid(500, random_state=0)
+    >>> data = datasets.make_iv_sigmoid(300, random_state=0)
     >>> model = KernelIVRegressor().fit(data.X, data.y, Z=data.Z)
     >>> bool(((model.predict(data.X_test) - data.y_test) ** 2).mean() < 0.2)
     True

@@ -41,7 +41,7 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
     coef_, intercept_ : ndarray (p,), float
         The coefficients of the columns of Φ other than the constant, and of the constant.
     covariance_ : ndarray (1 + p, 1 + p)
-        The covariance of (intercept_, coef_): A⁻¹ (Σ_i w_i² e_i² φ̂_i φ̂_iᵀ) A⁻¹ · n/(n − p − 1),
+        That of ``(intercept_, coef_)``: A⁻¹ (Σ_i w_i² e_i² φ̂_i φ̂_iᵀ) A⁻¹ · n/(n − p − 1),
         A = ΦᵀWPΦ + alpha·I, φ̂ = PΦ, e = y − Φβ, for n samples of positive weight. This sandwich
         estimator is robust to heteroskedasticity (HC1) and exact for least squares as n → ∞. It
         does not include the bias of a ridge, or of a sieve that is too small.

@@ -19,7 +19,9 @@ from .robust import RobustScales
 class KernelBilevelRegressor(
     Predicting, RobustScales, MultiOutputMixin, RegressorMixin, KernelBilevelBase
 ):
-    """Kernel regression whose hyperparameters are tuned by hypergradient inside ``fit``::
+    """Kernel regression whose hyperparameters are tuned by hypergradient inside ``fit``.
+
+    For folds f, in whose place ``criterion`` may put something else::
 
         h_f = argmin_h Σ_{i∈train_f} w_i ℓ(c + h(x_i), y_i) + (alpha/2) ‖h‖²_k
         L   = mean_f mean_{j∈test_f} ℓ_out(c + h_f(x_j), y_j)        minimised over alpha, k, ℓ
@@ -148,8 +150,8 @@ class KernelBilevelRegressor(
         by name (for lengthscales, of each tuned factor); see kbo.standard_errors.
     dual_coef_, X_fit_ : ndarray (n,) or (n, p), or (M,) or (M, p); ndarray (n, d) or (M, d)
         The coefficients, and the points that they belong to: the samples, or the centres.
-    solver_ : str
-        The solver that was used.
+    solver_, status_ : str
+        The solver that was used, and how the search ended.
     loss_parameters_, outer_parameters_ : dict
         Parameters of the losses, tuned or fixed.
     noise_ : float, or ndarray (p,)
@@ -175,7 +177,6 @@ class KernelBilevelRegressor(
     n_tuned_, n_parameters_ : int
         The number of samples that the criterion is of; that of the numbers tuned (of the end kept).
     n_iter_, n_evaluations_, n_splits_ : int
-    status_ : str
     columns_ : ndarray (D,) of int
         The column of X that each coordinate of ``X_fit_`` stands for.
     is_categorical_ : ndarray (d,) of bool
@@ -197,7 +198,7 @@ class KernelBilevelRegressor(
     >>> from sklearn.datasets import load_diabetes
     >>> from kbo import KernelBilevelRegressor
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> model = KernelBilevelRegressor().fit(X, y)
+    >>> model = KernelBilevelRegressor().fit(X[:150], y[:150])
     >>> bool(model.criterion_ < model.criterion_start_)
     True
     """
