@@ -48,6 +48,34 @@ def test_error_bound_covers_inexact_solutions(space, loss, size, x64):
         assert np.median(ratios) < {"gaussian": 100, "features": 1e4}[space]
 
 
+@pytest.mark.parametrize("loss", [kbo.losses.Squared(), kbo.losses.Logistic()])
+@pytest.mark.parametrize("moves", ["kernel", "ridge", "weight", "target"])
+@pytest.mark.parametrize("tol", [1e-1, 1e-3])
+def test_the_bound_covers_solutions_that_were_stopped(loss, moves, tol, x64):
+    """The adjoint belongs to the wrong h: what the outer loss's curvature makes of that counts."""
+    rng = np.random.default_rng(0)
+    x, x_out = rng.normal(size=(100, 2)), rng.normal(size=(60, 2))
+    t = np.sign(np.sin(x.sum(1)) + 0.5 * rng.normal(size=100))
+    first = jnp.zeros(100).at[0].set(1.0)
+    target = lambda w: jnp.asarray(t) + (first * w if moves == "target" else 0)
+    weights = lambda w: jnp.ones(100) + (first * (w - 1) if moves == "weight" else 0)
+    problem = kbo.BilevelProblem(
+        loss, kbo.losses.Squared(), lambda w: kbo.Sample(x, target(w), weights(w)),
+        kbo.Sample(x_out, np.sin(x_out.sum(1))),
+        lambda w: kbo.RKHS(kbo.kernels.Gaussian(1 + w if moves == "kernel" else 1.0)),
+        lambda w: 1e-3 * (1 + w) if moves == "ridge" else 1e-3)
+    if moves == "target" and not isinstance(loss, kbo.losses.Squared):
+        pytest.skip("labels of the logistic loss are -1 and 1")
+    omega = 0.0 if moves != "weight" else 1e-4  # a point that hardly counts, but whose weight moves
+    exact = kbo.value_and_hypergradient(problem, omega)
+    found = kbo.value_and_hypergradient(
+        problem, omega, solver=kbo.solvers.FullCG(rank=5, tol=tol), throw=False)
+    error = abs(found.grad - exact.grad)
+    assert error > 1e-12
+    assert error <= found.error_bound
+    assert found.error_bound <= 1e4 * error
+
+
 @pytest.mark.parametrize("kernel", [kbo.kernels.Matern32(1.0), kbo.kernels.Matern52(1.0)])
 def test_bounds_are_finite_where_points_coincide(kernel, x64):
     x, t, x_out, y = helpers.data()

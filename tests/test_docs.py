@@ -1,0 +1,35 @@
+"""The site names what there is; its code is executed when it is built (see CONTRIBUTING.md)."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import kbo
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = sorted(p for p in DOCS.rglob("*.md") if "gallery" not in p.parts)
+
+
+def test_every_status_has_a_section():
+    text = (DOCS / "guide" / "statuses.md").read_text()
+    assert {status.name for status in kbo.Status} <= set(re.findall(r"^### (\w+)$", text, re.M))
+
+
+@pytest.mark.parametrize("module", ["hypergradients", "optimizers", "solvers"])
+def test_every_method_is_in_the_zoo(module):
+    text = "".join(page.read_text() for page in (DOCS / "methods").glob("*.md"))
+    for name in getattr(kbo, module).__all__:
+        assert re.search(rf"`(?:kbo\.\w+\.)?{name}\b[^`]*`|^#+ .*\b{name}\b", text, re.M), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_pages_have_one_title_and_no_paths_of_a_machine(page):
+    prose = re.sub(r"^(`{3,}|~{3,}).*?^\1\s*$", "", page.read_text(), flags=re.S | re.M)
+    assert len(re.findall(r"^# \S", prose, re.M)) == 1
+    assert not re.search(r"/(work|tmp|root|home)/", page.read_text())
+
+
+def test_no_entry_of_the_bibliography_stands_twice():
+    keys = re.findall(r"^@\w+\{([^,]+),", (DOCS / "references.bib").read_text(), re.M)
+    assert len(keys) == len(set(keys))
