@@ -99,7 +99,7 @@ def check_hypergradient(
     solver, method
         As in value_and_hypergradient.
     directions : int
-        k, the number of random unit vectors u.
+        k, the number of random unit vectors u; no more than ω has numbers.
     step : float
         Step of the differences, relative to max(1, max ``|ω_k|``). Where they disagree with ∇L, a
         tenth and a hundredth of it are tried: with Huber's loss, say, ∇L jumps where an error
@@ -142,7 +142,8 @@ def _compare(session, directions, step, tol, seed):
         result = session.explained(result)
         raise BilevelError(result.status, result, result.hint)
     grad, unravel = ravel_pytree(jax.tree.map(jnp.asarray, result.grad))
-    draws = np.random.default_rng(seed).standard_normal((directions, grad.size))
+    count = min(directions, grad.size)  # more would repeat what the others say
+    draws = np.random.default_rng(seed).standard_normal((count, grad.size))
     draws /= np.linalg.norm(draws, axis=1, keepdims=True)
     derivatives = draws @ np.asarray(grad, float)
 

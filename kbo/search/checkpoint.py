@@ -75,8 +75,8 @@ class EvaluationLog:
             ) from error
         if owner != self.fingerprint:
             raise ValueError(
-                f"checkpoint={str(self.path)!r} belongs to another problem, starting point or "
-                "optimiser: delete it, or name another file"
+                f"checkpoint={str(self.path)!r} belongs to another problem, starting point, "
+                "solver, method, optimiser or bounds: delete it, or name another file"
             )
         width = self._SCALARS + 2 * size
         whole = len(body) // (8 * width)

@@ -136,7 +136,7 @@ def minimize(
         leaves.
     callback : callable, optional
         Called with the StepRecord of the start and of every accepted step, ``.function`` of which
-        is h there; a true result stops.
+        is h there (None for steps that are read from a checkpoint); a true result stops.
     max_time : float, optional
         Seconds after which no evaluation is begun, but the first of the whole problem; the best
         iterate is returned, STOPPED.

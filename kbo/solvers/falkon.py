@@ -37,14 +37,14 @@ class Falkon(SubspaceSolver):
         same. What is of size M is float64 always.
     max_newton : int
     tol : float
-        Relative residual ‖∇J(h)‖_H ≤ tol·ridge·‖h‖_H of the inner and the adjoint solution: a bound
-        on their relative errors in H.
+        Relative error of the inner and the adjoint solution in the energy norm of the system, as
+        conjugate gradients estimate it. The error in H may be larger where the ridge is small.
     max_cg : int
         Conjugate gradient steps a solve.
     loose : float
         In ``minimize`` the tolerance is loose·‖∇L(ω)‖/‖∇L(ω₀)‖ of the last step, no less than tol
-        (to which LBFGS returns before it ends): errors of h and a enter the value through their
-        product only, and the gradient need not be better than the step it is for. ``loose=0`` asks
+        (to which LBFGS returns before it ends): errors of h and a enter the value in second
+        order only, and the gradient need not be better than the step it is for. ``loose=0`` asks
         for tol everywhere.
 
     References

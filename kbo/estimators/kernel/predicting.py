@@ -108,8 +108,9 @@ class Predicting:
         This is the jackknife+, where h₋ᵢ is h without the i-th sample (from one factorisation).
         Residuals are in units of the standard deviation σ of the target, which ``predict`` returns
         (σ₋ᵢ without the sample), so that intervals are wider where samples are few. If samples are
-        exchangeable and the hyperparameters were chosen on others, coverage is at least
-        2·coverage − 1 whatever the distribution, and in practice about ``coverage``. Tuned on the
+        exchangeable and the hyperparameters chosen on others, the probability is about ``coverage``
+        whatever the distribution (at least 2·coverage − 1 by Theorem 1 of Barber et al. (2021),
+        were c and σ(x) those without sample i too). Tuned on the
         same samples, residuals are too small; √(n/(n − q)) with the number q of ``n_parameters_``
         (n/2 at most) makes up for it as degrees of freedom do (measured: benchmarks/intervals.py).
 

@@ -157,7 +157,7 @@ class KernelBilevelRegressor(
     noise_ : float, or ndarray (p,)
         Standard deviation of the noise of a target of weight one, in the likeliest Gaussian process
         with the tuned kernel and alpha. For the squared loss and one alpha.
-    criterion_, criterion_start_ : float
+    criterion_, criterion_start_ : float, where something is tuned
         L at the end (never above its value at the start) and at the start, as they are minimised,
         with the prior P: L exp(2P/n) where L is a mean of losses that are never negative, L + P for
         the marginal likelihood, else L plus P/n times the size of L at the start. The end is

@@ -51,7 +51,7 @@ class Reporting:
             timer.cancel()
 
     def _hint_now(self, task):
-        n, d = task.X.shape
+        n, d = len(task.X), self.n_features_in_  # X may have columns of zeros beside the table's
         outputs = task.model.n_outputs or 1
         solver, steps = task.whole.solver, len(self.history_)
         smaller = "" if task.kind == "nats" else "solver='nystrom' with few n_centers, "

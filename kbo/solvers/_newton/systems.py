@@ -59,7 +59,10 @@ class System(abc.ABC):
         ridge, weights = host(instance.ridge), instance.inner.weights
         weights = np.ones((1, instance.inner.size)) if weights is None else host(weights)
         if not (np.isfinite(ridge).all() and (ridge > 0).all()):
-            raise InvalidPoint(f"ridge={ridge.tolist()} must be positive and finite")
+            raise InvalidPoint(
+                f"ridge={ridge.tolist()} must be positive and finite: tune its logarithm, "
+                "ridge=lambda omega: jnp.exp(omega[…]), or bound omega (bounds=)"
+            )
         F = len(ridge)
         self.weights = np.broadcast_to(weights, (F, weights.shape[-1]))
         self.total = self.weights.sum(1)
