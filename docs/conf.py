@@ -1,4 +1,4 @@
-"""The site: ``sphinx-build -W -j 2 docs site``. Every code cell and every example is executed."""
+"""The site: ``sphinx-build -W -j 6 docs site``. Every code cell and every example is executed."""
 
 import os
 import sys
@@ -42,6 +42,7 @@ sphinx_gallery_conf = {
     "min_reported_time": 1e9,
     "download_all_examples": False,
     "capture_repr": (),
+    "parallel": 2,
     "reset_modules": ("matplotlib", "_reset.precision"),
 }
 
