@@ -2,11 +2,13 @@
 
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import kbo
 
 DOCS = Path(__file__).parent
+MATHJAX = Path(find_spec("sphinx-mathjax-offline").origin).parent
 sys.path.insert(0, str(DOCS))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -19,7 +21,7 @@ extensions = [
     "myst_nb", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathjax",
     "sphinx_copybutton", "sphinx_design", "sphinx_gallery.gen_gallery", "sphinxcontrib.bibtex",
 ]
-exclude_patterns = ["_build", "gallery/**.ipynb", "gallery/**.py", "README.md"]
+exclude_patterns = ["_build", "gallery/**.ipynb", "gallery/**.py", "sg_execution_times.rst"]
 templates_path = ["_templates"]
 
 # Pages
@@ -57,7 +59,8 @@ add_module_names = False
 # Looks
 html_theme = "pydata_sphinx_theme"
 html_title = "kbo"
-html_static_path = ["_static"]
+html_static_path = ["_static", str(MATHJAX / "static")]
+mathjax_path = "mathjax/tex-chtml.js"  # its own copy, so that formulas need no network
 html_css_files = ["kbo.css"]
 html_show_sourcelink = False
 html_copy_source = False
@@ -71,4 +74,6 @@ html_theme_options = {
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
-html_sidebars = {"index": []}
+# Pages that stand alone have no list of pages beside them.
+ALONE = ("index", "choose", "extend", "benchmarks", "faq", "glossary", "about")
+html_sidebars = {page: [] for page in ALONE}
