@@ -15,6 +15,7 @@ from ..hypergradients.base import on_device
 from ..result import BilevelError, Status
 from .session import prepare
 
+ROUGH = 0.1  # relative error of differences beyond which they say nothing
 SHORTER = (0.1, 0.01)  # parts of the step that are tried where differences disagree
 
 
@@ -38,6 +39,8 @@ class HypergradientReport:
     tol : float
     status : Status
         The status of the hypergradient.
+    dtype : str
+        The precision of the computation; differences in float32 tell little.
     """
 
     derivatives: np.ndarray
@@ -48,6 +51,7 @@ class HypergradientReport:
     rounding: float
     tol: float
     status: Status
+    dtype: str = "float64"
 
     @property
     def ok(self) -> bool:
@@ -76,7 +80,13 @@ class HypergradientReport:
         return "\n".join(rows)
 
     def _verdict(self):
-        if self.ok:
+        right = self.ok
+        if self.dtype != "float64" and (not right or self.rounding > ROUGH):
+            return (
+                f"undecided: differences in {self.dtype} are too rough; compute in float64, with "
+                "jax.config.update('jax_enable_x64', True)"
+            )
+        if right:
             return "the hypergradient is right"
         if not self.status.ok:  # such a hypergradient does not claim to be ∇L
             return f"the hypergradient is an approximation, {self.status.name}: {self.status}"
@@ -158,7 +168,7 @@ def _compare(session, directions, step, tol, seed):
             adjoint_identity=identity,
             error_bound=result.error_bound / max(float(np.linalg.norm(grad)), np.finfo(float).tiny),
             rounding=noise / size,
-            tol=tol, status=result.status,
+            tol=tol, status=result.status, dtype=np.dtype(instance.dtype).name,
         )
 
     def along(step):

@@ -54,3 +54,11 @@ def test_a_kink_nearby_is_no_fault(x64, monkeypatch):
     assert not kbo.check_hypergradient(problem, omega, method=Halved()).ok
     monkeypatch.setattr("kbo.search.check.SHORTER", ())
     assert not kbo.check_hypergradient(problem, omega).ok
+
+
+def test_single_precision_decides_nothing():
+    problem, omega = helpers.everything_problem("gaussian", "squared")
+    with jax.enable_x64(False):
+        report = kbo.check_hypergradient(problem, omega, method=Halved())
+    assert "is right" not in str(report)
+    assert "undecided" in str(report) and "jax_enable_x64" in str(report)

@@ -62,8 +62,8 @@ def check_iv_data(estimator, X, y, Z, sample_weight):
         # Not validate_data: it would record Z's column names as those of X.
         if np.ndim(Z) == 1:
             raise ValueError(
-                f"Z has shape {np.shape(Z)}: it must be (n, q); reshape one instrument with "
-                "Z.reshape(-1, 1)"
+                f"Z has shape {np.shape(Z)}: it must be (n, q); one instrument is "
+                "Z.reshape(-1, 1), or frame[[\"name\"]]"
             )
         Z = check_array(Z, dtype=np.float64, input_name="Z", estimator=estimator)
         check_consistent_length(X, Z)

@@ -123,8 +123,9 @@ def warn_if_weak(statistic, stacklevel):
     """Give a WeakInstrumentWarning if the first stage's F is below 10."""
     if statistic < STRONG:
         warnings.warn(
-            f"weak instruments: the first-stage F is {statistic:.1f}, below {STRONG:g}, so that "
-            "the estimate is biased towards the one that ignores Z and its errors are "
+            f"weak instruments: the first-stage F is {statistic:.1f}, below {STRONG:g}: the "
+            "estimate may say little of the effect (two-stage least squares is biased towards the "
+            "regression that ignores Z, a kernel estimator towards a constant), and its errors are "
             "understated; give stronger instruments or more samples",
             WeakInstrumentWarning, stacklevel=stacklevel + 1,
         )

@@ -158,8 +158,9 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         if self.alpha == 0 and identified < independent:
             raise ValueError(
                 f"the instruments identify {identified} of the {independent} independent columns "
-                "of the treatment's basis (with the constant): give more instruments, a larger "
-                "instrument_basis, a smaller treatment_basis, or alpha > 0"
+                "of the treatment's basis (with the constant): repeat the exogenous columns of "
+                "X in Z, or give more instruments, a larger instrument_basis, a smaller "
+                "treatment_basis, or alpha > 0"
             )
         readout, self._penalty = ridge_readout(inside, self.alpha), self.alpha
         beta = readout @ projection.coordinates(y[:, None])[:, 0]
