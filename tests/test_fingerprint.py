@@ -262,3 +262,23 @@ def test_what_looks_alike_is_told_apart():
     ]
     for left, right in pairs:
         assert fingerprint(left) == fingerprint(left) != fingerprint(right)
+
+
+def test_a_search_with_a_kernel_and_a_loss_of_ones_own_resumes(tmp_path, x64):
+    """Classes written outside of kbo are abstract base classes' children: abc keeps a cache there."""
+    from tests import small
+
+    class Wave(kbo.kernels.Kernel):
+        lengthscale: float = 1.0
+
+        def evaluate(self, x, z):
+            return 1 / (1 + jnp.sum(((x - z) / self.lengthscale) ** 2))
+
+    class LogCosh(kbo.losses.Loss):
+        def __call__(self, omega, prediction, target):
+            return jnp.sum(jnp.logaddexp(prediction - target, target - prediction))
+
+    problem = small.problem(inner_loss=LogCosh(), space=lambda w: kbo.RKHS(Wave(jnp.exp(w[0]))))
+    whole = kbo.minimize(problem, small.OMEGA, checkpoint=tmp_path / "run")
+    again = kbo.minimize(problem, small.OMEGA, checkpoint=tmp_path / "run")
+    np.testing.assert_array_equal(whole.omega, again.omega)
