@@ -140,5 +140,5 @@ def test_error_bound_holds_for_stopped_solutions(x64):
 
 
 @pytest.mark.slow
-def test_error_bound_holds_on_eighty_problems(x64):
-    assert_bounds_hold(range(80))
+def test_error_bound_holds_on_forty_problems(x64):
+    assert_bounds_hold(range(40))
