@@ -58,6 +58,11 @@ class Optimizer(eqx.Module):
         changes = {"tol": -np.inf} if "tol" in self.__dataclass_fields__ else {}
         return dataclasses.replace(self, **changes)
 
+    def unlimited(self) -> Optimizer:
+        """The same optimiser whatever its ``max_steps``: a longer run begins as a shorter one."""
+        changes = {"max_steps": 0} if "max_steps" in self.__dataclass_fields__ else {}
+        return dataclasses.replace(self, **changes)
+
     def rest(self, omega, grad, lower, upper, tree=None):
         """ω − P(ω − ∇L), with the arguments of ``run`` and ``grad``, ∇L; it is zero at the end.
 

@@ -55,13 +55,26 @@ class HypergradientReport:
 
     @property
     def ok(self) -> bool:
-        """Whether relative_error and adjoint_identity are ≤ max(tol, rounding) + error_bound.
+        """Whether the hypergradient was found to be right: ``verdict == "right"``."""
+        return self.verdict == "right"
 
-        An error bound that is not finite counts as zero.
+    @property
+    def verdict(self) -> str:
+        """``"right"``, ``"undecided"``, ``"approximation"`` or ``"wrong"``.
+
+        It is right where relative_error and adjoint_identity are ≤ max(tol, rounding) +
+        error_bound, an error bound that is not finite counting as zero. In float32 differences can
+        only confirm it, and only if they are good to a tenth: otherwise it is undecided. What is
+        not right is an approximation if its status does not claim more.
         """
         bound = self.error_bound if np.isfinite(self.error_bound) else 0.0
         allowed = max(self.tol, self.rounding) + bound
-        return bool(self.relative_error <= allowed and (self.adjoint_identity or 0.0) <= allowed)
+        agrees = self.relative_error <= allowed and (self.adjoint_identity or 0.0) <= allowed
+        if self.dtype != "float64" and not (agrees and self.rounding <= ROUGH):
+            return "undecided"
+        if agrees:
+            return "right"
+        return "wrong" if self.status.ok else "approximation"
 
     def __str__(self):
         rows = [
@@ -74,27 +87,28 @@ class HypergradientReport:
             f"good to about {self.rounding:.0e})",
             "adjoint identity      none" if self.adjoint_identity is None
             else f"adjoint identity  {self.adjoint_identity:8.1e}",
-            f"error bound       {self.error_bound:8.1e}   (from the residuals of both solves)",
-            self._verdict(),
+            f"error bound       {self.error_bound:8.1e}   (from the residuals of both solves, "
+            "relative to the gradient)",
+            self._sentence(),
         ]
         return "\n".join(rows)
 
-    def _verdict(self):
-        right = self.ok
-        if self.dtype != "float64" and (not right or self.rounding > ROUGH):
-            return (
+    def _sentence(self):
+        return {
+            "right": "the hypergradient is right",
+            "undecided": (
                 f"undecided: differences in {self.dtype} are too rough; compute in float64, with "
                 "jax.config.update('jax_enable_x64', True)"
-            )
-        if right:
-            return "the hypergradient is right"
-        if not self.status.ok:  # such a hypergradient does not claim to be ∇L
-            return f"the hypergradient is an approximation, {self.status.name}: {self.status}"
-        return (
-            "the hypergradient is WRONG, or L has a kink at this ω: is the inner loss convex in "
-            "the prediction and twice differentiable (Huber's is not, at its threshold), and the "
-            "inner problem solved? (see hg.status)"
-        )
+            ),
+            "approximation": (
+                f"the hypergradient is an approximation, {self.status.name}: {self.status}"
+            ),
+            "wrong": (
+                "the hypergradient is WRONG, or L has a kink at this ω: is the inner loss convex in "
+                "the prediction and twice differentiable (Huber's is not, at its threshold), and "
+                "the inner problem solved? (see hg.status)"
+            ),
+        }[self.verdict]
 
 
 def check_hypergradient(
@@ -179,7 +193,7 @@ def _compare(session, directions, step, tol, seed):
     identity = _adjoint_identity(instance, solver, seed)
     report = compared(step)
     for part in SHORTER:  # L may have a kink nearby, but a wrong gradient is wrong at every step
-        if report.ok:
+        if report.verdict in ("right", "undecided"):
             break
         report = compared(part * step)
     return report

@@ -34,8 +34,8 @@ class EvaluationLog:
     Raises
     ------
     ValueError
-        If the file is not a log, belongs to another problem or other settings, or if its warm start
-        is missing.
+        If the file is not a log, belongs to another problem or other settings, if its warm start is
+        missing, or its folder.
     """
 
     _SCALARS = 7  # status, whether it has a warm start, L, two residuals, seconds, part
@@ -46,7 +46,14 @@ class EvaluationLog:
         self._names = [status.name for status in Status]
         self._rows, self._count = [], 0
         self.warm_start = None
-        if self.path is not None and self.path.exists():
+        if self.path is None:
+            return
+        if not self.path.parent.is_dir():
+            raise ValueError(
+                f"checkpoint={str(self.path)!r} lies in a folder that does not exist: make "
+                f"{str(self.path.parent)!r} first"
+            )
+        if self.path.exists():
             self._read()
 
     def __len__(self):

@@ -11,6 +11,7 @@ import numpy as np
 from ..arithmetic import raveled
 from ..hypergradients.sampling import on_rows
 from ..optimizers import OutOfTime
+from ..regularizers import Regularizer
 from ..result import Cost, Hypergradient, InvalidPoint, Status, StepRecord
 from .evaluation import Evaluation
 from .session import nothing
@@ -86,11 +87,29 @@ class Run:
 
     def hint(self, status):
         """What to do about the status of the whole search, whose last failure may be to blame."""
-        own = self.session.hint(status)
-        if self.failure is None or status not in (Status.BLOCKED, Status.LINE_SEARCH_FAILED):
-            return own
-        cause = f"an evaluation failed, {self.failure.name}{self._blame and ': ' + self._blame}"
-        return f"{own}; {cause}" if own else cause
+        causes = [self.session.hint(status)]
+        if status in (Status.BLOCKED, Status.LINE_SEARCH_FAILED):
+            causes += self._causes(status)
+        return "; ".join(filter(None, causes))
+
+    def _causes(self, status):
+        """Why a line search may have ended above its tolerance."""
+        if self.failure is not None:
+            yield f"an evaluation failed, {self.failure.name}{self._blame and ': ' + self._blame}"
+        if status is not Status.LINE_SEARCH_FAILED:
+            return
+        penalty, method = self.session.problem.penalty, self.session.method
+        if isinstance(penalty, Regularizer):
+            yield (
+                f"penalty={type(penalty).__name__} has kinks, beyond which no step along a gradient "
+                "leads: leave it out, and give optimizer=kbo.optimizers.Optax("
+                "kbo.optimizers.proximal_gradient(rate, regularizer)), which adds it"
+            )
+        if not method.comparable(self.session.solver):
+            yield (
+                f"values by {type(method).__name__} depend on the earlier ones, which a line search "
+                "cannot compare: give optimizer=kbo.optimizers.Optax(optax.adam(rate))"
+            )
 
     def _loosened(self, ratio):
         """The session at the tolerance for a gradient that is ``ratio`` times the first one."""
@@ -112,7 +131,10 @@ class Run:
         if self._part < found.part:  # here the time was up
             raise OutOfTime
         if self._part != found.part or not np.array_equal(found.point, point):
-            raise ValueError("the checkpoint does not follow from this start: delete it")
+            raise ValueError(
+                "the checkpoint does not follow from this start, or the optimizer's steps depend on "
+                "its max_steps, which was another: delete it"
+            )
         self.state = self.log.warm_start
         return found
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import equinox as eqx
 import jax
 
-from ..arithmetic import arithmetic
+from ..arithmetic import arithmetic, is_traced
 from ..function import Function
 from ..problem import BilevelProblem
 from ..programs import HoldsTracer, identified, program
-from ..result import Status
+from ..result import BilevelError, Status
 from ..solvers import Solver, default_solver
 from ..solvers._traced import ENDINGS, Report, stationary
 from .contract import check
@@ -86,9 +86,9 @@ def solve(problem, omega, *, solver=None, throw=True) -> Solution:
     ValueError
         For a problem that does not keep what its fields promise, or a solver that cannot run inside
         a JAX program.
-    RuntimeError
-        With ``throw=True``, from the running program: the inner problem was not solved. Its message
-        is that of ``kbo.Status``.
+    BilevelError
+        With ``throw=True``: the inner problem was not solved. Where JAX is tracing it is a
+        RuntimeError from the running program, with the same message.
 
     References
     ----------
@@ -112,7 +112,10 @@ def solve(problem, omega, *, solver=None, throw=True) -> Solution:
     """
     with arithmetic(False):
         problem, omega, run = _prepared(problem, omega, solver)
-        coefficients, report = run(_solved)(problem, omega, solver, throw)
+        known = run == _programs.get and not is_traced((problem, omega))
+        coefficients, report = run(_solved)(problem, omega, solver, throw and not known)
+        if throw and known and report.ending > 0:
+            raise BilevelError(ENDINGS[int(report.ending)])
         problem = problem if solver is None else solver.restrict(problem)
         return Solution(Function(problem.at(omega), coefficients), report)
 
@@ -201,7 +204,7 @@ def _solved_instance(problem, omega, solver, throw):
     instance = solver.restrict(problem).at(omega)
     theta, report = stationary(solver.equations(instance), solver.max_newton, solver.tol)
     if throw:
-        texts = [str(status) for status in ENDINGS]
+        texts = [f"{status.name}: {status}" for status in ENDINGS]
         theta = eqx.branched_error_if(theta, report.ending > 0, report.ending, texts)
     return instance, theta, report
 

@@ -133,7 +133,7 @@ def minimize(
         As in value_and_hypergradient. Each inner problem starts from the last one's solution.
     bounds : pair (lower, upper), optional
         Numbers, pytrees like ω (or like its upper part), or flat arrays in the order of its
-        leaves.
+        leaves. Keys that a dictionary does not name are not bounded.
     callback : callable, optional
         Called with the StepRecord of the start and of every accepted step, ``.function`` of which
         is h there (None for steps that are read from a checkpoint); a true result stops.
@@ -145,7 +145,8 @@ def minimize(
     checkpoint : path, optional
         File to which every evaluation is appended; the last warm start is in another,
         ``checkpoint``.state. Called again with the same arguments after a kill, the run continues
-        and ends at exactly the same iterate.
+        and ends at exactly the same iterate. With a larger ``max_steps`` it goes on where a run
+        that used up its own had ended.
     throw : bool
         Whether to raise where the run ended unusable (no finite start, or a first inner problem
         without a solution). Missing the tolerance never raises: see ``.status``.
@@ -204,7 +205,7 @@ def search(
         optimizer = optimizer.endless()
     log = EvaluationLog(checkpoint, _digest(
         checkpoint, problem=session.problem, start=start, lower=lower, upper=upper,
-        optimizer=optimizer, solver=solver, method=method,
+        optimizer=optimizer.unlimited(), solver=solver, method=method,
     ))
     bar = _progress_bar(optimizer) if progress else None
     comparable = method.comparable(solver) and optimizer.comparable and not solver.loose
@@ -274,20 +275,33 @@ def flat_bounds(bounds, omega0):
         return np.full(size, -np.inf), np.full(size, np.inf)
     try:
         lower, upper = bounds
-        return tuple(_like(side, omega0) for side in (lower, upper))
+        return _like(lower, omega0, -np.inf), _like(upper, omega0, np.inf)
     except (TypeError, ValueError) as error:
         raise ValueError("bounds must be a pair (lower, upper) of numbers or of pytrees like "
                          f"omega0: {error}") from error
 
 
-def _like(side, omega0):
+def _like(side, omega0, missing):
     """One side of the bounds, flat: a number, or an array of its shape, for any part of ω."""
     if getattr(side, "shape", None) == raveled(omega0)[0].shape:
         return np.asarray(side, float)
     fill = lambda bound, leaf: np.broadcast_to(np.asarray(bound, float), np.shape(leaf))  # noqa: E731
     spread = lambda bound, part: jax.tree.map(functools.partial(fill, bound), part)  # noqa: E731
-    filled = jax.tree.map(spread, side, omega0)
+    filled = jax.tree.map(spread, _with_all_keys(side, omega0, missing), omega0)
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(filled)])
+
+
+def _with_all_keys(side, omega, missing):
+    """A side of the bounds in which a key of ω that a dictionary lacks has the bound ``missing``."""
+    if not (isinstance(side, dict) and isinstance(omega, dict)):
+        return side
+    unknown = sorted(map(repr, side.keys() - omega.keys()))
+    if unknown:
+        raise ValueError(f"omega0 has no key {', '.join(unknown)}, only {list(omega)}")
+    return {
+        key: _with_all_keys(side[key], part, missing) if key in side else missing
+        for key, part in omega.items()
+    }
 
 
 def _progress_bar(optimizer):

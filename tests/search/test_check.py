@@ -62,3 +62,14 @@ def test_single_precision_decides_nothing():
         report = kbo.check_hypergradient(problem, omega, method=Halved())
     assert "is right" not in str(report)
     assert "undecided" in str(report) and "jax_enable_x64" in str(report)
+    assert report.verdict == "undecided" and not report.ok
+
+
+def test_a_verdict_is_what_ok_says(x64):
+    right = kbo.check_hypergradient(*helpers.everything_problem("gaussian", "squared"))
+    assert right.verdict == "right" and right.ok
+    rough = replace(right, dtype="float32", rounding=0.5)  # agrees, which says nothing
+    assert rough.verdict == "undecided" and not rough.ok
+    off = replace(right, relative_error=0.1)
+    assert off.verdict == "wrong" and not off.ok
+    assert replace(off, status=kbo.Status.TRUNCATED).verdict == "approximation"

@@ -163,7 +163,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, x64):
     optimizer = kbo.optimizers.LBFGS(max_steps=2)
     kbo.minimize(problem, omega, optimizer=optimizer, checkpoint=path)
     for change in (
-        {"omega0": {**omega, "log_ridge": -2.0}}, {"optimizer": kbo.optimizers.LBFGS(max_steps=3)},
+        {"omega0": {**omega, "log_ridge": -2.0}}, {"optimizer": kbo.optimizers.LBFGS(max_steps=2, memory=3)},
         {"problem": problem.replace(inner_loss=kbo.losses.Huber(1.0))},
     ):
         arguments = {"problem": problem, "omega0": omega, "optimizer": optimizer, **change}
@@ -172,6 +172,36 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, x64):
     path.write_bytes(b"not a log")
     with pytest.raises(ValueError, match="not a checkpoint"):
         kbo.minimize(problem, omega, optimizer=optimizer, checkpoint=path)
+
+
+@pytest.mark.parametrize("kind", [kbo.optimizers.LBFGS, kbo.optimizers.GradientDescent])
+def test_a_run_without_steps_left_goes_on_with_more(kind, tmp_path, x64):
+    problem, omega = regularised()
+    run = lambda steps, path: kbo.minimize(  # noqa: E731
+        problem, omega, optimizer=kind(max_steps=steps), checkpoint=tmp_path / path)
+    assert run(2, "log").status is Status.STEPS_EXHAUSTED
+    size = (tmp_path / "log").stat().st_size
+    longer, whole = run(6, "log"), run(6, "whole")
+    assert (tmp_path / "log").stat().st_size > size
+    np.testing.assert_array_equal(helpers.flat(longer.omega), helpers.flat(whole.omega))
+    assert longer.n_evaluations == whole.n_evaluations
+    assert len(longer.history) == len(whole.history) == 7
+
+
+def test_steps_that_depend_on_their_number_do_not_go_on(tmp_path, x64):
+    problem, omega = regularised()
+    run = lambda steps: kbo.minimize(  # noqa: E731
+        problem, omega, checkpoint=tmp_path / "log",
+        optimizer=kbo.optimizers.Optax(optax.sgd(0.1), max_steps=steps, average=0.5))
+    run(4)
+    with pytest.raises(ValueError, match="depend on its max_steps"):
+        run(8)
+
+
+def test_a_folder_that_does_not_exist_is_named(tmp_path, x64):
+    problem, omega = regularised()
+    with pytest.raises(ValueError, match=r"checkpoint=.*folder that does not exist: make .*absent"):
+        kbo.minimize(problem, omega, checkpoint=tmp_path / "absent" / "log")
 
 
 @pytest.mark.parametrize(

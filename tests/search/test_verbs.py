@@ -1,5 +1,6 @@
 """The outer loop: every optimiser, bounds, callbacks, checkpoints, statuses."""
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -60,7 +61,7 @@ def test_bounds_hold(name, x64):
 
 def test_bad_bounds_are_refused(x64):
     problem, omega = regularised()
-    for bounds in ((1.0, 2.0), (2.0, 1.0), 3.0, ({"log_l": 0.0}, 1.0)):
+    for bounds in ((1.0, 2.0), (2.0, 1.0), 3.0, ({"log_length": 0.0}, 1.0)):
         with pytest.raises(ValueError, match="bounds"):
             kbo.minimize(problem, omega, bounds=bounds)
 
@@ -140,6 +141,28 @@ def test_bounds_for_any_pytree(x64):
         lower, upper = flat_bounds(bounds, omega)
         np.testing.assert_array_equal(lower, -np.ones(5), err_msg=name)
         np.testing.assert_array_equal(upper, 2 * np.ones(5), err_msg=name)
-    for wrong in ((np.zeros(4), 1.0), ({"a": 0.0}, 1.0), ({"a": np.zeros(3), "b": 0.0}, 1.0)):
+    for wrong in ((np.zeros(4), 1.0), ({"c": 0.0}, 1.0), ({"a": np.zeros(3), "b": 0.0}, 1.0)):
         with pytest.raises(ValueError, match="bounds"):
             flat_bounds(wrong, omega)
+
+
+def test_keys_that_bounds_do_not_name_are_free():
+    omega = {"a": jnp.zeros(2), "b": {"c": jnp.zeros(()), "d": jnp.zeros(1)}}
+    lower, upper = flat_bounds(({"b": {"d": -1.0}}, {"a": 3.0}), omega)
+    np.testing.assert_array_equal(lower, [-np.inf, -np.inf, -np.inf, -1.0])
+    np.testing.assert_array_equal(upper, [3.0, 3.0, np.inf, np.inf])
+    with pytest.raises(ValueError, match="bounds.*no key 'e', only"):
+        flat_bounds(({"b": {"e": 0.0}}, 1.0), omega)
+
+
+def test_a_line_search_that_fails_says_why(x64):
+    problem, omega = regularised()
+    kinked = problem.replace(penalty=kbo.regularizers.L1(3.0))
+    found = kbo.minimize(kinked, {name: jnp.zeros_like(leaf) + 0.3 for name, leaf in omega.items()})
+    assert found.status is kbo.Status.LINE_SEARCH_FAILED
+    assert "penalty=L1 has kinks" in found.hint and "proximal_gradient" in found.hint
+    proximal = kbo.optimizers.proximal_gradient(0.05, kbo.regularizers.L1(3.0))
+    best = kbo.minimize(
+        problem.replace(penalty=None), omega, throw=False,
+        optimizer=kbo.optimizers.Optax(proximal, max_steps=300))
+    assert np.abs(helpers.flat(best.omega)).min() == 0
