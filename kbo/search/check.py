@@ -104,9 +104,9 @@ class HypergradientReport:
                 f"the hypergradient is an approximation, {self.status.name}: {self.status}"
             ),
             "wrong": (
-                "the hypergradient is WRONG, or L has a kink at this ω: is the inner loss convex in "
-                "the prediction and twice differentiable (Huber's is not, at its threshold), and "
-                "the inner problem solved? (see hg.status)"
+                "the hypergradient is WRONG, or L has a kink at this ω: is the inner loss convex "
+                "in the prediction and twice differentiable (Huber's is not, at its threshold), "
+                "and the inner problem solved? (see hg.status)"
             ),
         }[self.verdict]
 

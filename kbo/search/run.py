@@ -101,14 +101,14 @@ class Run:
         penalty, method = self.session.problem.penalty, self.session.method
         if isinstance(penalty, Regularizer):
             yield (
-                f"penalty={type(penalty).__name__} has kinks, beyond which no step along a gradient "
-                "leads: leave it out, and give optimizer=kbo.optimizers.Optax("
+                f"penalty={type(penalty).__name__} has kinks, beyond which no step along a "
+                "gradient leads: leave it out, and give optimizer=kbo.optimizers.Optax("
                 "kbo.optimizers.proximal_gradient(rate, regularizer)), which adds it"
             )
         if not method.comparable(self.session.solver):
             yield (
-                f"values by {type(method).__name__} depend on the earlier ones, which a line search "
-                "cannot compare: give optimizer=kbo.optimizers.Optax(optax.adam(rate))"
+                f"values by {type(method).__name__} depend on the earlier ones, which a line "
+                "search cannot compare: give optimizer=kbo.optimizers.Optax(optax.adam(rate))"
             )
 
     def _loosened(self, ratio):
@@ -132,8 +132,8 @@ class Run:
             raise OutOfTime
         if self._part != found.part or not np.array_equal(found.point, point):
             raise ValueError(
-                "the checkpoint does not follow from this start, or the optimizer's steps depend on "
-                "its max_steps, which was another: delete it"
+                "the checkpoint does not follow from this start, or the optimizer's steps depend "
+                "on its max_steps, which was another: delete it"
             )
         self.state = self.log.warm_start
         return found

@@ -16,8 +16,8 @@ from ..arithmetic import resolve
 from ..criteria import LeaveOut
 from ..hypergradients import Implicit, Mean
 from ..result import BilevelError
+from .bounds import flat_bounds
 from .session import prepare
-from .verbs import flat_bounds
 
 FLAT = 1e-6  # curvature of L, relative to the largest, below which L counts as flat
 AT_BOUND = 1e-8

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import warnings
 from collections.abc import Callable
 
@@ -17,6 +16,7 @@ from ..optimizers import Optimizer, default_optimizer
 from ..programs import identified
 from ..result import BilevelError, BilevelResult, Hypergradient, Status
 from ..spaces import NeuralSpace
+from .bounds import flat_bounds
 from .checkpoint import EvaluationLog
 from .run import Run, Stop
 from .session import expect_instance, no_function, nothing, prepare
@@ -266,42 +266,6 @@ def _conclude(run, status, throw):
         failure=run.failure,
         hint=run.hint(status),
     )
-
-
-def flat_bounds(bounds, omega0):
-    """(lower, upper), each in the order of ω's leaves; infinite where there are none."""
-    size = raveled(omega0)[0].size
-    if bounds is None:
-        return np.full(size, -np.inf), np.full(size, np.inf)
-    try:
-        lower, upper = bounds
-        return _like(lower, omega0, -np.inf), _like(upper, omega0, np.inf)
-    except (TypeError, ValueError) as error:
-        raise ValueError("bounds must be a pair (lower, upper) of numbers or of pytrees like "
-                         f"omega0: {error}") from error
-
-
-def _like(side, omega0, missing):
-    """One side of the bounds, flat: a number, or an array of its shape, for any part of ω."""
-    if getattr(side, "shape", None) == raveled(omega0)[0].shape:
-        return np.asarray(side, float)
-    fill = lambda bound, leaf: np.broadcast_to(np.asarray(bound, float), np.shape(leaf))  # noqa: E731
-    spread = lambda bound, part: jax.tree.map(functools.partial(fill, bound), part)  # noqa: E731
-    filled = jax.tree.map(spread, _with_all_keys(side, omega0, missing), omega0)
-    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(filled)])
-
-
-def _with_all_keys(side, omega, missing):
-    """A side of the bounds in which a key of ω that a dictionary lacks has the bound ``missing``."""
-    if not (isinstance(side, dict) and isinstance(omega, dict)):
-        return side
-    unknown = sorted(map(repr, side.keys() - omega.keys()))
-    if unknown:
-        raise ValueError(f"omega0 has no key {', '.join(unknown)}, only {list(omega)}")
-    return {
-        key: _with_all_keys(side[key], part, missing) if key in side else missing
-        for key, part in omega.items()
-    }
 
 
 def _progress_bar(optimizer):

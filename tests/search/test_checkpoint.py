@@ -177,7 +177,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, x64):
 @pytest.mark.parametrize("kind", [kbo.optimizers.LBFGS, kbo.optimizers.GradientDescent])
 def test_a_run_without_steps_left_goes_on_with_more(kind, tmp_path, x64):
     problem, omega = regularised()
-    run = lambda steps, path: kbo.minimize(  # noqa: E731
+    run = lambda steps, path: kbo.minimize(
         problem, omega, optimizer=kind(max_steps=steps), checkpoint=tmp_path / path)
     assert run(2, "log").status is Status.STEPS_EXHAUSTED
     size = (tmp_path / "log").stat().st_size
@@ -190,7 +190,7 @@ def test_a_run_without_steps_left_goes_on_with_more(kind, tmp_path, x64):
 
 def test_steps_that_depend_on_their_number_do_not_go_on(tmp_path, x64):
     problem, omega = regularised()
-    run = lambda steps: kbo.minimize(  # noqa: E731
+    run = lambda steps: kbo.minimize(
         problem, omega, checkpoint=tmp_path / "log",
         optimizer=kbo.optimizers.Optax(optax.sgd(0.1), max_steps=steps, average=0.5))
     run(4)

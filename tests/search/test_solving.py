@@ -216,7 +216,7 @@ def test_a_solve_that_fails_raises_while_the_program_runs_or_says_so():
     bad = problem.replace(inner_loss=lambda w, v, t: -((v - t) ** 2))
     with pytest.raises(Exception, match="negative curvature"):
         jax.block_until_ready(jax.jit(kbo.outer_objective(bad))(omega))
-    with pytest.raises(kbo.BilevelError, match="^NOT_CONVEX: ") as failed:
+    with pytest.raises(kbo.BilevelError, match=r"^NOT_CONVEX: ") as failed:
         kbo.solve(bad, omega)
     assert failed.value.status is kbo.Status.NOT_CONVEX
     h = kbo.solve(bad, omega, throw=False)

@@ -6,7 +6,7 @@ import optax
 import pytest
 
 import kbo
-from kbo.search.verbs import flat_bounds
+from kbo.search.bounds import flat_bounds
 from tests import helpers
 from tests.search.common import cliff_problem, regularised
 
@@ -151,7 +151,7 @@ def test_keys_that_bounds_do_not_name_are_free():
     lower, upper = flat_bounds(({"b": {"d": -1.0}}, {"a": 3.0}), omega)
     np.testing.assert_array_equal(lower, [-np.inf, -np.inf, -np.inf, -1.0])
     np.testing.assert_array_equal(upper, [3.0, 3.0, np.inf, np.inf])
-    with pytest.raises(ValueError, match="bounds.*no key 'e', only"):
+    with pytest.raises(ValueError, match=r"bounds.*no key 'e', only"):
         flat_bounds(({"b": {"e": 0.0}}, 1.0), omega)
 
 

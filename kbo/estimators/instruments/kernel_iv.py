@@ -18,13 +18,11 @@ from .._common.folds import make_folds
 from .._common.predict import values_at
 from .._common.validation import computing
 from .data import Standard, check_iv_data, distinct_rows, drawn, exogenous_columns
-from .strength import first_stage_strength, warn_if_weak
+from .strength import first_stage_strength, warn_if_few_values, warn_if_weak
 from .tuning import Tuner, first_stage_solver
 from .units import in_units, mean_derivative, named_kernel, treatment_in_units, treatment_kernel
 
-STATIONARY = (
-    "gaussian", "laplacian", "matern12", "matern32", "matern52", "rational_quadratic",
-)
+STATIONARY = ("gaussian", "laplacian", "matern12", "matern32", "matern52", "rational_quadratic")
 OPTIONAL_ATTRIBUTES = (
     "first_stage_ridge_", "first_stage_result_", "first_stage_strength_",
     "first_stage_statistic_", "instrument_kernel_", "instrument_lengthscale_", "solver_",
@@ -198,7 +196,7 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         Warns
         -----
         WeakInstrumentWarning
-            If ``first_stage_statistic_`` is below 10.
+            If ``first_stage_statistic_`` is below 10, or the instruments take fewer than 10 values.
         ConvergenceWarning
             If the last search of a stage did not reach its tolerance.
         """
@@ -214,6 +212,8 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         draws = random or np.random.RandomState(0)
         X, y = X[folds.order], y[folds.order]
         Z = None if exogenous.all() else Z[folds.order]
+        if Z is not None:
+            warn_if_few_values(X, Z, exogenous, folds.weight, stacklevel=2)
         units = (Standard.of if self.standardize else Standard.together)(X, folds.weight)
         y_units = Standard.of(y, folds.weight)
         z_units = None if Z is None else Standard.of(Z, folds.weight)

@@ -8,11 +8,12 @@ import numpy as np
 import scipy.linalg
 
 from .._common.folds import Folds
-from .data import RANK
+from .data import RANK, in_span
 from .first_stage import nystrom_features, principal_components
 from .tuning import UNDERSMOOTHING
 
 WEAK_R2 = 0.02  # a first stage that explains less of the variance out of sample is weak
+FEW = 10  # values of the instruments below which they identify no shape
 STRONG = 10.0  # Staiger and Stock's (1997) rule of thumb for the first-stage F
 BASELINE_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 BASELINE_SHIFTS = (-0.7, 0.0, 0.7)  # added to the log lengthscale
@@ -117,6 +118,24 @@ def first_stage_strength(found, tuner, exogenous):
     strength = float(1.0 - np.trace(explained) / np.trace(baseline))
     extra, left = max(spent - freedom, 1.0), max(weight.sum() - spent, 1.0)
     return strength, strength / extra * left / max(1.0 - strength, np.finfo(float).tiny)
+
+
+def warn_if_few_values(X, Z, exogenous, weight, stacklevel):
+    """Give a WeakInstrumentWarning if Z says too little of h's shape, however strong it is.
+
+    E[h(X) | Z] is as many numbers as the excluded instruments have values.
+    """
+    X, Z = X[weight > 0], Z[weight > 0]
+    excluded = Z[:, ~in_span(Z, X[:, exogenous])]
+    values, needed = (len(np.unique(part, axis=0)) for part in (excluded, X[:, ~exogenous]))
+    if values < min(needed, FEW):
+        warnings.warn(
+            f"the instruments take {values} values and the endogenous columns {needed}: Z "
+            f"identifies {values - 1} slope{'s' * (values > 2)}, the kernel's norm the rest of h's "
+            "shape, and it leans towards a constant; for an effect that Z identifies fit "
+            "kbo.TwoStageLeastSquares",
+            WeakInstrumentWarning, stacklevel=stacklevel + 1,
+        )
 
 
 def warn_if_weak(statistic, stacklevel):

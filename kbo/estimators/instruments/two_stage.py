@@ -7,15 +7,15 @@ from typing import ClassVar
 
 import numpy as np
 from scipy.stats import norm
-from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .anderson_rubin import ReducedForm
 from .data import Standard, check_iv_data, exogenous_columns, is_constant
 from .projection import Projection, least_explained, rank, ridge_readout, scaled_rows
+from .sieve import expand, fitted, mean_slopes
 from .strength import warn_if_weak
-
-STEP = 1e-5  # step of the central differences, in standard deviations of the column
 
 
 class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
@@ -45,6 +45,13 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         A = ΦᵀWPΦ + alpha·I, φ̂ = PΦ, e = y − Φβ, for n samples of positive weight. This sandwich
         estimator is robust to heteroskedasticity (HC1) and exact for least squares as n → ∞. It
         does not include the bias of a ridge, or of a sieve that is too small.
+    standard_errors_ : ndarray (p,)
+        Of ``coef_``: the roots of the diagonal of ``covariance_``.
+    effective_f_ : float or None
+        The effective F of Montiel Olea and Pflueger, which holds under heteroskedasticity: ‖π‖²
+        divided by the trace of its HC1 covariance, for the coefficients π of the first stage in an
+        orthonormal basis of the excluded instruments. With one instrument it is the robust F. None
+        unless exactly one column of Φ is endogenous.
     first_stage_statistic_ : float
         The joint strength of the instruments. With one endogenous column it is the partial F of
         the excluded instruments, the columns of Ψ beyond the exogenous ones: F =
@@ -68,6 +75,7 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
     Theorem 5.3).
     Newey, Powell (2003), Instrumental Variable Estimation of Nonparametric Models: sieves.
     Staiger, Stock (1997), Instrumental Variables Regression with Weak Instruments.
+    Montiel Olea, Pflueger (2013), A Robust Test for Weak Instruments, eq. (4).
     Cragg, Donald (1993), Testing Identifiability and Specification in Instrumental Variable Models.
 
     Examples
@@ -130,16 +138,16 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         used = weight > 0
         X, y, weight = X[used], y[used], weight[used]
         root = np.sqrt(weight)
-        self.treatment_basis_ = _fitted(self.treatment_basis, X)
-        features = _expand(self.treatment_basis_, X)
+        self.treatment_basis_ = fitted(self.treatment_basis, X)
+        features = expand(self.treatment_basis_, X)
         self._units = Standard.of(features, weight)
         columns = np.column_stack([np.ones(len(X)), self._units(features)])
         if Z is None:
             self.instrument_basis_, projection = None, Projection.on(columns, root)
         else:
             Z = Z[used]
-            self.instrument_basis_ = _fitted(self.instrument_basis, Z)
-            instruments = _expand(self.instrument_basis_, Z)
+            self.instrument_basis_ = fitted(self.instrument_basis, Z)
+            instruments = expand(self.instrument_basis_, Z)
             kept = ~is_constant(instruments.std(0), instruments.mean(0))
             instruments = Standard.of(instruments, weight)(instruments)[:, kept]
             instruments = np.column_stack([np.ones(len(X)), instruments])
@@ -150,6 +158,8 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         )
         warn_if_weak(self.first_stage_statistic_, stacklevel=2)
         self._solve(columns, y, root, projection)
+        self._reduced = ReducedForm.of(columns, y, projection)
+        self.effective_f_ = None if self._reduced is None else self._reduced.effective_f
         return self
 
     def _solve(self, columns, y, root, projection):
@@ -175,11 +185,12 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         back[0, 1:] = -self._units.mean / self._units.scale
         beta, self.covariance_ = back @ beta, back @ spread @ back.T
         self.intercept_, self.coef_ = float(beta[0]), beta[1:]
+        self.standard_errors_ = np.sqrt(np.diag(self.covariance_)[1:])
 
     def _columns(self, X):
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, dtype=np.float64)
-        return _expand(self.treatment_basis_, X)
+        return expand(self.treatment_basis_, X)
 
     def predict(self, X):
         """``h(X) = intercept_ + Φ(X) coef_``, (k,).
@@ -217,14 +228,57 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
                 f"alpha={self._penalty} biases the estimate by an amount that the band would not "
                 "cover: fit with alpha=0, and a smaller treatment_basis if that is not identified"
             )
-        if not (isinstance(level, Real) and 0 < level < 1):
-            raise ValueError(f"level={level!r} must lie strictly between 0 and 1")
+        _check_level(level)
         columns = self._columns(X)
         value = self.intercept_ + columns @ self.coef_
         columns = np.column_stack([np.ones(len(columns)), columns])
         variance = np.einsum("ij,jk,ik->i", columns, self.covariance_, columns)
         reach = norm.ppf(0.5 + level / 2) * np.sqrt(np.maximum(variance, 0.0))
         return value - reach, value + reach
+
+    def anderson_rubin(self, level=0.95):
+        """A confidence set for the coefficient of the one endogenous column, weak Z or not::
+
+            {b : (δ − bπ)ᵀ V(b)⁻¹ (δ − bπ) ≤ χ²_k(level)}
+
+        δ and π are the coefficients of y and of that column on the k excluded instruments, V(b) is
+        the HC1 covariance of δ − bπ. If b is true, y − b·column does not depend on the instruments
+        beyond the exogenous columns; the set holds every b for which a test finds no such
+        dependence. Weak instruments make it wide, not wrong.
+
+        Parameters
+        ----------
+        level : float
+            In (0, 1): the asymptotic probability that the set holds the coefficient.
+
+        Returns
+        -------
+        ndarray (m, 2)
+            The ends of its m disjoint intervals, from left to right, which may be infinite. With
+            no interval, the model is rejected: the instruments contradict each other.
+
+        Raises
+        ------
+        ValueError
+            If ``level`` is outside (0, 1), or unless exactly one column of Φ is endogenous.
+
+        References
+        ----------
+        Anderson, Rubin (1949), Estimation of the Parameters of a Single Equation in a Complete
+        System of Stochastic Equations. Andrews, Stock, Sun (2019), Weak Instruments in Instrumental
+        Variables Regression: Theory and Practice, Section 5.
+        """
+        check_is_fitted(self)
+        _check_level(level)
+        if self._reduced is None:
+            raise ValueError(
+                f"the set is that of one coefficient, and of the columns of X {self.endogenous_} "
+                "are endogenous (or a basis makes several of one): fit with one endogenous column"
+            )
+        place = self._reduced.column - 1
+        scale = self._units.scale[place]
+        center, unit = scale * self.coef_[place], scale * self.standard_errors_[place]
+        return self._reduced.confidence_set(level, center, unit or 1.0) / scale
 
     def average_derivative(self, X):
         """(1/k) Σ_i ∂h/∂x(x_i), (d,); by central differences if there is a ``treatment_basis``.
@@ -237,22 +291,9 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         X = validate_data(self, X, reset=False, dtype=np.float64)
         if self.treatment_basis_ is None:
             return self.coef_.copy()
-        out = np.empty(X.shape[1])
-        for j, spread in enumerate(X.std(0)):
-            shift = np.zeros(X.shape[1])
-            shift[j] = STEP * (spread if spread > 0 else max(abs(X[0, j]), 1.0))
-            ends = [_expand(self.treatment_basis_, X + sign * shift) for sign in (1, -1)]
-            out[j] = np.mean((ends[0] - ends[1]) @ self.coef_) / (2 * shift[j])
-        return out
+        return mean_slopes(self.treatment_basis_, X, self.coef_)
 
 
-def _fitted(basis, values):
-    return None if basis is None else clone(basis).fit(values)
-
-
-def _expand(basis, values):
-    """The columns (n, p) that a fitted basis makes of the values; the values if it is None."""
-    if basis is None:
-        return values
-    expanded = basis.transform(values)
-    return np.asarray(expanded.toarray() if hasattr(expanded, "toarray") else expanded, float)
+def _check_level(level):
+    if not (isinstance(level, Real) and 0 < level < 1):
+        raise ValueError(f"level={level!r} must lie strictly between 0 and 1")

@@ -204,3 +204,20 @@ def test_a_ridge_has_no_band(alpha):
         model.set_params(alpha=0.0).confidence_band(X)  # what counts is the fit
     lower, upper = fitted(model, X, y, Z).confidence_band(X)
     assert (lower < upper).all()
+
+
+def test_a_binary_instrument_says_little_of_a_shape():
+    rng = np.random.default_rng(0)
+    z, w, v = rng.integers(2, size=120), rng.normal(size=120), rng.normal(size=120)
+    X = np.column_stack([2.0 * z + v, w])
+    y = X[:, 0] + w + v
+    model = KernelIVRegressor(n_components=20, max_iter=2, random_state=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit(X, y, Z=np.column_stack([z, w]))
+    texts = [str(w.message) for w in caught if w.category is WeakInstrumentWarning]
+    assert any("take 2 values" in text and "1 slope, " in text for text in texts)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        model.fit((X[:, :1] > 1) * 1.0, y, Z=z[:, None])  # as many values as the treatment has
+    assert not any("values" in str(w.message) for w in caught)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 from sklearn.base import clone
 from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import PolynomialFeatures
@@ -139,3 +140,66 @@ def test_bad_settings_of_least_squares_are_named():
     for change in ({"alpha": -1.0}, {"treatment_basis": 3}, {"instrument_basis": "spline"}):
         with pytest.raises(ValueError, match=next(iter(change))):
             TwoStageLeastSquares(**change).fit(X, y, Z=Z)
+
+
+def wald_of_instruments(difference, Z, w, weight=None):
+    """HC1 Wald statistic of the instruments beside w in a regression, from the textbook."""
+    weight = np.ones(len(Z)) if weight is None else weight
+    B = np.column_stack([Z, np.ones(len(Z)), w])
+    inverse = np.linalg.inv(B.T @ (weight[:, None] * B))
+    beta = inverse @ B.T @ (weight * difference)
+    scores = B * (weight * (difference - B @ beta))[:, None]
+    covariance = inverse @ scores.T @ scores @ inverse * len(B) / (len(B) - B.shape[1])
+    k = Z.shape[1]
+    return beta[:k] @ np.linalg.solve(covariance[:k, :k], beta[:k])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("strength", "instruments"), [(1.0, 2), (0.05, 2), (1.0, 1), (0.02, 1)])
+def test_the_anderson_rubin_set_holds_what_its_test_does_not_reject(weighted, strength, instruments):
+    X, y, Z = linear_design(strength=strength)
+    Z = np.column_stack([Z[:, :instruments], X[:, 1]])
+    weight = np.random.default_rng(1).uniform(0.5, 2, len(X)) if weighted else None
+    model = TwoStageLeastSquares().fit(X, y, Z, sample_weight=weight)
+    np.testing.assert_allclose(model.standard_errors_**2, np.diag(model.covariance_)[1:])
+    found = model.anderson_rubin(0.9)
+    quantile = chi2.ppf(0.9, instruments)
+    ends = found[np.isfinite(found)]
+    tried = np.concatenate([np.linspace(-60, 60, 400), ends - 1e-6, ends + 1e-6])
+    for b in tried:
+        inside = ((found[:, 0] <= b) & (b <= found[:, 1])).any()
+        own = wald_of_instruments(y - b * X[:, 0], Z[:, :instruments], X[:, 1], weight)
+        assert inside == (own <= quantile), b
+    robust = wald_of_instruments(X[:, 0], Z[:, :instruments], X[:, 1], weight)
+    assert np.isinf(found).any() == (robust <= quantile)  # unbounded where Z may be irrelevant
+    if instruments == 1:
+        np.testing.assert_allclose(model.effective_f_, robust, rtol=1e-8)
+
+
+def test_the_anderson_rubin_set_covers_where_the_band_does_not():
+    """Instruments that explain next to nothing: the slope is 2."""
+    held, by_errors = 0, 0
+    for seed in range(200):
+        X, y, Z = linear_design(100, seed, strength=0.03)
+        y = y + 4 * (X[:, 0] - 0.5 * X[:, 1] - 0.03 * Z[:, :2] @ [1.0, 0.5])  # more confounding
+        model = TwoStageLeastSquares().fit(X, y, Z)
+        found = model.anderson_rubin()
+        held += ((found[:, 0] <= 2) & (found[:, 1] >= 2)).any()
+        by_errors += abs(model.coef_[0] - 2) <= 1.96 * model.standard_errors_[0]
+    assert 180 <= held <= 199
+    assert by_errors < 170
+
+
+def test_a_set_without_its_model_is_refused():
+    X, y, Z = linear_design()
+    with pytest.raises(ValueError, match="level=1"):
+        TwoStageLeastSquares().fit(X, y, Z).anderson_rubin(1)
+    several = TwoStageLeastSquares(PolynomialFeatures(2), PolynomialFeatures(2)).fit(X, y, Z)
+    assert several.effective_f_ is None
+    with pytest.raises(ValueError, match="one endogenous column"):
+        several.anderson_rubin()
+    with pytest.raises(ValueError, match="one endogenous column"):
+        TwoStageLeastSquares().fit(X, y).anderson_rubin()
+    # Instruments that contradict each other leave nothing.
+    contrary = y + 20 * Z[:, 0]
+    assert TwoStageLeastSquares().fit(X, contrary, Z).anderson_rubin().shape == (0, 2)
