@@ -88,6 +88,11 @@ class Status(enum.Enum):
         """True when the request was carried out: a tolerance met, or a number of steps made."""
         return self in (Status.CONVERGED, Status.TRUNCATED, Status.HELD)
 
+    @property
+    def page(self) -> str:
+        """Where the documentation explains it, with an example: a page and its section."""
+        return f"guide/statuses.html#{self.name.lower().replace('_', '-')}"
+
     @classmethod
     def of_all(cls, *statuses: Status) -> Status:
         """The status of a whole: that of its worst part, the first if several are alike."""
@@ -112,7 +117,8 @@ class BilevelError(RuntimeError):
     """
 
     def __init__(self, status: Status, result: Any = None, hint: str = ""):
-        super().__init__(f"{status.name}: {status}{hint and f'. Here: {hint}'}")
+        here = f". Here: {hint}" if hint else ""
+        super().__init__(f"{status.name}: {status}{here} (documentation: {status.page})")
         self.status = status
         self.result = result
         self.hint = hint

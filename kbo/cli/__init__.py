@@ -76,7 +76,8 @@ def _add_tune(parser):
     add("--output", type=Path, default=Path("kbo-report"), help="folder to write to")
     add("--html", action="store_true", help="also write report.html, one page with the pictures "
         "inside")
-    add("--quiet", action="store_true", help="no progress bar")
+    add("--quiet", action="store_true", help="no progress bar (where the output of errors is no "
+        "terminal there is none)")
     parser.set_defaults(run=tune)
 
 
@@ -90,6 +91,8 @@ def _add_predict(parser):
                         "for each column as in training)")
     parser.add_argument("--coverage", type=float, help="write the ends of intervals too that hold "
                         "a new value with this probability, such as 0.9 (squared loss)")
+    parser.add_argument("--id", nargs="+", default=[], metavar="NAME", help="columns of the table "
+                        "that are written in front of the predictions, such as a row's name")
     parser.add_argument("--output", type=Path, help="a CSV file (default: standard output)")
     parser.set_defaults(run=predict)
 

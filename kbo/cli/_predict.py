@@ -30,7 +30,11 @@ def predict(args):
         typed = columns.transform(frame)
     except ValueError as error:
         raise ValueError(f"{args.file}: {error}") from error
-    extra = [name for name in frame.columns if name not in columns.readers_]
+    unknown = [name for name in args.id if name not in frame.columns]
+    if unknown:
+        raise ValueError(f"--id {unknown[0]}: no such column; {args.file} has "
+                         f"{list(frame.columns)}")
+    extra = [name for name in frame.columns if name not in columns.readers_ and name not in args.id]
     if extra:
         say(f"columns that the model does not use: {extra}")
     for name, new in columns.unseen(typed).items():
@@ -39,7 +43,8 @@ def predict(args):
     if gaps:
         say(f"missing values (count per column): {gaps}, filled as in training")
     encoded = model["encode"].transform(typed)
-    found = {"prediction": model["model"].predict(encoded)}
+    found = {name: frame[name].to_numpy() for name in args.id}
+    found["prediction"] = model["model"].predict(encoded)
     if hasattr(model["model"], "predict_proba"):
         shares = model["model"].predict_proba(encoded)
         for label, share in zip(model["model"].classes_, shares.T, strict=True):

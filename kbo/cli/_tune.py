@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from dataclasses import replace
 
@@ -31,7 +32,7 @@ def _estimator(args, classification, n_scores, labels):
     chosen = {
         "cv": args.cv, "max_iter": args.max_iter,
         "max_time": args.max_time, "solver": args.solver, "n_centers": args.n_centers,
-        "random_state": args.seed, "device": args.device, "verbose": 0 if args.quiet else 1,
+        "random_state": args.seed, "device": args.device, "verbose": int(sys.stderr.isatty() and not args.quiet),
     }
     chosen["ard"] = labels if args.ard else False
     if args.kernel:
@@ -73,6 +74,7 @@ def _count_gaps(args, X):
 
 def tune(args) -> dict:
     """Split, tune, write model, report and figure, check and compare; return the report."""
+    started = time.perf_counter()
     data = load(args)
     gaps = _count_gaps(args, data.X)
     X_train, X_test, y_train, y_test, note = tabular.split(
@@ -117,6 +119,8 @@ def tune(args) -> dict:
         _write_report(args, report)
     if args.html:
         write_page(args.output, args.dataset or args.file, report)
+    report["seconds"] = time.perf_counter() - started
+    _write_report(args, report)
     _print(args, report, found, drawn)
     return report
 
@@ -124,14 +128,18 @@ def tune(args) -> dict:
 def _keep(report, name, model, features, rows):
     """Record the model that is kept in the report; return what matters to it.
 
-    Relevances are by variables of the table, and influences by rows of the table.
+    Relevances and lengthscales are by variables of the table, in its units, and influences by rows
+    of the table.
     """
     found = what_matters(model)
     by_variable = {}
     if features is not None:
         for row in found.features:  # the most relevant level of a category stands for it
-            label = features.labels[int(row["name"][1:])]
-            by_variable.setdefault(label, row | {"name": features.variables[label]})
+            output = int(row["name"][1:])
+            label, unit = features.labels[output], features.units[output]
+            by_variable.setdefault(label, {
+                "name": features.variables[label], "relevance": row["relevance"],
+                "lengthscale": float(row["lengthscale"] * unit)})
     samples = [{**s, "index": int(rows[s["index"]]) + 1} for s in found.samples]  # from 1
     score = report["models"][name]["score"]
     report.update(kept=name, score=score, score_start=report["models"][START]["score"],
@@ -223,7 +231,7 @@ def _print(args, report, found, drawn):
             "start")
     print(f"\n{found}")
     print(
-        f"\nwrote {args.output}/report.json, figure.png, {'effects.png, ' * drawn}model.joblib "
+        f"\n{report['seconds']:.0f} s in all; wrote {args.output}/report.json, figure.png, {'effects.png, ' * drawn}model.joblib "
         "(for kbo predict; a "
         "joblib pickle of the whole pipeline: load it only where you trust the file)"
     )

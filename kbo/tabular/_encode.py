@@ -56,28 +56,40 @@ class Features(NamedTuple):
         and each part of a date has its own.
     variables : list of str
         For each label, the name of the variable that it stands for.
+    units : ndarray of float
+        What 1 in an output is worth: for a number and for a part of a date the standard deviation
+        by which it was divided, 1 for a level of a category and for a number made from a text.
     """
 
     names: list
     labels: np.ndarray
     variables: list
+    units: np.ndarray
 
 
 def features(encode) -> Features:
     """The Features of a fitted encoder."""
     names = list(encode.transformers_[0][2])
     sources = list(names)
+    units = list(encode.named_transformers_["numbers"][-1].scale_) if names else []
     if "others" in encode.named_transformers_:
         vectorizer = encode.named_transformers_["others"]
         dates = set(vectorizer.kind_to_columns_["datetime"])
+        of_dates = {
+            name: scale for date in dates for name, scale in zip(
+                vectorizer.input_to_outputs_[date], vectorizer.transformers_[date][-1].scale_,
+                strict=True)
+        }
         for output in vectorizer.all_outputs_:
             source = vectorizer.output_to_input_[output]
             name = output.partition("__skrub_")[0]  # skrub's suffix of names that are taken
             names.append(name)
             sources.append((name, source) if source in dates else (source,))
+            units.append(of_dates.get(output, 1.0))
     label = {source: k for k, source in enumerate(dict.fromkeys(sources))}
     variables = [source if isinstance(source, str) else source[0] for source in label]
-    return Features(_unique(names), np.array([label[s] for s in sources]), _unique(variables))
+    return Features(_unique(names), np.array([label[s] for s in sources]),
+                    _unique(variables), np.array(units))
 
 
 def _unique(names):

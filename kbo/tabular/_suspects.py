@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pandas as pd
 
+FAR = 100  # widths of the middle half of a column beyond which a value may be an error
 ENOUGH = 10  # with fewer values, it may be chance that no two are alike
 ROW_NAMES = {"", "rownames", "rowname", "rownumber", "rowid", "rowindex", "row", "index", "idx"}
 IDENTIFIERS = {"id", "ids", "uuid", "guid", "key", "identifier"}
@@ -64,6 +65,29 @@ def made_from_target(frame, y):
         values = len(np.unique(codes))
         if 1 < values <= len(y) / 2 and (np.diff(codes) != 0).sum() == values - 1:
             found.append(name)
+    return found
+
+
+def outliers(frame):
+    """(name, value, row, distance) of the number in each column that lies too far from the others.
+
+    The distance from the median is in widths of the middle half of the column's values.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Numbers, dates and categories, as ``Columns`` reads them.
+    """
+    found = []
+    for name in frame.columns:
+        if not pd.api.types.is_numeric_dtype(frame[name]):
+            continue
+        values = frame[name].to_numpy(float)
+        low, median, high = np.nanquantile(values, (0.25, 0.5, 0.75)) if len(values) else [0.0] * 3
+        far = np.nan_to_num(np.abs(values - median))
+        row = int(np.argmax(far)) if len(values) else 0
+        if high > low and far[row] > FAR * (high - low):
+            found.append((name, float(values[row]), row, float(far[row] / (high - low))))
     return found
 
 

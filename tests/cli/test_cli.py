@@ -131,8 +131,16 @@ def test_a_messy_table_end_to_end(messy_run):
     assert "task: regression (price holds" in out and "--task classification" in out
     assert "two lines" in out
     model = joblib.load(folder / "model.joblib")
-    _, labels, variables = tabular.features(model["encode"])
+    names, labels, variables, units = tabular.features(model["encode"])
     X = model["model"].X_fit_
+    # Lengthscales are told in the units of the table.
+    place = names.index("colour_red")
+    deviation = model["encode"].named_transformers_["numbers"][-1].var_[place] ** 0.5
+    assert units[place] == pytest.approx(deviation)
+    assert (units == 1).sum() == (labels == variables.index("colour")).sum()
+    told = next(f["lengthscale"] for f in report["features"] if f["name"] == "colour_red")
+    assert told == pytest.approx(model["model"].lengthscale_[place] * deviation)
+    assert 1 < report["seconds"] < 600 and f"{report['seconds']:.0f} s in all" in out
     # One factor for all columns of a variable, times what each column starts from.
     logs = np.log(model["model"].lengthscale_ / Units.of(X, np.ones(len(X))).lengthscale())
     for k, variable in enumerate(variables):
@@ -162,6 +170,30 @@ def test_predictions_of_another_file(messy_run, tmp_path, capsys):
     found = pd.read_csv(written)["prediction"]
     np.testing.assert_allclose(found[1:], expected[1:], rtol=1e-12)
     assert abs(found[0] - expected[0]) > 1
+
+
+def test_columns_that_name_the_rows_go_into_the_predictions(messy_run, capsys):
+    folder = messy_run[1]
+    assert predict(folder / "model.joblib", folder / "t.csv", "--id", "key", "colour") == 0
+    out, err = capsys.readouterr()
+    found = pd.read_csv(io.StringIO(out))
+    assert list(found) == ["key", "colour", "prediction"]
+    assert list(found["key"]) == list(messy()["key"])
+    assert "'key'" not in err and "'cents'" in err
+    assert predict(folder / "model.joblib", folder / "t.csv", "--id", "name") == 2
+    assert "--id name: no such column" in capsys.readouterr().err
+
+
+def test_a_value_that_lies_far_from_all_others_is_named():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({
+        "usual": rng.normal(size=99), "wild": rng.normal(size=99), "heavy": rng.standard_cauchy(99),
+        "constant": 1.0, "word": rng.choice(["a", "b"], 99), "flag": rng.random(99) < 0.02,
+    })
+    frame.loc[17, "wild"] = -1e6
+    ((name, value, row, distance),) = tabular.outliers(frame)
+    assert (name, value, row) == ("wild", -1e6, 17) and distance > 1e5
+    assert tabular.outliers(frame[:0]) == []
 
 
 def test_predictions_with_intervals(messy_run, tmp_path, capsys):
