@@ -1,5 +1,7 @@
 """DataFrames as they are: categories, text, dates and missing cells, one lengthscale a column."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -221,3 +223,24 @@ def test_a_gap_in_a_constant_column_is_seen():
     assert model.score(X, y) > 0.99
     assert np.isfinite(model.lengthscale_).all()
     assert inspection.relevance(model)[1].min() > 0.1
+
+
+def test_text_that_is_no_category_is_named():
+    rng = np.random.default_rng(0)
+    size, y = rng.lognormal(3, 2, 60), rng.normal(size=60)
+    frame = pd.DataFrame({
+        "price": [f"${v:,.2f}" for v in size], "sold": pd.date_range("2024-01-01", periods=60).astype(str),
+        "house": [f"house no. {k}" for k in range(60)], "street": rng.choice([f"street {k}" for k in range(12)], 60),
+        "rooms": rng.choice(["1", "2", "3"], 60), "code": pd.Categorical([f"{k:03d}" for k in range(60)]),
+    })
+    fit = KernelBilevelRegressor(kernel="gaussian", tune=(), alpha=1.0).fit
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fit(frame, y)
+    texts = [str(w.message) for w in caught if w.category is UserWarning]
+    assert len(texts) == 3 and {w.filename for w in caught} == {__file__}
+    for name, kind in (("price", "numbers"), ("sold", "dates"), ("house", "names of the rows")):
+        assert sum(f"column {name!r} is taken" in text and kind in text for text in texts) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fit(frame.astype("category"), y)

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_X_y, validate_data
 
 from .dummies import dummies, spread_of_dummies
 from .scale import Units, center_and_spread, has_curve
+from .text import warn_of_text
 
 FAR = 100.0  # spreads from the centre of a column beyond which distances grow as a logarithm
 NANOSECONDS = 86400 * 10**9  # of a day
@@ -128,6 +129,11 @@ def fit_table(estimator, X, y, categorical_features, weight_of, **checks):
     ValueError
         For columns that do not exist, cells that are neither missing, numbers nor levels, or
         infinite numbers.
+
+    Warns
+    -----
+    UserWarning
+        If text that is taken as a category looks like numbers, dates or names of the rows.
     """
     kinds = _kinds(X, categorical_features)
     if kinds is None:
@@ -138,6 +144,10 @@ def fit_table(estimator, X, y, categorical_features, weight_of, **checks):
     else:
         validate_data(estimator, X, skip_check_array=True)
         numbers, categories = _split(X, kinds)
+        if isinstance(categorical_features, str) and is_frame(X):
+            for place, levels in zip(np.flatnonzero(kinds), categories, strict=True):
+                if not hasattr(X.dtypes.iloc[place], "categories"):
+                    warn_of_text(X.columns[place], levels, stacklevel=3)
         rows = np.arange(len(X), dtype=float)[:, None]
         y = check_X_y(rows, y, **checks)[1]
     weight = weight_of(numbers)
