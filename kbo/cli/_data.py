@@ -79,8 +79,8 @@ def _load_file(args):
         raise ValueError(f"{args.file} has no column to learn from besides the target" + (
             f": left out are {list(left_out)}" if left_out else ""))
     for name, value, row, distance in tabular.outliers(X.assign(**{args.target: y})):
-        say(f"{name!r} is {value:g} in row {row + 1}, {distance:.0f} times as far from the median as "
-            "the middle half of its values is wide: mend or delete it if it is an error, which "
+        say(f"{name!r} is {value:g} in row {row + 1}, {distance:.0f} times as far from the median "
+            "as the middle half of its values is wide: mend or delete it if it is an error, which "
             "would spoil the model")
     for name in tabular.made_from_target(X, y):
         say(f"{name!r} divides the target's range without overlap: if it is made from the target, "

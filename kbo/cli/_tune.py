@@ -32,7 +32,8 @@ def _estimator(args, classification, n_scores, labels):
     chosen = {
         "cv": args.cv, "max_iter": args.max_iter,
         "max_time": args.max_time, "solver": args.solver, "n_centers": args.n_centers,
-        "random_state": args.seed, "device": args.device, "verbose": int(sys.stderr.isatty() and not args.quiet),
+        "random_state": args.seed, "device": args.device,
+        "verbose": int(sys.stderr.isatty() and not args.quiet),
     }
     chosen["ard"] = labels if args.ard else False
     if args.kernel:
@@ -231,7 +232,7 @@ def _print(args, report, found, drawn):
             "start")
     print(f"\n{found}")
     print(
-        f"\n{report['seconds']:.0f} s in all; wrote {args.output}/report.json, figure.png, {'effects.png, ' * drawn}model.joblib "
-        "(for kbo predict; a "
+        f"\n{report['seconds']:.0f} s in all; wrote {args.output}/report.json, figure.png, "
+        f"{'effects.png, ' * drawn}model.joblib (for kbo predict; a "
         "joblib pickle of the whole pipeline: load it only where you trust the file)"
     )

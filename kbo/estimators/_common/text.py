@@ -1,4 +1,4 @@
-"""Columns of text that are perhaps no categories: numbers, dates or names that were read as text."""
+"""Columns of text that are perhaps no categories, but numbers, dates or names of the rows."""
 
 from __future__ import annotations
 
