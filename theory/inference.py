@@ -75,6 +75,8 @@ class RateFit(Shown):
             f"{name:12s} n^{fit.slope:+.3f}  [{fit.interval[0]:+.3f}, {fit.interval[1]:+.3f}]"
             for name, fit in rows if fit is not None
         ]
+        if self.fluctuation is not None and self.bias is None:
+            lines.insert(-1, f"{'bias':12s} visible at fewer than three sizes")
         shown = {"m": "C/√m", "n": "C/√n", "t": "C/√(t+1)", "floor": "C"}
         for name, term in self.terms.items():
             ends = f"[{term.interval[0]:.3g}, {term.interval[1]:.3g}]"

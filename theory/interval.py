@@ -49,6 +49,18 @@ class HypergradientInterval:
     grad_interval: np.ndarray
     covariance: np.ndarray
 
+    def __str__(self):
+        rows = [("L", self.value, self.value_interval, self.value_bias)]
+        rows += [
+            (f"dL[{k}]", *row) for k, row in
+            enumerate(zip(self.grad, self.grad_interval, self.grad_bias, strict=True))
+        ]
+        return "\n".join([
+            f"{'':8}{'estimate':>12}  {'interval':^26}{'bias removed':>13}",
+            *(f"{name:8}{value:12.4g}  [{low:11.4g}, {high:11.4g}]{bias:13.2g}"
+              for name, value, (low, high), bias in rows),
+        ])
+
 
 def hypergradient_interval(
     problem, omega, *, confidence=0.95, solver=None, splits=2, step=1e-2, random_state=0

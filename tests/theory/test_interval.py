@@ -99,6 +99,9 @@ def test_the_papers_problem_against_its_closed_form():
     reach = 1.959964 * np.append(found.value_error, found.grad_error)
     low, high = np.vstack([found.value_interval, found.grad_interval]).T
     np.testing.assert_allclose([low, high], [estimate - reach, estimate + reach], rtol=1e-5)
+    lines = str(found).splitlines()
+    assert len(lines) == 6 and f"{found.value:.4g}" in lines[1] and lines[5].startswith("dL[3]")
+    assert f"{high[4]:.4g}" in lines[5] and f"{bias[4]:.2g}" in lines[5]
 
 
 @pytest.mark.parametrize("share_object", [True, False])

@@ -16,7 +16,9 @@ def test_slopes_are_found_and_intervals_cover():
     fit = theory.fit_rate(made_up(-0.5, bias=5.0, repeats=2000))
     assert abs(fit.bias.slope + 1) < 0.05 and abs(fit.fluctuation.slope + 0.5) < 0.02
     assert fit.bias.contains(-1.0)
-    assert theory.fit_rate(made_up(-0.5)).bias is None
+    unbiased = theory.fit_rate(made_up(-0.5))
+    assert unbiased.bias is None and "bias         visible at fewer than three" in str(unbiased)
+    assert "fewer than three" not in str(fit)
 
 
 @pytest.mark.parametrize(("settings", "verdict"), [
