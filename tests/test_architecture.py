@@ -18,7 +18,7 @@ LEVELS = [
 # Inside a package, likewise.
 PACKAGES = {
     "search": [
-        {"contract", "diagnosis", "evaluation"}, {"checkpoint"}, {"session"}, {"run", "solving"}, {"verbs"},
+        {"bounds", "space_contract"}, {"contract", "diagnosis", "evaluation"}, {"checkpoint"}, {"session"}, {"run", "solving"}, {"verbs"},
         {"check", "uncertainty"},
     ],
     "solvers": [

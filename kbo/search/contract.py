@@ -15,18 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..arithmetic import is_traced, resolve
-from ..kernels import Kernel
 from ..losses import Joint, Loss
 from ..programs import signature
 from ..sample import Sample
-from ..spaces import (
-    RKHS,
-    FeatureSpace,
-    NeuralFeatures,
-    NeuralSpace,
-    RegularizedFeatures,
-    Space,
-)
+from .space_contract import check_space, check_symmetry, expect_scalar, kind_of
 
 SEEN = 4096
 _seen: dict[int, None] = {}
@@ -58,12 +50,13 @@ def check(problem, omega):
     if seen in _seen:
         return
     dtype = inner.x.dtype
-    _check_space(problem, omega, jax.ShapeDtypeStruct(inner.x.shape[1:], dtype))
+    check_space(problem, omega, jax.ShapeDtypeStruct(inner.x.shape[1:], dtype))
     for side, sample in samples.items():
         _check_loss(problem, omega, side, sample, dtype)
     if problem.penalty is not None:
-        _expect_scalar("penalty", _shape_of("penalty", problem.penalty, omega), "for omega")
+        expect_scalar("penalty", _shape_of("penalty", problem.penalty, omega), "for omega")
     _check_ridge(problem, omega)
+    check_symmetry(problem, omega, inner.x)
     _seen[seen] = None
     while len(_seen) > SEEN:
         del _seen[next(iter(_seen))]
@@ -89,7 +82,7 @@ def sample_at(problem, omega, name) -> Sample:
     sample = resolve(data, omega)
     if not isinstance(sample, Sample):
         raise ValueError(
-            f"{name} returned {_kind(sample)} for omega: a callable must return a kbo.Sample"
+            f"{name} returned {kind_of(sample)} for omega: a callable must return a kbo.Sample"
         )
     return sample
 
@@ -102,7 +95,7 @@ def _check_targets(side, loss, sample, n_outputs):
     if not eqx.is_array(target):
         raise ValueError(
             f"{name} compares predictions with one array of targets, and {side}_data has "
-            f"target={_kind(target)}: give kbo.Sample(x, target)"
+            f"target={kind_of(target)}: give kbo.Sample(x, target)"
         )
     known = (id(target), type(loss), n_outputs)
     if _checked_targets.get(known) is target and sample.weights is None:
@@ -114,94 +107,6 @@ def _check_targets(side, loss, sample, n_outputs):
     if fault is not None:
         raise ValueError(f"{name}: {fault}")
     _checked_targets[known] = target
-
-
-def _check_space(problem, omega, point):
-    space = problem.space
-    if callable(space):
-        try:
-            space = eqx.filter_eval_shape(space, omega)
-        except Exception as error:
-            raise ValueError(f"space(omega) failed: {error}. {_SPACES}") from error
-    if isinstance(space, NeuralFeatures):
-        return
-    if isinstance(space, RegularizedFeatures):
-        _check_regularizer(space, point, problem.n_outputs or 1)
-        return
-    if not isinstance(space, Space):
-        given = "space(omega) returned" if callable(problem.space) else "space is"
-        raise ValueError(f"{given} {_kind(space)}. {_SPACES}")
-    if isinstance(space, RKHS):
-        value = eqx.filter_eval_shape(lambda s, x: s.kernel.evaluate(x, x), space, point)
-        _expect_scalar("kernel", value, f"for two points of shape {point.shape}")
-    elif isinstance(space, FeatureSpace):
-        value = eqx.filter_eval_shape(lambda s, x: s.feature_map(x), space, point)
-        if not isinstance(value, jax.ShapeDtypeStruct) or len(value.shape) != 1:
-            raise ValueError(
-                f"feature_map returned {_kind(value)} for a point of shape {point.shape}; it must "
-                "return features of shape (q,)"
-            )
-    elif isinstance(space, NeuralSpace):
-        _check_networks(space, point, problem.n_outputs or 1)
-
-
-_SPACES = (
-    "A space is kbo.RKHS(kernel), kbo.FeatureSpace(feature_map), kbo.NeuralSpace(network), "
-    "kbo.NeuralFeatures(network), or a callable of omega that returns one."
-)
-
-
-def _check_regularizer(space, point, p):
-    value = eqx.filter_eval_shape(lambda s, x: s.feature_map(x), space, point)
-    shape = value.shape if isinstance(value, jax.ShapeDtypeStruct) else ()
-    if len(shape) not in (1, 2) or shape[1:] not in ((), (p,)):
-        raise ValueError(
-            f"feature_map returned {_kind(value)} for a point of shape {point.shape}; it must "
-            f"return features of shape (q,), or a matrix (q, {p}) for n_outputs={p}"
-        )
-    theta = jax.ShapeDtypeStruct((shape[0], p if len(shape) == 1 else 1), point.dtype)
-    name = f"regularizer={type(space.regularizer).__name__}"
-
-    def probe(space, theta):
-        own = space.regularizer
-        return own(theta), own.prox(theta, 1.0), own.tangent(theta, theta), own.moved(theta)
-
-    try:
-        value, *points = eqx.filter_eval_shape(probe, space, theta)
-    except Exception as error:
-        raise ValueError(f"{name} failed for coefficients of shape {theta.shape}: {error}") from (
-            error
-        )
-    _expect_scalar("regularizer", value, f"for coefficients of shape {theta.shape}")
-    for found in points:
-        if found.shape != theta.shape:
-            raise ValueError(
-                f"{name} makes {found.shape} of coefficients of shape {theta.shape}: give its "
-                f"arrays a shape that broadcasts to that, such as {(*theta.shape[:1], 1)}"
-            )
-
-
-def _check_networks(space, point, p):
-    def values(space, point):
-        initial = space.initial(jax.random.key(0), point, p, 1)
-        one_point = point[None]
-        return [space.evaluate(None, one_point, own) for own in initial]
-
-    try:
-        found = eqx.filter_eval_shape(values, space, point)
-    except Exception as error:
-        raise ValueError(
-            f"a network of NeuralSpace failed at a point of shape {point.shape}: {error} A network "
-            "here is a function of its weights and one point: wrap a module that draws, such as "
-            "Dropout, in eqx.nn.inference_mode; replace one that carries a state, such as "
-            "BatchNorm, by LayerNorm."
-        ) from error
-    for value in found:
-        if value.shape != (1, 1, p):
-            raise ValueError(
-                f"a network of NeuralSpace returned {value.shape[2:]} for a point of shape "
-                f"{point.shape}; n_outputs={p if p > 1 else None} needs ({p},)"
-            )
 
 
 def _check_loss(problem, omega, side, sample, dtype):
@@ -217,13 +122,13 @@ def _check_loss(problem, omega, side, sample, dtype):
         predictions = jax.ShapeDtypeStruct((m,) if p is None else (m, p), dtype)
         weights = jax.ShapeDtypeStruct((m,), dtype)
         value = _shape_of(name, loss, omega, predictions, sample.target, weights)
-        _expect_scalar(name, value, f"for predictions of shape {predictions.shape}")
+        expect_scalar(name, value, f"for predictions of shape {predictions.shape}")
         return
     prediction = jax.ShapeDtypeStruct(() if p is None else (p,), dtype)
     target = jax.tree.map(lambda t: jax.ShapeDtypeStruct(t.shape[1:], t.dtype), sample.target)
     value = _shape_of(name, loss, omega, prediction, target)
     shapes = ", ".join(str(leaf.shape) for leaf in jax.tree.leaves(target)) or "no target"
-    _expect_scalar(
+    expect_scalar(
         name, value, f"for one sample, with a prediction of shape {prediction.shape} and a target "
         f"of shape {shapes}",
         " Give targets of shape (n,) for scalar predictions, set n_outputs=p for predictions of "
@@ -248,29 +153,6 @@ def _check_ridge(problem, omega):
     value = _shape_of("ridge", ridge if callable(ridge) else lambda _: jnp.asarray(ridge), omega)
     if not isinstance(value, jax.ShapeDtypeStruct) or value.ndim > 1:
         raise ValueError(
-            f"ridge {'returned' if callable(ridge) else 'is'} {_kind(value)}; it must be a number, "
-            "or one for each replicate"
+            f"ridge {'returned' if callable(ridge) else 'is'} {kind_of(value)}; it must be a "
+            "number, or one for each replicate"
         )
-
-
-def _expect_scalar(name, value, given, remedy=""):
-    if not isinstance(value, jax.ShapeDtypeStruct):
-        raise ValueError(
-            f"{name} returned {_kind(value)} {given}; it must return one number, and nothing "
-            "beside it (no auxiliary output)."
-        )
-    if value.shape != () or not jnp.issubdtype(value.dtype, jnp.floating):
-        raise ValueError(
-            f"{name} returned {_kind(value)} {given}; it must return one number.{remedy}"
-        )
-
-
-def _kind(value):
-    """A value in words."""
-    if isinstance(value, jax.ShapeDtypeStruct | jax.Array | np.ndarray):
-        return f"an array of shape {value.shape} and dtype {value.dtype}"
-    if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    if isinstance(value, Kernel):
-        return f"the kernel {type(value).__name__}"
-    return f"an object of {type(value)}" if value is not None else "None"

@@ -240,3 +240,28 @@ def test_a_problem_is_looked_at_once(x64, monkeypatch):
         evaluate(make())
     assert len(calls) == 2  # one for each loss
     assert M  # the sizes stay
+
+
+class Crooked(kbo.kernels.Kernel):
+    lengthscale: jax.Array
+
+    def evaluate(self, x, z):
+        return jnp.exp(-jnp.sum((x / self.lengthscale - z) ** 2))
+
+
+def crooked(x, z):
+    return jnp.exp(-jnp.sum((2 * x - z) ** 2))
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        kbo.RKHS(crooked), kbo.RKHS(kbo.kernels.Gaussian() + Crooked(jnp.array(2.0))),
+        lambda w: kbo.RKHS(Crooked(jnp.exp(w[0] + 1.0))),
+    ],
+)
+def test_kernels_that_are_not_symmetric_are_refused(space, x64):
+    with pytest.raises(ValueError, match=r"not symmetric: k\(x, z\) = .* at rows \d and \d of inner"):
+        evaluate(problem(space=space))
+    straight = lambda w: kbo.RKHS(Crooked(jnp.exp(0.0 * w[0])))
+    assert evaluate(problem(space=straight)).status is kbo.Status.CONVERGED

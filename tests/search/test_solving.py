@@ -295,13 +295,13 @@ def test_memory_is_flat_over_rebuilt_problems():
         problem, omega = small(seed=k)
         jax.grad(kbo.outer_objective(problem))(omega + 1e-3 * k)
 
-    for k in range(200):
+    for k in range(100):
         once(k)
     before, traced = resident(), kbo.programs.traces()
-    for k in range(800):
+    for k in range(400):
         once(k)
     assert kbo.programs.traces() == traced
-    assert resident() - before < 10e6
+    assert resident() - before < 6e6
 
 
 SCALE = 1.0  # a global that a test changes

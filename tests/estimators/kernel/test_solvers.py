@@ -36,8 +36,8 @@ def test_classifier_with_centres_and_drawn_by_the_seed():
     X, y = large_regression()
     labels = np.digitize(y, [-0.5, 0.5])
     fit = lambda seed: KernelBilevelClassifier(
-        max_iter=10, n_centers=40, random_state=seed, ard=True
-    ).fit(X[:300], labels[:300])
+        max_iter=3, n_centers=40, random_state=seed, ard=True
+    ).fit(X[:200], labels[:200])
     model = fit(0)
     assert model.solver_ == "Nystrom, 40 centres"
     assert model.score(X[300:], labels[300:]) > 0.8
