@@ -204,6 +204,7 @@ class EffectDisplay(Closing):
                 panel.fill_between(places, mean - 2 * std, mean + 2 * std, color=color, alpha=0.2)
             if of_levels:
                 shown = [one_line(value) for value in values]
+                panel.set_xlim(-0.5, len(shown) - 0.5)  # two of them would lie on the edges
                 panel.set_xticks(places, shown, rotation=90 * (len(shown) > 4), parse_math=False)
             panel.set_xlabel(one_line(name), parse_math=False)
             panel.tick_params(labelsize=8)

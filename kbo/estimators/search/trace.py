@@ -16,8 +16,8 @@ COLUMNS = ("outer_iter", "restart", "outer_loss", "grad_norm", "inner_residual")
 REMEDIES = {  # replace the advice in Status, which is written for other callers
     Status.STEPS_EXHAUSTED: "max_iter steps did not bring it to tol: raise max_iter, or loosen tol",
     Status.INNER_NOT_CONVERGED: (
-        "the estimator's own problem was not solved to its tolerance at the best parameters: raise "
-        "the low end of alpha's range, or lower the high end of C's"
+        "the estimator's own problem was not solved to its tolerance at the best parameters: narrow "
+        "the range of {names} on the side of little regularization"
     ),
 }
 
@@ -140,7 +140,9 @@ class Trace:
             )
         elif not (self.best.status.ok or self.stopped or self._at_rounding()):
             status = self.best.status
-            yield f"the search ended with {status.name}: {REMEDIES.get(status, status)}"
+            remedy = REMEDIES.get(status, str(status))
+            yield f"the search ended with {status.name}: " + remedy.replace(
+                "{names}", ", ".join(self.rows[0]["params"]))
 
     def _at_rounding(self):
         """Whether the line search failed where the gradient promises no gain beyond ``tol``."""
