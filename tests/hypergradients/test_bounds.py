@@ -1,5 +1,7 @@
 """Error bounds hold and are finite."""
 
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,10 +11,8 @@ from tests import helpers
 
 
 @pytest.mark.parametrize("space", ["gaussian", "features"])
-@pytest.mark.parametrize(
-    ("loss", "size"), [("squared", 1e-6), ("squared", 0.1), ("squared", 10.0), ("logistic", 1e-6)]
-)
-def test_error_bound_covers_inexact_solutions(space, loss, size, x64):
+@pytest.mark.parametrize(("loss", "sizes"), [("squared", (1e-6, 0.1, 10.0)), ("logistic", (1e-6,))])
+def test_error_bound_covers_inexact_solutions(space, loss, sizes, x64):
     """Perturb both solutions; the bound must cover the error they cause, and not absurdly.
 
     For squared losses it must hold however large the perturbation.
@@ -26,10 +26,10 @@ def test_error_bound_covers_inexact_solutions(space, loss, size, x64):
     exact = kbo.value_and_hypergradient(problem, omega)
     p, w = canonical(problem, omega)
     instance = p.at(w)
+    solution = kbo.solvers.Exact().solve(instance)
     ratios = []
-    for seed in range(10):
+    for seed, size in itertools.product(range(10), sizes):
         rng = np.random.default_rng(seed)
-        solution = kbo.solvers.Exact().solve(instance)
         _, slopes = outer_and_slopes(instance, jnp.asarray(solution.h_outer))
         adjoint = solution.adjoint(np.asarray(slopes))
         noise = lambda a: a + size * np.abs(a).max() * rng.normal(size=a.shape)
@@ -43,15 +43,15 @@ def test_error_bound_covers_inexact_solutions(space, loss, size, x64):
         error = np.linalg.norm(helpers.flat(grad) - helpers.flat(exact.grad))
         bound = error_bound(instance, frozen, False)
         assert error <= bound
-        ratios.append(bound / error)
-    if size < 1e-3:  # ‖A⁻¹‖ ≤ 1/ridge is loose for features, whose curvature is far above it
-        assert np.median(ratios) < {"gaussian": 100, "features": 1e4}[space]
+        if size < 1e-3:
+            ratios.append(bound / error)
+    # ‖A⁻¹‖ ≤ 1/ridge is loose for features, whose curvature is far above it.
+    assert np.median(ratios) < {"gaussian": 100, "features": 1e4}[space]
 
 
 @pytest.mark.parametrize("loss", [kbo.losses.Squared(), kbo.losses.Logistic()])
 @pytest.mark.parametrize("moves", ["kernel", "ridge", "weight", "target"])
-@pytest.mark.parametrize("tol", [1e-1, 1e-3])
-def test_the_bound_covers_solutions_that_were_stopped(loss, moves, tol, x64):
+def test_the_bound_covers_solutions_that_were_stopped(loss, moves, x64):
     """The adjoint belongs to the wrong h: what the outer loss's curvature makes of that counts."""
     rng = np.random.default_rng(0)
     x, x_out = rng.normal(size=(100, 2)), rng.normal(size=(60, 2))
@@ -68,12 +68,13 @@ def test_the_bound_covers_solutions_that_were_stopped(loss, moves, tol, x64):
         pytest.skip("labels of the logistic loss are -1 and 1")
     omega = 0.0 if moves != "weight" else 1e-4  # a point that hardly counts, but whose weight moves
     exact = kbo.value_and_hypergradient(problem, omega)
-    found = kbo.value_and_hypergradient(
-        problem, omega, solver=kbo.solvers.FullCG(rank=5, tol=tol), throw=False)
-    error = abs(found.grad - exact.grad)
-    assert error > 1e-12
-    assert error <= found.error_bound
-    assert found.error_bound <= 1e4 * error
+    for tol in (1e-1, 1e-3):
+        found = kbo.value_and_hypergradient(
+            problem, omega, solver=kbo.solvers.FullCG(rank=5, tol=tol), throw=False)
+        error = abs(found.grad - exact.grad)
+        assert error > 1e-12
+        assert error <= found.error_bound
+        assert found.error_bound <= 1e4 * error
 
 
 @pytest.mark.parametrize("kernel", [kbo.kernels.Matern32(1.0), kbo.kernels.Matern52(1.0)])
