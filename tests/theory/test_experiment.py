@@ -84,7 +84,7 @@ theory.run_rate_experiment(problem, [20, 40, 80], 60, ["value", "grad"], store=s
 
 
 @pytest.mark.slow
-def test_twenty_kills_change_nothing(tmp_path):
+def test_eight_kills_change_nothing(tmp_path):
     """Killed at random moments, and resumed: the same records as in one go."""
     rng = np.random.default_rng(0)
     command = [sys.executable, "-c", PROGRAM]
@@ -92,7 +92,7 @@ def test_twenty_kills_change_nothing(tmp_path):
     subprocess.run([*command, str(tmp_path / "whole")], check=True)
     whole = time.perf_counter() - started
     killed = 0
-    for _ in range(20):
+    for _ in range(8):
         process = subprocess.Popen([*command, str(tmp_path / "killed")])
         try:
             process.wait(rng.uniform(0.3, 1.0) * whole)
@@ -101,7 +101,7 @@ def test_twenty_kills_change_nothing(tmp_path):
             process.wait()
             killed += 1
     subprocess.run([*command, str(tmp_path / "killed")], check=True)
-    assert killed >= 5
+    assert killed >= 2
     settings = {"n_grid": [20, 40, 80], "n_repeats": 60, "quantities": ["value", "grad"]}
     problem = problems.torus_regression(terms=10)
     found = [

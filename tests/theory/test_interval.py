@@ -271,8 +271,8 @@ def test_extrapolation_takes_most_of_the_bias_away():
     problems.kbo_paper_iv, problems.logistic_weights, problems.predictive_likelihood,
 ])
 def test_intervals_cover(make):
-    """At 100 data sets a share has a standard error of .022; the benchmark has more of them."""
+    """At 50 data sets a share has a standard error of .03; the benchmark has more of them."""
     problem = make()
-    covered, errors = coverage(problem, problem.start(1), 500, 100)
-    assert (covered > 0.88).all(), covered
+    covered, errors = coverage(problem, problem.start(1), 500, 50)
+    assert (covered > 0.85).all(), covered
     assert (np.abs(errors.mean(0)) < 0.5 * errors.std(0)).all()

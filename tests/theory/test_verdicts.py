@@ -136,14 +136,14 @@ def test_the_estimates_are_those_of_the_toolkit():
 
 
 @pytest.mark.slow
-def test_none_of_seventeen_wrong_estimators_passes_in_eight_replications():
-    for name, truth, ends, pool in theory_verdicts.cases(400):
+def test_none_of_seventeen_wrong_estimators_passes_in_four_replications():
+    for name, truth, ends, pool in theory_verdicts.cases(200):
         away = np.linalg.norm(ends - truth, axis=1) / np.linalg.norm(truth)
         for k, estimator in enumerate(theory_verdicts.NAMES):
             found = [
                 theory_verdicts.judge(
                     pool, truth, k, lambda size, at=at: slice(at, at + 50)
-                ).verdict for at in range(0, 400, 50)
+                ).verdict for at in range(0, 200, 50)
             ]
             if away[k] > 0.0499:
                 assert not any(v in PASSES for v in found), (name, estimator, found)
@@ -151,9 +151,9 @@ def test_none_of_seventeen_wrong_estimators_passes_in_eight_replications():
         right = [
             theory_verdicts.judge(
                 pool, truth, 0, lambda size: random.choice(size, 50, replace=False)
-            ).verdict for _ in range(200)
+            ).verdict for _ in range(100)
         ]
-        assert right.count("inconsistent") <= 5, name
+        assert right.count("inconsistent") <= 3, name
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -76,6 +77,11 @@ def exogenous_columns(X, Z, weight):
 
     Only samples of positive weight count. With ``Z=None`` all columns are exogenous.
 
+    Warns
+    -----
+    UserWarning
+        If there are instruments and no endogenous column.
+
     Raises
     ------
     ValueError
@@ -86,7 +92,13 @@ def exogenous_columns(X, Z, weight):
     used = weight > 0
     X, Z = X[used], Z[used]
     exogenous = in_span(X, Z)
-    if not exogenous.all() and in_span(Z, X[:, exogenous]).all():
+    if exogenous.all():
+        warnings.warn(
+            "every column of X is a combination of Z's columns: none is endogenous, and the fit is "
+            "a regression that uses no instrument; leave the treatment out of Z, or give Z=None if "
+            "this is meant", UserWarning, stacklevel=3,
+        )
+    elif in_span(Z, X[:, exogenous]).all():
         raise ValueError(
             "Z is constant, or holds nothing but columns of X: there is no first stage. Give an "
             "instrument that varies, or Z=None if all of X is exogenous"

@@ -96,10 +96,9 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         features (lengthscale 1) of one standardised combination of the endogenous columns: the
         one that Z explains least, among combinations of their first 16 principal components.
     first_stage_statistic_ : float
-        The F ratio R²/(1 − R²)·(n − f)/k, where the first stage has f effective degrees of freedom,
-        k of them beyond the exogenous columns. Below 10 (Staiger and Stock's rule of thumb for the
-        linear case) a WeakInstrumentWarning is given. A flexible first stage on few samples
-        overfits, and has a low F even if R² is not small.
+        The F ratio R²/(1 − R²)·n/q for q excluded instruments; an R² out of fold needs no degrees
+        of freedom. Below 10 (Staiger and Stock's rule of thumb for the linear case) a
+        WeakInstrumentWarning is given.
     first_stage_result_, second_stage_result_ : dict
         "value" (of the criterion; for the marginal likelihood, its log is −2/n times the log
         posterior density), "status", "n_steps" and "n_evaluations" of the last search of each.
@@ -245,7 +244,7 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         self.first_stage_strength_, self.first_stage_statistic_ = first_stage_strength(
             found, tuner, ~self.endogenous_
         )
-        warn_if_weak(self.first_stage_statistic_, stacklevel=3)
+        warn_if_weak(self.first_stage_statistic_, "kernel", stacklevel=3)
 
     def _keep(self, tuner, found, units, y_units):
         self.second_stage_ridge_ = found.alpha / tuner.folds.weight.sum()

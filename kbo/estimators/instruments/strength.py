@@ -15,6 +15,17 @@ from .tuning import UNDERSMOOTHING
 WEAK_R2 = 0.02  # a first stage that explains less of the variance out of sample is weak
 FEW = 10  # values of the instruments below which they identify no shape
 STRONG = 10.0  # Staiger and Stock's (1997) rule of thumb for the first-stage F
+WEAK = {
+    "linear": (
+        "the estimate leans towards the regression that ignores Z, and its standard errors cannot "
+        "be trusted; report the confidence set anderson_rubin(), or give stronger instruments"
+    ),
+    "kernel": (
+        "Z hardly identifies h, whose size and shape then come from the kernel's norm and the "
+        "exogenous columns; give stronger instruments or more samples, or report the confidence "
+        "set anderson_rubin() of kbo.TwoStageLeastSquares"
+    ),
+}
 BASELINE_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 BASELINE_SHIFTS = (-0.7, 0.0, 0.7)  # added to the log lengthscale
 QUANTILES = 64  # the centres for the features of a combination of columns
@@ -45,45 +56,43 @@ def out_of_fold_errors(features, alphas, targets, folds: Folds):
     return [total / len(folds.train) for total in totals]
 
 
-def _freedom(features, alpha, weight):
-    """Effective degrees of freedom: the trace of the ridge smoother, without the constant."""
-    centred = features - (weight / weight.sum()) @ features
-    levels = np.linalg.eigvalsh(centred.T @ (weight[:, None] * centred))
-    return float(np.sum(levels / (levels + alpha)))
-
-
 def _best(candidates, targets, folds):
-    """The error matrix of smallest trace among candidates (features, alphas).
-
-    The second value returned is the effective degrees of freedom of that candidate.
-    """
-    tried = [
-        (error, features, alpha) for features, alphas in candidates
-        for alpha, error in zip(
-            alphas, out_of_fold_errors(features, alphas, targets, folds), strict=True
-        )
+    """The error matrix of smallest trace among candidates (features, alphas)."""
+    errors = [
+        error for features, alphas in candidates
+        for error in out_of_fold_errors(features, alphas, targets, folds)
     ]
-    error, features, alpha = min(tried, key=lambda found: np.trace(found[0]))
-    return error, _freedom(features, alpha, folds.weight)
+    return min(errors, key=np.trace)
 
 
-def _exogenous_candidates(family, tuner, exogenous):
-    """Baselines without instruments: a constant, and kernel ridge on the exogenous columns."""
+def _exogenous_candidates(found, tuner, exogenous, alpha):
+    """Baselines without instruments: a constant, and kernel ridge on the exogenous columns.
+
+    One of them is the first stage itself, with its own lengthscales, in which the instruments do
+    not vary: what is credited to them is then nothing that a better kernel finds in the others.
+    """
     out = [(np.zeros((len(tuner.X), 0)), (1.0,))]
+    kernel, family = found.instrument_kernel, type(found.instrument_kernel)
     if exogenous.any():
         known, centers = tuner.X[:, exogenous], np.unique(tuner.centers[:, exogenous], axis=0)
         for shift in BASELINE_SHIFTS:
-            kernel = family(lengthscale=np.array(np.sqrt(known.shape[1]) * np.exp(shift)))
-            out.append((nystrom_features(kernel, centers, known), BASELINE_ALPHAS))
+            isotropic = family(lengthscale=np.array(np.sqrt(known.shape[1]) * np.exp(shift)))
+            out.append((nystrom_features(isotropic, centers, known), BASELINE_ALPHAS))
+        moving = in_span(tuner.Z, known)
+        centers = np.unique(tuner.instrument_centers(found.solver) * moving, axis=0)
+        features = nystrom_features(kernel, centers, tuner.Z * moving)
+        out.append((features, (alpha, *BASELINE_ALPHAS)))
     return out
 
 
 def first_stage_strength(found, tuner, exogenous):
     """R² = 1 − SSE(Z)/SSE(exogenous columns) out of fold, and the corresponding F ratio.
 
-        F = (R²/k) / ((1 − R²)/(n − f))
+        F = R²/(1 − R²) · n/q        for q excluded instruments
 
-    The first stage has f effective degrees of freedom, k of them beyond the exogenous columns.
+    For one linear instrument this comes near the F of the regression, less what is lost out of
+    fold, about 2; R² needs no degrees of freedom, since it is of rows that no fit has seen.
+
     Both statistics are of the kernel features of one combination of the endogenous columns, the
     one that Z explains least: h is identified in a direction only as far as Z moves the treatment
     in that direction.
@@ -97,8 +106,9 @@ def first_stage_strength(found, tuner, exogenous):
     folds, weight, family = tuner.folds, tuner.folds.weight, type(found.instrument_kernel)
     features = tuner.instrument_features(found.instrument_kernel, found.solver)
     # Strength is judged at the ridge that predicts best, before undersmoothing.
-    stage = [(features, (found.instrument_alpha / UNDERSMOOTHING,))]
-    without = _exogenous_candidates(family, tuner, exogenous)
+    alpha = found.instrument_alpha / UNDERSMOOTHING
+    stage = [(features, (alpha,))]
+    without = _exogenous_candidates(found, tuner, exogenous, alpha)
 
     # Only directions in the span of the centres count, as for h: columns may outnumber centres.
     axes = np.linalg.qr(tuner.centers[:, ~exogenous].T)[0]
@@ -106,7 +116,7 @@ def first_stage_strength(found, tuner, exogenous):
     spread = np.sqrt(weight @ columns**2 / weight.sum())
     apart = spread > RANK * spread.max()
     columns = columns[:, apart] / spread[apart]
-    (explained, _), (baseline, _) = (_best(c, columns, folds) for c in (stage, without))
+    explained, baseline = (_best(c, columns, folds) for c in (stage, without))
     baseline += RANK * np.trace(baseline) * np.eye(len(baseline))  # may be singular: few samples
     worst = columns @ scipy.linalg.eigh(explained, baseline)[1][:, -1]
     worst /= np.sqrt(weight @ worst**2 / weight.sum())
@@ -114,10 +124,11 @@ def first_stage_strength(found, tuner, exogenous):
     ends = np.unique(np.quantile(worst, np.linspace(0, 1, QUANTILES)))[:, None]
     features = nystrom_features(family(lengthscale=np.array(1.0)), ends, worst[:, None])
     targets = principal_components(features, weight)
-    (explained, spent), (baseline, freedom) = (_best(c, targets, folds) for c in (stage, without))
+    explained, baseline = (_best(c, targets, folds) for c in (stage, without))
     strength = float(1.0 - np.trace(explained) / np.trace(baseline))
-    extra, left = max(spent - freedom, 1.0), max(weight.sum() - spent, 1.0)
-    return strength, strength / extra * left / max(1.0 - strength, np.finfo(float).tiny)
+    excluded = max(1, np.sum(~in_span(tuner.Z, tuner.X[:, exogenous])))
+    ratio = strength / max(1.0 - strength, np.finfo(float).tiny) * weight.sum() / excluded
+    return strength, max(float(ratio), 0.0)
 
 
 def warn_if_few_values(X, Z, exogenous, weight, stacklevel):
@@ -130,21 +141,19 @@ def warn_if_few_values(X, Z, exogenous, weight, stacklevel):
     values, needed = (len(np.unique(part, axis=0)) for part in (excluded, X[:, ~exogenous]))
     if values < min(needed, FEW):
         warnings.warn(
-            f"the instruments take {values} values and the endogenous columns {needed}: Z "
-            f"identifies {values - 1} slope{'s' * (values > 2)}, the kernel's norm the rest of h's "
-            "shape, and it leans towards a constant; for an effect that Z identifies fit "
+            f"the instruments take {values} different values, and the endogenous columns {needed}: "
+            f"for given exogenous columns Z identifies {values - 1} slope{'s' * (values > 2)}, and "
+            "the kernel's norm the rest of h's shape; for the effect that Z identifies fit "
             "kbo.TwoStageLeastSquares",
             WeakInstrumentWarning, stacklevel=stacklevel + 1,
         )
 
 
-def warn_if_weak(statistic, stacklevel):
-    """Give a WeakInstrumentWarning if the first stage's F is below 10."""
+def warn_if_weak(statistic, kind, stacklevel):
+    """Give a WeakInstrumentWarning for a kind of estimator if the first stage's F is below 10."""
     if statistic < STRONG:
         warnings.warn(
-            f"weak instruments: the first-stage F is {statistic:.1f}, below {STRONG:g}: the "
-            "estimate may say little of the effect (two-stage least squares is biased towards the "
-            "regression that ignores Z, a kernel estimator towards a constant), and its errors are "
-            "understated; give stronger instruments or more samples",
+            f"weak instruments: the first-stage F is {statistic:.1f}, below {STRONG:g}: "
+            f"{WEAK[kind]}",
             WeakInstrumentWarning, stacklevel=stacklevel + 1,
         )

@@ -195,13 +195,15 @@ class Tuner(NamedTuple):
         kernel = self.instrument_kernel.at(first.omega["kernel"], np.exp)
         return kernel, UNDERSMOOTHING * float(np.exp(first.omega["alpha"]))
 
-    def instrument_features(self, kernel, solver):
-        """Features (n, M) of k_Z on the span of the solver's centres, or of all distinct rows."""
+    def instrument_centers(self, solver):
+        """The solver's centres, or all distinct rows of Z."""
         if hasattr(solver, "centers"):
-            centers = np.unique(np.asarray(solver.centers), axis=0)
-        else:
-            centers = self.Z[distinct_rows(self.Z, self.folds.weight)]
-        return nystrom_features(kernel, centers, self.Z)
+            return np.unique(np.asarray(solver.centers), axis=0)
+        return self.Z[distinct_rows(self.Z, self.folds.weight)]
+
+    def instrument_features(self, kernel, solver):
+        """Features (n, M) of k_Z on the span of ``instrument_centers``."""
+        return nystrom_features(kernel, self.instrument_centers(solver), self.Z)
 
     def _problem(self, first, solver, in_folds=False):
         """The second stage's problem, with one fit to all samples or one for each fold."""

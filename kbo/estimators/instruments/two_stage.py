@@ -156,8 +156,8 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         self.first_stage_statistic_, self.first_stage_strength_ = (
             least_explained(columns, projection) if endogenous else (np.inf, 1.0)
         )
-        warn_if_weak(self.first_stage_statistic_, stacklevel=2)
         self._solve(columns, y, root, projection)
+        warn_if_weak(self.first_stage_statistic_, "linear", stacklevel=2)
         self._reduced = ReducedForm.of(columns, y, projection)
         self.effective_f_ = None if self._reduced is None else self._reduced.effective_f
         return self

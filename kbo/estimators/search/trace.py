@@ -16,8 +16,8 @@ COLUMNS = ("outer_iter", "restart", "outer_loss", "grad_norm", "inner_residual")
 REMEDIES = {  # replace the advice in Status, which is written for other callers
     Status.STEPS_EXHAUSTED: "max_iter steps did not bring it to tol: raise max_iter, or loosen tol",
     Status.INNER_NOT_CONVERGED: (
-        "the estimator's own problem was not solved to its tolerance at the best parameters: narrow "
-        "the range of {names} on the side of little regularization"
+        "the estimator's own problem was not solved to its tolerance at the best parameters: "
+        "narrow the range of {names} on the side of little regularization"
     ),
 }
 

@@ -216,8 +216,42 @@ def test_a_binary_instrument_says_little_of_a_shape():
         warnings.simplefilter("always")
         model.fit(X, y, Z=np.column_stack([z, w]))
     texts = [str(w.message) for w in caught if w.category is WeakInstrumentWarning]
-    assert any("take 2 values" in text and "1 slope, " in text for text in texts)
+    assert any("take 2 different values" in text and "1 slope, " in text for text in texts)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         model.fit((X[:, :1] > 1) * 1.0, y, Z=z[:, None])  # as many values as the treatment has
     assert not any("values" in str(w.message) for w in caught)
+
+
+def schooling(seed, strength, n=400):
+    """Controls of different kinds that explain much of the treatment, and one instrument."""
+    rng = np.random.default_rng(seed)
+    years = rng.integers(0, 24, n).astype(float)
+    groups = (rng.random((n, 3)) < [0.25, 0.7, 0.4]).astype(float)
+    z, u = rng.normal(size=n), rng.normal(size=n)
+    x = np.round(17 - 0.35 * years + groups @ [-0.8, 0.7, -0.5] + strength * z + 1.5 * u)
+    y = 0.1 * x + 0.03 * years + groups @ [-0.2, 0.15, -0.1] + 0.2 * u + 0.2 * rng.normal(size=n)
+    controls = np.column_stack([years, groups])
+    return np.column_stack([x, controls]), y, np.column_stack([z, controls])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_is_weak_whatever_the_controls_explain(seed):
+    """A first stage of better lengthscales must not credit the instrument with the controls."""
+    model = KernelIVRegressor(n_components=30, random_state=0)
+    X, y, Z = schooling(seed, 0.0)
+    with pytest.warns(WeakInstrumentWarning, match=r"anderson_rubin\(\) of kbo.TwoStage"):
+        model.fit(X, y, Z=Z)
+    assert model.first_stage_statistic_ < 5
+    X, y, Z = schooling(seed, 0.5)  # the F of the regression is about 45
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", WeakInstrumentWarning)
+        model.fit(X, y, Z=Z)
+    assert 10 < model.first_stage_statistic_ < 80
+
+
+def test_a_treatment_among_the_instruments_is_told():
+    X, y, Z = schooling(0, 1.0, n=60)
+    for model in (TwoStageLeastSquares(), KernelIVRegressor(**FAST)):
+        with pytest.warns(UserWarning, match="every column of X is a combination of Z"):
+            model.fit(X, y, Z=np.column_stack([Z, X[:, 0]]))

@@ -90,9 +90,9 @@ def test_random_small_problems(seed):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("part", range(4))  # of a thousand, for workers to share
-def test_a_thousand_random_small_problems(part):
+@pytest.mark.parametrize("part", range(4))  # of five hundred, for workers to share
+def test_five_hundred_random_small_problems(part):
     first = 10**6 + 500 * part
-    outcomes = [check(seed) for seed in range(first, first + 250)]
-    assert outcomes.count("regressed") > 75
-    assert outcomes.count("classified") > 20
+    outcomes = [check(seed) for seed in range(first, first + 125)]
+    assert outcomes.count("regressed") > 36
+    assert outcomes.count("classified") > 9
