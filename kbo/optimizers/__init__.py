@@ -6,11 +6,11 @@ from .descent import GradientDescent, Optax, default_optimizer
 from .hoag import HOAG
 from .in_stages import InStages
 from .lbfgs import LBFGS
-from .projected import ProjectedGradient
+from .projected import ProjectedGradient, ProximalGradient
 from .proximal import proximal_gradient
 
 __all__ = [
     "HOAG", "LBFGS", "BayesianSearch", "BlackBox", "GradientDescent", "GridSearch",
-    "InStages", "Optax", "Optimizer", "OutOfTime", "ProjectedGradient", "RandomSearch",
-    "default_optimizer", "projected_gradient", "proximal_gradient",
+    "InStages", "Optax", "Optimizer", "OutOfTime", "ProjectedGradient", "ProximalGradient",
+    "RandomSearch", "default_optimizer", "projected_gradient", "proximal_gradient",
 ]

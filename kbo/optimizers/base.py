@@ -58,6 +58,10 @@ class Optimizer(eqx.Module):
         changes = {"tol": -np.inf} if "tol" in self.__dataclass_fields__ else {}
         return dataclasses.replace(self, **changes)
 
+    def of(self, penalty) -> Optimizer:
+        """The optimiser for a problem with this penalty."""
+        return self
+
     def unlimited(self) -> Optimizer:
         """The same optimiser whatever its ``max_steps``: a longer run begins as a shorter one."""
         changes = {"max_steps": 0} if "max_steps" in self.__dataclass_fields__ else {}

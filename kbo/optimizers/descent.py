@@ -8,9 +8,12 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from ..programs import program
+from ..regularizers import Regularizer
 from ..result import Status
 from .base import TIGHTER, Optimizer, stationary
 from .lbfgs import LBFGS
+from .projected import ProximalGradient
+from .proximal import ProximalStep
 
 RATE = 1e-2  # learning rate of the default Adam
 
@@ -102,6 +105,11 @@ class Optax(Optimizer):
     tol: float = 1e-5
     average: float = 0.0
 
+    @property
+    def comparable(self):
+        """Not if the steps minimise another function than L, whose lowest value says nothing."""
+        return not isinstance(self.transformation, ProximalStep)
+
     def __check_init__(self):
         if not 0 <= self.average < 1:
             raise ValueError(f"average={self.average!r} must be a share of the steps in [0, 1)")
@@ -118,7 +126,7 @@ class Optax(Optimizer):
         for taken in range(self.max_steps + 1):
             if taken > self.max_steps - averaged:
                 total += omega
-            while stationary(omega, grad, lower, upper, self.tol):
+            while self.comparable and stationary(omega, grad, lower, upper, self.tol):
                 again = evaluate(omega, tighten=0.0)
                 if again is None:
                     return Status.CONVERGED
@@ -148,15 +156,20 @@ def _update(transformation, grad, state, omega):
     return transformation.update(grad, state, omega)
 
 
-def default_optimizer(comparable) -> Optimizer:
-    """LBFGS(), or Adam where values at two ω are not comparable, which rules out line searches.
+def default_optimizer(comparable, penalty=None) -> Optimizer:
+    """LBFGS(), or ProximalGradient() for penalties that may have kinks; Adam for other values.
 
     Parameters
     ----------
     comparable : bool
+        Whether values at two ω are comparable, without which there is no line search.
+    penalty : callable, optional
+        Of the problem.
 
     Returns
     -------
     Optimizer
     """
-    return LBFGS() if comparable else Optax(optax.adam(RATE))
+    if not comparable:
+        return Optax(optax.adam(RATE))
+    return ProximalGradient() if isinstance(penalty, Regularizer) else LBFGS()

@@ -1,11 +1,14 @@
-"""Steps along projected gradients, in any convex set onto which one can project."""
+"""Steps along projected or proximal gradients, of lengths that fit the curvature."""
 
 from __future__ import annotations
 
+import abc
+import dataclasses
 from collections import deque
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -21,7 +24,71 @@ TRIALS = 40  # in a line search, at most
 OUTSIDE = 1e-6  # relative distance of a start that counts as outside the set
 
 
-class ProjectedGradient(Optimizer):
+class Spectral(Optimizer):
+    """ω ← ω + t(prox_{sR}(ω − s∇f) − ω) for L = f + R, with s = ‖Δω‖²/(Δω·Δ∇f) of the last step."""
+
+    if TYPE_CHECKING:  # fields of the subclasses, after those that have no default
+        max_steps: int
+        tol: float
+        memory: int
+
+    @abc.abstractmethod
+    def _nearest(self, point, step, tree):
+        """prox_{step·R} of a point (q,)."""
+
+    def _rough(self, omega, tree):
+        """R(ω) and ∇R(ω), as far as L and ∇L contain them."""
+        return 0.0, 0.0
+
+    def _check_start(self, omega, tree):
+        """Refuse a start from which there is no way."""
+
+    def rest(self, omega, grad, lower, upper, tree=None):
+        """ω − prox_R(ω − ∇f)."""
+        smooth = grad - self._rough(omega, tree)[1]
+        return omega - self._nearest(omega - smooth, 1.0, tree)
+
+    def run(self, evaluate, report, omega, lower, upper, tree=None):
+        """Spectral proximal gradient steps; see Optimizer.run."""
+        if np.isfinite(lower).any() or np.isfinite(upper).any():
+            raise ValueError(
+                f"{type(self).__name__} takes no bounds: give ProjectedGradient(kbo.regularizers."
+                "Box(lower, upper)), or a projection onto the bounds and what else there is"
+            )
+        self._check_start(omega, tree)
+        value, grad = evaluate(omega)
+        if not np.isfinite(value):
+            return Status.NON_FINITE
+        recent, step = deque([value], self.memory), 1 / max(1.0, np.abs(grad).max(initial=0.0))
+        for taken in range(self.max_steps + 1):
+            while 0 <= np.linalg.norm(self.rest(omega, grad, lower, upper, tree)) <= self.tol:
+                again = evaluate(omega, tighten=0.0)
+                if again is None:
+                    return Status.CONVERGED
+                (value, grad), recent = again, deque(again[:1], self.memory)
+            if taken == self.max_steps:
+                return Status.STEPS_EXHAUSTED
+            rough, slope_of_rough = self._rough(omega, tree)
+            smooth = grad - slope_of_rough
+            direction = self._nearest(omega - step * smooth, step, tree) - omega
+            promised = smooth @ direction + self._rough(omega + direction, tree)[0] - rough
+            found = _line(evaluate, omega, direction, promised, max(recent))
+            if found is None:
+                again = evaluate(omega, tighten=TIGHTER)
+                if again is None:
+                    return Status.LINE_SEARCH_FAILED
+                (value, grad), recent = again, deque(again[:1], self.memory)
+                continue
+            point, value, new_grad = found
+            s, y = point - omega, new_grad - self._rough(point, tree)[1] - smooth
+            product = s @ y
+            step = np.clip(s @ s / product, SHORTEST, LONGEST) if product > 0 else LONGEST
+            omega, grad = point, new_grad
+            recent.append(value)
+            report(omega)
+
+
+class ProjectedGradient(Spectral):
     """ω ← ω + t(P(ω − s∇L) − ω): the spectral projected gradient method in a convex set.
 
     P is the projection onto the set, s = ‖Δω‖²/(Δω·Δ∇L) of the last step, and t the first of 1 and
@@ -52,8 +119,8 @@ class ProjectedGradient(Optimizer):
     def __check_init__(self):
         if isinstance(self.set, L1 | GroupLasso):
             raise ValueError(
-                f"set={type(self.set).__name__}(…) is a penalty, not a set: use it as the penalty "
-                "of the problem, or in Optax(proximal_gradient(rate, regularizer))"
+                f"set={type(self.set).__name__}(…) is a penalty, not a set: give it as the "
+                "penalty of the problem, which ProximalGradient() minimises with the rest"
             )
         if not callable(self.set) or isinstance(self.set, type):
             raise ValueError(
@@ -63,55 +130,65 @@ class ProjectedGradient(Optimizer):
         if self.memory < 1:
             raise ValueError(f"memory={self.memory!r} must be at least 1")
 
-    def rest(self, omega, grad, lower, upper, tree=None):
-        """ω − P(ω − ∇L)."""
-        return omega - self._project(omega - grad, tree)
-
-    def _project(self, point, tree):
+    def _nearest(self, point, step, tree):
         at = (tree or jnp.asarray)(point)
         nearest = self.set.prox(at, 1.0) if isinstance(self.set, Regularizer) else self.set(at)
         return np.asarray(raveled(nearest)[0], float)
 
-    def run(self, evaluate, report, omega, lower, upper, tree=None):
-        """Projected gradient descent; see Optimizer.run."""
-        if np.isfinite(lower).any() or np.isfinite(upper).any():
-            raise ValueError(
-                "ProjectedGradient has a set, and takes no bounds beside it: give kbo.regularizers."
-                "Box(lower, upper) as the set, or a projection onto both"
-            )
-        off = np.linalg.norm(omega - self._project(omega, tree))
+    def _check_start(self, omega, tree):
+        off = np.linalg.norm(omega - self._nearest(omega, 1.0, tree))
         if off > OUTSIDE * (1 + np.linalg.norm(omega)):
             raise ValueError(
                 f"omega0 is not in the set: its projection is {off:.1e} away. Start from a point "
                 "in it, or, if this is one, see that the function projects"
             )
-        value, grad = evaluate(omega)
-        if not np.isfinite(value):
-            return Status.NON_FINITE
-        recent, step = deque([value], self.memory), 1 / max(1.0, np.abs(grad).max(initial=0.0))
-        for taken in range(self.max_steps + 1):
-            while 0 <= np.linalg.norm(self.rest(omega, grad, lower, upper, tree)) <= self.tol:
-                again = evaluate(omega, tighten=0.0)
-                if again is None:
-                    return Status.CONVERGED
-                (value, grad), recent = again, deque(again[:1], self.memory)
-            if taken == self.max_steps:
-                return Status.STEPS_EXHAUSTED
-            direction = self._project(omega - step * grad, tree) - omega
-            found = _line(evaluate, omega, direction, grad @ direction, max(recent))
-            if found is None:
-                again = evaluate(omega, tighten=TIGHTER)
-                if again is None:
-                    return Status.LINE_SEARCH_FAILED
-                (value, grad), recent = again, deque(again[:1], self.memory)
-                continue
-            point, value, new_grad = found
-            s, y = point - omega, new_grad - grad
-            product = s @ y
-            step = np.clip(s @ s / product, SHORTEST, LONGEST) if product > 0 else LONGEST
-            omega, grad = point, new_grad
-            recent.append(value)
-            report(omega)
+
+
+class ProximalGradient(Spectral):
+    """ω ← ω + t(prox_{sR}(ω − s∇f) − ω), L = f + R: the spectral proximal gradient method.
+
+    R is the ``penalty`` of the problem, a regularizer of kbo.regularizers that may have kinks, such
+    as ``L1(0.1)``, or ``Part(lambda w: w["weights"], L1(0.1))`` for a part of ω: numbers are zero
+    exactly. s and t are as in ProjectedGradient, with R(ω + d) − R(ω) + ∇f·d for the slope along
+    d. A point is stationary if ω = prox_R(ω − ∇f); the norm of the difference is the ``grad_norm``
+    of a result. It is the default of ``minimize`` for such problems. There are no bounds.
+
+    Parameters
+    ----------
+    max_steps, tol
+        As in LBFGS.
+    memory : int
+        As in ProjectedGradient.
+    regularizer : kbo.regularizers.Regularizer, optional
+        R, which ``minimize`` takes from the problem.
+
+    References
+    ----------
+    Wright, Nowak, Figueiredo (2009), Sparse Reconstruction by Separable Approximation.
+    """
+
+    max_steps: int = 200
+    tol: float = 1e-6
+    memory: int = eqx.field(static=True, default=10)
+    regularizer: Any = None
+
+    def of(self, penalty):
+        """The method for the penalty of a problem."""
+        if not isinstance(penalty, Regularizer):
+            raise ValueError(
+                f"optimizer=ProximalGradient() needs a problem whose penalty is one of "
+                f"kbo.regularizers, such as L1(0.1), and it is {penalty!r}: give penalty=, or "
+                "another optimizer"
+            )
+        return dataclasses.replace(self, regularizer=penalty)
+
+    def _nearest(self, point, step, tree):
+        nearest = self.regularizer.prox((tree or jnp.asarray)(point), step)
+        return np.asarray(raveled(nearest)[0], float)
+
+    def _rough(self, omega, tree):
+        value, grad = jax.value_and_grad(self.regularizer)((tree or jnp.asarray)(omega))
+        return float(value), np.asarray(raveled(grad)[0], float)
 
 
 def _line(evaluate, omega, direction, slope, highest):

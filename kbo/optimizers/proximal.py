@@ -9,10 +9,16 @@ import jax.numpy as jnp
 import optax
 
 
-def proximal_gradient(rate, regularizer) -> optax.GradientTransformation:
+class ProximalStep(optax.GradientTransformation):
+    """A transformation whose steps minimise L + R: where they end, ∇L does not vanish."""
+
+
+def proximal_gradient(rate, regularizer) -> ProximalStep:
     """x ← prox_{rate R}(x − rate ∇f(x)): minimises f + R for a non-smooth R (ISTA if R is L1).
 
-    Use it for θ in Unrolled or MinMin, and for ω in Optax.
+    Use it for θ in Unrolled or MinMin. For ω, give R as the ``penalty`` of the problem, which
+    ``ProximalGradient`` minimises with line searches; in Optax, whose steps have a fixed rate, all
+    steps are made and the last iterate is returned, with the value L, without R.
 
     Parameters
     ----------
@@ -37,4 +43,4 @@ def proximal_gradient(rate, regularizer) -> optax.GradientTransformation:
         moved = regularizer.prox(jax.tree.map(lambda x, g: x - step * g, params, grads), step)
         return jax.tree.map(jnp.subtract, moved, params), count + 1
 
-    return optax.GradientTransformation(init, update)
+    return ProximalStep(init, update)

@@ -102,8 +102,7 @@ class Run:
         if isinstance(penalty, Regularizer):
             yield (
                 f"penalty={type(penalty).__name__} has kinks, beyond which no step along a "
-                "gradient leads: leave it out, and give optimizer=kbo.optimizers.Optax("
-                "kbo.optimizers.proximal_gradient(rate, regularizer)), which adds it"
+                "gradient leads: give optimizer=kbo.optimizers.ProximalGradient()"
             )
         if not method.comparable(self.session.solver):
             yield (
