@@ -149,11 +149,16 @@ def _terms(instance, frozen, shared):
 
 
 def error_bound(instance, frozen, shared) -> float:
-    """An upper bound on ‖grad − ∇L(ω)‖₂, for the solutions h and a in ``frozen``."""
+    """An upper bound on ‖grad − ∇L(ω)‖₂, for the solutions h and a in ``frozen``.
+
+    It is infinite where rounding leaves nothing of the ridge, as it may in float32.
+    """
     double = frozen.h.dtype == np.float64  # this may be called outside the context of the solve
     with arithmetic(double):
         terms = [np.asarray(term, float) for term in _terms(instance, frozen, shared)]
     h_error, a_error, inner_rates, adjoint_rates, A_rates, H_rates = terms
-    first = inner_rates * a_error + adjoint_rates * h_error
-    per_coordinate = first + A_rates * h_error * a_error + 0.5 * H_rates * h_error**2
-    return float(np.linalg.norm(per_coordinate.sum(1)))
+    with np.errstate(invalid="ignore"):  # 0·∞
+        first = inner_rates * a_error + adjoint_rates * h_error
+        per_coordinate = first + A_rates * h_error * a_error + 0.5 * H_rates * h_error**2
+    bound = float(np.linalg.norm(per_coordinate.sum(1)))
+    return np.inf if np.isnan(bound) else bound

@@ -44,3 +44,13 @@ def _with_all_keys(side, omega, missing):
         key: _with_all_keys(side[key], part, missing) if key in side else missing
         for key, part in omega.items()
     }
+
+
+def names_of(omega) -> list[str]:
+    """The name of every number in ω, in the order of its leaves: ``omega0['ridge'][2]``."""
+    names = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(omega):
+        name = f"omega0{jax.tree_util.keystr(path)}"
+        at = np.ndindex(np.shape(leaf))
+        names += [name + (str(list(place)) if place else "") for place in at]
+    return names

@@ -15,7 +15,7 @@ from ..hypergradients.base import on_device
 from ..result import BilevelError, Status
 from .session import prepare
 
-ROUGH = 0.1  # relative error of differences beyond which they say nothing
+ROUGH = 1e-2  # relative error of differences beyond which those in float32 say nothing
 SHORTER = (0.1, 0.01)  # parts of the step that are tried where differences disagree
 
 
@@ -64,8 +64,8 @@ class HypergradientReport:
 
         It is right where relative_error and adjoint_identity are ≤ max(tol, rounding) +
         error_bound, an error bound that is not finite counting as zero. In float32 differences can
-        only confirm it, and only if they are good to a tenth: otherwise it is undecided. What is
-        not right is an approximation if its status does not claim more.
+        only confirm it, and only if they are good to a hundredth: otherwise it is undecided. What
+        is not right is an approximation if its status does not claim more.
         """
         bound = self.error_bound if np.isfinite(self.error_bound) else 0.0
         allowed = max(self.tol, self.rounding) + bound

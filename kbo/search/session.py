@@ -217,7 +217,9 @@ def _prepared(stack, problem, omega, solver, key=None):
 def expect_instance(name, value, kind, example):
     """Refuse what is no instance of ``kind``, nor None: a class or a text, say."""
     if not (value is None or isinstance(value, kind)):
-        raise TypeError(f"{name}={value!r} must be an instance such as {example}")
+        of_optax = hasattr(value, "init") and hasattr(value, "update")
+        more = ", or this transformation in kbo.optimizers.Optax(…)" if of_optax else ""
+        raise TypeError(f"{name}={value!r} must be an instance such as {example}{more}")
 
 
 def _doubled(problem):

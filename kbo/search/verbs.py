@@ -16,7 +16,7 @@ from ..optimizers import Optimizer, default_optimizer
 from ..programs import identified
 from ..result import BilevelError, BilevelResult, Hypergradient, Status
 from ..spaces import NeuralSpace
-from .bounds import flat_bounds
+from .bounds import flat_bounds, names_of
 from .checkpoint import EvaluationLog
 from .run import Run, Stop
 from .session import expect_instance, no_function, nothing, prepare
@@ -197,9 +197,13 @@ def search(
     _warn_if_single_precision(session.first)
     start = np.asarray(raveled(session.omega)[0], float)
     lower, upper = flat_bounds(bounds, session.omega)
-    if not ((lower <= start) & (start <= upper)).all():
+    outside = np.flatnonzero(~((lower <= start) & (start <= upper)))
+    if len(outside):
+        place = outside[0]
+        name = names_of(session.omega)[place]
         raise ValueError(
-            "omega0 lies outside bounds (or the bounds cross): move one or the other"
+            f"omega0 lies outside bounds (or the bounds cross) in {name}: "
+            f"{start[place]:g} is not between {lower[place]:g} and {upper[place]:g}"
         )
     penalty = session.problem.penalty
     rough = None if bounds is not None else penalty  # proximal steps know no bounds

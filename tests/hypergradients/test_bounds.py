@@ -1,7 +1,9 @@
 """Error bounds hold and are finite."""
 
 import itertools
+import warnings
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -75,6 +77,21 @@ def test_the_bound_covers_solutions_that_were_stopped(loss, moves, x64):
         assert error > 1e-12
         assert error <= found.error_bound
         assert found.error_bound <= 1e4 * error
+
+
+def test_a_bound_that_says_nothing_is_infinite():
+    """In float32 rounding leaves nothing of a small ridge, and 0·∞ would be NaN."""
+    x, t, x_out, y = (np.float32(part) for part in helpers.data())
+    problem = kbo.BilevelProblem(
+        kbo.losses.Squared(), kbo.losses.Squared(),
+        lambda w: kbo.Sample(x, t, 1 / (1 + jnp.exp(-w["logit"]))), kbo.Sample(x_out, y),
+        kbo.RKHS(kbo.kernels.Gaussian(3.0)), lambda w: jnp.exp(w["ridge"]),
+    )
+    omega = {"logit": np.zeros(len(x), np.float32), "ridge": np.float32(-12.0)}
+    with jax.enable_x64(False), warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        found = kbo.value_and_hypergradient(problem, omega)
+    assert found.error_bound == np.inf
 
 
 @pytest.mark.parametrize("kernel", [kbo.kernels.Matern32(1.0), kbo.kernels.Matern52(1.0)])

@@ -219,6 +219,8 @@ def test_a_solve_that_fails_raises_while_the_program_runs_or_says_so():
     with pytest.raises(kbo.BilevelError, match=r"^NOT_CONVEX: ") as failed:
         kbo.solve(bad, omega)
     assert failed.value.status is kbo.Status.NOT_CONVEX
+    strong = problem.replace(inner_loss=lambda w, v, t: -10 * (v - t) ** 2)  # the steps overflow
+    assert kbo.solve(strong, omega, throw=False).status is kbo.Status.NOT_CONVEX
     h = kbo.solve(bad, omega, throw=False)
     assert not h.converged and h.status is kbo.Status.NOT_CONVEX
     short = kbo.solvers.Exact(max_newton=1)

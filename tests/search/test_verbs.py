@@ -146,11 +146,16 @@ def test_bounds_for_any_pytree(x64):
             flat_bounds(wrong, omega)
 
 
-def test_keys_that_bounds_do_not_name_are_free():
+def test_keys_that_bounds_do_not_name_are_free(x64):
     omega = {"a": jnp.zeros(2), "b": {"c": jnp.zeros(()), "d": jnp.zeros(1)}}
     lower, upper = flat_bounds(({"b": {"d": -1.0}}, {"a": 3.0}), omega)
     np.testing.assert_array_equal(lower, [-np.inf, -np.inf, -np.inf, -1.0])
     np.testing.assert_array_equal(upper, [3.0, 3.0, np.inf, np.inf])
+    problem, start = regularised()
+    with pytest.raises(ValueError, match=r"outside bounds .* in omega0\['log_l'\].*: .* not between 9"):
+        kbo.minimize(problem, start, bounds=({"log_l": 9.0}, 10.0))
+    with pytest.raises(TypeError, match=r"this transformation in kbo.optimizers.Optax"):
+        kbo.minimize(problem, start, optimizer=optax.adam(0.1))
     with pytest.raises(ValueError, match=r"bounds.*no key 'e', only"):
         flat_bounds(({"b": {"e": 0.0}}, 1.0), omega)
 

@@ -99,6 +99,11 @@ class Table:
                   for encoder, column in zip(self._levels, categories, strict=True)]
         return np.hstack([numbers, missing[:, self._gaps] * self._apart, *levels])
 
+    def with_gaps(self, points):
+        """Which rows (n, D), given by their coordinates, lack a number that some samples lack."""
+        start = len(self._gaps)
+        return (points[:, start : start + self._gaps.sum()] != 0).any(1)
+
     def _within_reach(self, numbers):
         """Numbers in their order, but none so far out that distances between others are rounded."""
         offset = numbers - self._center

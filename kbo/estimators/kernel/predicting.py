@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from numbers import Real
 
 import numpy as np
@@ -113,6 +114,8 @@ class Predicting:
         were c and σ(x) those without sample i too). Tuned on the
         same samples, residuals are too small; √(n/(n − q)) with the number q of ``n_parameters_``
         (n/2 at most) makes up for it as degrees of freedom do (measured: benchmarks/intervals.py).
+        Rows with missing numbers are compared with samples that have some, and complete rows with
+        complete samples (Mondrian conformal prediction), so that both have the coverage.
 
         Parameters
         ----------
@@ -134,33 +137,59 @@ class Predicting:
         Barber, Candès, Ramdas, Tibshirani (2021), Predictive Inference with the Jackknife+, Annals
         of Statistics 49, Theorem 1. Lei, G'Sell, Rinaldo, Tibshirani, Wasserman (2018),
         Distribution-Free Predictive Inference for Regression, JASA 113, Section 5.2 (residuals in
-        units of a spread that depends on x).
+        units of a spread that depends on x). Vovk, Gammerman, Shafer (2005), Algorithmic Learning
+        in a Random World, Section 4.5 (categories).
         """
         if not (isinstance(coverage, Real) and 0 < coverage < 1):
             raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1")
         X = self._coordinates(X)
         scores, (posterior, _) = self._scores(X), self._known("predict_interval")
         n, p = self._left_out.shape
-        place = math.ceil(coverage * (n + 1) - 1e-9)
-        if place > n:
+        least = math.ceil(coverage / (1 - coverage) - 1e-9)
+        if n < least:
             raise ValueError(
-                f"coverage={coverage!r} needs at least {math.ceil(coverage / (1 - coverage))} "
-                f"samples of positive weight, and there are {n}: lower it"
+                f"coverage={coverage!r} needs at least {least} samples of positive weight, and "
+                f"there are {n}: lower it"
             )
         ends = np.empty((len(X), p, 2))
         centers = scores.reshape(len(X), p)
         freedom = max(n - self.n_parameters_, 0.5 * n) / n
         sizes = np.abs(self._left_out) / np.sqrt(freedom * posterior.left_out())[:, None]
-        with computing(self.device):
-            for rows in _blocks(len(X), n * p):
-                known = posterior.rows(X[rows])
-                spread = np.sqrt(posterior.variance(X[rows], known))[:, None, None]
-                changes = posterior.smoother(known)[:, :, None] * self._left_out
-                without = centers[rows, None] - changes
-                lower, upper = without - spread * sizes, without + spread * sizes
-                ends[rows, :, 0] = np.partition(lower, n - place, axis=1)[:, n - place]
-                ends[rows, :, 1] = np.partition(upper, place - 1, axis=1)[:, place - 1]
+        for group, alike in self._groups_of(X, posterior.X, least):
+            place = math.ceil(coverage * (alike.sum() + 1) - 1e-9)
+            with computing(self.device):
+                for block in _blocks(len(group), n * p):
+                    rows = group[block]
+                    known = posterior.rows(X[rows])
+                    spread = np.sqrt(posterior.variance(X[rows], known))[:, None, None]
+                    changes = posterior.smoother(known)[:, :, None] * self._left_out
+                    without = (centers[rows, None] - changes)[:, alike]
+                    reach = spread * sizes[alike]
+                    for side, (end, k) in enumerate(
+                        [(without - reach, alike.sum() - place), (without + reach, place - 1)]
+                    ):
+                        ends[rows, :, side] = np.partition(end, k, axis=1)[:, k]
         return ends.reshape(*scores.shape, 2)
+
+    def _groups_of(self, X, samples, least):
+        """(rows of X, the samples (n,) that are like them) with and without missing numbers.
+
+        Without ``least`` samples of their kind, rows are compared with all.
+        """
+        new, old = self._table.with_gaps(X), self._table.with_gaps(samples)
+        for gap in (False, True):
+            rows, alike = np.flatnonzero(new == gap), old == gap
+            if not len(rows):
+                continue
+            if alike.sum() < least:
+                alike = np.ones(len(old), bool)
+                if gap:
+                    warnings.warn(
+                        f"{len(rows)} rows have missing numbers, and fewer than {least} samples "
+                        "had: their intervals are those of complete rows, and may be too narrow",
+                        UserWarning, stacklevel=3,
+                    )
+            yield rows, alike
 
     def _keep_samples(self, X, y, weight, fitted, whole):
         """Store what the posterior needs, and the ``noise_``, for h at the samples (n, p)."""

@@ -152,7 +152,7 @@ def _report(equations, at, factor, steps, short, tol=0.0) -> Report:
     # A system of finite numbers that has no factor is singular; what follows from it is not finite.
     faults[2] &= ~faults[3]
     unknown = ~(jnp.all(jnp.isfinite(at.theta)) & jnp.all(jnp.isfinite(error)))
-    faults[3] |= unknown & ~faults[2]
+    faults[3] |= unknown & ~faults[2] & ~faults[1]  # where J has no minimum, numbers overflow
     ending = jnp.zeros((), int)
     for place, fault in enumerate(faults, 1):
         ending = jnp.where(fault, place, ending)

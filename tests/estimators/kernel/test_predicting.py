@@ -213,3 +213,41 @@ def test_what_has_no_interval_says_so(model):
     two = KernelBilevelRegressor(alpha=[0.1, 1.0], tune=()).fit(X, np.column_stack([Y, Y]))
     with pytest.raises(ValueError, match="one alpha"):
         two.predict_interval(X_NEW)
+
+
+def gappy(seed, n):
+    """y depends on a column of which a fifth is missing."""
+    random = np.random.default_rng(seed)
+    Z = random.normal(size=(n, 2))
+    y = 2 * np.sin(Z[:, 0]) + Z[:, 1] + 0.2 * random.normal(size=n)
+    Z[random.random(n) < 0.2, 0] = np.nan
+    return Z, y
+
+
+def test_rows_with_gaps_have_the_coverage_too(monkeypatch):
+    def coverage():
+        held = {True: [], False: []}
+        for seed in range(6):
+            fitted = KernelBilevelRegressor("matern32", max_iter=5).fit(*gappy(seed, 150))
+            Z, y = gappy(seed + 100, 300)
+            ends = fitted.predict_interval(Z, 0.9)
+            inside = (ends[:, 0] <= y) & (y <= ends[:, 1])
+            for gap, rows in ((True, np.isnan(Z[:, 0])), (False, ~np.isnan(Z[:, 0]))):
+                held[gap].append(inside[rows].mean())
+        return np.mean(held[False]), np.mean(held[True])
+
+    complete, with_gaps = coverage()
+    assert 0.86 < complete < 0.94 and 0.84 < with_gaps < 0.98
+    monkeypatch.setattr(
+        KernelBilevelRegressor, "_groups_of",
+        lambda self, X, samples, least: [(np.arange(len(X)), np.ones(len(samples), bool))])
+    assert coverage()[1] < with_gaps - 0.1
+
+
+def test_too_few_samples_with_gaps_are_told():
+    Z, y = gappy(0, 80)
+    Z[np.flatnonzero(np.isnan(Z[:, 0]))[4:], 0] = 0.0  # four are left
+    fitted = KernelBilevelRegressor("matern32", tune=()).fit(Z, y)
+    with pytest.warns(UserWarning, match="1 rows have missing numbers, and fewer than 9 samples"):
+        ends = fitted.predict_interval([[np.nan, 0.0], [0.0, 0.0]])
+    assert np.isfinite(ends).all()
