@@ -41,7 +41,7 @@ def predict(args):
         say(f"{name}: values that the model has not seen, treated as none of those it knows: {new}")
     gaps = {name: int(k) for name, k in typed.isna().sum().items() if k}
     if gaps:
-        say(f"missing values (count per column): {gaps}, filled as in training")
+        say(f"missing values (count per column): {gaps}, treated as in training")
     encoded = model["encode"].transform(typed)
     found = {name: frame[name].to_numpy() for name in args.id}
     found["prediction"] = model["model"].predict(encoded)

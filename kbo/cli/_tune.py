@@ -10,6 +10,7 @@ from dataclasses import replace
 import joblib
 import numpy as np
 from sklearn.base import clone
+from sklearn.impute import SimpleImputer
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
@@ -49,12 +50,13 @@ def _estimator(args, classification, n_scores, labels):
 def _grid(args, classification, n_features):
     """The usual alternative, for comparison: GridSearchCV over a 7 × 9 grid."""
     gamma = np.logspace(-3, 1, 9) / n_features
-    if classification:
-        return GridSearchCV(SVC(), {"C": np.logspace(-2, 4, 7), "gamma": gamma}, cv=args.cv or 5)
-    return GridSearchCV(
-        KernelRidge(kernel="rbf"), {"alpha": np.logspace(-5, 1, 7), "gamma": gamma},
-        cv=args.cv or 5, scoring="neg_mean_squared_error",
+    model, name, values, scoring = (
+        (SVC(), "C", np.logspace(-2, 4, 7), None) if classification else
+        (KernelRidge(kernel="rbf"), "alpha", np.logspace(-5, 1, 7), "neg_mean_squared_error")
     )
+    filled = Pipeline([("fill", SimpleImputer(strategy="median")), ("model", model)])
+    grid = {f"model__{name}": values, "model__gamma": gamma}
+    return GridSearchCV(filled, grid, cv=args.cv or 5, scoring=scoring)
 
 
 def _timed_fit(model, X, y):
@@ -69,7 +71,8 @@ def _count_gaps(args, X):
     if gaps and args.missing == "refuse":
         raise ValueError(f"missing values per column: {gaps}; fill them, or use --missing impute")
     if gaps:
-        print(f"missing values imputed (count per column): {gaps}")
+        print(f"missing values (count per column): {gaps}: a missing number is placed apart from "
+              "all known ones, and a missing level is one more level")
     return gaps
 
 
@@ -195,7 +198,7 @@ def _facts(model, seconds, test):
 def _compare(args, classification, train, test):
     grid = _grid(args, classification, train[0].shape[1])
     seconds = _timed_fit(grid, *train)
-    best = {name: float(value) for name, value in grid.best_params_.items()}
+    best = {name.removeprefix("model__"): float(v) for name, v in grid.best_params_.items()}
     return {"score": grid.best_estimator_.score(*test), "seconds": seconds, "best_params": best}
 
 

@@ -16,16 +16,16 @@ MANY_LEVELS = 40  # a category with at least this many levels is encoded by thei
 def encoder(columns):
     """A transformer of the columns that ``Columns`` reads.
 
-    Numbers are imputed by the median and standardised, in float64. The others are encoded by
-    skrub's TableVectorizer: categories are one-hot, where missing is a level of its own; text with
-    many levels becomes 30 numbers by its character n-grams; dates become year, month, day and the
-    time since 1970.
+    Numbers are standardised, in float64, and stay missing where they are: kbo's estimators tell
+    these rows apart. The others are encoded by skrub's TableVectorizer: categories are one-hot,
+    where missing is a level of its own; text with many levels becomes 30 numbers by its character
+    n-grams; dates become year, month, day and the time since 1970, by the median where missing.
 
     Parameters
     ----------
     columns : fitted Columns
     """
-    parts = [("numbers", make_pipeline(*_filled_and_scaled()), columns.of_kind("number"))]
+    parts = [("numbers", StandardScaler(), columns.of_kind("number"))]
     rest = columns.of_kind("category") + columns.of_kind("date")
     if rest:
         from skrub import DatetimeEncoder, StringEncoder, TableVectorizer  # slow to import (1 s)
@@ -34,14 +34,13 @@ def encoder(columns):
             cardinality_threshold=MANY_LEVELS,
             low_cardinality=OneHotEncoder(handle_unknown="ignore", sparse_output=False),
             high_cardinality=StringEncoder(random_state=0),
-            datetime=make_pipeline(DatetimeEncoder(), *_filled_and_scaled()),
+            datetime=make_pipeline(
+                DatetimeEncoder(), SimpleImputer(strategy="median", keep_empty_features=True),
+                StandardScaler(),
+            ),
         )
         parts.append(("others", vectorizer, rest))
     return ColumnTransformer(parts, verbose_feature_names_out=False)
-
-
-def _filled_and_scaled():
-    return SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
 
 
 class Features(NamedTuple):
@@ -71,7 +70,7 @@ def features(encode) -> Features:
     """The Features of a fitted encoder."""
     names = list(encode.transformers_[0][2])
     sources = list(names)
-    units = list(encode.named_transformers_["numbers"][-1].scale_) if names else []
+    units = list(encode.named_transformers_["numbers"].scale_) if names else []
     if "others" in encode.named_transformers_:
         vectorizer = encode.named_transformers_["others"]
         dates = set(vectorizer.kind_to_columns_["datetime"])

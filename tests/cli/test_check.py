@@ -16,7 +16,7 @@ def test_the_table_warns_where_tuning_lost_on_the_test_rows(capsys):
     from kbo.cli import _tune
 
     row = {"criterion": 1.0, "seconds": 0.1, "alpha": 0.1}
-    report = {"metric": "R2", "errors_left_out": None, "kept": "tuned by kbo", "models": {
+    report = {"metric": "R2", "seconds": 0.2, "errors_left_out": None, "kept": "tuned by kbo", "models": {
         "start": row | {"score": 0.5}, "tuned by kbo": row | {"score": 0.4}}}
     args = build_parser().parse_args(["tune"])
     _tune._print(args, report, "", drawn=False)

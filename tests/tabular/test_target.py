@@ -68,8 +68,8 @@ def test_outputs_of_one_variable_share_a_label_and_no_two_a_name():
     read = columns.transform(frame)
     encode = tabular.encoder(columns).fit(read)
     values = encode.transform(read)
-    names, labels, variables = tabular.features(encode)
-    assert np.isfinite(values).all()
+    names, labels, variables, units = tabular.features(encode)
+    assert np.isfinite(values[:, 1:]).all()
     assert values.shape == (60, len(names)) == (60, len(labels))
     assert len(set(names)) == len(names)
     members = {v: {n for n, k in zip(names, labels, strict=True) if variables[k] == v} for v in variables}
@@ -79,8 +79,8 @@ def test_outputs_of_one_variable_share_a_label_and_no_two_a_name():
     assert len(members["model"]) == 30  # sixty levels
     assert members["day_month"] == {"day_month"}
     numbers = pd.to_numeric(frame["num"])
-    filled = numbers.fillna(numbers.median())
-    np.testing.assert_allclose(values[:, 0], (filled - filled.mean()) / filled.std(ddof=0))
+    np.testing.assert_allclose(values[:, 0], (numbers - numbers.mean()) / numbers.std(ddof=0))
+    assert np.isnan(values[3, 0]) and units[0] == pytest.approx(numbers.std(ddof=0))
     other = read.copy()
     other["cat"] = pd.Categorical(["new"] * 60)
     changed = np.abs(encode.transform(other) - values).max(0) > 0
