@@ -25,7 +25,8 @@ model = KernelBilevelRegressor(cv=10, random_state=0).fit(X, y)
 print(report(model, names))
 
 # %%
-# Each bar is the spread of a feature divided by its lengthscale, relative to the largest.
+# Each bar says how much the prediction may change when one feature moves by its standard deviation,
+# relative to the largest (``kbo.inspection.relevance`` has the formula).
 display = RelevanceDisplay.from_estimator(model, names=names)
 for bar, name in zip(display.ax_.patches, display.names[::-1], strict=True):
     bar.set_color("C1" if name.startswith("noise") else "C0")

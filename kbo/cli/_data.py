@@ -80,8 +80,8 @@ def _load_file(args):
             f": left out are {list(left_out)}" if left_out else ""))
     for name, value, row, distance in tabular.outliers(X.assign(**{args.target: y})):
         say(f"{name!r} is {value:g} in row {row + 1}, {distance:.0f} times as far from the median "
-            "as the middle half of its values is wide: mend or delete it if it is an error, which "
-            "would spoil the model")
+            "as the middle half of its values is wide: it is drawn in, but mend or empty it if it "
+            "is an error")
     for name in tabular.made_from_target(X, y):
         say(f"{name!r} divides the target's range without overlap: if it is made from the target, "
             f"--drop '{name}'")
