@@ -8,6 +8,7 @@ import sys
 import warnings
 from pathlib import Path
 
+import numpy as np
 import shtab
 from sklearn.exceptions import ConvergenceWarning
 
@@ -89,12 +90,24 @@ def _add_predict(parser):
     _add_reading(parser)
     parser.add_argument("--decimal", choices=(".", ","), help="decimal sign in numbers (default: "
                         "for each column as in training)")
-    parser.add_argument("--coverage", type=float, help="write the ends of intervals too that hold "
+    parser.add_argument("--coverage", type=_share, help="write the ends of intervals too that hold "
                         "a new value with this probability, such as 0.9 (squared loss)")
     parser.add_argument("--id", nargs="+", default=[], metavar="NAME", help="columns of the table "
                         "that are written in front of the predictions, such as a row's name")
     parser.add_argument("--output", type=Path, help="a CSV file (default: standard output)")
     parser.set_defaults(run=predict)
+
+
+def _share(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a probability between 0 and 1, such as 0.9"
+        )
+    return value
 
 
 def _type(text):

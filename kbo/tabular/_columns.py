@@ -55,7 +55,8 @@ class NumberColumn:
                 row = int(np.flatnonzero(found.odd)[0])
                 raise ValueError(
                     f"column {column.name!r} holds numbers, but {text.iloc[row]!r} in row "
-                    f"{row + 1} is none (with the decimal sign {self.decimal!r})"
+                    f"{row + 1} is none (with the decimal sign {self.decimal!r}): mend "
+                    "the cell, or empty it"
                 )
         endless = np.flatnonzero(np.isinf(values))
         if len(endless):

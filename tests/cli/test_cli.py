@@ -204,8 +204,10 @@ def test_predictions_with_intervals(messy_run, tmp_path, capsys):
     assert (found["lower"] < found["upper"]).all()
     prices = messy()["price"].str.replace("[$,]", "", regex=True).astype(float)
     assert prices.between(found["lower"], found["upper"]).mean() > 0.75
-    assert predict(folder / "model.joblib", folder / "t.csv", "--coverage", 2) == 2
-    assert "coverage=2.0 must be a number between 0 and 1" in capsys.readouterr().err
+    for wrong in (90, "most"):
+        with pytest.raises(SystemExit):
+            predict(folder / "model.joblib", folder / "t.csv", "--coverage", wrong)
+        assert f"'{wrong}' is not a probability between 0 and 1, such as 0.9" in capsys.readouterr().err
     frame = table().assign(price=lambda f: np.where(f["price"] > 0, "high", "low"))
     frame.to_csv(tmp_path / "classes.csv", index=False)
     assert run(str(tmp_path / "classes.csv"), "--target", "price", "--max-iter", "1",
