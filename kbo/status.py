@@ -44,7 +44,7 @@ class Status(enum.Enum):
     )
     NOT_CONVEX = (
         "the inner loss has negative curvature in the prediction at the solution found: use an "
-        "inner loss that is convex in its second argument, or increase the ridge"
+        "inner loss that is convex in its second argument"
     )
     SINGULAR = (
         "the weighted kernel system could not be factorised even with jitter: increase the ridge, "

@@ -71,8 +71,8 @@ def _count_gaps(args, X):
     if gaps and args.missing == "refuse":
         raise ValueError(f"missing values per column: {gaps}; fill them, or use --missing impute")
     if gaps:
-        print(f"missing values (count per column): {gaps}: a missing number is placed apart from "
-              "all known ones, and a missing level is one more level")
+        print(f"missing values (count per column): {gaps}: a missing number or date is placed "
+              "apart from all known ones, and a missing level is one more level")
     return gaps
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arithmetic import raveled
 from ..hypergradients.sampling import on_rows
-from ..optimizers import OutOfTime
+from ..optimizers import OutOfTime, ProximalGradient
 from ..regularizers import Regularizer
 from ..result import Cost, Hypergradient, InvalidPoint, Status, StepRecord
 from .evaluation import Evaluation
@@ -88,23 +88,24 @@ class Run:
     def hint(self, status):
         """What to do about the status of the whole search, whose last failure may be to blame."""
         causes = [self.session.hint(status)]
-        if status in (Status.BLOCKED, Status.LINE_SEARCH_FAILED):
+        if status in (Status.BLOCKED, Status.LINE_SEARCH_FAILED, Status.STEPS_EXHAUSTED):
             causes += self._causes(status)
         return "; ".join(filter(None, causes))
 
     def _causes(self, status):
-        """Why a line search may have ended above its tolerance."""
-        if self.failure is not None:
+        """Why a search may have ended above its tolerance."""
+        if self.failure is not None and status is not Status.STEPS_EXHAUSTED:
             yield f"an evaluation failed, {self.failure.name}{self._blame and ': ' + self._blame}"
-        if status is not Status.LINE_SEARCH_FAILED:
+        if status is Status.BLOCKED:
             return
         penalty, method = self.session.problem.penalty, self.session.method
-        if isinstance(penalty, Regularizer):
+        smooth = not isinstance(self._rest.__self__, ProximalGradient)
+        if isinstance(penalty, Regularizer) and smooth:
             yield (
                 f"penalty={type(penalty).__name__} has kinks, beyond which no step along a "
-                "gradient leads: give optimizer=kbo.optimizers.ProximalGradient()"
+                "gradient leads: give optimizer=kbo.optimizers.ProximalGradient(), without bounds"
             )
-        if not method.comparable(self.session.solver):
+        if status is Status.LINE_SEARCH_FAILED and not method.comparable(self.session.solver):
             yield (
                 f"values by {type(method).__name__} depend on the earlier ones, which a line "
                 "search cannot compare: give optimizer=kbo.optimizers.Optax(optax.adam(rate))"

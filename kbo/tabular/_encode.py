@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
-from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -16,10 +15,10 @@ MANY_LEVELS = 40  # a category with at least this many levels is encoded by thei
 def encoder(columns):
     """A transformer of the columns that ``Columns`` reads.
 
-    Numbers are standardised, in float64, and stay missing where they are: kbo's estimators tell
-    these rows apart. The others are encoded by skrub's TableVectorizer: categories are one-hot,
-    where missing is a level of its own; text with many levels becomes 30 numbers by its character
-    n-grams; dates become year, month, day and the time since 1970, by the median where missing.
+    Numbers are standardised, in float64. The others are encoded by skrub's TableVectorizer:
+    categories are one-hot, where missing is a level of its own; text with many levels becomes 30
+    numbers by its character n-grams; dates become year, month, day and the time since 1970. Missing
+    numbers and dates stay missing: kbo's estimators tell these rows apart.
 
     Parameters
     ----------
@@ -34,10 +33,7 @@ def encoder(columns):
             cardinality_threshold=MANY_LEVELS,
             low_cardinality=OneHotEncoder(handle_unknown="ignore", sparse_output=False),
             high_cardinality=StringEncoder(random_state=0),
-            datetime=make_pipeline(
-                DatetimeEncoder(), SimpleImputer(strategy="median", keep_empty_features=True),
-                StandardScaler(),
-            ),
+            datetime=make_pipeline(DatetimeEncoder(), StandardScaler()),
         )
         parts.append(("others", vectorizer, rest))
     return ColumnTransformer(parts, verbose_feature_names_out=False)

@@ -167,6 +167,8 @@ def test_a_line_search_that_fails_says_why(x64):
     found = kbo.minimize(kinked, start, optimizer=kbo.optimizers.LBFGS())
     assert found.status is kbo.Status.LINE_SEARCH_FAILED
     assert "penalty=L1 has kinks" in found.hint and "ProximalGradient()" in found.hint
+    short = kbo.minimize(kinked, start, optimizer=kbo.optimizers.GradientDescent(max_steps=1))
+    assert short.status is kbo.Status.STEPS_EXHAUSTED and "penalty=L1 has kinks" in short.hint
     best = kbo.minimize(kinked, start)
     assert best.status is kbo.Status.CONVERGED and best.value < found.value
     assert np.abs(helpers.flat(best.omega)).min() == 0

@@ -72,6 +72,10 @@ class Table:
         ]
         place = np.flatnonzero(~categorical)
         sizes = [len(share) for share in shares]
+        known = len(self._gaps)
+        starts = known + self._gaps.sum() + np.cumsum([0, *sizes])
+        levels = map(_missing_level, starts, self._levels)
+        self._marks = [*range(known, starts[0]), *(mark for mark in levels if mark is not None)]
         owner = np.repeat(np.flatnonzero(categorical), sizes)
         spreads = [np.sqrt(max(0.0, 1 - share @ share)) for share in shares]
         gaps = missing[:, self._gaps] * self._apart
@@ -100,9 +104,8 @@ class Table:
         return np.hstack([numbers, missing[:, self._gaps] * self._apart, *levels])
 
     def with_gaps(self, points):
-        """Which rows (n, D), given by their coordinates, lack a number that some samples lack."""
-        start = len(self._gaps)
-        return (points[:, start : start + self._gaps.sum()] != 0).any(1)
+        """Which rows (n, D), given by their coordinates, lack a cell that some samples lack."""
+        return (points[:, self._marks] != 0).any(1)
 
     def _within_reach(self, numbers):
         """Numbers in their order, but none so far out that distances between others are rounded."""
@@ -169,6 +172,14 @@ def read_rows(estimator, table, X):
         return table.encode(numbers, [])
     validate_data(estimator, X, reset=False, skip_check_array=True)
     return table.encode(*_split(X, table.categorical))
+
+
+def _missing_level(start, encoder):
+    """The coordinate that is 1 where a category is missing; None if it shares it, or has none."""
+    rare = getattr(encoder, "infrequent_categories_", [None])[0]
+    if None not in encoder.categories_[0] or (rare is not None and None in rare):
+        return None
+    return start + int(np.argmax(encoder.transform(np.array([[None]], object))[0]))
 
 
 def _median(column):

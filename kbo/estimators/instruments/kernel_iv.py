@@ -244,7 +244,7 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         self.first_stage_strength_, self.first_stage_statistic_ = first_stage_strength(
             found, tuner, ~self.endogenous_
         )
-        warn_if_weak(self.first_stage_statistic_, "kernel", stacklevel=3)
+        warn_if_weak(self, "kernel", stacklevel=3)
 
     def _keep(self, tuner, found, units, y_units):
         self.second_stage_ridge_ = found.alpha / tuner.folds.weight.sum()

@@ -17,13 +17,12 @@ FEW = 10  # values of the instruments below which they identify no shape
 STRONG = 10.0  # Staiger and Stock's (1997) rule of thumb for the first-stage F
 WEAK = {
     "linear": (
-        "the estimate leans towards the regression that ignores Z, and its standard errors cannot "
-        "be trusted; report the confidence set anderson_rubin(), or give stronger instruments"
+        "the estimator is biased towards the regression that ignores Z, one estimate may be far "
+        "from both, and standard errors cannot be trusted"
     ),
     "kernel": (
         "Z hardly identifies h, whose size and shape then come from the kernel's norm and the "
-        "exogenous columns; give stronger instruments or more samples, or report the confidence "
-        "set anderson_rubin() of kbo.TwoStageLeastSquares"
+        "exogenous columns"
     ),
 }
 BASELINE_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
@@ -149,11 +148,21 @@ def warn_if_few_values(X, Z, exogenous, weight, stacklevel):
         )
 
 
-def warn_if_weak(statistic, kind, stacklevel):
+def warn_if_weak(estimator, kind, stacklevel):
     """Give a WeakInstrumentWarning for a kind of estimator if the first stage's F is below 10."""
+    statistic, endogenous = estimator.first_stage_statistic_, estimator.endogenous_
+    names = np.array(getattr(estimator, "feature_names_in_", np.arange(len(endogenous))))
+    if endogenous.sum() == 1:
+        own = "" if kind == "linear" else " of kbo.TwoStageLeastSquares"
+        remedy = f"report the confidence set anderson_rubin(){own}, or give stronger instruments"
+    else:
+        remedy = (
+            f"the columns {names[endogenous].tolist()} of X are taken as endogenous, since Z does "
+            "not repeat them: repeat in Z those that are not, or give stronger instruments"
+        )
     if statistic < STRONG:
         warnings.warn(
             f"weak instruments: the first-stage F is {statistic:.1f}, below {STRONG:g}: "
-            f"{WEAK[kind]}",
+            f"{WEAK[kind]}; {remedy}",
             WeakInstrumentWarning, stacklevel=stacklevel + 1,
         )

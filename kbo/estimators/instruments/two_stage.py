@@ -157,7 +157,7 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
             least_explained(columns, projection) if endogenous else (np.inf, 1.0)
         )
         self._solve(columns, y, root, projection)
-        warn_if_weak(self.first_stage_statistic_, "linear", stacklevel=2)
+        warn_if_weak(self, "linear", stacklevel=2)
         self._reduced = ReducedForm.of(columns, y, projection)
         self.effective_f_ = None if self._reduced is None else self._reduced.effective_f
         return self
@@ -169,8 +169,8 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
             raise ValueError(
                 f"the instruments identify {identified} of the {independent} independent columns "
                 "of the treatment's basis (with the constant): repeat the exogenous columns of "
-                "X in Z, or give more instruments, a larger instrument_basis, a smaller "
-                "treatment_basis, or alpha > 0"
+                "X in Z, or give more instruments; for a sieve a larger instrument_basis, a "
+                "smaller treatment_basis, or alpha > 0"
             )
         readout, self._penalty = ridge_readout(inside, self.alpha), self.alpha
         beta = readout @ projection.coordinates(y[:, None])[:, 0]

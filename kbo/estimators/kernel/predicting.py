@@ -114,8 +114,9 @@ class Predicting:
         were c and σ(x) those without sample i too). Tuned on the
         same samples, residuals are too small; √(n/(n − q)) with the number q of ``n_parameters_``
         (n/2 at most) makes up for it as degrees of freedom do (measured: benchmarks/intervals.py).
-        Rows with missing numbers are compared with samples that have some, and complete rows with
-        complete samples (Mondrian conformal prediction), so that both have the coverage.
+        Rows with missing cells are compared with samples that have some, and complete rows with
+        complete samples (Mondrian conformal prediction), so that each kind has the coverage, on
+        average over the cells that are missing.
 
         Parameters
         ----------
@@ -172,7 +173,7 @@ class Predicting:
         return ends.reshape(*scores.shape, 2)
 
     def _groups_of(self, X, samples, least):
-        """(rows of X, the samples (n,) that are like them) with and without missing numbers.
+        """(rows of X, the samples (n,) that are like them) with and without missing cells.
 
         Without ``least`` samples of their kind, rows are compared with all.
         """
@@ -185,7 +186,7 @@ class Predicting:
                 alike = np.ones(len(old), bool)
                 if gap:
                     warnings.warn(
-                        f"{len(rows)} rows have missing numbers, and fewer than {least} samples "
+                        f"{len(rows)} rows have missing cells, and fewer than {least} samples "
                         "had: their intervals are those of complete rows, and may be too narrow",
                         UserWarning, stacklevel=3,
                     )

@@ -38,8 +38,8 @@ SMALL = (DIABETES[0][:120] * 20, DIABETES[1][:120])
 
 
 @parametrize_with_checks([
-    KernelBilevelRegressor(max_iter=10),
-    KernelBilevelClassifier(max_iter=10),
+    KernelBilevelRegressor(max_iter=3),
+    KernelBilevelClassifier(max_iter=3),
 ])
 def test_scikit_learn_checks(estimator, check):
     with warnings.catch_warnings():

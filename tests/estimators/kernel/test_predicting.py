@@ -244,10 +244,21 @@ def test_rows_with_gaps_have_the_coverage_too(monkeypatch):
     assert coverage()[1] < with_gaps - 0.1
 
 
+def test_missing_levels_and_numbers_mark_a_row():
+    pandas = pytest.importorskip("pandas")
+    random = np.random.default_rng(0)
+    frame = pandas.DataFrame({
+        "a": random.normal(size=60), "b": random.normal(size=60), "c": random.choice(["x", "y"], 60),
+        "d": random.choice(["u", "v"], 60)})
+    frame.loc[:9, "b"], frame.loc[5:14, "c"] = np.nan, None
+    fitted = KernelBilevelRegressor("matern32", tune=()).fit(frame, random.normal(size=60))
+    np.testing.assert_array_equal(fitted._table.with_gaps(fitted.X_fit_), np.arange(60) < 15)
+
+
 def test_too_few_samples_with_gaps_are_told():
     Z, y = gappy(0, 80)
     Z[np.flatnonzero(np.isnan(Z[:, 0]))[4:], 0] = 0.0  # four are left
     fitted = KernelBilevelRegressor("matern32", tune=()).fit(Z, y)
-    with pytest.warns(UserWarning, match="1 rows have missing numbers, and fewer than 9 samples"):
+    with pytest.warns(UserWarning, match="1 rows have missing cells, and fewer than 9 samples"):
         ends = fitted.predict_interval([[np.nan, 0.0], [0.0, 0.0]])
     assert np.isfinite(ends).all()
