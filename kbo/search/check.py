@@ -98,8 +98,8 @@ class HypergradientReport:
             "right": "the hypergradient is right",
             "undecided": (
                 f"undecided: differences in {self.dtype} are too rough"
-                f"{', and they disagree' if self.relative_error > self.rounding else ''}; compute in "
-                "float64, with jax.config.update('jax_enable_x64', True)"
+                f"{', and they disagree' if self.relative_error > self.rounding else ''}; compute "
+                "in float64, with jax.config.update('jax_enable_x64', True)"
             ),
             "approximation": (
                 f"the hypergradient is an approximation, {self.status.name}: {self.status}"
