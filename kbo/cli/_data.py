@@ -24,6 +24,8 @@ class Data(NamedTuple):
     classification : bool
     left_out : dict of str to str
         The columns that are not used, and the reason for each.
+    remarks : list of str
+        What was said about the table.
     """
 
     columns: tabular.Columns
@@ -31,6 +33,7 @@ class Data(NamedTuple):
     y: np.ndarray
     classification: bool
     left_out: dict
+    remarks: list
 
 
 def load(args) -> Data:
@@ -47,7 +50,7 @@ def load(args) -> Data:
             classification = args.task == "classification"
         print(f"task: {'classification' if classification else 'regression'}")
         columns = tabular.Columns().fit(frame)
-        return Data(columns, columns.transform(frame), y, classification, {})
+        return Data(columns, columns.transform(frame), y, classification, {}, [])
     if args.target is None:
         raise ValueError("--target COLUMN is needed with a file")
     return _load_file(args)
@@ -65,28 +68,33 @@ def _load_file(args):
         raise ValueError(f"{args.file} has no rows")
     frame = frame.drop(columns=[name for name in args.drop if name != args.target])
     columns = tabular.Columns(args.decimal, dict(args.types), found.sep).fit(frame)
-    for note in (*found.notes, *columns.notes_):
-        say(note)
+    remarks = [*found.notes, *columns.notes_]
     X = columns.transform(frame)
     y = X.pop(args.target)
     classification, why = tabular.is_classification(y, args.task, frame[args.target])
     left_out = {name: reason for name, reason in
                 tabular.suspects(X, y, found.repeated).items() if name not in args.keep}
     for name, reason in left_out.items():
-        say(f"left out: {name!r}, {reason} (--keep '{name}' uses it)")
+        remarks.append(f"left out: {name!r}, {reason} (--keep '{name}' uses it)")
     X = X.drop(columns=list(left_out))
     if not X.shape[1]:
         raise ValueError(f"{args.file} has no column to learn from besides the target" + (
             f": left out are {list(left_out)}" if left_out else ""))
     for name, value, row, distance in tabular.outliers(X.assign(**{args.target: y})):
-        say(f"{name!r} is {value:g} in row {row + 1}, {distance:.0f} times as far from the median "
+        remarks.append(
+            f"{name!r} is {value:g} in row {row + 1}, {distance:.0f} times as far from the median "
             "as the middle half of its values is wide: it is drawn in, but mend or empty it if it "
-            "is an error")
+            "is an error"
+        )
     for name in tabular.made_from_target(X, y):
-        say(f"{name!r} divides the target's range without overlap: if it is made from the target, "
-            f"--drop '{name}'")
+        remarks.append(
+            f"{name!r} divides the target's range without overlap: if it is made from the target, "
+            f"--drop '{name}'"
+        )
+    for remark in remarks:
+        say(remark)
     print(f"task: {'classification' if classification else 'regression'} ({why})")
-    return Data(columns.only(list(X.columns)), X, _values(y), classification, left_out)
+    return Data(columns.only(list(X.columns)), X, _values(y), classification, left_out, remarks)
 
 
 def _values(y):

@@ -35,9 +35,8 @@ def write_page(folder, title, report):
     }
     about = {
         "task": report["task"], "training rows": report["n_train"], "test rows": report["n_test"],
-        "kernel": report["kernel"], "solver": report["solver"], "status": report["status"],
+        "status": report["status"], **report["numbers"],
         "criterion": f"{report['criterion']:.5g} (at the start {report['criterion_start']:.5g})",
-        "columns left out": ", ".join(report["left_out"]),
         "missing cells": ", ".join(f"{name}: {k}" for name, k in report["missing"].items()),
     }
     features = {
@@ -46,7 +45,9 @@ def write_page(folder, title, report):
     }
     samples = {f"row {s['row']}": f"{s['influence']:.2f}" for s in report["samples"]}
     parts = [
-        "<h2>Models</h2>", facts(models), "<h2>The search</h2>", facts(about),
+        "<h2>Models</h2>", facts(models), "<h2>Remarks</h2>" * bool(report["remarks"]),
+        "".join(f"<p>{html.escape(remark)}</p>" for remark in report["remarks"]),
+        "<h2>The search</h2>", facts(about),
         _picture(folder / "figure.png", "the criterion and the relevance of each variable"),
         "<h2>Variables by relevance</h2>" * bool(features), bars(features),
         _picture(folder / "effects.png", "how predictions change with the variables"),

@@ -100,9 +100,10 @@ def tune(args) -> dict:
         "task": "classification" if data.classification else "regression",
         "metric": "accuracy" if data.classification else "R2",
         "n_train": len(X_train), "n_test": len(X_test), "seed": args.seed, "missing": gaps,
-        "left_out": data.left_out, "criterion_start": tuned.criterion_start_,
-        "criterion": tuned.criterion_, "status": tuned.status_, "n_iter": tuned.n_iter_,
-        "n_evaluations": tuned.n_evaluations_, "solver": tuned.solver_, "errors_left_out": None,
+        "left_out": data.left_out, "remarks": data.remarks,
+        "criterion_start": tuned.criterion_start_, "criterion": tuned.criterion_,
+        "status": tuned.status_, "n_iter": tuned.n_iter_, "n_evaluations": tuned.n_evaluations_,
+        "solver": tuned.solver_, "errors_left_out": None,
         "models": {name: _facts(model, seconds[name], test) for name, model in models.items()},
     }
     report["models"][START]["criterion"] = tuned.criterion_start_
@@ -145,8 +146,8 @@ def _keep(report, name, model, features, rows):
                 "name": features.variables[label], "relevance": row["relevance"],
                 "lengthscale": float(row["lengthscale"] * unit)})
     samples = [{**s, "index": int(rows[s["index"]]) + 1} for s in found.samples]  # from 1
-    score = report["models"][name]["score"]
-    report.update(kept=name, score=score, score_start=report["models"][START]["score"],
+    scores = [report["models"][kind]["score"] for kind in (name, START)]
+    report.update(kept=name, score=scores[0], score_start=scores[1], numbers=found.numbers,
                   kernel=repr(model.kernel_), features=list(by_variable.values()),
                   samples=[{"row": s["index"], "influence": s["influence"]} for s in samples])
     return replace(found, features=report["features"], samples=samples)

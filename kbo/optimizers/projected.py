@@ -43,18 +43,19 @@ class Spectral(Optimizer):
     def _check_start(self, omega, tree):
         """Refuse a start from which there is no way."""
 
+    @abc.abstractmethod
+    def _check_bounds(self):
+        """Refuse bounds unless a proximal step that is clipped to them is that of both."""
+
     def rest(self, omega, grad, lower, upper, tree=None):
         """ω − prox_R(ω − ∇f)."""
         smooth = grad - self._rough(omega, tree)[1]
-        return omega - self._nearest(omega - smooth, 1.0, tree)
+        return omega - np.clip(self._nearest(omega - smooth, 1.0, tree), lower, upper)
 
     def run(self, evaluate, report, omega, lower, upper, tree=None):
         """Spectral proximal gradient steps; see Optimizer.run."""
         if np.isfinite(lower).any() or np.isfinite(upper).any():
-            raise ValueError(
-                f"{type(self).__name__} takes no bounds: give ProjectedGradient(kbo.regularizers."
-                "Box(lower, upper)), or a projection onto the bounds and what else there is"
-            )
+            self._check_bounds()
         self._check_start(omega, tree)
         value, grad = evaluate(omega)
         if not np.isfinite(value):
@@ -70,7 +71,8 @@ class Spectral(Optimizer):
                 return Status.STEPS_EXHAUSTED
             rough, slope_of_rough = self._rough(omega, tree)
             smooth = grad - slope_of_rough
-            direction = self._nearest(omega - step * smooth, step, tree) - omega
+            nearest = self._nearest(omega - step * smooth, step, tree)
+            direction = np.clip(nearest, lower, upper) - omega
             promised = smooth @ direction + self._rough(omega + direction, tree)[0] - rough
             found = _line(evaluate, omega, direction, promised, max(recent))
             if found is None:
@@ -135,6 +137,12 @@ class ProjectedGradient(Spectral):
         nearest = self.set.prox(at, 1.0) if isinstance(self.set, Regularizer) else self.set(at)
         return np.asarray(raveled(nearest)[0], float)
 
+    def _check_bounds(self):
+        raise ValueError(
+            "ProjectedGradient has a set, and takes no bounds beside it: give kbo.regularizers."
+            "Box(lower, upper) as the set, or a projection onto both"
+        )
+
     def _check_start(self, omega, tree):
         off = np.linalg.norm(omega - self._nearest(omega, 1.0, tree))
         if off > OUTSIDE * (1 + np.linalg.norm(omega)):
@@ -151,7 +159,8 @@ class ProximalGradient(Spectral):
     as ``L1(0.1)``, or ``Part(lambda w: w["weights"], L1(0.1))`` for a part of ω: numbers are zero
     exactly. s and t are as in ProjectedGradient, with R(ω + d) − R(ω) + ∇f·d for the slope along
     d. A point is stationary if ω = prox_R(ω − ∇f); the norm of the difference is the ``grad_norm``
-    of a result. It is the default of ``minimize`` for such problems. There are no bounds.
+    of a result. It is the default of ``minimize`` for such problems. Bounds need an R that is a sum
+    over numbers, such as L1.
 
     Parameters
     ----------
@@ -181,6 +190,14 @@ class ProximalGradient(Spectral):
                 "another optimizer"
             )
         return dataclasses.replace(self, regularizer=penalty)
+
+    def _check_bounds(self):
+        if not self.regularizer.separable:
+            raise ValueError(
+                f"penalty={type(self.regularizer).__name__} is no sum over numbers, and takes no "
+                "bounds beside it: leave out bounds=, or bound the numbers by what they are made "
+                "of (exp, for positive ones)"
+            )
 
     def _nearest(self, point, step, tree):
         nearest = self.regularizer.prox((tree or jnp.asarray)(point), step)

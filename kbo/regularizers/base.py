@@ -72,6 +72,11 @@ class Part(Regularizer):
     where: Callable
     regularizer: Regularizer
 
+    @property
+    def separable(self):
+        """Whether R is a sum over entries."""
+        return self.regularizer.separable
+
     def fault(self):
         """What is wrong with R's parameters."""
         return self.regularizer.fault()

@@ -103,7 +103,7 @@ class Run:
         if isinstance(penalty, Regularizer) and smooth:
             yield (
                 f"penalty={type(penalty).__name__} has kinks, beyond which no step along a "
-                "gradient leads: give optimizer=kbo.optimizers.ProximalGradient(), without bounds"
+                "gradient leads: give optimizer=kbo.optimizers.ProximalGradient()"
             )
         if status is Status.LINE_SEARCH_FAILED and not method.comparable(self.session.solver):
             yield (

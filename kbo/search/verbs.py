@@ -127,7 +127,7 @@ def minimize(
     problem : BilevelProblem
     omega0 : pytree of floats or arrays
     optimizer : kbo.optimizers.Optimizer, default LBFGS()
-        Or ProximalGradient() where the penalty is one of kbo.regularizers and there are no bounds.
+        Or ProximalGradient() where the penalty is one of kbo.regularizers.
         Where values do not compare, the default is Optax(optax.adam(1e-2)). With a stochastic
         method the optimizer makes all its steps, because a small direction may be due to chance.
     solver, method
@@ -206,8 +206,7 @@ def search(
             f"{start[place]:g} is not between {lower[place]:g} and {upper[place]:g}"
         )
     penalty = session.problem.penalty
-    rough = None if bounds is not None else penalty  # proximal steps know no bounds
-    optimizer = optimizer or default_optimizer(method.comparable(solver), rough)
+    optimizer = optimizer or default_optimizer(method.comparable(solver), penalty)
     optimizer = identified(optimizer).of(penalty)
     if method.stochastic:
         optimizer = optimizer.endless()

@@ -1,6 +1,7 @@
 """The command line on bundled data, on files, and on bad input."""
 
 import contextlib
+import html
 import io
 import json
 import os
@@ -112,7 +113,7 @@ def messy_run(tmp_path_factory):
     messy().to_csv(folder / "t.csv", index=False, sep=";")
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run(str(folder / "t.csv"), "--target", "price", out=folder)
+        code = run(str(folder / "t.csv"), "--target", "price", "--html", out=folder)
     return code, folder, out.getvalue(), err.getvalue()
 
 
@@ -123,6 +124,10 @@ def test_a_messy_table_end_to_end(messy_run):
     assert list(report["left_out"]) == ["Unnamed: 0", "key", "cents"]
     for name in report["left_out"]:
         assert f"left out: {name!r}" in err
+    page = html.unescape((folder / "report.html").read_text())
+    assert all(remark in err and remark in page for remark in report["remarks"])
+    assert any("left out: 'key'" in remark for remark in report["remarks"])
+    assert "loss on other folds" in page and report["numbers"]["alpha"] in page
     assert (folder / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "effects.png").read_bytes().startswith(b"\x89PNG") and "effects.png" in out
     assert {f["name"] for f in report["features"]} == {"cost ($_$)", "colour", "colour_red", "two\nlines"}

@@ -123,11 +123,13 @@ def test_a_penalty_of_a_part_leaves_the_rest_alone():
 def test_proximal_searches_say_what_they_need():
     with pytest.raises(ValueError, match="needs a problem whose penalty"):
         kbo.minimize(near_target(), np.ones(4), optimizer=ProximalGradient())
-    with pytest.raises(ValueError, match="ProximalGradient takes no bounds"):
-        kbo.minimize(
-            near_target(L1(0.1)), np.ones(4), optimizer=ProximalGradient(), bounds=(0.0, 2.0))
-    bounded = kbo.minimize(near_target(L1(0.1)), np.ones(4), bounds=(0.5, 3.0))  # no kink within
-    np.testing.assert_allclose(bounded.omega, [1.9, 0.5, 0.5, 0.5], atol=1e-5)
+    with pytest.raises(ValueError, match="penalty=GroupLasso is no sum over numbers"):
+        kbo.minimize(near_target(GroupLasso(0.1, (0, 0, 1, 1))), np.ones(4), bounds=(0.0, 2.0))
+    for penalty in (L1(0.1), Part(lambda w: w, L1(0.1))):
+        bounded = kbo.minimize(near_target(penalty), np.ones(4), bounds=(np.array([-1, -1, 0, -0.5]), 1.5))
+        assert bounded.status is kbo.Status.CONVERGED and bounded.grad_norm <= 1e-6
+        np.testing.assert_allclose(bounded.omega, [1.5, 0, 0, -0.5], atol=1e-5)
+        assert (np.asarray(bounded.omega)[1:3] == 0).all()
     few = kbo.minimize(near_target(L1(0.1)), 5 * TARGET, optimizer=ProximalGradient(max_steps=1))
     assert few.status is kbo.Status.STEPS_EXHAUSTED
 
