@@ -10,7 +10,7 @@ from sklearn.linear_model import ElasticNet, LogisticRegression, MultiTaskLasso
 
 import kbo
 from kbo.hypergradients import FiniteDifference
-from kbo.regularizers import L1, Ball, Box, GroupLasso, NonNegative, Simplex
+from kbo.regularizers import L1, Ball, Box, GroupLasso, NonNegative, Part, Simplex
 from kbo.solvers import Proximal
 from tests import helpers
 
@@ -131,6 +131,7 @@ REGULARIZERS = {
     "simplex": lambda w: Simplex(jnp.exp(w["strength"] + 2)),
     "ball": lambda w: Ball(jnp.exp(w["strength"] + 1)),
     "ball, inside": lambda w: Ball(jnp.exp(w["strength"] + 6)),
+    "part": lambda w: Part(lambda theta: theta, L1(jnp.exp(w["strength"]))),
 }
 
 
