@@ -16,7 +16,6 @@ def pytest_configure(config):
 
     The slow ones, of which some measure time and memory, run as a user's programs do.
     """
-    gc.set_threshold(100_000, 50, 100)  # traced programs are many objects, and few of them garbage
     if config.option.markexpr == "not slow":
         os.environ.setdefault("XLA_FLAGS", QUICK)
     if "PYTEST_XDIST_WORKER" in os.environ:  # the workers' BLAS threads would spin for one core
