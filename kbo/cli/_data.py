@@ -81,10 +81,10 @@ def _load_file(args):
         raise ValueError(f"{args.file} has no column to learn from besides the target" + (
             f": left out are {list(left_out)}" if left_out else ""))
     for name, value, row, distance in tabular.outliers(X.assign(**{args.target: y})):
+        used = "the target is used as it is" if name == args.target else "it is drawn in"
         remarks.append(
             f"{name!r} is {value:g} in row {row + 1}, {distance:.0f} times as far from the median "
-            "as the middle half of its values is wide: it is drawn in, but mend or empty it if it "
-            "is an error"
+            f"as the middle half of its values is wide: {used}, so mend it if it is an error"
         )
     for name in tabular.made_from_target(X, y):
         remarks.append(

@@ -30,10 +30,6 @@ def predict(args):
         typed = columns.transform(frame)
     except ValueError as error:
         raise ValueError(f"{args.file}: {error}") from error
-    unknown = [name for name in args.id if name not in frame.columns]
-    if unknown:
-        raise ValueError(f"--id {unknown[0]}: no such column; {args.file} has "
-                         f"{list(frame.columns)}")
     extra = [name for name in frame.columns if name not in columns.readers_ and name not in args.id]
     if extra:
         say(f"columns that the model does not use: {extra}")
@@ -43,8 +39,7 @@ def predict(args):
     if gaps:
         say(f"missing values (count per column): {gaps}, treated as in training")
     encoded = model["encode"].transform(typed)
-    found = {name: frame[name].to_numpy() for name in args.id}
-    found["prediction"] = model["model"].predict(encoded)
+    found = {"prediction": model["model"].predict(encoded)}
     if hasattr(model["model"], "predict_proba"):
         shares = model["model"].predict_proba(encoded)
         for label, share in zip(model["model"].classes_, shares.T, strict=True):
@@ -55,7 +50,17 @@ def predict(args):
                              "whose probabilities are written anyway")
         ends = model["model"].predict_interval(encoded, args.coverage)
         found["lower"], found["upper"] = ends.T
-    _write(found, args.output)
+    _write(_of_rows(args, frame, found) | found, args.output)
+
+
+def _of_rows(args, frame, found):
+    """The columns of ``--id``, which are written in front of what was found."""
+    for name in args.id:
+        if name not in frame.columns:
+            raise ValueError(f"--id {name}: no such column; {args.file} has {list(frame.columns)}")
+        if name in found:
+            raise ValueError(f"--id {name}: a column of the predictions has this name: rename it")
+    return {name: frame[name].to_numpy() for name in args.id}
 
 
 def _load(path):

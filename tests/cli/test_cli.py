@@ -187,6 +187,9 @@ def test_columns_that_name_the_rows_go_into_the_predictions(messy_run, capsys):
     assert "'key'" not in err and "'cents'" in err
     assert predict(folder / "model.joblib", folder / "t.csv", "--id", "name") == 2
     assert "--id name: no such column" in capsys.readouterr().err
+    messy().assign(prediction=1.0).to_csv(folder / "named.csv", index=False)
+    assert predict(folder / "model.joblib", folder / "named.csv", "--id", "prediction") == 2
+    assert "--id prediction: a column of the predictions has this name" in capsys.readouterr().err
 
 
 def test_a_value_that_lies_far_from_all_others_is_named():

@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor
@@ -245,9 +246,8 @@ def test_rows_with_gaps_have_the_coverage_too(monkeypatch):
 
 
 def test_missing_levels_and_numbers_mark_a_row():
-    pandas = pytest.importorskip("pandas")
     random = np.random.default_rng(0)
-    frame = pandas.DataFrame({
+    frame = pd.DataFrame({
         "a": random.normal(size=60), "b": random.normal(size=60), "c": random.choice(["x", "y"], 60),
         "d": random.choice(["u", "v"], 60)})
     frame.loc[:9, "b"], frame.loc[5:14, "c"] = np.nan, None
