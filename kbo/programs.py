@@ -24,6 +24,7 @@ from .fingerprint import is_global, read_structure
 KEPT = 64  # compiled programs kept for each function
 SMALL = 800**2  # numbers in the largest array of a program that runs for a moment only
 # XLA's emitters of fused loops take half of the compilation, and save a tenth of a long run's time.
+# Later versions of XLA have no other way, and no such option.
 QUICK = {"xla_cpu_use_fusion_emitters": False}
 ALIASES = 1024
 _ARRAY = object()  # marks the place of an array in a tree
@@ -208,6 +209,16 @@ class _Template:
         return jax.tree.unflatten(self._structure, leaves)
 
 
+@functools.cache
+def quick_options():
+    """Compiler options for small programs; None where this version of XLA does not know them."""
+    try:
+        jax.jit(lambda x: x, compiler_options=QUICK).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:
+        return None
+    return QUICK
+
+
 class _Program:
     """One compiled program from arrays to arrays, and the rest of its result."""
 
@@ -226,7 +237,8 @@ class _Program:
         small = all(leaf.size <= SMALL for leaf in signature(args)[1])
         quick = small and not nested and jax.default_backend() == "cpu"
         self._run = jax.jit(
-            run, donate_argnums=1 if donate else (), compiler_options=QUICK if quick else None
+            run, donate_argnums=1 if donate else (),
+            compiler_options=quick_options() if quick else None,
         )
 
     def __call__(self, kept, donated):

@@ -77,11 +77,11 @@ class FalkonSystem(SubspaceSystem):
     """Preconditioned conjugate gradients, every replicate at once, from the last solution."""
 
     from_coefficients: ClassVar[bool] = True
+    jointly: ClassVar[bool] = True
 
     def __init__(self, instance, workspace, options):
         super().__init__(instance, workspace, options.memory)
         self._limits = options.tol, options.max_cg, PATIENCE
-        self._curvatures = self._preconditioner = None
         self._workspace = workspace
         self._single = None
         if options.mixed and self.rows.stored is None:
@@ -89,24 +89,12 @@ class FalkonSystem(SubspaceSystem):
             workspace.gram = self._single.stored
 
     @property
-    def missing(self):
-        """The replicates without a factorisation."""
-        return list(range(len(self.alpha))) if self._curvatures is None else []
-
-    @property
     def direct(self):
         """Never: what rounding leaves is seen only in the true residual."""
         return False
 
-    def forget(self):
-        """Drop what was prepared."""
-        self._curvatures = None
-
-    def factorise(self, replicates, curvatures, probabilities=None):
-        """The preconditioner for these curvatures; other replicates have converged."""
-        if self._curvatures is not None and np.array_equal(self._curvatures, curvatures):
-            return
-        self._curvatures = curvatures
+    def _prepare(self, replicates, curvatures, probabilities):
+        # The replicates that are not listed have converged.
         p = curvatures.shape[-1]
         mass = np.trace(curvatures, axis1=2, axis2=3).sum(1)[replicates].mean() / p
         alpha = self.alpha[replicates].mean()

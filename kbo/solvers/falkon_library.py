@@ -117,11 +117,9 @@ class FalkonLibrarySystem(FalkonSystem):
             self._torch.from_dlpack(a) for a in (instance.inner.x, instance.space.centers)
         )
 
-    def factorise(self, replicates, curvatures, probabilities=None):
-        """The library's factors; kbo's own only measure what the library leaves unsolved."""
-        if self._curvatures is not None and np.array_equal(self._curvatures, curvatures):
-            return
-        super().factorise(replicates, curvatures, probabilities)
+    def _prepare(self, replicates, curvatures, probabilities):
+        # kbo's own preconditioner only measures what the library leaves unsolved.
+        super()._prepare(replicates, curvatures, probabilities)
         p = curvatures.shape[-1]
         diagonal = np.diagonal(curvatures, axis1=2, axis2=3)
         if np.count_nonzero(curvatures) > np.count_nonzero(diagonal):

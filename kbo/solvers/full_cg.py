@@ -63,6 +63,8 @@ class FullCG(NewtonSolver):
 class FullSystem(RepresenterSystem):
     """Products with K by blocks of rows."""
 
+    jointly: ClassVar[bool] = True
+
     def __init__(self, instance, workspace, options):
         super().__init__(instance)
         self._shared, self._options = instance.shared, options
@@ -75,12 +77,6 @@ class FullSystem(RepresenterSystem):
         self._outer = None if self._shared else Rows(instance, False, (m, n), 0)
         rng = np.random.default_rng(options.seed)
         _, self._low_rank = rp_cholesky(kernel, x, min(options.rank, n), rng)
-        self._curvatures = None
-
-    @property
-    def missing(self):
-        """The replicates without a factorisation."""
-        return list(range(len(self.alpha))) if self._curvatures is None else []
 
     @property
     def direct(self):
@@ -97,19 +93,11 @@ class FullSystem(RepresenterSystem):
     def outer_values(self, coefficients, inner_values):
         return inner_values if self._shared else self._each(self._outer.times, coefficients)
 
-    def _embed(self, slopes):
+    def _outer_embedding(self, slopes):
         rows = self._rows if self._shared else self._outer
         return self._each(rows.transposed_times, slopes)
 
-    def forget(self):
-        """Drop what was prepared."""
-        self._curvatures = None
-
-    def factorise(self, replicates, curvatures, probabilities=None):
-        """Prepare the systems of these curvatures, unless they are prepared already."""
-        if self._curvatures is not None and np.array_equal(self._curvatures, curvatures):
-            return
-        self._curvatures = curvatures
+    def _prepare(self, replicates, curvatures, probabilities):
         self._roots = [Root(decouple(C)) for C in curvatures]
         self._inverses = [LowRankRidge(self._low_rank, C, a) for C, a in
                           zip(curvatures, self.alpha, strict=True)]

@@ -92,35 +92,21 @@ class NystromSystem(SubspaceSystem):
         super().__init__(instance, workspace, memory)
         self._tol = tol
         self._whitened = False
-        F = len(self.alpha)
-        self._factors, self._curvatures, self._coupled = [None] * F, [None] * F, [False] * F
-
-    @property
-    def missing(self):
-        """The replicates without a factorisation."""
-        return [f for f, factors in enumerate(self._factors) if factors is None]
+        self._factors, self._coupled = {}, np.zeros(len(self.alpha), bool)
 
     @property
     def direct(self):
         """A factor alone leaves rounding errors that a refinement removes."""
         return False
 
-    def factorise(self, replicates, curvatures, probabilities=None):
-        """Prepare the systems of these curvatures, unless they are prepared already."""
-        changed = [
-            f for f in replicates
-            if self._factors[f] is None or not np.array_equal(self._curvatures[f], curvatures[f])
-        ]
-        if not changed:
-            return
+    def _prepare(self, replicates, curvatures, probabilities):
         columns = {}
-        for f in changed:
+        for f in replicates:
             C = decouple(curvatures[f])
             self._coupled[f] = C.ndim == 3
             if C.ndim == 3:
                 C = np.diagonal(C, axis1=1, axis2=2)
             columns[f] = C.reshape(len(C), -1)
-            self._curvatures[f] = curvatures[f]
         weights = np.concatenate(list(columns.values()), axis=1)
         self._whitened = self._rounding(weights) > SAFE
         grams = iter(self.rows.grams(weights, self.root if self._whitened else None))
@@ -130,12 +116,6 @@ class NystromSystem(SubspaceSystem):
                 Cholesky(partial(np.add, self.alpha[f] * penalty, next(grams))) for _ in C.T
             ]
             self.jitter = max(self.jitter, *(factor.jitter for factor in self._factors[f]))
-
-    def forget(self):
-        """Drop what was prepared."""
-        F = len(self.alpha)
-        self._factors, self._curvatures, self._coupled = [None] * F, [None] * F, [False] * F
-        self.jitter = 0.0
 
     def _rounding(self, weights):
         """How large rounding errors of KᵀCK may become in the coordinates of u, relative to α."""
@@ -163,9 +143,8 @@ class NystromSystem(SubspaceSystem):
         out = np.zeros_like(rhs)
         out[plain] = self._precondition(rhs[plain], plain)
         if len(coupled):
-            curvatures = np.stack(self._curvatures)
             limits = self._tol, MAX_CG, PATIENCE
-            out += self._conjugate(rhs, curvatures, coupled, *limits, target)[0]
+            out += self._conjugate(rhs, self._curvatures, coupled, *limits, target)[0]
         return out
 
     def _solve_adjoint(self, rhs, curvatures):

@@ -46,16 +46,8 @@ class FeatureSystem(FactoredSystem):
     def outer_values(self, coefficients, inner_values):
         return self._times(self.outer_features, coefficients)
 
-    def pairing(self, left, right, right_values):
-        return np.sum(left * right, (1, 2))
-
-    def norm_bound(self, coefficients):
-        return np.linalg.norm(coefficients, axis=(1, 2))
-
-    def gradient(self, slopes, coefficients):
-        weighted = self.weights[:, :, None] * slopes
-        mean = self._times(self.features.T, weighted)
-        return mean / self.total[:, None, None] + self.ridge[:, None, None] * coefficients
+    def embed(self, slopes):
+        return self._times(self.features.T, slopes)
 
     def _factor(self, replicate, curvatures, probabilities):
         alpha, decoupled = self.alpha[replicate], decouple(curvatures)
@@ -68,17 +60,13 @@ class FeatureSystem(FactoredSystem):
         self._coupled[replicate] = CoupledFeatures(self.features, decoupled, alpha, earlier, dense)
         return self._coupled[replicate]
 
-    def minimise(self, functional):
-        return self.solve(-self._times(self.features.T, functional))
-
     def adjoint(self, slopes, curvatures, tol):
         scaled = slopes * self.total[:, None, None]
         rhs = -self._times(self.outer_features.T, scaled)
 
         def apply(theta):
             curved = np.einsum("fiab,fib->fia", curvatures, self.values(theta))
-            image = self._times(self.features.T, curved)
-            return image + self.alpha[:, None, None] * theta, None
+            return self.embed(curved) + self.alpha[:, None, None] * theta, None
 
         theta, _, rest = self._refined(apply, rhs, curvatures)
         residual = float((self.norm_bound(rest) / self.total).max())

@@ -51,7 +51,7 @@ class KernelSystem(FactoredSystem, RepresenterSystem):
             linalg.product(self._cross, replicates_last(coefficients)), len(self.alpha)
         )
 
-    def _embed(self, slopes):
+    def _outer_embedding(self, slopes):
         if self._shared:
             return self.values(slopes)
         return replicates_first(

@@ -27,8 +27,11 @@ class RepresenterSystem(System):
         return corrected(self.solve, apply, rhs)
 
     @abc.abstractmethod
-    def _embed(self, slopes) -> np.ndarray:
-        """Σ_j slopes_j k(x'_j, ·) at the inner points, (F, n, p)."""
+    def _outer_embedding(self, slopes) -> np.ndarray:
+        """The values of Σ_j slopes_j k(x'_j, ·) at the inner points, (F, n, p)."""
+
+    def embed(self, slopes):
+        return slopes
 
     def pairing(self, left, right, right_values):
         return np.sum(left * right_values, (1, 2))
@@ -39,18 +42,11 @@ class RepresenterSystem(System):
         trace = np.sum(np.where(used, np.abs(self.diagonal), 0.0), 1)
         return np.sqrt(trace) * np.linalg.norm(coefficients, axis=(1, 2))
 
-    def gradient(self, slopes, coefficients):
-        weighted = self.weights[:, :, None] * slopes
-        return weighted / self.total[:, None, None] + self.ridge[:, None, None] * coefficients
-
-    def minimise(self, functional):
-        return self.solve(-functional)
-
     def adjoint(self, slopes, curvatures, tol):
         # a = Σ β_i k(x_i, ·) + e with e = −Σ_j (slopes_j/ridge) k(x'_j, ·), (αI + CK)β = −C e(X).
         alpha = self.alpha[:, None, None]
         riesz = -slopes / self.ridge[:, None, None]
-        embedding = self._embed(riesz)
+        embedding = self._outer_embedding(riesz)
         curve = lambda values: np.einsum("fiab,fib->fia", curvatures, values)  # noqa: E731
 
         def apply(beta):

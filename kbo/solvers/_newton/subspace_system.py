@@ -81,7 +81,6 @@ class SubspaceSystem(System):
         else:
             self.rows = MeshRows(instance, True, (n, self.size))
             self._outer = None if self._shared else MeshRows(instance, False, (m, self.size))
-        self.jitter = 0.0
 
     def _each(self, function, coefficients):
         """A ``function`` of arrays (·, q), applied to coefficients (F, ·, p)."""
@@ -103,12 +102,6 @@ class SubspaceSystem(System):
             return inner_values
         return self._each(self._outer.times, self.representation(coefficients))
 
-    def pairing(self, left, right, right_values):
-        return np.sum(left * right, (1, 2))
-
-    def norm_bound(self, coefficients):
-        return np.linalg.norm(coefficients, axis=(1, 2))
-
     def accuracy(self, gradient, norms, values, curvatures, tight=False):
         """The Newton decrement, which estimates the energy norm of h's error, and that of h."""
         r = self.total[:, None, None] * gradient
@@ -129,22 +122,14 @@ class SubspaceSystem(System):
         z = self._precondition(residuals, replicates)
         return np.sqrt(np.maximum(np.sum(residuals * z, (1, 2)), 0.0))
 
-    def _pull(self, slopes):
-        """Σ_i slopes_i k(x_i, ·) in the coordinates of u."""
+    def embed(self, slopes):
         return self._whiten(self._each(self.rows.transposed_times, slopes))
-
-    def gradient(self, slopes, coefficients):
-        mean = self._pull(self.weights[:, :, None] * slopes) / self.total[:, None, None]
-        return mean + self.ridge[:, None, None] * coefficients
 
     def apply(self, coefficients, curvatures, replicates=slice(None), rows=None):
         """(α + C)u, with ``rows`` in place of the system's own if given."""
         theta = self.representation(coefficients)
         image, _ = (rows or self.rows).normal_times(theta, curvatures[replicates])
         return self._whiten(image) + self.alpha[replicates, None, None] * coefficients
-
-    def minimise(self, functional):
-        return self.solve(-self._pull(functional))
 
     @abc.abstractmethod
     def _precondition(self, residuals, replicates) -> np.ndarray:

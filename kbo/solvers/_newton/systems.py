@@ -47,6 +47,8 @@ class System(abc.ABC):
     from_coefficients : bool
         Whether a warm start consists of the last solution's coefficients rather than its values:
         an iterative ``solve`` then has only the difference to find.
+    jointly : bool
+        Whether one preparation serves all replicates.
     """
 
     size: int
@@ -54,6 +56,7 @@ class System(abc.ABC):
     jitter = 0.0
     cut_short = False
     from_coefficients: ClassVar[bool] = False
+    jointly: ClassVar[bool] = False
 
     def __init__(self, instance):
         ridge, weights = host(instance.ridge), instance.inner.weights
@@ -68,6 +71,8 @@ class System(abc.ABC):
         self.total = self.weights.sum(1)
         self.ridge = ridge
         self.alpha = self.total * ridge
+        self._curvatures = None  # (F, n, p, p): those of the replicates that are prepared
+        self._prepared = np.zeros(F, bool)
 
     @abc.abstractmethod
     def values(self, coefficients) -> np.ndarray:
@@ -78,17 +83,24 @@ class System(abc.ABC):
         """h at the outer points, (F, m, p)."""
 
     @abc.abstractmethod
+    def embed(self, slopes) -> np.ndarray:
+        """Coefficients of Σ_i slopes_i k(x_i, ·) on the inner points, (F, N, p)."""
+
     def pairing(self, left, right, right_values) -> np.ndarray:
-        """⟨h, g⟩_H of two coefficient arrays (F, N, p), given g's inner values: (F,)."""
+        """⟨h, g⟩_H of two coefficient arrays (F, N, p), given g's inner values: (F,).
+
+        By default the coefficients are orthonormal coordinates.
+        """
+        return np.sum(left * right, (1, 2))
 
     def norm(self, coefficients) -> np.ndarray:
         """‖h‖_H: (F,)."""
         squares = self.pairing(coefficients, coefficients, self.values(coefficients))
         return np.sqrt(np.maximum(squares, 0.0))
 
-    @abc.abstractmethod
     def norm_bound(self, coefficients) -> np.ndarray:
         """An upper bound on ‖h‖_H that needs no product with K: (F,)."""
+        return np.linalg.norm(coefficients, axis=(1, 2))
 
     def accuracy(self, gradient, norms, values, curvatures, tight=False):
         """A measure of the error of h, and the size to which it is relative, (F,) each.
@@ -103,9 +115,10 @@ class System(abc.ABC):
         mean = np.abs(objective) / self.total
         return np.finfo(float).eps * np.sqrt(2 * self.ridge * mean)
 
-    @abc.abstractmethod
     def gradient(self, slopes, coefficients) -> np.ndarray:
         """Coefficients of ∇J = (1/Σw) Σ w_i slopes_i k(x_i, ·) + ridge h."""
+        mean = self.embed(self.weights[:, :, None] * slopes) / self.total[:, None, None]
+        return mean + self.ridge[:, None, None] * coefficients
 
     @property
     def direct(self) -> bool:
@@ -113,25 +126,43 @@ class System(abc.ABC):
         return not self.jitter
 
     @property
-    @abc.abstractmethod
     def missing(self) -> list[int]:
-        """The replicates that have no factor yet."""
+        """The replicates for which ``solve`` is not prepared yet."""
+        return np.flatnonzero(~self._prepared).tolist()
 
     def representation(self, coefficients) -> np.ndarray:
         """The representation of h that Λ holds fixed (see the space); here the coefficients."""
         return coefficients
 
-    @abc.abstractmethod
     def factorise(self, replicates, curvatures, probabilities=None):
         """Prepare ``solve`` for the ridge systems of weighted curvatures C (F, n, p, p).
 
-        ``replicates`` lists those that will be solved. ``probabilities`` (F, n, p) are given if
-        C = w(diag π − ππᵀ).
+        ``replicates`` lists those that will be solved; nothing is done for those whose
+        curvatures have not changed. ``probabilities`` (F, n, p) are given if C = w(diag π − ππᵀ).
         """
+        compared = range(len(self.alpha)) if self.jointly else replicates
+        changed = [
+            f for f in compared
+            if not (self._prepared[f] and np.array_equal(self._curvatures[f], curvatures[f]))
+        ]
+        if not changed:
+            return
+        if self._curvatures is None:
+            self._curvatures = np.empty_like(curvatures)
+        served = list(compared) if self.jointly else changed
+        self._prepared[served] = False
+        self._curvatures[served] = curvatures[served]
+        self._prepare(list(replicates) if self.jointly else changed, curvatures, probabilities)
+        self._prepared[served] = True
 
     @abc.abstractmethod
+    def _prepare(self, replicates, curvatures, probabilities):
+        """Factorise the systems of these replicates, or build their preconditioner."""
+
     def forget(self):
-        """Discard all factors."""
+        """Discard what was prepared."""
+        self._prepared[:] = False
+        self.jitter = 0.0
 
     @abc.abstractmethod
     def solve(self, rhs, replicates=None, target=None) -> np.ndarray:
@@ -141,9 +172,9 @@ class System(abc.ABC):
         systems may stop at errors of ``target`` (F,), in the norm of ``accuracy``.
         """
 
-    @abc.abstractmethod
     def minimise(self, functional) -> np.ndarray:
         """Coefficients of argmin_h ½Σ h(x_i)ᵀC_i h(x_i) + (α/2)‖h‖² + Σ_i functional_i·h(x_i)."""
+        return self.solve(-self.embed(functional))
 
     @abc.abstractmethod
     def adjoint(self, slopes, curvatures, tol) -> AdjointSolution:
@@ -183,39 +214,25 @@ class FactoredSystem(System):
 
     def __init__(self, instance):
         super().__init__(instance)
-        F = len(self.alpha)
-        self._factors: list[Factor | None] = [None] * F
-        self._known = [None] * F
-
-    @property
-    def missing(self):
-        """The replicates that have no factor yet."""
-        return [f for f, factor in enumerate(self._factors) if factor is None]
+        self._factors: dict[int, Factor] = {}
 
     @abc.abstractmethod
     def _factor(self, replicate, curvatures, probabilities) -> Factor:
         """The factor of one replicate's curvatures (n, p, p)."""
 
-    def factorise(self, replicates, curvatures, probabilities=None):
-        """Factorise the listed replicates whose curvatures have changed."""
+    def _prepare(self, replicates, curvatures, probabilities):
         for f in replicates:
-            if self._factors[f] is not None:
-                if np.array_equal(self._known[f], curvatures[f]):
-                    continue
-                self._factors[f].release()
-                self._factors[f] = None
+            if f in self._factors:
+                self._factors.pop(f).release()
             of_f = None if probabilities is None else probabilities[f]
             self._factors[f] = self._factor(f, curvatures[f], of_f)
-            self._known[f] = curvatures[f]
             self.jitter = max(self.jitter, self._factors[f].jitter)
 
     def forget(self):
         """Discard all factors and return their memory."""
-        for factor in self._factors:
-            if factor is not None:
-                factor.release()
-        F = len(self.alpha)
-        self._factors, self._known, self.jitter = [None] * F, [None] * F, 0.0
+        super().forget()
+        while self._factors:
+            self._factors.popitem()[1].release()
 
     def solve(self, rhs, replicates=None, target=None):
         """(α + C)⁻¹ rhs, replicate by replicate; zero for replicates that are not listed."""
