@@ -186,8 +186,18 @@ class OtherRidge(Plain):
     def __call__(self, problem, quadratic):
         """Build the Estimate of one sample, with the ridge multiplied by ``factor(n)``."""
         factor, ridge = float(self.factor(problem.inner_data.size)), problem.ridge
-        ridge = (lambda omega: factor * problem.ridge(omega)) if callable(ridge) else factor * ridge
+        ridge = _Times(ridge, factor) if callable(ridge) else factor * ridge
         return super().__call__(problem.replace(ridge=ridge), quadratic)
+
+
+class _Times(eqx.Module):
+    """factor·f(ω). The factor is an array, so that one compiled program serves all samples."""
+
+    function: Any
+    factor: Any = eqx.field(converter=lambda value: np.asarray(value, float))
+
+    def __call__(self, omega):
+        return self.factor * self.function(omega)
 
 
 class Dependent(Plain):

@@ -10,6 +10,14 @@ MISFIT = 0.001  # p-value below which a curve is taken not to have the assumed s
 WIDE = 0.1  # half-width of a slope's interval above which nothing is concluded
 
 
+def _percent(share):
+    return f"{100 * share:.2g} %" if share < 1 else f"{100 * share:.0f} %"
+
+
+def _course(slope):
+    return f"falls as n^{slope:.2f}" if slope < 0 else f"grows as n^{slope:.2f}"
+
+
 @dataclass
 class Evidence:
     """Evidence on the claim "the error tends to zero at least as fast as n^predicted".
@@ -49,7 +57,7 @@ class Evidence:
 
     def limit(self, found):
         """Add the test of the error's limit."""
-        share = "" if not self.size else f", {100 * found.size / self.size:.2g} % of the truth"
+        share = "" if not self.size else f", {_percent(found.size / self.size)} of the truth"
         self.tests.append(
             (found.p_value, f"the mean error tends to {found.size:.2g}{share}, not to zero")
         )
@@ -60,16 +68,17 @@ class Evidence:
             )
         if self.size is not None and found.largest > self.tolerance * self.size:
             self.doubts.append(
-                f"the mean error may tend to {100 * found.largest / self.size:.2g} % of the truth "
+                f"the mean error may tend to {_percent(found.largest / self.size)} of the truth "
                 f"(tolerance: {100 * self.tolerance:g} %): more repeats or larger sizes would "
-                "decide"
+                f"decide; where the truth ({self.size:.2g}) is small by itself, as a gradient near "
+                "a stationary point is, give truth_size= what counts as large"
             )
 
     def slope(self, total, upper, repeats):
         """Add the test of the total slopes: over all sizes, and over the larger half of them."""
         slow = (
-            f"the error falls as n^{upper.slope:.2f} over the larger half of the sizes "
-            f"(n^{total.slope:.2f} over all)"
+            f"the error {_course(upper.slope)} ± {upper.half_width:.2f} over the larger half of "
+            f"the sizes (n^{total.slope:.2f} over all)"
         )
         self.tests.append((
             max(total.slower_than(self.predicted), upper.slower_than(self.predicted)),
@@ -82,7 +91,9 @@ class Evidence:
                 f"repeats (there were {repeats}) would make it ±{0.5 * WIDE:.2f}"
             )
         elif max(total.interval[0], upper.interval[0]) > self.predicted:
-            self.doubts.append(f"{slow}: sizes beyond {total.sizes[-1]:.0f} would decide")
+            self.doubts.append(
+                f"{slow}: more repeats or sizes beyond {total.sizes[-1]:.0f} would decide"
+            )
 
     def parts(self, found, held):
         """Add the test of a fit of v₀ + C₁²/m + C₂²/n; ``held`` is "n", "m" or None."""
@@ -103,7 +114,7 @@ class Evidence:
             )
         if self.size is not None and floor.interval[1] > self.tolerance * self.size:
             self.doubts.append(
-                f"what is left as n and m grow may be {100 * floor.interval[1] / self.size:.2g} % "
+                f"what is left as n and m grow may be {_percent(floor.interval[1] / self.size)} "
                 "of the truth: more repeats or larger sizes would decide"
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 import time
 
+import jax
 import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
@@ -48,7 +49,7 @@ def run_rate_experiment(
         One point, or one for each repeat. By default one point for all repeats, drawn uniformly
         from Ω with ``random_state``.
     estimator : callable, default theory.estimators.Plain()
-        (BilevelProblem, whether L̂ is quadratic) ↦ Estimate.
+        (BilevelProblem, whether L̂ is quadratic) ↦ Estimate. It is called in float64.
     progress : bool
         Show a tqdm bar of the cells.
 
@@ -153,8 +154,9 @@ def _cell(
         return known
     started = time.perf_counter()
     errors = {name: [] for name in quantities}
-    # With one BLAS thread, sums are added in the same order in every worker.
-    with threadpool_limits(1, "blas"):
+    # With one BLAS thread, sums are added in the same order in every worker. Estimators of a
+    # user's own compute in float64 as those of theory do.
+    with jax.enable_x64(True), threadpool_limits(1, "blas"):
         for repeat in range(block, block + repeats):
             sample = problem.sample(n, m, np.random.SeedSequence([random_state, n, m, repeat]))
             estimate = estimator(sample, problem.quadratic).remembering()

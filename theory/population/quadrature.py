@@ -16,6 +16,7 @@ import kbo
 from ..checks import positive, stream
 from ..quantities import expansion
 from .base import Population
+from .law import check_draw, check_law, check_nodes
 
 
 def gauss_legendre(level, low=-1.0, high=1.0):
@@ -45,22 +46,27 @@ class QuadraturePopulation(Population):
     ridge : float or callable of ω
     rule : callable
         level ↦ (inner, outer), each (x (N, p), targets, probabilities (N,)). Where targets are
-        random given x, each of their values is a node of its own, at the same x.
+        random given x, each of their values is a node of its own, at the same x. For a squared
+        inner loss E[t | x] may stand for the inner targets.
     draw : callable
-        (random, n) ↦ ((x, targets), (x', targets')), n samples of each.
+        (random, n) ↦ ((x, targets), (x', targets')), n samples of each, drawn from the Generator
+        ``random`` alone. Their law is compared with the rule's; see Raises.
     box : pair of array-like
     tol : float
         The level doubles until value and gradient change by less than this at a random point of the
         box and at its corners (at most eight of them). Twice that change is the ``error_bound``,
         which is an estimate.
     levels : iterable of int
+        A single level is taken as exact: for a law on finitely many points.
     outside : tuple of str
 
     Raises
     ------
     ValueError
-        If no level reaches ``tol``, for a ridge or tolerance that is not positive, and for an
-        invalid box.
+        If no level reaches ``tol``, or more levels give no more nodes; for probabilities that do
+        not sum to 1; if expectations by the rule and over 20,000 draws differ by more than six
+        standard errors; for a draw of another size; for a ridge or tolerance that is not positive,
+        an invalid box, and an ω outside of it, where ``error_bound`` does not hold.
     """
 
     def __init__(
@@ -72,24 +78,40 @@ class QuadraturePopulation(Population):
         self.space = kbo.RKHS(kernel) if fixed else _MovingSpace(kernel)
         self.ridge = ridge if callable(ridge) else positive("ridge", ridge)
         self._enter(box, outside)
+        check_draw(draw)
+        levels = tuple(levels)
         self.error_bound, self.level, self._problem = self._refine(positive("tol", tol), levels)
+        check_law(rule(self.level), draw)
 
     def _refine(self, tol, levels):
         corners = [np.where(ends, *self.box[::-1]) for ends in np.ndindex(*[2] * self.size)]
         probes = [self.start(0), *corners[:8]]
-        last, change = None, np.inf
+        last, change, size = None, np.inf, 0
         for level in levels:
-            problem = self._assemble(*self.rule(level))
+            nodes = self.rule(level)
+            check_nodes(nodes)
+            if sum(len(side[0]) for side in nodes) <= size:
+                raise ValueError(
+                    f"{self.name}: rule has no more nodes at level {level} than at the level "
+                    "before; for a law on finitely many points give levels=(1,)"
+                )
+            size = sum(len(side[0]) for side in nodes)
+            problem = self._assemble(*nodes)
+            if len(levels) == 1:
+                return 1e-12, level, problem
             found = np.array([np.append(*self._at(problem, omega)) for omega in probes])
             if last is not None:
-                change = np.abs(found - last).max()
+                changes = np.abs(found - last)
+                change = changes.max()
                 if change < tol:
                     # Each doubling at least halves the error, which is now below the change.
                     return float(2 * change + 1e-12), level, problem
             last = found
         raise ValueError(
-            f"{self.name}: value or gradient still change by {change:.1e} at level {level}: allow "
-            "more levels, or a larger tol"
+            f"{self.name}: {_entry(changes)} still changes by {change:.1e} at level {level}, "
+            f"omega={probes[changes.max(1).argmax()].tolist()}: allow more levels, or a larger "
+            "tol; for a density with heavy tails or a singularity, change the variable so that the "
+            "integrand is smooth"
         )
 
     def _assemble(self, inner, outer):
@@ -105,6 +127,17 @@ class QuadraturePopulation(Population):
         with jax.enable_x64(True):
             found = kbo.value_and_hypergradient(problem, np.asarray(omega, float))
         return found.value, np.asarray(found.grad)
+
+    def _checked(self, omega):
+        """ω as an array; ValueError unless it lies in the box."""
+        vector = super()._checked(omega)
+        low, high = self.box
+        if (vector < low).any() or (vector > high).any():
+            raise ValueError(
+                f"omega={vector.tolist()} lies outside of the box {low.tolist()} to "
+                f"{high.tolist()}, in which the quadrature was made exact: give a larger box="
+            )
+        return vector
 
     def value_and_grad(self, omega):
         """L(ω) and ∇L(ω), (q,), of the problem on the nodes."""
@@ -141,4 +174,13 @@ class QuadraturePopulation(Population):
         """The empirical problem on n inner and m outer samples."""
         random = np.random.default_rng(random_state)
         inner, outer = self.draw(random, n)[0], self.draw(random, m)[1]
+        for side, asked in ((inner, n), (outer, m)):
+            if len(side[0]) != asked:
+                raise ValueError(f"draw(random, {asked}) returned {len(side[0])} samples")
         return self._assemble(inner, outer)
+
+
+def _entry(changes):
+    """What of value and gradient has changed most; ``changes`` is (probes, 1 + q)."""
+    entry = int(changes.max(0).argmax())
+    return "the value" if entry == 0 else f"entry {entry - 1} of the gradient"
