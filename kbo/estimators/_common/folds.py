@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral
 from typing import NamedTuple
 
@@ -14,6 +15,8 @@ from sklearn.model_selection import (
     check_cv,
 )
 from sklearn.utils import check_consistent_length, column_or_1d
+
+from .validation import check_labels
 
 BUCKETS = (64, 256, 512, 768, 1024)
 BUCKET_STEP = 512
@@ -67,14 +70,17 @@ def make_folds(cv, X, y, sample_weight, classifier, random_state=None, groups=No
     """
     n = len(X)
     if groups is not None:
-        groups = column_or_1d(groups)
+        groups = column_or_1d(check_labels("groups", groups))
         check_consistent_length(X, groups)
+        if len(np.unique(groups[sample_weight > 0])) < 2:
+            raise ValueError("groups has one group only: there is none to hold out")
     if n < 2:
         raise ValueError(
             f"n_samples={n} cannot be split for cross-validation: give more samples, or tune=() "
             "to fit without tuning"
         )
-    if cv is None:
+    chosen = cv is None
+    if chosen:
         used = sample_weight > 0
         cv = min(5, int(used.sum()))
         if classifier:
@@ -82,7 +88,10 @@ def make_folds(cv, X, y, sample_weight, classifier, random_state=None, groups=No
             cv = max(2, min(cv, int(smallest)))
         if groups is not None:
             cv = max(2, min(cv, len(np.unique(groups[used]))))
-    splits = _splits(cv, X, y, sample_weight, classifier, random_state, groups)
+    with warnings.catch_warnings():
+        if chosen:  # the estimators have told of such a class, by its name
+            warnings.filterwarnings("ignore", "The least populated class in y")
+        splits = _splits(cv, X, y, sample_weight, classifier, random_state, groups)
     if not splits:
         raise ValueError("cv yields no splits: give a list, a generator is used up by one fit")
     train, test = np.zeros((len(splits), n)), np.zeros((len(splits), n))

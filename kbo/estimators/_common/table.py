@@ -9,6 +9,7 @@ days since 1970.
 
 from __future__ import annotations
 
+import warnings
 from numbers import Real
 
 import numpy as np
@@ -21,7 +22,9 @@ from .text import warn_of_text
 
 FAR = 100.0  # spreads from the centre of a column beyond which distances grow as a logarithm
 NANOSECONDS = 86400 * 10**9  # of a day
-LEVELS = 100  # coordinates of a category; levels that are rarer than the first 99 share the last
+# Coordinates of a category, the last of which is shared by the rarest levels beyond: half as many
+# as there are rows, because a level in one row teaches nothing of others, but within these ends.
+LEVELS = 100, 1000
 
 
 class Table:
@@ -63,7 +66,8 @@ class Table:
         self._apart = spread[self._gaps]
         self._levels = [
             OneHotEncoder(
-                handle_unknown="infrequent_if_exist", max_categories=LEVELS, sparse_output=False
+                handle_unknown="infrequent_if_exist", sparse_output=False,
+                max_categories=int(np.clip(used.sum() // 2, *LEVELS)),
             ).fit(column[used, None]) for column in categories
         ]
         shares = [
@@ -103,6 +107,11 @@ class Table:
                   for encoder, column in zip(self._levels, categories, strict=True)]
         return np.hstack([numbers, missing[:, self._gaps] * self._apart, *levels])
 
+    def rare_levels(self):
+        """The levels of each category that share one coordinate."""
+        rare = [getattr(encoder, "infrequent_categories_", [None])[0] for encoder in self._levels]
+        return [() if levels is None else levels for levels in rare]
+
     def with_gaps(self, points):
         """Which rows (n, D), given by their coordinates, lack a cell that some samples lack."""
         return (points[:, self._marks] != 0).any(1)
@@ -141,8 +150,12 @@ def fit_table(estimator, X, y, categorical_features, weight_of, **checks):
     Warns
     -----
     UserWarning
-        If text that is taken as a category looks like numbers, dates or names of the rows.
+        If text that is taken as a category looks like numbers, dates or names of the rows; if
+        levels of a category are taken as one.
     """
+    if is_frame(X) and len(set(X.columns)) < X.shape[1]:
+        again = sorted({str(name) for name in X.columns if list(X.columns).count(name) > 1})
+        raise ValueError(f"X has several columns named {again}: rename them")
     kinds = _kinds(X, categorical_features)
     if kinds is None:
         numbers, y = validate_data(
@@ -160,6 +173,16 @@ def fit_table(estimator, X, y, categorical_features, weight_of, **checks):
         y = check_X_y(rows, y, **checks)[1]
     weight = weight_of(numbers)
     table = Table(numbers, categories, kinds, weight)
+    merged = zip(np.flatnonzero(kinds), categories, table.rare_levels(), strict=True)
+    for place, column, rare in merged:
+        if len(rare) and np.isin(column[weight > 0], rare).sum() >= 2 * len(rare):
+            name = X.columns[place] if is_frame(X) else place
+            warnings.warn(
+                f"column {name!r} has so many levels that the {len(rare)} rarest of them are taken "
+                "as one: if they matter, encode the column before, for example by "
+                "sklearn.preprocessing.TargetEncoder",
+                UserWarning, stacklevel=3,
+            )
     return table, table.encode(numbers, categories), y, weight
 
 
@@ -267,6 +290,11 @@ def _as_level(column):
         if isinstance(cell, Real):
             levels[place] = None if np.isnan(cell) else repr(float(cell))
         else:
+            if isinstance(cell, list | dict | set | np.ndarray):
+                raise ValueError(
+                    f"a cell of X holds a {type(cell).__name__}, {cell!r:.60}: a number, a date "
+                    "or text is needed"
+                )
             missing = cell is None or type(cell).__name__ in ("NAType", "NaTType")
             levels[place] = None if missing else str(cell)
     return levels

@@ -11,6 +11,8 @@ from sklearn.utils.validation import _check_sample_weight
 from ...arithmetic import arithmetic
 from ...losses import Loss
 
+LARGEST = 1e100  # of targets; the largest float64 is not far from sums of such squares
+
 
 @contextlib.contextmanager
 def computing(device):
@@ -50,6 +52,50 @@ def check_weights(sample_weight, X) -> np.ndarray:
     if not weight.sum() > 0:
         raise ValueError("sample_weight is all zero: give some sample a positive weight")
     return weight
+
+
+def check_labels(name, values):
+    """``values`` as an array of labels, none of which is missing.
+
+    Raises
+    ------
+    ValueError
+        If a label is missing; the message names its row.
+    """
+    labels = np.asarray(values)
+    if labels.dtype.kind == "O":
+        for row, label in enumerate(labels.ravel()):
+            absent = label is None or type(label).__name__ in ("NAType", "NaTType")
+            if absent or (isinstance(label, float) and np.isnan(label)):
+                raise ValueError(f"{name} has no label in row {row}: leave such rows out")
+    return labels
+
+
+def refuse_text(y):
+    """ValueError if targets of a regressor are text."""
+    if np.asarray(y).dtype.kind in "US":
+        raise ValueError(
+            f"y holds text, such as {str(np.ravel(y)[0])!r}: KernelBilevelClassifier is for "
+            "labels; numbers written as text are read by y.astype(float)"
+        )
+
+
+def refuse_negative(y):
+    """ValueError if counts (n,) or (n, p) have a negative number; the message names its row."""
+    rows = np.unique(np.argwhere(y < 0)[:, 0])
+    if len(rows):
+        raise ValueError(f"loss='poisson' needs targets that are not negative: row {rows[0]} is")
+
+
+def check_size(y):
+    """Targets ``y``; ValueError if their squares exceed float64."""
+    largest = np.abs(y).max(initial=0.0)
+    if largest > LARGEST:
+        raise ValueError(
+            f"y has a value of {largest:.3g}, too large to be squared in float64: divide y by a "
+            "number of that size"
+        )
+    return y
 
 
 def loss_by_name(value, named, argument) -> Loss:

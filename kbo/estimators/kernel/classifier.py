@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import partial
 
 import numpy as np
@@ -11,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from ... import losses
 from .._common.table import fit_table
-from .._common.validation import check_weights, loss_by_name
+from .._common.validation import check_labels, check_weights, loss_by_name
 from .fit import KernelBilevelBase
 
 LOSSES = ("logistic", "squared")
@@ -157,7 +158,8 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         if np.ndim(self.alpha):
             raise ValueError(f"alpha={self.alpha!r} must be one number")
         self._table, X, y, weight = fit_table(
-            self, X, y, self.categorical_features, partial(check_weights, sample_weight)
+            self, X, check_labels("y", y), self.categorical_features,
+            partial(check_weights, sample_weight),
         )
         check_classification_targets(y)
         self.classes_ = np.unique(y[weight > 0])
@@ -169,6 +171,13 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
             raise ValueError(
                 "y has one class only (among samples of positive weight): the number of classes "
                 "must be greater than one; got 1 class"
+            )
+        alone = self.classes_[np.bincount(index[weight > 0], minlength=K) == 1]
+        if len(alone) and self.cv is None and self.tune != ():
+            warnings.warn(
+                f"class {str(alone[0])!r} has one row only: a fold that leaves it out has no such "
+                "class to learn, so that the folds say nothing of it",
+                UserWarning, stacklevel=2,
             )
         if self.loss not in LOSSES:
             raise ValueError(f"loss={self.loss!r} must be one of {LOSSES}")

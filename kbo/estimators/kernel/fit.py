@@ -20,6 +20,7 @@ from ...parameters import Tunable, named_numbers
 from ...result import Status
 from ...search.session import prepare
 from ...solvers import Exact
+from .._common.copies import warn_of_copies
 from .._common.predict import values_at
 from .._common.solver import as_solver, learning_centers
 from .._common.start import (
@@ -109,10 +110,9 @@ class KernelBilevelBase(Searching, BaseEstimator):
         groups : array-like (n,) or None
             The groups that splitters see.
         """
-        for name in OPTIONAL_ATTRIBUTES:  # drop those of an earlier fit
-            self.__dict__.pop(name, None)
-        self._said = {}
-        self._ends = np.inf if self.max_time is None else time.perf_counter() + self.max_time
+        self._begin()
+        if groups is None:
+            warn_of_copies(X, labels, sample_weight, stacklevel=3)
         random = None if self.random_state is None else check_random_state(self.random_state)
         units = self._table.units
         self.columns_, self.is_categorical_ = units.column, self._table.categorical
@@ -179,10 +179,17 @@ class KernelBilevelBase(Searching, BaseEstimator):
                 )
                 session = session.of(on(every, model)).starting_at(omega)
             fitted = self._refit(model, session, len(X))
-        self._keep_samples(points, targets[0], sample_weight, *fitted)
+        self._keep_samples(points, targets[0], sample_weight, groups, *fitted)
         for text in self._said:  # a dict, so that each text is given once
             warnings.warn(text, ConvergenceWarning, stacklevel=3)
         return self
+
+    def _begin(self):
+        """Forget an earlier fit, and start the clock."""
+        for name in OPTIONAL_ATTRIBUTES:
+            self.__dict__.pop(name, None)
+        self._said = {}
+        self._ends = np.inf if self.max_time is None else time.perf_counter() + self.max_time
 
     def _most_tuned(self, criterion, loss, n_outputs, groups):
         """How many samples are tuned on, with an exact solver; infinite where the user's choices
@@ -234,7 +241,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
         self.outer_parameters_ = _numbers(model.outer_loss, omega["outer"])
         return np.array(solution.h_inner)[0, :n], at.space.centers is None
 
-    def _keep_samples(self, X, targets, weight, fitted, whole):
+    def _keep_samples(self, X, targets, weight, groups, fitted, whole):
         """Store what predictions need besides h: here nothing."""
 
     # -- predict --------------------------------------------------------------------------------

@@ -1,12 +1,7 @@
 """The Gaussian process whose mean is a kernel ridge regression, and what each sample changes.
 
 With A = K + alpha·W⁻¹ on n samples of weights w, the process has the covariance s² k and noise of
-the variance s² alpha/w_i; s² is its most likely value. ``smoother`` is G(x)_i = ∂ĥ(x)/∂y_i, so that
-without the i-th sample
-
-    ĥ₋ᵢ(x) = ĥ(x) − G(x)_i r_i,    r_i = (y_i − ĥ(x_i)) / (1 − G(x_i)_i) = y_i − ĥ₋ᵢ(x_i),
-
-and the variance of y_i given the others is s² alpha / (w_i (1 − G(x_i)_i)) for weight w_i.
+the variance s² alpha/w_i; s² is its most likely value. ``smoother`` is G(x)_i = ∂ĥ(x)/∂y_i.
 """
 
 from __future__ import annotations
@@ -76,9 +71,9 @@ class Posterior(abc.ABC):
         known = self.explained(self.rows(X).mean(0, keepdims=True))  # a quadratic form of rows
         return max(float(prior - known[0]), 0.0)
 
-    def left_out(self):
-        """The variance of each sample's target given the other samples, over s²: (n,)."""
-        return self.alpha / (self.weight * self.slack)
+    @abc.abstractmethod
+    def slack_within(self, members):
+        """δ_ij − G(x_i)_j of some samples, (k, k)."""
 
 
 class Whole(Posterior):
@@ -101,6 +96,13 @@ class Whole(Posterior):
         """k(x, x_i) and G(x)_i, (k, 2n)."""
         rows = matrix_at(self.kernel, X, self.X)
         return np.hstack([rows, symmetric_product(self._inverse, rows.T).T])
+
+    def slack_within(self, members):
+        """alpha/w_i (A⁻¹)_ij."""
+        lower = self._inverse[np.ix_(members, members)]
+        # Only the lower triangle of A⁻¹ is stored, in the order of all samples.
+        whole = np.where(members[:, None] >= members, lower, lower.T)
+        return self.alpha / self.weight[members, None] * whole
 
     def explained(self, rows):
         """Σ_i k(x, x_i) G(x)_i."""
@@ -152,6 +154,11 @@ class Spanned(Posterior):
     def rows(self, X):
         """φ(x), (k, M)."""
         return self._phi(X)
+
+    def slack_within(self, members):
+        """δ_ij − φ_iᵀ(αI + ΦᵀWΦ)⁻¹φ_j w_j."""
+        halved = self._halved(self._phi(self.X[members]))
+        return np.eye(len(members)) - halved.T @ halved * self.weight[members]
 
     def explained(self, rows):
         """‖φ‖² − α φᵀ(αI + ΦᵀWΦ)⁻¹φ."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...losses import Squared
 from .._common.validation import computing
+from .left_out import LeftOut
 from .posterior import Spanned, Whole
 
 ENTRIES = 2**22  # of the arrays (points, samples, outputs) that one block of points makes
@@ -116,7 +117,10 @@ class Predicting:
         (n/2 at most) makes up for it as degrees of freedom do (measured: benchmarks/intervals.py).
         Rows with missing cells are compared with samples that have some, and complete rows with
         complete samples (Mondrian conformal prediction), so that each kind has the coverage, on
-        average over the cells that are missing.
+        average over the cells that are missing. If ``fit`` was given groups, the whole group of a
+        sample is left out with it: the intervals are those of rows of new groups.
+
+        Rows must be exchangeable: of a series that goes on, they hold less than ``coverage``.
 
         Parameters
         ----------
@@ -130,8 +134,8 @@ class Predicting:
         Raises
         ------
         ValueError
-            For a coverage that is not between 0 and 1, or that needs more samples than there are;
-            for losses other than "squared", or an alpha for each output.
+            For a coverage that is not between 0 and 1, or that needs more samples (groups) than
+            there are; for losses other than "squared", or an alpha for each output.
 
         References
         ----------
@@ -145,25 +149,28 @@ class Predicting:
             raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1")
         X = self._coordinates(X)
         scores, (posterior, _) = self._scores(X), self._known("predict_interval")
-        n, p = self._left_out.shape
+        left, (n, p) = self._left_out, self._left_out.residuals.shape
         least = math.ceil(coverage / (1 - coverage) - 1e-9)
-        if n < least:
+        units = len(np.unique(left.groups))
+        if units < least:
+            kind = "samples of positive weight" if units == n else "groups"
             raise ValueError(
-                f"coverage={coverage!r} needs at least {least} samples of positive weight, and "
-                f"there are {n}: lower it"
+                f"coverage={coverage!r} needs at least {least} {kind}, and there are {units}: "
+                "lower it"
             )
         ends = np.empty((len(X), p, 2))
         centers = scores.reshape(len(X), p)
         freedom = max(n - self.n_parameters_, 0.5 * n) / n
-        sizes = np.abs(self._left_out) / np.sqrt(freedom * posterior.left_out())[:, None]
+        sizes = np.abs(left.residuals) / np.sqrt(freedom * left.variance)[:, None]
         for group, alike in self._groups_of(X, posterior.X, least):
-            place = math.ceil(coverage * (alike.sum() + 1) - 1e-9)
+            units = len(np.unique(left.groups[alike]))
+            place = math.ceil(coverage * alike.sum() * (units + 1) / units - 1e-9)
             with computing(self.device):
                 for block in _blocks(len(group), n * p):
                     rows = group[block]
                     known = posterior.rows(X[rows])
                     spread = np.sqrt(posterior.variance(X[rows], known))[:, None, None]
-                    changes = posterior.smoother(known)[:, :, None] * self._left_out
+                    changes = left.changes(posterior.smoother(known))
                     without = (centers[rows, None] - changes)[:, alike]
                     reach = spread * sizes[alike]
                     for side, (end, k) in enumerate(
@@ -182,7 +189,7 @@ class Predicting:
             rows, alike = np.flatnonzero(new == gap), old == gap
             if not len(rows):
                 continue
-            if alike.sum() < least:
+            if len(np.unique(self._left_out.groups[alike])) < least:
                 alike = np.ones(len(old), bool)
                 if gap:
                     warnings.warn(
@@ -192,7 +199,7 @@ class Predicting:
                     )
             yield rows, alike
 
-    def _keep_samples(self, X, y, weight, fitted, whole):
+    def _keep_samples(self, X, y, weight, groups, fitted, whole):
         """Store what the posterior needs, and the ``noise_``, for h at the samples (n, p)."""
         self._posterior, self._samples = None, None
         if not self._is_ridge():
@@ -204,7 +211,9 @@ class Predicting:
         noise = np.sqrt(np.maximum(np.sum(weight[:, None] * targets * rest, 0) / len(rest), 0))
         self.noise_ = float(noise[0]) if self.dual_coef_.ndim == 1 else noise
         points = self.X_fit_ if whole and used.all() else np.array(X[used])
-        self._samples = points, weight, rest, whole
+        if groups is not None:
+            groups = np.unique(np.asarray(groups)[used], return_inverse=True)[1]
+        self._samples = points, weight, rest, groups, whole
 
     def _is_ridge(self):
         """Whether h is a kernel ridge regression, with one alpha for all outputs."""
@@ -219,13 +228,13 @@ class Predicting:
                 "outputs: for other losses, fit two with loss='quantile'"
             )
         if self._posterior is None:
-            samples, weight, rest, whole = self._samples
+            samples, weight, rest, groups, whole = self._samples
             with computing(self.device):
                 if whole:
                     made = Whole(self.kernel_, samples, weight, self.alpha_)
                 else:
                     made = Spanned(self.kernel_, self.X_fit_, samples, weight, self.alpha_)
-            self._left_out = rest / made.slack[:, None]
+                self._left_out = LeftOut(made, rest, groups)
             self._posterior = made
         return self._posterior, np.atleast_1d(self.noise_) / math.sqrt(self.alpha_)
 

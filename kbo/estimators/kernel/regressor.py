@@ -9,7 +9,7 @@ from sklearn.base import MultiOutputMixin, RegressorMixin
 
 from ... import losses
 from .._common.table import fit_table
-from .._common.validation import check_weights
+from .._common.validation import check_size, check_weights, refuse_negative, refuse_text
 from .fit import KernelBilevelBase
 from .losses import OfTheMean, best_constant, spread_of
 from .predicting import Predicting
@@ -259,29 +259,29 @@ class KernelBilevelRegressor(
         self
         """
         self._check_parameters()
+        refuse_text(y)
         self._table, X, y, weight = fit_table(
             self, X, y, self.categorical_features, partial(check_weights, sample_weight),
             multi_output=True, y_numeric=True,
         )
-        y = y.astype(np.float64)
+        y = check_size(y.astype(np.float64))
         if np.ndim(self.alpha):
             self._check_alphas(y)
         self._unit = spread_of(y, weight)
         inner, outer = self._losses()
         self._log_link = isinstance(inner, losses.Poisson)
-        if self._log_link and (y < 0).any():
-            raise ValueError("loss='poisson' needs targets that are not negative")
+        if self._log_link:
+            refuse_negative(y)
         if isinstance(outer, losses.Poisson) and not self._log_link:
             raise ValueError(
                 "outer_loss='poisson' judges logarithms of means: it needs loss='poisson'"
             )
         if self._log_link and not isinstance(outer, losses.Poisson):
             outer = OfTheMean(outer)
-        offset = best_constant(inner, y, weight)
         n_outputs = None if y.ndim == 1 else y.shape[1]
         return self._fit(
-            X, (y, y), offset, n_outputs, inner, outer, weight, labels=y, classifier=False,
-            groups=groups,
+            X, (y, y), best_constant(inner, y, weight), n_outputs, inner, outer, weight, labels=y,
+            classifier=False, groups=groups,
         )
 
     def _check_alphas(self, y):

@@ -29,7 +29,12 @@ class Reporting:
                 f"max_time={self.max_time} was used up {done}. Raise max_time, or use a cheaper "
                 "fit: solver='nystrom' with few n_centers, cv=2, or ard=False"
             )
-        if not best.status.ok and best.status is not Status.STOPPED:
+        if best.status is Status.STEPS_EXHAUSTED:
+            self._warn(
+                f"the search ended after max_iter={self.max_iter} steps, before its tol={self.tol} "
+                "was met: raise max_iter"
+            )
+        elif not best.status.ok and best.status is not Status.STOPPED:
             self._warn(str(best.status))
 
     def _warn(self, text):

@@ -11,6 +11,7 @@ from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 import kbo
 from kbo import KernelBilevelRegressor
+from kbo.estimators.kernel.left_out import LeftOut
 from kbo.estimators.kernel.posterior import Spanned, Whole
 from kbo.parameters import Tunable
 
@@ -61,9 +62,62 @@ def test_leaving_a_sample_out_is_a_refit_without_it(x64, solver, weighted):
     for place in (0, 5, len(used) - 1):
         left = np.ones(60) if weight is None else weight.copy()
         left[used[place]] = 0.0
-        own = model.predict(X_NEW) - model.intercept_ - smoother[:, place] * model._left_out[place]
+        change = smoother[:, place] * model._left_out.residuals[place]
+        own = model.predict(X_NEW) - model.intercept_ - change
         expected = _ridge(model, left, X_NEW, centers)
         np.testing.assert_allclose(own, expected, atol=5e-8)
+
+
+@pytest.mark.parametrize("solver", NAMES)
+def test_leaving_a_group_out_is_a_refit_without_it(x64, solver):
+    weight = rng.integers(0, 4, size=60).astype(float)
+    people = np.array(["a", "b", "c", "d", "e", "f"])[rng.integers(6, size=60)]
+    model = KernelBilevelRegressor("matern32", cv=3, **NAMES[solver])
+    model.fit(X, Y, weight, groups=people).predict_interval(X_NEW, 0.5)
+    posterior, used = model._posterior, np.flatnonzero(weight)
+    changes = model._left_out.changes(posterior.smoother(posterior.rows(X_NEW)))
+    centers = None if solver == "exact" else kbo.solvers.Nystrom(model.X_fit_)
+    for place in (0, 7):
+        person = people[used[place]]
+        left = np.where(people == person, 0.0, weight)
+        own = model.predict(X_NEW) - model.intercept_ - changes[:, place, 0]
+        np.testing.assert_allclose(own, _ridge(model, left, X_NEW, centers), atol=2e-6)
+        rest = Y[used[place]] - model.intercept_ - _ridge(model, left, X, centers)[used[place]]
+        assert model._left_out.residuals[place, 0] == pytest.approx(rest, abs=2e-6)
+    alone = KernelBilevelRegressor("matern32", cv=3, **NAMES[solver])
+    alone.fit(X, Y, weight, groups=np.arange(60)).predict_interval(X_NEW, 0.5)
+    first = alone._left_out
+    second = LeftOut(alone._posterior, alone._samples[2])
+    np.testing.assert_allclose(first.variance, second.variance, rtol=1e-7)
+    np.testing.assert_allclose(first.residuals, second.residuals, atol=1e-9)
+
+
+def test_intervals_hold_rows_of_new_groups_if_the_groups_are_given():
+    covered = {True: [], False: []}
+    for seed in range(4):
+        drawn = np.random.default_rng(seed)
+
+        def people(count, drawn=drawn):
+            level = drawn.normal(size=count)
+            x = level[:, None] + 0.05 * drawn.normal(size=(count, 8))  # tells people apart
+            z, own = drawn.normal(size=(2, count, 8))
+            y = np.sin(z) + 1.5 * drawn.normal(size=(count, 1)) + 0.3 * own
+            return np.column_stack([x.ravel(), z.ravel()]), y.ravel()
+
+        (old, y), (new, target) = people(30), people(200)
+        groups = np.repeat(np.arange(30), 8)
+        for given, held in covered.items():
+            model = KernelBilevelRegressor().fit(old, y, groups=groups if given else None)
+            low, high = model.predict_interval(new, 0.8).T
+            held.append(np.mean((low <= target) & (target <= high)))
+    assert 0.75 < np.mean(covered[True]) < 0.9, covered
+    assert np.mean(covered[False]) < np.mean(covered[True]) - 0.1, covered
+
+
+def test_too_few_groups_are_named():
+    model = KernelBilevelRegressor(tune=()).fit(X, Y, groups=np.arange(60) % 5)
+    with pytest.raises(ValueError, match="needs at least 9 groups, and there are 5"):
+        model.predict_interval(X_NEW)
 
 
 def matern32(a, b, lengthscale):
@@ -87,15 +141,15 @@ def test_the_interval_is_its_formula(x64, solver):
     ends = model.predict_interval(X_NEW, coverage=0.8)
     posterior = model._posterior
     std = model.predict(X_NEW, return_std=True)[1]
-    std_left = np.sqrt(posterior.left_out() * model.noise_**2 / model.alpha_)
+    std_left = np.sqrt(model._left_out.variance * model.noise_**2 / model.alpha_)
     smoother = posterior.smoother(posterior.rows(X_NEW))
-    without = model.predict(X_NEW)[:, None] - smoother * model._left_out[:, 0]
+    without = model.predict(X_NEW)[:, None] - smoother * model._left_out.residuals[:, 0]
     count = Tunable.of(model.kernel_).names().count
     each = 1 if model.kept_ == "common lengthscale" else 2
     skews = 2 * count("skew") if model.kept_ == "marginal likelihood" else 0
     tuned = 1 + count("scale") + each * count("lengthscale") + skews  # and alpha
     assert model.n_parameters_ == tuned
-    sizes = np.abs(model._left_out[:, 0]) / std_left * std[:, None] * np.sqrt(60 / (60 - tuned))
+    sizes = np.abs(model._left_out.residuals[:, 0]) / std_left * std[:, None] * np.sqrt(60 / (60 - tuned))
     place = int(np.ceil(0.8 * 61))
     np.testing.assert_allclose(ends[:, 1], np.sort(without + sizes)[:, place - 1])
     np.testing.assert_allclose(ends[:, 0], np.sort(without - sizes)[:, 60 - place])
