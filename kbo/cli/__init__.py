@@ -53,6 +53,10 @@ def _add_tune(parser):
         help="columns to use although they look like identifiers or copies of the target")
     add("--types", nargs="+", default=[], type=_type, metavar="NAME=TYPE",
         help="what columns hold: number (anything else is missing), category or date")
+    add("--group", metavar="NAME", help="the column that says which rows belong together, such as "
+        "a person: test rows and folds are then whole groups")
+    add("--time", metavar="NAME", help="the column of dates or numbers that orders the rows: later "
+        "rows are then tested on models of earlier ones")
     add("--task", choices=("auto", "regression", "classification"), default="auto",
         help="auto: classification for text and for two values")
     add("--kernel", nargs="+", help="one kernel, or several for their mixture (default: the "

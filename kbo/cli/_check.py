@@ -13,15 +13,13 @@ import warnings
 import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import KFold, StratifiedKFold
 
-SPLITS = 5
 REPEATS = 3
 SECONDS = 30.0  # time limit of the check, unless the user asks for it
 TUNED, START = "tuned by kbo", "start"
 
 
-def errors_left_out(candidates, X, y, seed, seconds=SECONDS) -> dict:
+def errors_left_out(candidates, X, y, seed, rows, seconds=SECONDS) -> dict:
     """The mean error of each candidate on rows that were left out of its fit.
 
     Parameters
@@ -32,33 +30,41 @@ def errors_left_out(candidates, X, y, seed, seconds=SECONDS) -> dict:
     y : ndarray (n,)
     seed : int
         Seed of the divisions, which differ from the estimators' own folds.
+    rows : Independent, InGroups or InTime
+        How the rows may be divided.
     seconds : float
         A second and a third division are begun only if they are expected to end by then.
 
     Returns
     -------
     dict of str to float
-        For each candidate, a mean over rows and divisions: of the log-loss for classes; for numbers
-        of the squared error, or of the absolute error if the model's loss is "huber" or "quantile".
+        For each candidate, the mean over rows and divisions of ``errors_of``.
     """
-    first = next(iter(candidates.values()))
-    classes = is_classifier(first)
-    error = _log_loss if classes else _error_of(first)
-    most = np.unique(y, return_counts=True)[1].max() if classes else len(y)
-    kind = StratifiedKFold if classes else KFold
-    total, started = dict.fromkeys(candidates, 0.0), time.perf_counter()
-    for repeat in range(1, REPEATS + 1):
-        splitter = kind(min(SPLITS, most), shuffle=True, random_state=seed + repeat)
+    classes = is_classifier(next(iter(candidates.values())))
+    total, count, started = dict.fromkeys(candidates, 0.0), 0, time.perf_counter()
+    for repeat in range(1, REPEATS + 1 if rows.repeats else 2):
         with warnings.catch_warnings():  # the fits to all rows have shown theirs already
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.simplefilter("ignore", UserWarning)
-            for train, test in splitter.split(X, y):
+            for train, test in rows.divisions(y, seed + repeat, classes):
+                count += len(test)
                 for name, model in candidates.items():
-                    fitted = clone(model).set_params(verbose=0).fit(X[train], y[train])
-                    total[name] += float(error(fitted, X[test], y[test]).sum())
+                    fitted = clone(model).set_params(verbose=0)
+                    fitted.fit(X[train], y[train], **rows.part(train).options)
+                    total[name] += float(errors_of(fitted, X[test], y[test]).sum())
         if (time.perf_counter() - started) * (repeat + 1) / repeat > seconds:
             break
-    return {name: errors / (repeat * len(y)) for name, errors in total.items()}
+    return {name: errors / count for name, errors in total.items()}
+
+
+def errors_of(model, X, y):
+    """The error of each row: for classes the log-loss; for numbers the squared error, or the
+    absolute error if the model's loss is "huber" or "quantile".
+    """
+    if is_classifier(model):
+        return _log_loss(model, X, y)
+    size = np.abs if model.loss in ("huber", "quantile") else np.square
+    return size(model.predict(X) - y)
 
 
 def _log_loss(model, X, y):
@@ -71,8 +77,3 @@ def _log_loss(model, X, y):
     given = [shares[row, place[label]] if label in place else 0.0 for row, label in enumerate(y)]
     return -np.log(np.maximum(given, 1e-6))
 
-
-def _error_of(model):
-    """The error function: absolute if the model's loss is a robust one by name, else squared."""
-    size = np.abs if model.loss in ("huber", "quantile") else np.square
-    return lambda fitted, X, y: size(fitted.predict(X) - y)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from .. import tabular
+from ._rows import Independent, rows_of
 from ._text import say
 
 
@@ -26,6 +27,8 @@ class Data(NamedTuple):
         The columns that are not used, and the reason for each.
     remarks : list of str
         What was said about the table.
+    rows : Independent, InGroups or InTime
+        How the rows hang together.
     """
 
     columns: tabular.Columns
@@ -34,6 +37,7 @@ class Data(NamedTuple):
     classification: bool
     left_out: dict
     remarks: list
+    rows: Independent
 
 
 def load(args) -> Data:
@@ -41,7 +45,8 @@ def load(args) -> Data:
     if (args.dataset is None) == (args.file is None):
         raise ValueError("give either --dataset NAME or a file with --target COLUMN")
     if args.dataset:
-        for option in ("target", "sep", "encoding", "decimal", "drop", "keep", "types"):
+        for option in ("target", "sep", "encoding", "decimal", "drop", "keep", "types", "group",
+                       "time"):
             if getattr(args, option):
                 raise ValueError(f"--{option} is for a file: --dataset {args.dataset} has no use "
                                  "for it")
@@ -50,7 +55,8 @@ def load(args) -> Data:
             classification = args.task == "classification"
         print(f"task: {'classification' if classification else 'regression'}")
         columns = tabular.Columns().fit(frame)
-        return Data(columns, columns.transform(frame), y, classification, {}, [])
+        X = columns.transform(frame)
+        return Data(columns, X, y, classification, {}, [], Independent())
     if args.target is None:
         raise ValueError("--target COLUMN is needed with a file")
     return _load_file(args)
@@ -72,8 +78,11 @@ def _load_file(args):
     X = columns.transform(frame)
     y = X.pop(args.target)
     classification, why = tabular.is_classification(y, args.task, frame[args.target])
-    left_out = {name: reason for name, reason in
-                tabular.suspects(X, y, found.repeated).items() if name not in args.keep}
+    rows, divides = rows_of(args, X)
+    suspects = tabular.suspects(X, y, found.repeated)
+    if divides is not None:
+        suspects[divides] = "it says how rows are divided"
+    left_out = {name: why for name, why in suspects.items() if name not in args.keep}
     for name, reason in left_out.items():
         remarks.append(f"left out: {name!r}, {reason} (--keep '{name}' uses it)")
     X = X.drop(columns=list(left_out))
@@ -86,6 +95,8 @@ def _load_file(args):
             f"{name!r} is {value:g} in row {row + 1}, {distance:.0f} times as far from the median "
             f"as the middle half of its values is wide: {used}, so mend it if it is an error"
         )
+    if divides is None:
+        remarks += tabular.hints_of_order(X)
     for name in tabular.made_from_target(X, y):
         remarks.append(
             f"{name!r} divides the target's range without overlap: if it is made from the target, "
@@ -94,7 +105,8 @@ def _load_file(args):
     for remark in remarks:
         say(remark)
     print(f"task: {'classification' if classification else 'regression'} ({why})")
-    return Data(columns.only(list(X.columns)), X, _values(y), classification, left_out, remarks)
+    return Data(columns.only(list(X.columns)), X, _values(y), classification, left_out,
+                remarks, rows)
 
 
 def _values(y):

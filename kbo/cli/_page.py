@@ -29,7 +29,9 @@ def write_page(folder, title, report):
     errors = report["errors_left_out"] or {}
     models = {
         f"{name}{' (kept)' if name == report['kept'] else ''}":
-            f"test {report['metric']} {row['score']:.4f}, {row['seconds']:.1f} s"
+            f"test {report['metric']} {row['score']:.4f}"
+            + (f", {report['test_error']} {row['error']:.4g}" if "error" in row else "")
+            + f", {row['seconds']:.1f} s"
             + (f", error left out {errors[name]:.4g}" if name in errors else "")
         for name, row in report["models"].items()
     }

@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import joblib
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import GridSearchCV
@@ -21,17 +22,20 @@ from ..estimators import KernelBilevelClassifier, KernelBilevelRegressor
 from ..inspection import EffectDisplay, TuningDisplay
 from ..inspection import report as what_matters
 from ..serial import write_atomically
-from ._check import SECONDS, SPLITS, START, TUNED, errors_left_out
+from ._check import SECONDS, START, TUNED, errors_left_out, errors_of
 from ._data import load
 from ._page import write_page
+from ._rows import SPLITS
 from ._text import say, table
 
+CHANCE = 2.0  # standard errors by which a difference of errors must exceed zero
 MANY_SCORES = 8000  # samples times classes beyond which the softmax likelihood takes minutes
 
 
-def _estimator(args, classification, n_scores, labels):
+def _estimator(args, data, n_scores, labels):
+    classification = data.classification
     chosen = {
-        "cv": args.cv, "max_iter": args.max_iter,
+        "cv": args.cv or data.rows.cv, "max_iter": args.max_iter,
         "max_time": args.max_time, "solver": args.solver, "n_centers": args.n_centers,
         "random_state": args.seed, "device": args.device,
         "verbose": int(sys.stderr.isatty() and not args.quiet),
@@ -47,7 +51,7 @@ def _estimator(args, classification, n_scores, labels):
     return (KernelBilevelClassifier if classification else KernelBilevelRegressor)(**chosen)
 
 
-def _grid(args, classification, n_features):
+def _grid(classification, n_features, folds):
     """The usual alternative, for comparison: GridSearchCV over a 7 × 9 grid."""
     gamma = np.logspace(-3, 1, 9) / n_features
     model, name, values, scoring = (
@@ -56,12 +60,12 @@ def _grid(args, classification, n_features):
     )
     filled = Pipeline([("fill", SimpleImputer(strategy="median")), ("model", model)])
     grid = {f"model__{name}": values, "model__gamma": gamma}
-    return GridSearchCV(filled, grid, cv=args.cv or 5, scoring=scoring)
+    return GridSearchCV(filled, grid, cv=list(folds), scoring=scoring)
 
 
-def _timed_fit(model, X, y):
+def _timed_fit(model, X, y, **options):
     started = time.perf_counter()
-    model.fit(X, y)
+    model.fit(X, y, **options)
     return time.perf_counter() - started
 
 
@@ -81,30 +85,35 @@ def tune(args) -> dict:
     started = time.perf_counter()
     data = load(args)
     gaps = _count_gaps(args, data.X)
-    X_train, X_test, y_train, y_test, note = tabular.split(
-        data.X, data.y, args.test_size, args.seed, data.classification
-    )
+    first, last, note = data.rows.split(data.y, args.test_size, args.seed, data.classification)
     if note:
         say(note)
+    rows, X_train, X_test = data.rows.part(first), data.X.iloc[first], data.X.iloc[last]
+    y_train, y_test = data.y[first], data.y[last]
     print(f"{len(X_train)} training and {len(X_test)} test samples, {data.X.shape[1]} columns")
     encode = tabular.encoder(data.columns).fit(X_train)
     train, test = (encode.transform(X_train), y_train), (encode.transform(X_test), y_test)
     features = tabular.features(encode)
     n_scores = len(X_train) * (len(np.unique(data.y)) if data.classification else 1)
-    tuned = _estimator(args, data.classification, n_scores, features.labels)
+    tuned = _estimator(args, data, n_scores, features.labels)
     models = {START: clone(tuned).set_params(tune=(), verbose=0), TUNED: tuned}
-    seconds = {name: _timed_fit(model, *train) for name, model in models.items()}
+    seconds = {
+        name: _timed_fit(model, *train, **rows.options) for name, model in models.items()
+    }
     args.output.mkdir(parents=True, exist_ok=True)
     _write_model(args, data, encode, tuned)
     report = {
         "task": "classification" if data.classification else "regression",
         "metric": "accuracy" if data.classification else "R2",
+        "test_error": "log-loss" if data.classification else "RMSE",
         "n_train": len(X_train), "n_test": len(X_test), "seed": args.seed, "missing": gaps,
         "left_out": data.left_out, "remarks": data.remarks,
         "criterion_start": tuned.criterion_start_, "criterion": tuned.criterion_,
         "status": tuned.status_, "n_iter": tuned.n_iter_, "n_evaluations": tuned.n_evaluations_,
         "solver": tuned.solver_, "errors_left_out": None,
         "models": {name: _facts(model, seconds[name], test) for name, model in models.items()},
+        "without_features": _constant(data.classification, y_train, y_test),
+        "worse_on_test_rows": _worse(models, test),
     }
     report["models"][START]["criterion"] = tuned.criterion_start_
 
@@ -113,14 +122,17 @@ def tune(args) -> dict:
     _draw(args, tuned, features.names)
     allowed = SECONDS if args.max_time is None else args.max_time
     if _affordable(args, tuned, allowed):
-        report["errors_left_out"] = errors = errors_left_out(models, *train, args.seed, allowed)
+        report["errors_left_out"] = errors = errors_left_out(
+            models, *train, args.seed, rows, allowed
+        )
         if errors[TUNED] > errors[START]:
             _write_model(args, data, encode, models[START])
             found = _keep(report, START, models[START], None, X_train.index)
         _write_report(args, report)
     drawn = _draw_effects(args, encode, tuned, X_train, report["features"])
     if args.compare:
-        report["models"]["GridSearchCV 7x9"] = _compare(args, data.classification, train, test)
+        folds = rows.divisions(y_train, args.seed, data.classification)
+        report["models"]["GridSearchCV 7x9"] = _compare(data.classification, train, test, folds)
         _write_report(args, report)
     if args.html:
         write_page(args.output, args.dataset or args.file, report)
@@ -193,11 +205,31 @@ def _affordable(args, tuned, allowed):
 def _facts(model, seconds, test):
     """The entries of a model's row in the printed table."""
     return {"criterion": getattr(model, "criterion_", None), "score": model.score(*test),
-            "seconds": seconds, "alpha": model.alpha_}
+            "error": _error(model, *test), "seconds": seconds, "alpha": model.alpha_}
 
 
-def _compare(args, classification, train, test):
-    grid = _grid(args, classification, train[0].shape[1])
+def _error(model, X, y):
+    """The mean log-loss of a classifier, the root mean squared error of a regressor."""
+    if is_classifier(model):
+        return float(errors_of(model, X, y).mean())
+    return float(np.sqrt(np.mean((model.predict(X) - y) ** 2)))
+
+
+def _constant(classification, y_train, y_test):
+    """Score and error on the test rows of the shares of the classes, or of the mean."""
+    kind = DummyClassifier(strategy="prior") if classification else DummyRegressor()
+    found = kind.fit(y_train, y_train)
+    return {"score": found.score(y_test, y_test), "error": _error(found, y_test, y_test)}
+
+
+def _worse(models, test):
+    """Whether the tuned model's errors on the test rows exceed the start's, beyond chance."""
+    more = errors_of(models[TUNED], *test) - errors_of(models[START], *test)
+    return bool(more.mean() > CHANCE * more.std() / np.sqrt(len(more)))
+
+
+def _compare(classification, train, test, folds):
+    grid = _grid(classification, train[0].shape[1], folds)
     seconds = _timed_fit(grid, *train)
     best = {name.removeprefix("model__"): float(v) for name, v in grid.best_params_.items()}
     return {"score": grid.best_estimator_.score(*test), "seconds": seconds, "best_params": best}
@@ -220,20 +252,24 @@ def _plain(value):
 def _print(args, report, found, drawn):
     test, errors = f"test {report['metric']}", report["errors_left_out"] or {}
     shown = lambda value, form: "" if value is None else format(value, form)  # noqa: E731
+    error = f"test {report['test_error']}"
     rows = [
         {"model": name + " (kept)" * (name == report["kept"]),
          "criterion": shown(facts.get("criterion"), ".5g"),
          "error left out": shown(errors.get(name), ".4g"), test: f"{facts['score']:.4f}",
-         "seconds": f"{facts['seconds']:.2f}", "alpha": shown(facts.get("alpha"), ".3g")}
-        for name, facts in report["models"].items()
+         error: shown(facts.get("error"), ".4g"),
+         "seconds": shown(facts.get("seconds"), ".2f"), "alpha": shown(facts.get("alpha"), ".3g")}
+        for name, facts in [
+            *report["models"].items(), ("without features", report["without_features"])
+        ]
     ]
-    print(table(rows, ["model", "criterion", "error left out", test, "seconds", "alpha"]))
+    print(table(rows, ["model", "criterion", "error left out", test, error, "seconds", "alpha"]))
     if report["kept"] == START:
         print("kept is the start: it predicts training rows that are left out better than the "
               "tuned model does")
-    elif report["models"][TUNED]["score"] < report["models"][START]["score"]:
-        say(f"warning: on the test rows the tuned model has a lower {report['metric']} than its "
-            "start")
+    elif report["worse_on_test_rows"]:
+        say("warning: on the test rows the tuned model has larger errors than its start, by more "
+            "than chance explains")
     print(f"\n{found}")
     print(
         f"\n{report['seconds']:.0f} s in all; wrote {args.output}/report.json, figure.png, "

@@ -13,6 +13,7 @@ import pandas as pd
 FAR = 100  # widths of the middle half of a column beyond which a value may be an error
 ENOUGH = 10  # with fewer values, it may be chance that no two are alike
 ROW_NAMES = {"", "rownames", "rowname", "rownumber", "rowid", "rowindex", "row", "index", "idx"}
+SOMEONE = {"patient", "person", "subject", "customer", "user", "household", "school", "firm"}
 IDENTIFIERS = {"id", "ids", "uuid", "guid", "key", "identifier"}
 
 
@@ -89,6 +90,31 @@ def outliers(frame):
         if high > low and far[row] > FAR * (high - low):
             found.append((name, float(values[row]), row, float(far[row] / (high - low))))
     return found
+
+
+def hints_of_order(frame):
+    """Remarks on columns by which rows may hang together: names of people, dates in order."""
+    found = []
+    for name in frame.columns:
+        held = frame[name].dropna()
+        values = held.nunique()
+        if pd.api.types.is_datetime64_any_dtype(held):
+            if values > 0.9 * len(held) and held.is_monotonic_increasing and len(held) >= ENOUGH:
+                found.append(
+                    f"rows are in the order of {name!r}: if new rows are later ones, --time "
+                    f"'{name}' divides them so"
+                )
+        elif _names_someone(name) and ENOUGH <= values <= len(held) / 2:
+            found.append(
+                f"{name!r} has {values} values in {len(held)} rows: if rows of one belong together "
+                f"and new rows are of others, --group '{name}' divides them so"
+            )
+    return found
+
+
+def _names_someone(name):
+    words = set(re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", str(name)).lower()))
+    return bool(words & (SOMEONE | IDENTIFIERS))
 
 
 def _constant(column):

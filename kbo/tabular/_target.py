@@ -60,8 +60,8 @@ def is_classification(y, task, written):
     return classes, f"{name} holds {values} different values, {kind}{how}"
 
 
-def split(X, y, test_size, seed, classification):
-    """(X_train, X_test, y_train, y_test, note or None), stratified by class.
+def split(y, test_size, seed, classification):
+    """(places of training rows, places of test rows, note or None), stratified by class.
 
     Classes with a single row go to training, which the note says. If there are more classes than
     test rows or than training rows, the split is not stratified.
@@ -81,5 +81,4 @@ def split(X, y, test_size, seed, classification):
     train, test = train_test_split(
         rows[~alone], test_size=test_size, random_state=seed, stratify=stratify
     )
-    train = np.concatenate([train, rows[alone]])
-    return X.iloc[train], X.iloc[test], y[train], y[test], note
+    return np.concatenate([train, rows[alone]]), test, note

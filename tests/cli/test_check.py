@@ -3,11 +3,13 @@
 from types import SimpleNamespace
 
 import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.model_selection import KFold
 
 from kbo.cli import build_parser
 from kbo.cli._check import _log_loss, errors_left_out
+from kbo.cli._rows import Independent
 from kbo.cli._tune import _affordable
 from kbo.estimators import KernelBilevelRegressor
 
@@ -16,11 +18,35 @@ def test_the_table_warns_where_tuning_lost_on_the_test_rows(capsys):
     from kbo.cli import _tune
 
     row = {"criterion": 1.0, "seconds": 0.1, "alpha": 0.1}
-    report = {"metric": "R2", "seconds": 0.2, "errors_left_out": None, "kept": "tuned by kbo", "models": {
-        "start": row | {"score": 0.5}, "tuned by kbo": row | {"score": 0.4}}}
+    report = {
+        "metric": "R2", "test_error": "RMSE", "seconds": 0.2, "errors_left_out": None,
+        "kept": "tuned by kbo", "without_features": {"score": 0.0, "error": 1.0},
+        "models": {"start": row | {"score": 0.5}, "tuned by kbo": row | {"score": 0.4}},
+    }
     args = build_parser().parse_args(["tune"])
-    _tune._print(args, report, "", drawn=False)
-    assert "warning: on the test rows the tuned model has a lower R2" in capsys.readouterr().err
+    for worse in (True, False):
+        _tune._print(args, report | {"worse_on_test_rows": worse}, "", drawn=False)
+        assert ("tuned model has larger errors" in capsys.readouterr().err) == worse
+
+
+def test_a_difference_that_chance_explains_is_none():
+    from kbo.cli import _tune
+
+    X = np.linspace(0, 1, 200)[:, None]
+    noise = np.random.default_rng(0).normal(size=200)
+
+    class Constant(RegressorMixin, BaseEstimator):
+        loss = "squared"
+
+        def __init__(self, value):
+            self.value = value
+
+        def predict(self, X):
+            return np.full(len(X), self.value)
+
+    for value, worse in ((0.02, False), (1.0, True), (-1.0, True)):
+        models = {"start": Constant(noise.mean()), "tuned by kbo": Constant(noise.mean() + value)}
+        assert _tune._worse(models, (X, noise)) == worse
 
 
 def test_errors_left_out_are_those_of_kernel_ridge():
@@ -29,7 +55,7 @@ def test_errors_left_out_are_those_of_kernel_ridge():
     fixed = dict(kernel="gaussian", lengthscale=1.0, ard=False, tune=())
     models = {f"{a}": KernelBilevelRegressor(alpha=a, **fixed) for a in (0.1, 3.0)}
     for seconds, repeats in ((0.0, 1), (1e3, 3)):
-        found = errors_left_out(models, X, y, 4, seconds)
+        found = errors_left_out(models, X, y, 4, Independent(), seconds)
         for alpha, error in found.items():
             total = 0.0
             for seed in range(5, 5 + repeats):

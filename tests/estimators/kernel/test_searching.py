@@ -27,7 +27,7 @@ def test_alpha_at_its_bound_is_said_with_the_remedy(truth):
     x = np.random.default_rng(0).uniform(-1, 1, size=(40, 1))
     texts, model = conditions(lambda: KernelBilevelRegressor("matern32").fit(x, truth(x[:, 0])))
     assert model.alpha_ < 1.01e-6  # the bound moves as far as the system can be solved
-    assert model.criterion_ < 1e-7
+    assert model.criterion_ < 1e-6
     (text,) = texts
     assert "alpha is at the lower end of its range, 1e-0" in text and "alpha=" in text
     assert model.status_ == "CONVERGED"
