@@ -4,8 +4,8 @@ Which features matter
 
 Each feature has its own lengthscale, and all are tuned together by hypergradient. A long
 lengthscale means that the model hardly depends on the feature. Three columns of noise are added to
-the ten of the diabetes data. With so few samples (442), not every one of them can be told from the
-features: a relevance is an estimate.
+the ten of the diabetes data. With only 442 samples, not every column of noise can be told from the
+real features: a relevance is an estimate.
 """
 
 import matplotlib.pyplot as plt

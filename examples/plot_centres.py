@@ -6,9 +6,9 @@ Where to put few centres
 rules that choose points which the ones before do not represent, k-means++ and randomly pivoted
 Cholesky (Chen, Epperly, Tropp, Webber 2025); or they are the outer variable, and the hypergradient
 moves them to where 500 held-out values are predicted best. Kernel and ridge are the same for all.
-The rules, which never look at the values, are alike here; learned centres do as well as twice as
-many. The design is made for this figure, so that no published one stands beside it; the exact
-solution, with 1,500 coefficients, does.
+The rules never look at the values, and have similar errors here; learned centres have the error of
+twice as many centres from a rule. The design was made for this figure, so that there is no
+published result to compare with; the figure shows the exact solution, with 1,500 coefficients.
 """
 
 import jax

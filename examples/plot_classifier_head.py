@@ -5,8 +5,8 @@ A Gaussian-process-like classifier head on a network's features
 The head is a kernel classifier: h minimises the multinomial loss plus (ridge/2)‖h‖², which is the
 mode of a Gaussian process classifier. ``kbo.solve`` finds it by Newton's method inside the compiled
 training step, and differentiates it in the weights of the network below, without going through
-Newton's steps. The data are 240 of scikit-learn's digits 4, 7 and 9: 90 that the head is solved
-with, 60 where the network is trained to predict well, 90 for the figure.
+Newton's steps. The data are 240 of scikit-learn's digits 4, 7 and 9: the head is fitted to 90 of
+them, the network is trained to predict 60 others, and 90 are for the figure.
 """
 
 import equinox as eqx

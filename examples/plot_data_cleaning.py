@@ -2,7 +2,7 @@
 Cleaning labels of which most are wrong
 =======================================
 
-Of 800 labels of scikit-learn's digits, 100 are known to be right, and a half, 70 or 90 % of the
+Of 800 labels of scikit-learn's digits, 100 are known to be right, and 50, 70 or 90 % of the
 others are wrong. ``SampleReweightingClassifier`` learns a weight for each of these, such that a
 classifier fitted with the weights predicts the trusted digits: one hyperparameter a sample, and all
 derivatives from one hypergradient. (The problem is the data hyper-cleaning of Franceschi, Donini,

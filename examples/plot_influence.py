@@ -2,14 +2,15 @@
 Which training samples do harm
 ==============================
 
-The loss on held-out samples is a function of the weights of the training samples. Its derivative
-where all weights are one says what each sample does to it: a positive one, that the loss would fall
-if the sample counted less. One hypergradient has all of them. Here a tenth of the labels of the
-breast cancer data are turned round, as Koh and Liang (2017, Section 5.4) do with Enron's e-mails;
-they rank samples by the influence on the own loss, here it is the influence on 150 others, whose
-labels are right. The own loss itself, which needs no derivative, finds them as well, and is shown
-beside it. (With a tenth of the ridge the model follows some of the wrong labels, and the AUC of the
-influence is 0.92; that of the own loss is then 0.997.)
+The loss on held-out samples is a function of the weights of the training samples. Its derivative at
+weights of one says how each sample affects it: if the derivative is positive, the loss would fall
+if the sample counted less. One hypergradient contains all of these derivatives. Here a tenth of the
+labels of the breast cancer data are flipped, as Koh and Liang (2017, Section 5.4) do with Enron's
+e-mails. They rank samples by the influence of each on its own loss; here it is the influence on 150
+other samples, whose labels are right. The loss of each sample itself, which needs no derivative,
+also finds the flipped labels, and is shown for comparison. (With a tenth of the ridge the model
+follows some of the wrong labels, and the AUC of the influence is 0.92; that of the own loss is then
+0.997.)
 """
 
 import jax

@@ -6,8 +6,8 @@ Treatment x and outcome y share a hidden cause, so that regression of y on x est
 curve, however many the samples; an instrument z moves x alone. ``KernelIVRegressor`` takes it as
 ``Z=``, and tunes the ridges and lengthscales of both its stages by hypergradient. The design is the
 sigmoid one of Singh, Sahani, Gretton (2019), whose kernel IV regression has a median squared error
-of 0.060 at n = 1,000 in twenty draws. Here are three draws of the same size, and a method that
-differs: its first stage smooths the errors y − h(x), and the tuning is another.
+of 0.060 at n = 1,000 in twenty draws. Shown here are three draws of the same size. The method
+differs from theirs: its first stage smooths the errors y − h(x), and it is tuned in another way.
 """
 
 import matplotlib.pyplot as plt

@@ -4,11 +4,12 @@ Intervals that hold when the noise is not Gaussian
 
 The noise is Student's t with two degrees of freedom: most errors are small, a few are very large. A
 Gaussian process knows one number about the noise, its variance, so that its 50 % intervals are far
-too wide. Those of ``predict_interval`` are the jackknife+, from the residuals that samples have
-when they are left out: where they claim a share c of new targets they hold at least 2c − 1 of them
-whatever the noise, and about c if the fit is stable (Barber, Candès, Ramdas, Tibshirani 2021). This
-is proven for a model that was not tuned on the same samples. Here it was; what both kinds of
-interval hold of 1,000 new rows is therefore counted, for ten draws.
+too wide. Those of ``predict_interval`` are the jackknife+, from the residual of each sample
+when it is left out. Intervals that claim to contain a share c of new targets contain at least
+2c − 1 of them whatever the noise, and about c if the fit is stable (Barber, Candès, Ramdas,
+Tibshirani 2021). This is proven for a model that was not tuned on the same samples. Here it was
+tuned on them; we therefore count how many of 1,000 new rows each kind of interval contains, for ten
+draws.
 """
 
 import matplotlib.pyplot as plt

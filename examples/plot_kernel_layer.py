@@ -3,11 +3,12 @@ A kernel layer inside a network, trained end to end
 ===================================================
 
 A network φ of one hidden layer maps ten inputs to five features; a kernel ridge regression on these
-is the last layer. In each step a batch is cut in two: one half is what the kernel layer is solved
-with, the other is where its error is measured. ``kbo.solve`` is differentiated in the weights of φ,
-the lengthscale and the ridge at once. The data are Friedman's first function, in which five of the
-ten inputs are noise (Friedman 1991); the dashed line is a kernel ridge regression on the inputs
-themselves, tuned by 63 points of a grid: 300 points are few for a network, and both end alike.
+is the last layer. In each step a batch is cut in two: the kernel layer is solved on one half, and
+its error is measured on the other. ``kbo.solve`` is differentiated in the weights of φ, the
+lengthscale and the ridge at once. The data are Friedman's first function, in which five of the ten
+inputs are noise (Friedman 1991). The dashed line is a kernel ridge regression on the inputs
+themselves, tuned on a grid of 63 points. With only 300 points, which are few for a network, both
+end at about the same error.
 """
 
 import equinox as eqx

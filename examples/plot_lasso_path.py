@@ -7,8 +7,8 @@ variable. The solution has kinks where a coefficient enters, and is smooth betwe
 derivative there is implicit differentiation among the coefficients that are not zero (Bertrand,
 Klopfenstein, Massias, Blondel, Vaiter, Gramfort, Salmon 2022). The data are the diabetes set with
 ten columns of noise, in five folds that are one problem; scikit-learn's ``LassoCV`` tries 100
-strengths, which for one number is as good. The lowest value lies at a kink: the search is ended
-after ten steps, since it would creep towards it.
+strengths, which works as well for a single number. The lowest value lies at a kink, which the
+search would approach in ever smaller steps: it is ended after ten steps.
 """
 
 import jax

@@ -5,11 +5,12 @@ How fast a hypergradient becomes exact
 Theory bounds the error of the hypergradient from n samples by a multiple of n^(−1/2) (El Khoury,
 Pauwels, Vaiter, Arbel 2025, Theorem 4.1). ``theory`` measures it on problems whose population is
 known: here their instrumental-variable regression, with Gaussian inputs. Over 50 draws of each size
-the error is split into its mean, the bias, and the fluctuation around it. The bias, most of the
-error at these sizes, falls faster than n^(−1/2). The fluctuation falls slower as yet: the smallest
-samples are fewer than the kernel's effective dimension at this ridge, 92. With sizes to 5,000, as
-in the paper, the exponents were −0.73 for the error and −0.48 for the fluctuation (``python -m
-theory reproduce kbo-neurips2025``). Intervals are of 95 %, from the bootstrap over the draws.
+the error is split into its mean, the bias, and the fluctuation around it. The bias is most of the
+error at these sizes, and falls faster than n^(−1/2). The fluctuation still falls more slowly,
+because the smallest sizes are below the kernel's effective dimension at this ridge, 92. With sizes
+to 5,000, as in the paper, the exponents were −0.73 for the error and −0.48 for the fluctuation
+(``python -m theory reproduce kbo-neurips2025``). Intervals are of 95 %, from the bootstrap over the
+draws.
 """
 
 import matplotlib.pyplot as plt

@@ -6,9 +6,10 @@ A treatment x and an outcome y share a hidden cause; an instrument z moves x alo
 learns the mean of 40 features of x given z, and the second regresses y on what the first predicts:
 one ``kbo.solve`` takes its points from another. The curve that comes out is differentiated in the
 weights of the observations through both stages at once. The root of the sum of squares of these
-derivatives is its infinitesimal jackknife standard error (Efron 1982), for which nobody had to
-derive the influence function of the two stages together. The ridges are held fixed, and so is
-their bias. The design is Newey and Powell's (2003), as Singh, Sahani and Gretton (2019) use it.
+derivatives is its infinitesimal jackknife standard error (Efron 1982); no influence function of the
+two stages together has to be derived by hand. The ridges are held fixed, and the standard error
+does not include their bias. The design is Newey and Powell's (2003), as Singh, Sahani and Gretton
+(2019) use it.
 """
 
 import jax

@@ -66,8 +66,8 @@ class Status(enum.Enum):
 
     HELD = (
         "the regularizer or the constraints of the inner problem hold every coefficient where it "
-        "is, so that its solution does not answer to omega there, and a gradient of zero says "
-        "nothing: start where it is weaker"
+        "is, so that small changes of omega do not change the solution, and the zero gradient does "
+        "not mean that omega is good: start where the regularizer is weaker"
     )
 
     @property

@@ -140,7 +140,7 @@ class Sup(Quantity):
         return np.linalg.norm(shaped, axis=2).max(1)
 
     def resolution(self, errors, domain):
-        """The sum of the Chebyshev coefficients of the highest degree, for those left out.
+        """The sum of the Chebyshev coefficients of highest degree, to estimate those left out.
 
         This is an estimate: the coefficients of a smooth function fall geometrically, so that those
         beyond the reach of five points are smaller than the last ones within it.

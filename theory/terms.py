@@ -156,8 +156,8 @@ def fit_time(times, curves, level) -> DescentFit:
     ----------
     times : array (T,)
     curves : sequence of array (R_i, T)
-        One for each sample size. They are averaged: where they end depends on the size, how they
-        get there hardly does.
+        One for each sample size. They are averaged, because the size affects the value at which
+        they end, but hardly the way in which they fall.
     level : float
         Probability of each tail of the intervals.
     """

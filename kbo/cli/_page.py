@@ -51,7 +51,9 @@ def write_page(folder, title, report):
         "".join(f"<p>{html.escape(remark)}</p>" for remark in report["remarks"]),
         "<h2>The search</h2>", facts(about),
         _picture(folder / "figure.png", "the criterion and the relevance of each variable"),
-        "<h2>Variables by relevance</h2>" * bool(features), bars(features),
+        "<h2>Variables{}</h2>".format(
+            ", of which none was found to matter more" if report["alike"] else " by relevance"
+        ) * bool(features), bars(features),
         _picture(folder / "effects.png", "how predictions change with the variables"),
         "<h2>Rows by influence, relative to the mean</h2>" * bool(samples), facts(samples),
     ]

@@ -46,8 +46,8 @@ def predict(args):
             found[f"probability of {label}"] = share
     if args.coverage is not None:
         if not hasattr(model["model"], "predict_interval"):
-            raise ValueError("--coverage is for models of numbers; this one tells classes apart, "
-                             "whose probabilities are written anyway")
+            raise ValueError("--coverage is for regression; this model tells classes apart: "
+                             "its probabilities are written without this option")
         ends = model["model"].predict_interval(encoded, args.coverage)
         found["lower"], found["upper"] = ends.T
     _write(_of_rows(args, frame, found) | found, args.output)

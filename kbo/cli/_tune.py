@@ -160,7 +160,8 @@ def _keep(report, name, model, features, rows):
     samples = [{**s, "index": int(rows[s["index"]]) + 1} for s in found.samples]  # from 1
     scores = [report["models"][kind]["score"] for kind in (name, START)]
     report.update(kept=name, score=scores[0], score_start=scores[1], numbers=found.numbers,
-                  kernel=repr(model.kernel_), features=list(by_variable.values()),
+                  alike=found.alike, kernel=repr(model.kernel_),
+                  features=list(by_variable.values()),
                   samples=[{"row": s["index"], "influence": s["influence"]} for s in samples])
     return replace(found, features=report["features"], samples=samples)
 
@@ -197,8 +198,8 @@ def _affordable(args, tuned, allowed):
     later = max(1, last["evaluations"] - first["evaluations"])
     takes = SPLITS * tuned.n_evaluations_ * (last["seconds"] - first["seconds"]) / later
     if takes > allowed:
-        say("not checked whether tuning made the model worse: --check does, in about "
-            f"{takes:.0f} s")
+        say("it was not checked whether tuning made the model worse: --check does so, and takes "
+            f"about {takes:.0f} s")
     return takes <= allowed
 
 

@@ -49,9 +49,9 @@ def outer_value(instance, solver):
 class Implicit(Method):
     """∇L(ω) = ∂_ω Λ(ω; h_ω, a_ω), h and a frozen: no derivative goes through a solver.
 
-    The value is Λ itself: the errors of h and a enter L's value in second order only. Where the
-    inner problem was not solved, or its residual is one of weights (networks), that is not small:
-    there it is L's value at h.
+    The value is Λ itself: the errors of h and a enter L's value in second order only. If the
+    inner problem was not solved, or if its residual is a gradient in weights (networks), these
+    errors may be large: the value is then L at h.
 
     References
     ----------

@@ -78,9 +78,9 @@ class Parametric(Method):
     it is the gradient that Implicit computes. The error of v enters ∇L to first order.
 
     The conditioning is that of the coefficients. In an RKHS ∂²_θθJ = K(TK + ridge), T = wD/Σw: its
-    condition number is that of the function-space system, TK + ridge, times K's. CG takes as many
+    condition number is that of the function-space system, TK + ridge, times K's. CG needs many
     more steps (100 points in R³, a Gaussian kernel, ridge 1e-2: 1140 against 17, for six digits of
-    the adjoint) and float32 loses as many more digits. Hence Implicit.
+    the adjoint) and float32 loses more digits. This is why Implicit is the default.
 
     With QuasiNewton the value is L(ω, θ) − vᵀ∂_θJ(ω, θ), in which the errors of θ and v enter as a
     product: a line search can compare values whose inner problems were solved to different ends.

@@ -155,7 +155,9 @@ class Unrolled(Method):
         if self.mode not in ("reverse", "forward"):
             raise ValueError(f"mode={self.mode!r} must be 'reverse' or 'forward'")
         if self.checkpoint and self.mode == "forward":
-            raise ValueError("checkpoint=True saves nothing in mode='forward', which keeps nothing")
+            raise ValueError(
+                "checkpoint=True has no use in mode='forward', which stores no steps: leave it out"
+            )
 
     needs = PARAMETRIC
     remedy = "raise steps or warm_steps of the method, or change its optimizer"

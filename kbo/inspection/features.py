@@ -17,8 +17,9 @@ def relevance(estimator, names=None):
 
     This is the standard deviation, under the Gaussian process with the tuned kernel k, of the
     change of h from the mean m of the points when feature j moves by its standard deviation s_j
-    (for a category, those of all its levels). Values are relative to the largest. For one kernel
-    with long lengthscales, it is s_j/lengthscale_j.
+    (for a category, those of all its levels), after clipping to six robust standard deviations, so
+    that one wrong cell does not count. Values are relative to the largest. For one kernel with long
+    lengthscales, it is s_j/lengthscale_j.
 
     Parameters
     ----------
@@ -47,7 +48,8 @@ def relative_relevance(estimator):
             "ard=True"
         )
     points, columns = estimator.X_fit_, estimator.columns_
-    moves = np.eye(estimator.n_features_in_)[:, columns] * points.std(0)
+    spread = np.minimum(points.std(0), estimator._table.units.spread)
+    moves = np.eye(estimator.n_features_in_)[:, columns] * spread
     places = points.mean(0) + np.vstack([np.zeros(len(columns)), moves])
     with computing(estimator.device):
         values = np.asarray(estimator.kernel_.matrix(places, places))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..estimators.kernel.second_opinion import COMMON
 from ..html import Shown, bars, facts
 from ._axes import one_line
 from .features import feature_names, relative_relevance
@@ -41,10 +42,16 @@ class Report(Shown):
     samples: list = field(default_factory=list)
     numbers: dict = field(default_factory=dict)
 
+    @property
+    def alike(self):
+        """Whether no feature was found to matter more than the others."""
+        relevances = [row["relevance"] for row in self.features]
+        common = self.numbers.get("kept") == COMMON
+        return len(relevances) > 1 and bool(common or np.ptp(relevances) < EQUAL)
+
     def __str__(self):
         lines = [f"{name}: {value}" for name, value in self.numbers.items()]
-        relevances = [row["relevance"] for row in self.features]
-        if len(relevances) > 1 and np.ptp(relevances) < EQUAL:
+        if self.alike:
             lines += ["", "features, of which none was found to matter more (lengthscale):"]
         elif self.features:
             lines += ["", "features by relevance (lengthscale):"]

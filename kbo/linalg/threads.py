@@ -58,9 +58,9 @@ class BlasThreads(threading.local):
 
     @contextlib.contextmanager
     def watched(self):
-        """Around a factorisation: if these have to wait for their cores, the rest uses one thread.
+        """Watch a factorisation: if it has to wait for its cores, what follows uses one thread.
 
-        Only then do the last digits of a result depend on what else the machine does.
+        Only in this case do the last digits of a result depend on what else the machine does.
         """
         wall, own = time.perf_counter(), time.thread_time()
         yield

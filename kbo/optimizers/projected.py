@@ -194,9 +194,9 @@ class ProximalGradient(Spectral):
     def _check_bounds(self):
         if not self.regularizer.separable:
             raise ValueError(
-                f"penalty={type(self.regularizer).__name__} is no sum over numbers, and takes no "
-                "bounds beside it: leave out bounds=, or bound the numbers by what they are made "
-                "of (exp, for positive ones)"
+                f"penalty={type(self.regularizer).__name__} is no sum over numbers, and cannot be "
+                "combined with bounds: leave out bounds=, or write the numbers as functions that "
+                "keep to the bounds (exp, for positive numbers)"
             )
 
     def _nearest(self, point, step, tree):

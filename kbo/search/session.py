@@ -269,8 +269,8 @@ def _outer_leaf(name, leaf, traced):
         return None, leaf
     if not _is_floating(leaf):
         raise ValueError(
-            f"{name}={leaf!r} is no real floating number, and has no derivative: write 1.0 for 1; "
-            "an index, a key or a flag belongs into the problem, not into omega"
+            f"{name}={leaf!r} is not a real floating-point number, and has no derivative: write "
+            "1.0 instead of 1; put an index, a key or a flag into the problem, not into omega"
         )
     if isinstance(leaf, jax.core.Tracer):
         return leaf, None

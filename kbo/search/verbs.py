@@ -37,9 +37,9 @@ def value_and_hypergradient(
     method : Method or Stepper, default kbo.hypergradients.Implicit()
     state : object, optional
         ``.state`` of an earlier result for the same problem: memory and a warm start. It changes
-        the cost, never the answer (but networks, and Unrolled, go on training from it, and
-        QuasiNewton's steps may then end short of its tolerance, as the status says); it is used up
-        (do not pass one state to two threads).
+        the cost, but not the answer, with two exceptions: networks and Unrolled go on training from
+        it, and QuasiNewton's steps may then end before its tolerance is met, as the status says.
+        A state can be used only once (do not pass one to two threads).
     throw : bool
         Whether a result that is unusable, or whose inner problem is not solved, raises, and one
         whose adjoint is not solved warns; otherwise see ``.status``.
@@ -118,9 +118,10 @@ def minimize(
     callback: Callable | None = None, max_time=None, progress=False, checkpoint=None, throw=True,
     key=None,
 ) -> BilevelResult:
-    """argmin_ω L(ω), by gradient; a search that converged returns its end, any other its lowest.
+    """argmin_ω L(ω), by gradient: the last iterate if the search converged, else the lowest.
 
-    Where values do not compare (networks in training, stochastic methods) it is the last one.
+    If values of L cannot be compared (networks in training, stochastic methods), the last iterate
+    is returned in any case.
 
     Parameters
     ----------
@@ -139,8 +140,8 @@ def minimize(
         Called with the StepRecord of the start and of every accepted step, ``.function`` of which
         is h there (None for steps that are read from a checkpoint); a true result stops.
     max_time : float, optional
-        Seconds after which no evaluation is begun, but the first of the whole problem; the best
-        iterate is returned, STOPPED.
+        Seconds after which no evaluation is begun (except the first of the whole problem, which is
+        always made); the best iterate is then returned, with the status STOPPED.
     progress : bool
         Show a tqdm bar of the accepted steps.
     checkpoint : path, optional
@@ -236,8 +237,8 @@ def _digest(checkpoint, **parts) -> str:
     reading = read_structure(parts)
     if reading.unseen:
         raise ValueError(
-            "checkpoint cannot tell whether a later run is this one, because it depends on "
-            f"{'; '.join(reading.unseen)}, the state of which cannot be read: hold arrays, numbers "
+            "checkpoint cannot tell whether a later run is the same as this one, which depends on "
+            f"{'; '.join(reading.unseen)}, the state of which cannot be read: use arrays, numbers "
             "or functions instead, or run without checkpoint"
         )
     return reading.digest

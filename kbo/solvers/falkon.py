@@ -31,10 +31,10 @@ class Falkon(SubspaceSolver):
     mesh
         See Nystrom.
     mixed : bool
-        Whether blocks that are not stored may be evaluated, multiplied and, where they then fit,
-        stored in float32: where rounding at that level leaves the system as it is, by the smallest
-        eigenvalue of K_MM and the ridge, and refined by residuals in float64 to ``tol`` all the
-        same. What is of size M is float64 always.
+        Whether blocks that are not stored may be evaluated, multiplied and, if they then fit,
+        stored in float32. This is done only where, judged by the smallest eigenvalue of K_MM and
+        the ridge, rounding in float32 hardly changes the system; residuals in float64 still refine
+        the solution to ``tol``. Arrays of size M are always in float64.
     max_newton : int
     tol : float
         Relative error of the inner and the adjoint solution in the energy norm of the system, as

@@ -34,9 +34,9 @@ class Nystrom(SubspaceSolver):
     Parameters
     ----------
     centers : int, kbo.solvers.centers strategy, array (M, d) or callable of ω
-        How many to draw uniformly, how to draw, which, or a function for centres that are learned.
-        What is drawn is drawn once, at the first ω. None: the problem's space is a
-        kbo.spaces.Subspace already.
+        The number to draw uniformly, a rule for drawing, the centres themselves, or a function that
+        gives centres to be learned. Centres are drawn only once, at the first ω. None: the
+        problem's space is a kbo.spaces.Subspace already.
     memory : float
         Bytes that K_nM may take; where it needs more its blocks are evaluated again for each use.
     mesh : jax.sharding.Mesh, optional

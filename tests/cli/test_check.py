@@ -85,5 +85,5 @@ def test_long_checks_are_left_out_unless_asked_for(capsys):
         {"seconds": 40.0, "evaluations": 1}, {"seconds": 40.0 + seconds / 2, "evaluations": 6},
     ])
     assert _affordable(args, took(1.0), 30.0) and not _affordable(args, took(100.0), 30.0)
-    assert "--check does, in about 500 s" in capsys.readouterr().err
+    assert "--check does so, and takes about 500 s" in capsys.readouterr().err
     assert _affordable(build_parser().parse_args(["tune", "--check"]), took(100.0), 30.0)

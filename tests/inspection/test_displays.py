@@ -202,3 +202,22 @@ def test_names_are_text_and_no_mathematics(tmp_path):
     weights = inspection.SampleWeightDisplay([0.1, 0.9], [True, False], labels=names[:2])
     for k, display in enumerate((shown, curves.plot(), weights.plot())):
         display.figure_.savefig(tmp_path / f"{k}.png")
+
+
+def test_one_wrong_cell_changes_no_relevance():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 3))
+    y = np.sin(X[:, 0]) + 0.3 * X[:, 1] + 0.1 * rng.normal(size=120)
+    clean = kbo.KernelBilevelRegressor("gaussian").fit(X, y)
+    X[5, 2] = 1e4
+    spoiled = kbo.KernelBilevelRegressor("gaussian").fit(X, y)
+    first, second = (dict(zip(*inspection.relevance(m), strict=True)) for m in (clean, spoiled))
+    for name in first:
+        assert second[name] == pytest.approx(first[name], abs=0.1), (first, second)
+
+
+def test_where_a_common_lengthscale_was_kept_no_feature_matters_more():
+    rows = [{"name": name, "lengthscale": 1.0, "relevance": r} for name, r in (("a", 1), ("b", 0.3))]
+    common = inspection.Report(features=rows, numbers={"kept": "common lengthscale"})
+    assert "none was found to matter more" in str(common)
+    assert "by relevance" in str(inspection.Report(features=rows, numbers={"kept": "folds"}))

@@ -93,7 +93,9 @@ def make_folds(cv, X, y, sample_weight, classifier, random_state=None, groups=No
             warnings.filterwarnings("ignore", "The least populated class in y")
         splits = _splits(cv, X, y, sample_weight, classifier, random_state, groups)
     if not splits:
-        raise ValueError("cv yields no splits: give a list, a generator is used up by one fit")
+        raise ValueError(
+            "cv yields no splits: give a list in place of a generator, which works for one fit only"
+        )
     train, test = np.zeros((len(splits), n)), np.zeros((len(splits), n))
     for f, (train_rows, test_rows) in enumerate(splits):
         np.add.at(train[f], train_rows, sample_weight[train_rows])

@@ -37,8 +37,8 @@ def warn_of_text(name, levels, stacklevel):
             return
         text = "names of the rows: leave it out"
     warnings.warn(
-        f"column {name!r} is taken as a category of {len(apart)} levels, and looks like {text}, or "
-        "make it a pandas Categorical to say that it is one",
+        f"column {name!r} is taken as a category of {len(apart)} levels, and looks like {text}; if "
+        "it is meant to be a category, make it a pandas Categorical",
         UserWarning, stacklevel=stacklevel + 1,
     )
 

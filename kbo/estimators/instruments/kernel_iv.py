@@ -72,7 +72,7 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         Maximal number of accepted steps of each search.
     tol : float, default 1e-5
         The search of the second stage stops when each of two consecutive steps lowers the
-        criterion by at most this fraction, that of the first stage at a hundred times it.
+        criterion by at most this fraction. For the first stage the fraction is 100 times ``tol``.
     standardize : bool, default True
         Whether each column of X is scaled to variance 1, as y and the columns of Z always are. If
         False, one factor scales all of X: for columns of one unit, such as pixels, some of which

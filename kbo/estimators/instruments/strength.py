@@ -21,8 +21,8 @@ WEAK = {
         "from both, and standard errors cannot be trusted"
     ),
     "kernel": (
-        "Z hardly identifies h, whose size and shape then come from the kernel's norm and the "
-        "exogenous columns"
+        "Z hardly identifies h, whose size and shape are then decided by the penalty on its norm "
+        "and by the exogenous columns"
     ),
 }
 BASELINE_ALPHAS = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
@@ -89,8 +89,8 @@ def first_stage_strength(found, tuner, exogenous):
 
         F = R²/(1 − R²) · n/q        for q excluded instruments
 
-    For one linear instrument this comes near the F of the regression, less what is lost out of
-    fold, about 2; R² needs no degrees of freedom, since it is of rows that no fit has seen.
+    For one linear instrument this is close to the F of the regression, but lower by about 2 because
+    it is computed out of fold. R² needs no degrees of freedom, since no fit has seen its rows.
 
     Both statistics are of the kernel features of one combination of the endogenous columns, the
     one that Z explains least: h is identified in a direction only as far as Z moves the treatment
@@ -131,9 +131,9 @@ def first_stage_strength(found, tuner, exogenous):
 
 
 def warn_if_few_values(X, Z, exogenous, weight, stacklevel):
-    """Give a WeakInstrumentWarning if Z says too little of h's shape, however strong it is.
+    """Give a WeakInstrumentWarning if Z has too few values to determine h's shape.
 
-    E[h(X) | Z] is as many numbers as the excluded instruments have values.
+    E[h(X) | Z] takes only as many values as the excluded instruments, however strong they are.
     """
     X, Z = X[weight > 0], Z[weight > 0]
     excluded = Z[:, ~in_span(Z, X[:, exogenous])]
@@ -142,8 +142,8 @@ def warn_if_few_values(X, Z, exogenous, weight, stacklevel):
         warnings.warn(
             f"the instruments take {values} different values, and the endogenous columns {needed}: "
             f"for given exogenous columns Z identifies {values - 1} slope{'s' * (values > 2)}, and "
-            "the kernel's norm the rest of h's shape; for the effect that Z identifies fit "
-            "kbo.TwoStageLeastSquares",
+            "the penalty on h's norm decides the rest of its shape; to estimate only the effect "
+            "that Z identifies, fit kbo.TwoStageLeastSquares",
             WeakInstrumentWarning, stacklevel=stacklevel + 1,
         )
 
@@ -158,7 +158,8 @@ def warn_if_weak(estimator, kind, stacklevel):
     else:
         remedy = (
             f"the columns {names[endogenous].tolist()} of X are taken as endogenous, since Z does "
-            "not repeat them: repeat in Z those that are not, or give stronger instruments"
+            "not repeat them: if some of them are exogenous, repeat these in Z; otherwise give "
+            "stronger instruments"
         )
     if statistic < STRONG:
         warnings.warn(

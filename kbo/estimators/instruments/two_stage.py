@@ -237,7 +237,7 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         return value - reach, value + reach
 
     def anderson_rubin(self, level=0.95):
-        """A confidence set for the coefficient of the one endogenous column, weak Z or not::
+        """A confidence set for the coefficient of the one endogenous column, even if Z is weak::
 
             {b : (δ − bπ)ᵀ V(b)⁻¹ (δ − bπ) ≤ χ²_k(level)}
 
@@ -272,8 +272,9 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         _check_level(level)
         if self._reduced is None:
             raise ValueError(
-                f"the set is that of one coefficient, and of the columns of X {self.endogenous_} "
-                "are endogenous (or a basis makes several of one): fit with one endogenous column"
+                "the confidence set exists for one endogenous column only, and here endogenous_ is "
+                f"{self.endogenous_} (or a basis makes several columns of one): fit with exactly "
+                "one endogenous column"
             )
         place = self._reduced.column - 1
         scale = self._units.scale[place]

@@ -119,11 +119,12 @@ def make_criterion(
     if isinstance(cv, str):
         if cv != "loo" or name not in ("cv", "loo"):
             raise ValueError(
-                f"cv={cv!r} with criterion={name!r}: the only string is cv='loo', for itself"
+                f"cv={cv!r} with criterion={name!r}: the only string allowed is cv='loo', with "
+                "criterion='cv' or 'loo' (or 'auto')"
             )
         name = "loo"
     if groups is not None and name != "cv":
-        raise ValueError(f"groups make folds, which criterion={name!r} has none of: use 'cv'")
+        raise ValueError(f"groups are for folds, and criterion={name!r} has no folds: use 'cv'")
     if name == "cv":
         # Always shuffled: tables are often sorted, by time or by the target itself.
         drawn = 0 if random_state is None else random_state

@@ -163,8 +163,8 @@ class KernelBilevelBase(Searching, BaseEstimator):
                 )
                 if self.standard_errors and self.criterion not in ("auto", "cv", "loo"):
                     raise ValueError(
-                        f"standard_errors=True has no parts to compare with criterion="
-                        f"{self.criterion!r}: use 'cv' or 'loo'"
+                        f"standard_errors=True needs folds, which criterion={self.criterion!r} "
+                        "does not have: use 'cv' or 'loo'"
                     )
                 if criterion.n_splits is not None:
                     self.n_splits_ = criterion.n_splits

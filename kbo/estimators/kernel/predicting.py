@@ -7,6 +7,7 @@ import warnings
 from numbers import Real
 
 import numpy as np
+from sklearn.model_selection import TimeSeriesSplit
 
 from ...losses import Squared
 from .._common.validation import computing
@@ -77,8 +78,8 @@ class Predicting:
 
             mean_i c + h(x_i),    s·√(mean_ij C(x_i, x_j))
 
-        C is the posterior covariance of the process of ``predict``: what is not known of h, at
-        points of which some are close to each other, does not average out. With one column set to
+        C is the posterior covariance of the process of ``predict``: the errors of h at points that
+        are close to each other are correlated, and do not average out. With one column set to
         the same value in all rows, this is its partial dependence.
 
         Parameters
@@ -112,9 +113,10 @@ class Predicting:
         (σ₋ᵢ without the sample), so that intervals are wider where samples are few. If samples are
         exchangeable and the hyperparameters chosen on others, the probability is about ``coverage``
         whatever the distribution (at least 2·coverage − 1 by Theorem 1 of Barber et al. (2021),
-        were c and σ(x) those without sample i too). Tuned on the
-        same samples, residuals are too small; √(n/(n − q)) with the number q of ``n_parameters_``
-        (n/2 at most) makes up for it as degrees of freedom do (measured: benchmarks/intervals.py).
+        if c and σ(x) were also computed without sample i). If the
+        hyperparameters are tuned on the same samples, residuals are too small; the factor
+        √(n/(n − q)), q being ``n_parameters_`` (n/2 at most), corrects this in the way of degrees
+        of freedom (measured: benchmarks/intervals.py).
         Rows with missing cells are compared with samples that have some, and complete rows with
         complete samples (Mondrian conformal prediction), so that each kind has the coverage, on
         average over the cells that are missing. If ``fit`` was given groups, the whole group of a
@@ -147,6 +149,13 @@ class Predicting:
         """
         if not (isinstance(coverage, Real) and 0 < coverage < 1):
             raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1")
+        if isinstance(self.cv, TimeSeriesSplit):
+            warnings.warn(
+                "predict_interval takes rows as exchangeable, and cv=TimeSeriesSplit says that "
+                "they are in the order of time: of a series that goes on, its intervals hold less "
+                "than coverage",
+                UserWarning, stacklevel=2,
+            )
         X = self._coordinates(X)
         scores, (posterior, _) = self._scores(X), self._known("predict_interval")
         left, (n, p) = self._left_out, self._left_out.residuals.shape
@@ -193,8 +202,9 @@ class Predicting:
                 alike = np.ones(len(old), bool)
                 if gap:
                     warnings.warn(
-                        f"{len(rows)} rows have missing cells, and fewer than {least} samples "
-                        "had: their intervals are those of complete rows, and may be too narrow",
+                        f"{len(rows)} rows have missing cells, and fewer than {least} samples of "
+                        "fit had any: the intervals of these rows are computed as for complete "
+                        "rows, and may be too narrow",
                         UserWarning, stacklevel=3,
                     )
             yield rows, alike

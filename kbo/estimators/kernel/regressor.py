@@ -52,9 +52,9 @@ class KernelBilevelRegressor(
     alpha : float or array (p,), default 0.01
         Start value of the ridge, in KernelRidge's convention (shared by all folds). With
         loss="squared" and folds it may be an array with one ridge for each of p outputs.
-        The search starts at the best of alpha and of .1, 10 and 100 times alpha, each with .5, 1.5
-        and 4 times the start of the lengthscales (with a loss that is not squared: alpha or
-        100·alpha).
+        The search starts at the best of ten points: the given start, and .1, 10 or 100 times alpha
+        combined with .5, 1.5 or 4 times the start of the lengthscales (with a loss that is not
+        squared: alpha or 100·alpha).
     lengthscale : float, array (d,) or None
         Start value, in the units of X, for kernels given by name. None means √d times the spread of
         each feature: its standard deviation after clipping to six robust standard deviations
@@ -63,10 +63,9 @@ class KernelBilevelRegressor(
         constant in ``fit`` is ignored (its ``lengthscale_`` is infinite).
     ard : bool or array of int (d,), default True
         For kernels given by name. True: one lengthscale per feature, so that irrelevant features
-        are switched off; neighbouring columns of dummies that stand for one category share it,
-        since they are relevant together or not at all (see the notes). False: one tuned factor for
-        all. Integers, one for each feature: features with the same integer share one tuned factor,
-        by which their start values are multiplied (within each of ``groups``, if given).
+        are switched off; neighbouring columns of dummies that stand for one category share it (see
+        the notes). False: one tuned factor for all. Integers, one for each feature: features with
+        the same integer share one tuned factor of their starts (within each of ``groups``).
     groups : None or array-like (d,)
         A label for each feature. h is then a sum of functions of one group of features each, with
         kernels of the given name and tuned weights, so that each group has its own ridge. For
@@ -91,11 +90,11 @@ class KernelBilevelRegressor(
         (squared loss, solver="auto" or "exact", one alpha, samples that count alike, targets that
         vary) and neither ``cv``, ``groups``, an outer loss nor standard errors are asked for;
         otherwise it is "cv". The likelihood is that of 2,000 samples at most, drawn at random
-        (``n_tuned_``); the final fit is on all. "auto" does not take a minimum's word for it: of
-        the ends of the search's stages (a common factor for all lengthscales; one for each; curves
-        of the features too) it keeps a later one (``kept_``) if its loss on other folds is lower by
-        3 %, unless ``cv`` is a splitter. Unless that loss is lower by a tenth than the first
-        stage's, five folds are searched too, and kept if lower by a tenth again.
+        (``n_tuned_``); the final fit is on all. "auto" then checks the minimum: the search has
+        stages (a common factor for all lengthscales; one for each; curves of the features too), of
+        which a later one is kept (``kept_``) if its loss on other folds is 3 % lower, unless ``cv``
+        is a splitter. If that is not a tenth lower than the first stage's, the loss over five folds
+        is minimised too; its end is kept if its loss on other folds is lower by another tenth.
     prior : float, default 1.0
         The strength of a prior that draws the logarithms of the lengthscales to their mean (and,
         where ``lengthscale`` is None, that mean to 1 above its start): with few samples a criterion
@@ -166,7 +165,7 @@ class KernelBilevelRegressor(
         An estimate of the outer loss (half the squared error, by default) on new samples: its mean
         over three shuffled fivefolds other than those of the search (one, where a fold costs more
         than one factorisation; over the folds of ``cv`` if that is a splitter), at the tuned
-        parameters and without the prior. It is of the ``n_tuned_`` samples, and of 512 where
+        parameters and without the prior. It is computed on the ``n_tuned_`` samples, or on 512 if
         ``max_time`` was used up.
     kept_ : str
         With criterion="auto", which end was kept: "common lengthscale", "no curves" or "folds", or
@@ -175,7 +174,8 @@ class KernelBilevelRegressor(
         The arguments of ``callback``: the starts and the accepted steps, in order, of the search
         whose end was kept.
     n_tuned_, n_parameters_ : int
-        The number of samples that the criterion is of; that of the numbers tuned (of the end kept).
+        On how many samples the criterion is evaluated; how many numbers are tuned (in the stage
+        that is kept).
     n_iter_, n_evaluations_, n_splits_ : int
     columns_ : ndarray (D,) of int
         The column of X that each coordinate of ``X_fit_`` stands for.
@@ -189,9 +189,10 @@ class KernelBilevelRegressor(
     lengthscale, not one for each level; a level that ``fit`` has not seen is equally far from all
     (1/√2 of their distance), and beyond 100 levels the rarest are one. A missing level is a level;
     a missing number is at the median in its column, one spread away from known ones (if the column
-    had gaps in ``fit``). A number more than 100 spreads from the centre is drawn in, as
-    100·(1 + log(spreads/100)). Neighbouring columns of two values each are one category if each row
-    has the higher one in exactly one, or in one at most where independent ones clash in 10 rows.
+    had gaps in ``fit``). A number more than 100 spreads from the centre is moved
+    closer, to 100·(1 + log(spreads/100)) spreads. Neighbouring columns of two values each are one
+    category if each row has the higher value in exactly one of them, or if it has it in at most
+    one, where of independent columns two would have it in at least 10 rows.
 
     Examples
     --------
@@ -250,9 +251,8 @@ class KernelBilevelRegressor(
         sample_weight : array-like (n,), optional
             A weight of k means k repetitions, in the inner and in the outer loss.
         groups : array-like (n,), optional
-            Groups of samples (not of features, as in the constructor), for splitters that keep a
-            group in one fold, such as GroupKFold. If ``cv`` is None or a number, it keeps the
-            samples of a group in one fold.
+            Groups of samples (not of features, as in the constructor). Folds keep a group together
+            (if ``cv`` is a splitter, this one sees them), and ``predict_interval`` leaves it out.
 
         Returns
         -------

@@ -167,9 +167,9 @@ class Searching(Reporting, SecondOpinion):
         if texts:
             self._warn(
                 f"{'; '.join(texts)}: the criterion still falls there, as it does for targets "
-                "without noise. Start beyond it (alpha=, lengthscale=, or a kernel or loss with "
-                "numbers of its own), which moves the range, or leave the name out of tune= to "
-                "hold it"
+                "without noise. Give a start beyond that end (alpha=, lengthscale=, or a kernel or "
+                "loss with start values of its own), which moves the range, or leave the name out "
+                "of tune= to keep the parameter fixed"
             )
 
     def _with_little_time(self, task):

@@ -21,10 +21,11 @@ SEEDS = (11, 12, 13)  # of the draws of folds; cv_loss_ has others
 
 
 class SecondOpinion:
-    """The part of the estimators that does not take a criterion's word for its minimum.
+    """The part of the estimators that checks the minimum of a criterion by another loss.
 
     With a lengthscale for each feature, folds can be overfitted; where the noise is not normal, the
-    marginal likelihood may end at a model that follows it, or at one that sees nothing else.
+    marginal likelihood may end at a model that follows the noise, or at one that takes everything
+    for noise.
     """
 
     def _best_by_folds(self, task, ended, classifier, groups):

@@ -76,7 +76,9 @@ class SampleReweighting(MetaEstimatorMixin, BaseEstimator):
     def _split(self, n, trusted, labels):
         """The mask (n,) of trusted samples, given or drawn; ``labels`` stratify the draw."""
         if n < 2:
-            raise ValueError(f"n_samples={n}: some samples are trusted and some are not")
+            raise ValueError(
+                f"n_samples={n} is too few: at least one trusted sample and one other are needed"
+            )
         if trusted is None:
             random = check_random_state(self.random_state)
             size = min(max(1, round(self.trusted_fraction * n)), n - 1)

@@ -48,8 +48,8 @@ class Penalty(Stepper):
     Parameters
     ----------
     rate : float or None
-        Of Adam, for θ, at first. None is L-BFGS with Armijo's test, for whole samples: f gets ever
-        worse conditioned.
+        The first rate of Adam, which moves θ. None means L-BFGS with Armijo's test, for whole
+        samples: the conditioning of f gets worse as γ grows.
     steps : int
     penalty, growth : float
         The first γ, and c > 1.

@@ -19,8 +19,8 @@ class Stepper(eqx.Module):
     """Base class: one step of θ, and of what the method remembers, for each step of ω.
 
     Given as ``method=`` of kbo.minimize, with kbo.optimizers.Optax(optax.sgd(rate)), whose step
-    then is the published one. The last iterate is returned: values of L at a θ that moves do not
-    compare. h of the result is that of θ as it was left.
+    then is the published one. The last iterate is returned, since values of L cannot be
+    compared while θ moves. h of the result belongs to the last θ.
 
     Parameters
     ----------

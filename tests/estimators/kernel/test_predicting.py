@@ -8,6 +8,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.model_selection import TimeSeriesSplit
 
 import kbo
 from kbo import KernelBilevelRegressor
@@ -316,3 +317,9 @@ def test_too_few_samples_with_gaps_are_told():
     with pytest.warns(UserWarning, match="1 rows have missing cells, and fewer than 9 samples"):
         ends = fitted.predict_interval([[np.nan, 0.0], [0.0, 0.0]])
     assert np.isfinite(ends).all()
+
+
+def test_intervals_of_rows_in_time_are_warned_of():
+    model = KernelBilevelRegressor(cv=TimeSeriesSplit(3), max_iter=2).fit(X, Y)
+    with pytest.warns(UserWarning, match="order of time"):
+        model.predict_interval(X_NEW)

@@ -117,8 +117,8 @@ def complaints(c, count, variances):
     factor = np.sqrt(max(c, 1 / c))
     return [
         f"the standard deviations that the best GaussianProcessRegressor predicts are about "
-        f"{factor:.2g} times too {size} on the samples left out, for a loss of its mean does not "
-        f"see their scale: multiply {variances} by {c:.2g}; or search them (in every summand of "
-        "the kernel a ConstantKernel's constant_value, and a WhiteKernel's noise_level) in ranges "
-        "that are wide enough, and their scale is set along with them"
+        f"{factor:.2g} times too {size} on the samples left out, because the search minimises a "
+        f"loss of the mean, which does not depend on their scale: multiply {variances} by {c:.2g}; "
+        "or search them (in every summand of the kernel a ConstantKernel's constant_value, and a "
+        "WhiteKernel's noise_level) in ranges that are wide enough: their scale is then set too"
     ]
