@@ -33,3 +33,21 @@ def test_pages_have_one_title_and_no_paths_of_a_machine(page):
 def test_no_entry_of_the_bibliography_stands_twice():
     keys = re.findall(r"^@\w+\{([^,]+),", (DOCS / "references.bib").read_text(), re.M)
     assert len(keys) == len(set(keys))
+
+
+WALKS = {  # headings of docs/extend.md, and how many lines of code each may take
+    "A kernel": 30, "A loss": 30, "A criterion of one regression": 30, "A hypergradient method": 30,
+    "A solver of kernel systems": 60, "A searchable estimator": 30, "A population": 30,
+    "A regularizer": 30, "A space": 60,
+}
+
+
+def test_each_walk_through_is_short():
+    sections = re.split(r"^## ", (DOCS / "extend.md").read_text(), flags=re.M)
+    cells = {
+        part.split("\n")[0]: re.findall(r"^```\{code-cell\} python\n(.*?)^```", part, re.S | re.M)
+        for part in sections
+    }
+    for heading, most in WALKS.items():
+        lines = [line for cell in cells[heading] for line in cell.splitlines() if line.strip()]
+        assert 0 < len(lines) <= most, (heading, len(lines))

@@ -1,11 +1,14 @@
 """The wheel holds what it should."""
 
+import configparser
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+import kbo
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,3 +36,18 @@ def test_the_wheel_holds_the_packages_and_nothing_else(tmp_path):
     packages = {name for name in names if name.startswith(("kbo/", "theory/"))}
     assert packages <= held and "kbo/py.typed" in held
     assert not {name.split("/")[0] for name in held if "dist-info" not in name} - {"kbo", "theory"}
+
+
+def test_the_conda_recipe_says_what_setup_cfg_says():
+    yaml = pytest.importorskip("yaml")
+    recipe = yaml.safe_load((ROOT / "conda.recipe" / "meta.yaml").read_text())
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    needed = config["options"]["install_requires"].split()
+    needed.append("python" + config["options"]["python_requires"])
+    given = [line.replace(" ", "").replace("matplotlib-base", "matplotlib")
+             for line in recipe["requirements"]["run"]]
+    assert sorted(given) == sorted(needed)
+    assert recipe["package"]["version"] == kbo.__version__
+    scripts = config["options.entry_points"]["console_scripts"].split("\n")
+    assert recipe["build"]["entry_points"] == [line for line in scripts if line]
