@@ -40,9 +40,28 @@ class Estimate(NamedTuple):
         values, grads = zip(*map(self.value_and_grad, points), strict=True)
         return np.array(values), np.array(grads)
 
-    def remembering(self):
-        """The same estimate, with each request computed once however many quantities make it."""
-        return Estimate(*[part and _remembered(part) for part in self])
+    def remembering(self, size):
+        """The same estimate, with each request computed once however many quantities make it.
+
+        Raises
+        ------
+        ValueError
+            From ``value_and_grad``, unless it returns a number and a gradient of shape (size,).
+        """
+        def value_and_grad(omega):
+            found = self.value_and_grad(omega)
+            shapes = [np.shape(part) for part in found]
+            if shapes != [(), (size,)]:
+                raise ValueError(
+                    f"value_and_grad of the estimate must return a number and a gradient of shape "
+                    f"({size},); it returned shapes {shapes}"
+                )
+            return float(found[0]), np.asarray(found[1], float)
+
+        return Estimate(
+            _remembered(value_and_grad),
+            *[part and _remembered(part) for part in (self.functions, self.together)],
+        )
 
 
 def _remembered(function):

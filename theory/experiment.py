@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from kbo.fingerprint import fingerprint
 
-from .estimators import Plain
+from .estimators import Estimate, Plain
 from .quantities import QUANTITIES
 from .records import Records, Store
 
@@ -159,7 +159,13 @@ def _cell(
     with jax.enable_x64(True), threadpool_limits(1, "blas"):
         for repeat in range(block, block + repeats):
             sample = problem.sample(n, m, np.random.SeedSequence([random_state, n, m, repeat]))
-            estimate = estimator(sample, problem.quadratic).remembering()
+            estimate = estimator(sample, problem.quadratic)
+            if not isinstance(estimate, Estimate):
+                raise ValueError(
+                    f"estimator returned {type(estimate).__name__}: it must return a "
+                    "theory.estimators.Estimate"
+                )
+            estimate = estimate.remembering(problem.size)
             k = repeat if len(points) > 1 else 0
             for name in quantities:
                 error = QUANTITIES[name].error(estimate, problem, points[k], truths[name][k])

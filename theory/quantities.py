@@ -252,8 +252,8 @@ class FunctionError(Quantity):
         """‖h*‖² or ‖a*‖², fresh points, and the exact function's values there."""
         if not hasattr(population, "square_norms"):
             raise ValueError(f"{population.name} has no exact functions: drop this quantity")
-        if self.rkhs and not population.quadratic:
-            raise ValueError(f"{population.name} has no RKHS: measure the error in L2")
+        if self.rkhs and not population.in_rkhs:
+            raise ValueError(f"h of {population.name} is in no RKHS: measure the error in L2")
         norms = population.square_norms(omega)
         points = population.points(2000, 987654321)
         exact = self._exact(population, omega, points)

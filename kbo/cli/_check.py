@@ -16,6 +16,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 REPEATS = 3
 SECONDS = 30.0  # time limit of the check, unless the user asks for it
+ROBUST = "huber", "quantile"
 TUNED, START = "tuned by kbo", "start"
 
 
@@ -37,8 +38,9 @@ def errors_left_out(candidates, X, y, seed, rows, seconds=SECONDS) -> dict:
 
     Returns
     -------
-    dict of str to float
-        For each candidate, the mean over rows and divisions of ``errors_of``.
+    dict of str to float, or None
+        For each candidate, the mean over rows and divisions of ``errors_of``; None where no
+        division leaves enough rows to tune on.
     """
     classes = is_classifier(next(iter(candidates.values())))
     total, count, started = dict.fromkeys(candidates, 0.0), 0, time.perf_counter()
@@ -46,7 +48,7 @@ def errors_left_out(candidates, X, y, seed, rows, seconds=SECONDS) -> dict:
         with warnings.catch_warnings():  # the fits to all rows have shown theirs already
             warnings.simplefilter("ignore", ConvergenceWarning)
             warnings.simplefilter("ignore", UserWarning)
-            for train, test in rows.divisions(y, seed + repeat, classes):
+            for train, test in rows.usable(y, seed + repeat, classes):
                 count += len(test)
                 for name, model in candidates.items():
                     fitted = clone(model).set_params(verbose=0)
@@ -54,7 +56,14 @@ def errors_left_out(candidates, X, y, seed, rows, seconds=SECONDS) -> dict:
                     total[name] += float(errors_of(fitted, X[test], y[test]).sum())
         if (time.perf_counter() - started) * (repeat + 1) / repeat > seconds:
             break
-    return {name: errors / count for name, errors in total.items()}
+    return {name: errors / count for name, errors in total.items()} if count else None
+
+
+def kind_of_error(model):
+    """What ``errors_of`` means over rows, in words."""
+    if is_classifier(model):
+        return "log-loss"
+    return "absolute" if model.loss in ROBUST else "MSE"
 
 
 def errors_of(model, X, y):
@@ -63,7 +72,7 @@ def errors_of(model, X, y):
     """
     if is_classifier(model):
         return _log_loss(model, X, y)
-    size = np.abs if model.loss in ("huber", "quantile") else np.square
+    size = np.abs if model.loss in ROBUST else np.square
     return size(model.predict(X) - y)
 
 

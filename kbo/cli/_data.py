@@ -72,7 +72,8 @@ def _load_file(args):
                              f"{list(frame.columns)}")
     if not len(frame):
         raise ValueError(f"{args.file} has no rows")
-    frame = frame.drop(columns=[name for name in args.drop if name != args.target])
+    kept = {args.target, args.group, args.time}
+    frame = frame.drop(columns=[name for name in args.drop if name not in kept])
     columns = tabular.Columns(args.decimal, dict(args.types), found.sep).fit(frame)
     remarks = [*found.notes, *columns.notes_]
     X = columns.transform(frame)
@@ -88,7 +89,7 @@ def _load_file(args):
     X = X.drop(columns=list(left_out))
     if not X.shape[1]:
         raise ValueError(f"{args.file} has no column to learn from besides the target" + (
-            f": left out are {list(left_out)}" if left_out else ""))
+            f": left out are {left_out}" if left_out else ""))
     for name, value, row, distance in tabular.outliers(X.assign(**{args.target: y})):
         used = "the target is used as it is" if name == args.target else "it is drawn in"
         remarks.append(

@@ -27,16 +27,19 @@ def write_page(folder, title, report):
         As in report.json.
     """
     errors = report["errors_left_out"] or {}
+    rows = {**report["models"], "without features": report["without_features"]}
     models = {
         f"{name}{' (kept)' if name == report['kept'] else ''}":
             f"test {report['metric']} {row['score']:.4f}"
             + (f", {report['test_error']} {row['error']:.4g}" if "error" in row else "")
-            + f", {row['seconds']:.1f} s"
-            + (f", error left out {errors[name]:.4g}" if name in errors else "")
-        for name, row in report["models"].items()
+            + (f", {row['seconds']:.1f} s" if "seconds" in row else "")
+            + (f", error left out ({report['error_kind']}) {errors[name]:.4g}"
+               if name in errors else "")
+        for name, row in rows.items()
     }
     about = {
-        "task": report["task"], "training rows": report["n_train"], "test rows": report["n_test"],
+        "task": report["task"], "rows divided": report["divided"],
+        "training rows": report["n_train"], "test rows": report["n_test"],
         "status": report["status"], **report["numbers"],
         "criterion": f"{report['criterion']:.5g} (at the start {report['criterion_start']:.5g})",
         "missing cells": ", ".join(f"{name}: {k}" for name, k in report["missing"].items()),

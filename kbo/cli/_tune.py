@@ -22,7 +22,7 @@ from ..estimators import KernelBilevelClassifier, KernelBilevelRegressor
 from ..inspection import EffectDisplay, TuningDisplay
 from ..inspection import report as what_matters
 from ..serial import write_atomically
-from ._check import SECONDS, START, TUNED, errors_left_out, errors_of
+from ._check import SECONDS, START, TUNED, errors_left_out, errors_of, kind_of_error
 from ._data import load
 from ._page import write_page
 from ._rows import SPLITS
@@ -35,7 +35,7 @@ MANY_SCORES = 8000  # samples times classes beyond which the softmax likelihood 
 def _estimator(args, data, n_scores, labels):
     classification = data.classification
     chosen = {
-        "cv": args.cv or data.rows.cv, "max_iter": args.max_iter,
+        "cv": data.rows.folds(args.cv), "max_iter": args.max_iter,
         "max_time": args.max_time, "solver": args.solver, "n_centers": args.n_centers,
         "random_state": args.seed, "device": args.device,
         "verbose": int(sys.stderr.isatty() and not args.quiet),
@@ -60,7 +60,7 @@ def _grid(classification, n_features, folds):
     )
     filled = Pipeline([("fill", SimpleImputer(strategy="median")), ("model", model)])
     grid = {f"model__{name}": values, "model__gamma": gamma}
-    return GridSearchCV(filled, grid, cv=list(folds), scoring=scoring)
+    return GridSearchCV(filled, grid, cv=folds, scoring=scoring)
 
 
 def _timed_fit(model, X, y, **options):
@@ -106,6 +106,7 @@ def tune(args) -> dict:
         "task": "classification" if data.classification else "regression",
         "metric": "accuracy" if data.classification else "R2",
         "test_error": "log-loss" if data.classification else "RMSE",
+        "error_kind": kind_of_error(tuned), "divided": data.rows.words,
         "n_train": len(X_train), "n_test": len(X_test), "seed": args.seed, "missing": gaps,
         "left_out": data.left_out, "remarks": data.remarks,
         "criterion_start": tuned.criterion_start_, "criterion": tuned.criterion_,
@@ -119,20 +120,28 @@ def tune(args) -> dict:
 
     found = _keep(report, TUNED, tuned, features, X_train.index)
     _write_report(args, report)
-    _draw(args, tuned, features.names)
+    _draw(args, tuned, report)
     allowed = SECONDS if args.max_time is None else args.max_time
     if _affordable(args, tuned, allowed):
         report["errors_left_out"] = errors = errors_left_out(
             models, *train, args.seed, rows, allowed
         )
-        if errors[TUNED] > errors[START]:
+        if errors is None:
+            say("it was not checked whether tuning made the model worse: no division of the "
+                "training rows leaves enough to tune on")
+        elif errors[TUNED] > errors[START]:
             _write_model(args, data, encode, models[START])
             found = _keep(report, START, models[START], None, X_train.index)
         _write_report(args, report)
     drawn = _draw_effects(args, encode, tuned, X_train, report["features"])
     if args.compare:
-        folds = rows.divisions(y_train, args.seed, data.classification)
-        report["models"]["GridSearchCV 7x9"] = _compare(data.classification, train, test, folds)
+        folds = rows.usable(y_train, args.seed, data.classification)
+        if folds:
+            report["models"]["GridSearchCV 7x9"] = _compare(
+                data.classification, train, test, folds
+            )
+        else:
+            say("no GridSearchCV: no division of the training rows has two classes to learn")
         _write_report(args, report)
     if args.html:
         write_page(args.output, args.dataset or args.file, report)
@@ -166,8 +175,8 @@ def _keep(report, name, model, features, rows):
     return replace(found, features=report["features"], samples=samples)
 
 
-def _draw(args, tuned, names):
-    display = TuningDisplay.from_estimator(tuned, names=names)
+def _draw(args, tuned, report):
+    display = TuningDisplay.from_estimator(tuned, records=report["features"])
     write_atomically(args.output / "figure.png", lambda f: display.figure_.savefig(f, format="png"))
     display.close()
 
@@ -253,18 +262,18 @@ def _plain(value):
 def _print(args, report, found, drawn):
     test, errors = f"test {report['metric']}", report["errors_left_out"] or {}
     shown = lambda value, form: "" if value is None else format(value, form)  # noqa: E731
-    error = f"test {report['test_error']}"
+    error, left_out = f"test {report['test_error']}", f"error left out ({report['error_kind']})"
     rows = [
         {"model": name + " (kept)" * (name == report["kept"]),
          "criterion": shown(facts.get("criterion"), ".5g"),
-         "error left out": shown(errors.get(name), ".4g"), test: f"{facts['score']:.4f}",
+         left_out: shown(errors.get(name), ".4g"), test: f"{facts['score']:.4f}",
          error: shown(facts.get("error"), ".4g"),
          "seconds": shown(facts.get("seconds"), ".2f"), "alpha": shown(facts.get("alpha"), ".3g")}
         for name, facts in [
             *report["models"].items(), ("without features", report["without_features"])
         ]
     ]
-    print(table(rows, ["model", "criterion", "error left out", test, error, "seconds", "alpha"]))
+    print(table(rows, ["model", "criterion", left_out, test, error, "seconds", "alpha"]))
     if report["kept"] == START:
         print("kept is the start: it predicts training rows that are left out better than the "
               "tuned model does")

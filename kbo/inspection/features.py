@@ -131,18 +131,23 @@ class TuningDisplay(Closing):
     """
 
     @classmethod
-    def from_estimator(cls, estimator, *, names=None):
+    def from_estimator(cls, estimator, *, names=None, records=None):
         """Draw a fitted KernelBilevelRegressor or KernelBilevelClassifier.
 
         Parameters
         ----------
         estimator
         names : sequence of str, optional
+        records : list of dict, optional
+            The ``features`` of a report, to be drawn in place of the estimator's columns.
         """
         display = cls()
         try:
-            strengths = relevance(estimator, names)
+            strengths = relevance(estimator, names) if records is None else (
+                [row["name"] for row in records], [row["relevance"] for row in records])
         except ValueError:
+            strengths = None
+        if strengths is not None and not len(strengths[0]):
             strengths = None
         display.figure_, ax = axes(None, 1 if strengths is None else 2)
         display.ax_ = np.atleast_1d(ax)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from sklearn.base import is_classifier
 
 from ..estimators.kernel.second_opinion import COMMON
 from ..html import Shown, bars, facts
@@ -18,6 +19,7 @@ SHOWN = 20  # features printed, at most
 MORE = {
     "kept_": "kept", "cv_loss_": "loss on other folds", "noise_": "standard deviation of noise",
 }
+UNITS = {"squared": "half the mean squared error", "quantile": "pinball loss"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,13 @@ class Report(Shown):
         return facts(self.numbers) + bars(bars_of)
 
 
+def _unit_of_loss(estimator):
+    """What the outer loss is, in words; None for one of the user's."""
+    if estimator.outer_loss is not None:
+        return None
+    return "log-loss" if is_classifier(estimator) else UNITS.get(estimator.loss)
+
+
 def report(estimator, names=None, top=5) -> Report:
     """Which features and samples matter to a fitted estimator.
 
@@ -106,7 +115,9 @@ def report(estimator, names=None, top=5) -> Report:
     for attribute, name in MORE.items():
         value = getattr(estimator, attribute, None)
         if value is not None:
-            numbers[name] = value if isinstance(value, str) else _with_factor(value, None)
+            unit = _unit_of_loss(estimator) if attribute == "cv_loss_" else None
+            shown = f"{name} ({unit})" if unit else name
+            numbers[shown] = value if isinstance(value, str) else _with_factor(value, None)
     return Report(_features(estimator, names), _samples(estimator, top), numbers)
 
 

@@ -91,7 +91,6 @@ class NystromSystem(SubspaceSystem):
     def __init__(self, instance, workspace, memory, tol):
         super().__init__(instance, workspace, memory)
         self._tol = tol
-        self._whitened = False
         self._factors, self._coupled = {}, np.zeros(len(self.alpha), bool)
 
     @property
@@ -108,14 +107,15 @@ class NystromSystem(SubspaceSystem):
                 C = np.diagonal(C, axis1=1, axis2=2)
             columns[f] = C.reshape(len(C), -1)
         weights = np.concatenate(list(columns.values()), axis=1)
-        self._whitened = self._rounding(weights) > SAFE
-        grams = iter(self.rows.grams(weights, self.root if self._whitened else None))
+        whitened = self._rounding(weights) > SAFE
+        grams = iter(self.rows.grams(weights, self.root if whitened else None))
         for f, C in columns.items():
-            penalty = np.eye(self.size) if self._whitened else self.center_gram
-            self._factors[f] = [
+            penalty = np.eye(self.size) if whitened else self.center_gram
+            factors = [
                 Cholesky(partial(np.add, self.alpha[f] * penalty, next(grams))) for _ in C.T
             ]
-            self.jitter = max(self.jitter, *(factor.jitter for factor in self._factors[f]))
+            self._factors[f] = whitened, factors
+            self.jitter = max(self.jitter, *(factor.jitter for factor in factors))
 
     def _rounding(self, weights):
         """How large rounding errors of KᵀCK may become in the coordinates of u, relative to α."""
@@ -127,11 +127,11 @@ class NystromSystem(SubspaceSystem):
     def _precondition(self, residuals, replicates):
         out = np.empty_like(residuals)
         for k, f in enumerate(replicates):
-            if self._whitened:
-                out[k] = solve_columns(self._factors[f], residuals[k])
+            whitened, factors = self._factors[f]
+            if whitened:
+                out[k] = solve_columns(factors, residuals[k])
                 continue
-            functional = self.root.root_times(residuals[k])
-            theta = solve_columns(self._factors[f], functional)
+            theta = solve_columns(factors, self.root.root_times(residuals[k]))
             out[k] = self.root.root_times(theta, transposed=True)
         return out
 

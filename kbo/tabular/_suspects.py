@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 FAR = 100  # widths of the middle half of a column beyond which a value may be an error
+FEW = 20  # different values of a target that may be classes
 ENOUGH = 10  # with fewer values, it may be chance that no two are alike
 ROW_NAMES = {"", "rownames", "rowname", "rownumber", "rowid", "rowindex", "row", "index", "idx"}
 SOMEONE = {"patient", "person", "subject", "customer", "user", "household", "school", "firm"}
@@ -29,14 +30,15 @@ def suspects(frame, y, repeated):
     repeated : dict of str to str
         For each column whose header repeats an earlier one, the name in the header.
     """
-    found = {}
+    found, rows = {}, len(frame.assign(**{f"target {y.name}": y}).drop_duplicates())
     for name in frame.columns:
         column = frame[name]
         reasons = [_constant(column)]
         if reasons == [None]:
             again = f"the header has {repeated.get(name)!r} more than once"
             reasons = [
-                again if name in repeated else None, _identifier(name, column), _copy(column, y)
+                again if name in repeated else None, _identifier(name, column),
+                _copy(column, y, rows),
             ]
         if any(reasons):
             found[name] = "; ".join(filter(None, reasons))
@@ -155,12 +157,12 @@ def _named_so(name):
     return last in IDENTIFIERS or plain in ROW_NAMES or plain == "unnamed"
 
 
-def _copy(column, y):
+def _copy(column, y, rows):
     """The reason if a column is the target in other units or under other names.
 
     The values of such a column correspond one to one to the values of the target. If most values of
-    the target are different, every column without repetitions does so; it must then also be a
-    monotone function of the target.
+    the target are different among the ``rows`` that are no copies of others, every column without
+    repetitions does so; it must then also be a monotone function of the target.
     """
     both = column.notna()
     x, y = pd.factorize(column[both])[0], y[both]
@@ -170,7 +172,7 @@ def _copy(column, y):
         return None
     if len(np.unique(x.astype(np.int64) * different + codes)) != different:
         return None
-    if different <= len(y) / 2:
+    if different <= max(FEW, rows / 2) and different <= len(y) / 2:
         return "it is a copy of the target, each value goes with one of the target's"
     if different < ENOUGH or not all(map(pd.api.types.is_numeric_dtype, (column, y))):
         return None

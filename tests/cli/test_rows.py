@@ -62,8 +62,7 @@ def recording(fit, divided):
 
 
 def test_classes_in_groups(tmp_path):
-    report = run(TABLE.drop(columns="effect"), "--target", "ill", "--group", "patient", "--no-check",
-                 folder=tmp_path)
+    report = run(TABLE.drop(columns="effect"), "--target", "ill", "--group", "patient", folder=tmp_path)
     assert report["test_error"] == "log-loss" and 0 < report["without_features"]["error"] < 1
     assert is_classifier(joblib.load(tmp_path / "model.joblib"))
 
@@ -78,7 +77,11 @@ def test_later_rows_are_tested_on_models_of_earlier_ones(tmp_path, capsys):
     report = run(mixed, "--target", "y", "--time", "day", folder=tmp_path)
     assert report["score"] < 0.5 < loose["score"]
     assert "the last rows in time are held out" in capsys.readouterr().err
-    assert isinstance(joblib.load(tmp_path / "model.joblib")["model"].cv, TimeSeriesSplit)
+    for options, count in (([], 5), (["--cv", "3"], 3)):
+        report = run(mixed, "--target", "y", "--time", "day", "--no-check", *options, folder=tmp_path)
+        folds = joblib.load(tmp_path / "model.joblib")["model"].cv
+        assert isinstance(folds, TimeSeriesSplit) and folds.n_splits == count
+        assert report["divided"] == "in the order of time"
     rows = InTime(mixed["day"].to_numpy())
     train, test, _ = rows.split(np.zeros(200), 0.25, 0, False)
     assert rows.times[train].max() < rows.times[test].min() and len(test) == 50
@@ -91,9 +94,11 @@ def test_the_nested_check_divides_rows_as_they_belong_together():
     loose = errors_left_out(models, X, y, 0, Independent())["one"]
     grouped = errors_left_out(models, X, y, 0, InGroups(PEOPLE))["one"]
     assert grouped > 1.3 * loose
-    places = np.arange(320)
-    for train, test in InTime(places).divisions(y, 0, False):
-        assert train.max() < test.min()
+    times = rng.permutation(np.repeat(np.arange(40), 8))  # eight rows of each day
+    for train, test in InTime(times).divisions(y, 0, False):
+        assert times[train].max() < times[test].min()
+    train, test, _ = InTime(times).split(y, 0.26, 0, False)
+    assert times[train].max() < times[test].min() and abs(len(test) - 80) <= 8
 
 
 @pytest.mark.parametrize(
@@ -103,14 +108,39 @@ def test_the_nested_check_divides_rows_as_they_belong_together():
         (["--group", "nobody"], "--group nobody: no such column"),
         (["--time", "patient"], "holds text"),
         (["--group", "gap"], "missing in row 3"),
-        (["--group", "same"], "one value only"),
+        (["--group", "same"], "at least 3 groups"),
+        (["--time", "half"], "fewer than 11 different times"),
+        (["--group", "effect"], "is the target"),
     ],
 )
 def test_what_cannot_divide_rows_is_named(options, named, tmp_path, capsys):
-    table = TABLE.assign(gap=["a", "b", None, "a"] * 80, same=1)
+    table = TABLE.assign(gap=["a", "b", None, "a"] * 80, same=1, half=np.arange(320) % 9)
     table.to_csv(tmp_path / "t.csv", index=False)
     assert main(["tune", str(tmp_path / "t.csv"), "--target", "effect", *options]) == 2
     assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("groups", [3, 4])
+def test_with_few_groups_a_division_that_cannot_be_tuned_on_is_left_out(groups, tmp_path, capsys):
+    table = TABLE[TABLE["patient"].isin([f"p{k}" for k in range(groups)])]
+    report = run(table.drop(columns="ill"), "--target", "effect", "--group", "patient", "--check", folder=tmp_path)
+    assert (report["errors_left_out"] is None) == (groups == 3)
+    assert ("it was not checked" in capsys.readouterr().err) == (groups == 3)
+
+
+def test_a_class_that_appears_late(tmp_path, capsys):
+    table = pd.DataFrame({"day": np.arange(200), "x": rng.normal(size=200)})
+    table["y"] = np.where((table["x"] > 0) & (table["day"] > 60), "b", "a")
+    report = run(table, "--target", "y", "--time", "day", "--check", "--compare", folder=tmp_path)
+    assert np.isfinite(report["models"]["GridSearchCV 7x9"]["score"])
+    assert 0 < report["errors_left_out"]["start"] < 2
+
+
+def test_a_column_that_divides_may_be_dropped_too(tmp_path):
+    table = TABLE.drop(columns="ill")
+    report = run(table, "--target", "effect", "--group", "patient", "--drop", "patient", "--no-check",
+                 folder=tmp_path)
+    assert report["divided"].startswith("in ") and "patient" in report["left_out"]
 
 
 def test_hints_are_of_names_and_dates_alone():

@@ -15,7 +15,7 @@ TWICE = np.repeat(np.arange(40), 2)
 
 @pytest.mark.parametrize("estimator", [KernelBilevelRegressor, KernelBilevelClassifier])
 def test_copies_of_rows_are_told(estimator):
-    model = estimator(tune=())
+    model = estimator(max_iter=1)
     with pytest.warns(UserWarning, match="40 of 80 rows are exact copies"):
         model.fit(X[TWICE], COIN[TWICE])
     with warnings.catch_warnings():
@@ -25,6 +25,10 @@ def test_copies_of_rows_are_told(estimator):
         model.fit(X[TWICE], COIN[TWICE], np.tile([1.0, 0.0], 40))  # copies that do not count
         model.fit(X[TWICE], COIN[TWICE] ^ np.tile([0, 1], 40))  # the same features, another target
         model.fit(rng.integers(3, size=(80, 2)), COIN[TWICE])  # rows of few values agree by chance
+        age = rng.integers(18, 80, size=(500, 1))
+        model.fit(age, rng.integers(2, size=500))
+        model.fit(age // 40, rng.integers(2, size=500))
+        estimator(tune=()).fit(X[TWICE], COIN[TWICE])  # no folds, no criterion
 
 
 def levels(n, count, seed=0):
@@ -61,7 +65,9 @@ def test_targets_groups_and_cells_that_are_none_are_named():
     refused(R, X, np.array(["b"] * 40), "KernelBilevelClassifier is for labels")
     refused(KernelBilevelRegressor(loss="poisson"), X, target, "not negative: row 3 is")
     refused(R, X, target, "one group only", groups=np.ones(40))
-    refused(R, X, target, "groups has no label in row 1", groups=["a", None] * 20)
+    for model in (R, KernelBilevelRegressor(tune=())):
+        refused(model, X, target, "groups has no label in row 1", groups=["a", None] * 20)
+        refused(model, X, target, "inconsistent numbers", groups=np.arange(30))
     refused(C, X, np.array(["a", None] * 20, dtype=object), "y has no label in row 1")
     refused(C, X, pd.array(["a", "b", None, "a"] * 10, dtype="string"), "y has no label in row 2")
     refused(R, pd.DataFrame(X, columns=["a", "b", "a"]), target, r"several columns named \['a'\]")

@@ -18,7 +18,7 @@ def test_the_compiled_estimate_is_the_plain_one(make):
     centers = np.linspace(-1, 1, 80)[:, None]
     compiled = theory.compiled.Compiled(centers)(sample, False)
     plain = estimators.Plain(kbo.solvers.Nystrom(centers))(sample, False)
-    values, grads = compiled.remembering().values_and_grads(points)
+    values, grads = compiled.remembering(points.shape[1]).values_and_grads(points)
     expected = plain.values_and_grads(points)
     np.testing.assert_allclose(values, expected[0], atol=1e-8)
     np.testing.assert_allclose(grads, expected[1], atol=1e-8)

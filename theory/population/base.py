@@ -59,6 +59,11 @@ class Population(abc.ABC):
     def points(self, n, random_state) -> np.ndarray:
         """n inner points without targets, (n, p), drawn by ``random_state`` as in ``sample``."""
 
+    @property
+    def in_rkhs(self) -> bool:
+        """Whether h is in the RKHS of the kernel, so that its norm there is known."""
+        return self.quadratic
+
     def start(self, random_state) -> np.ndarray:
         """A point drawn uniformly from the box, independently of all other uses of the seed.
 

@@ -16,13 +16,16 @@ import kbo
 from ..checks import positive, stream
 from ..quantities import expansion
 from .base import Population
-from .law import check_draw, check_law, check_nodes
+from .law import check_draw, check_law, check_nodes, mean_is_enough
 
 
 def gauss_legendre(level, low=-1.0, high=1.0):
     """Gauss-Legendre nodes and their probabilities, for the uniform distribution on an interval."""
     nodes, weights = np.polynomial.legendre.leggauss(level)
     return 0.5 * (low + high) + 0.5 * (high - low) * nodes, 0.5 * weights
+
+
+FINE, MANY = 160, 25_000  # level and number of nodes at which the law is compared, at most
 
 
 class _MovingSpace(eqx.Module):
@@ -46,12 +49,15 @@ class QuadraturePopulation(Population):
     ridge : float or callable of ω
     rule : callable
         level ↦ (inner, outer), each (x (N, p), targets, probabilities (N,)). Where targets are
-        random given x, each of their values is a node of its own, at the same x. For a squared
-        inner loss E[t | x] may stand for the inner targets.
+        random given x, each of their values is a node of its own, at the same x. If the
+        derivative of the inner loss in h is affine in the target, as that of a squared loss is,
+        E[t | x] may stand for the inner targets.
     draw : callable
         (random, n) ↦ ((x, targets), (x', targets')), n samples of each, drawn from the Generator
         ``random`` alone. Their law is compared with the rule's; see Raises.
-    box : pair of array-like
+    box : pair of array-like (q,)
+        The lower and the upper corner of the box of ω, in which the truth is exact to
+        ``error_bound``.
     tol : float
         The level doubles until value and gradient change by less than this at a random point of the
         box and at its corners (at most eight of them). Twice that change is the ``error_bound``,
@@ -59,6 +65,7 @@ class QuadraturePopulation(Population):
     levels : iterable of int
         A single level is taken as exact: for a law on finitely many points.
     outside : tuple of str
+        The assumptions of the theorem that the problem does not meet, in words.
 
     Raises
     ------
@@ -66,7 +73,7 @@ class QuadraturePopulation(Population):
         If no level reaches ``tol``, or more levels give no more nodes; for probabilities that do
         not sum to 1; if expectations by the rule and over 20,000 draws differ by more than six
         standard errors; for a draw of another size; for a ridge or tolerance that is not positive,
-        an invalid box, and an ω outside of it, where ``error_bound`` does not hold.
+        an invalid box, and an ω outside of it at which more nodes change value or gradient.
     """
 
     def __init__(
@@ -79,9 +86,15 @@ class QuadraturePopulation(Population):
         self.ridge = ridge if callable(ridge) else positive("ridge", ridge)
         self._enter(box, outside)
         check_draw(draw)
-        levels = tuple(levels)
-        self.error_bound, self.level, self._problem = self._refine(positive("tol", tol), levels)
-        check_law(rule(self.level), draw)
+        levels, self._tol = tuple(levels), positive("tol", tol)
+        if not levels:
+            raise ValueError("levels is empty: give the levels of the rule, such as (10, 20, 40)")
+        self._exact, self._finer = len(levels) == 1, None
+        self.error_bound, self.level, self._problem = self._refine(self._tol, levels)
+        nodes = self._fine_nodes()
+        with jax.enable_x64(True):
+            mean = mean_is_enough(losses[0], self.start(0), nodes[0][1])
+        check_law(nodes, draw, mean)
 
     def _refine(self, tol, levels):
         corners = [np.where(ends, *self.box[::-1]) for ends in np.ndindex(*[2] * self.size)]
@@ -97,7 +110,7 @@ class QuadraturePopulation(Population):
                 )
             size = sum(len(side[0]) for side in nodes)
             problem = self._assemble(*nodes)
-            if len(levels) == 1:
+            if self._exact:
                 return 1e-12, level, problem
             found = np.array([np.append(*self._at(problem, omega)) for omega in probes])
             if last is not None:
@@ -114,6 +127,14 @@ class QuadraturePopulation(Population):
             "integrand is smooth"
         )
 
+    def _fine_nodes(self):
+        """Nodes that integrate faster waves than value and gradient need, while they are few."""
+        level, nodes = self.level, self.rule(self.level)
+        while not self._exact and level < FINE and max(len(x) for x, _, _ in nodes) < MANY:
+            level *= 2
+            nodes = self.rule(level)
+        return nodes
+
     def _assemble(self, inner, outer):
         with jax.enable_x64(True):
             return kbo.BilevelProblem(
@@ -122,6 +143,11 @@ class QuadraturePopulation(Population):
                 space=self.space, ridge=self.ridge,
             )
 
+    @property
+    def in_rkhs(self):
+        """Always."""
+        return True
+
     @staticmethod
     def _at(problem, omega):
         with jax.enable_x64(True):
@@ -129,13 +155,23 @@ class QuadraturePopulation(Population):
         return found.value, np.asarray(found.grad)
 
     def _checked(self, omega):
-        """ω as an array; ValueError unless it lies in the box."""
+        """ω as an array; ValueError if it lies outside of the box, and more nodes change L there.
+
+        A gradient descent may leave the box.
+        """
         vector = super()._checked(omega)
         low, high = self.box
-        if (vector < low).any() or (vector > high).any():
+        if self._exact or not ((vector < low).any() or (vector > high).any()):
+            return vector
+        if self._finer is None:
+            self._finer = self._assemble(*self.rule(2 * self.level))
+        pair = [np.append(*self._at(p, vector)) for p in (self._problem, self._finer)]
+        change = np.abs(pair[0] - pair[1]).max()
+        if not change < self._tol:
             raise ValueError(
                 f"omega={vector.tolist()} lies outside of the box {low.tolist()} to "
-                f"{high.tolist()}, in which the quadrature was made exact: give a larger box="
+                f"{high.tolist()}, in which the quadrature was made exact, and there twice the "
+                f"level changes value or gradient by {change:.1e}: give a larger box="
             )
         return vector
 

@@ -14,9 +14,8 @@ from sklearn.model_selection import (
     StratifiedKFold,
     check_cv,
 )
-from sklearn.utils import check_consistent_length, column_or_1d
 
-from .validation import check_labels
+from .validation import check_groups
 
 BUCKETS = (64, 256, 512, 768, 1024)
 BUCKET_STEP = 512
@@ -69,11 +68,9 @@ def make_folds(cv, X, y, sample_weight, classifier, random_state=None, groups=No
         shape or is needed by the splitter and missing.
     """
     n = len(X)
-    if groups is not None:
-        groups = column_or_1d(check_labels("groups", groups))
-        check_consistent_length(X, groups)
-        if len(np.unique(groups[sample_weight > 0])) < 2:
-            raise ValueError("groups has one group only: there is none to hold out")
+    groups = check_groups(groups, X)
+    if groups is not None and len(np.unique(groups[sample_weight > 0])) < 2:
+        raise ValueError("groups has one group only: there is none to hold out")
     if n < 2:
         raise ValueError(
             f"n_samples={n} cannot be split for cross-validation: give more samples, or tune=() "

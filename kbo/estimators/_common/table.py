@@ -70,7 +70,7 @@ class Table:
                 max_categories=int(np.clip(used.sum() // 2, *LEVELS)),
             ).fit(column[used, None]) for column in categories
         ]
-        shares = [
+        self._shares = shares = [
             np.average(encoder.transform(column[:, None]), axis=0, weights=weight)
             for encoder, column in zip(self._levels, categories, strict=True)
         ]
@@ -108,9 +108,10 @@ class Table:
         return np.hstack([numbers, missing[:, self._gaps] * self._apart, *levels])
 
     def rare_levels(self):
-        """The levels of each category that share one coordinate."""
+        """For each category, how many levels share one coordinate, and the share of their rows."""
         rare = [getattr(encoder, "infrequent_categories_", [None])[0] for encoder in self._levels]
-        return [() if levels is None else levels for levels in rare]
+        return [(0, 0.0) if levels is None else (len(levels), share[-1])
+                for levels, share in zip(rare, self._shares, strict=True)]
 
     def with_gaps(self, points):
         """Which rows (n, D), given by their coordinates, lack a cell that some samples lack."""
@@ -173,12 +174,11 @@ def fit_table(estimator, X, y, categorical_features, weight_of, **checks):
         y = check_X_y(rows, y, **checks)[1]
     weight = weight_of(numbers)
     table = Table(numbers, categories, kinds, weight)
-    merged = zip(np.flatnonzero(kinds), categories, table.rare_levels(), strict=True)
-    for place, column, rare in merged:
-        if len(rare) and np.isin(column[weight > 0], rare).sum() >= 2 * len(rare):
+    for place, (count, share) in zip(np.flatnonzero(kinds), table.rare_levels(), strict=True):
+        if count and share * np.count_nonzero(weight) >= 2 * count:
             name = X.columns[place] if is_frame(X) else place
             warnings.warn(
-                f"column {name!r} has so many levels that the {len(rare)} rarest of them are taken "
+                f"column {name!r} has so many levels that the {count} rarest of them are taken "
                 "as one: if they matter, encode the column before, for example by "
                 "sklearn.preprocessing.TargetEncoder",
                 UserWarning, stacklevel=3,

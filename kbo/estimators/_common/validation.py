@@ -6,6 +6,7 @@ import contextlib
 
 import jax
 import numpy as np
+from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import _check_sample_weight
 
 from ...arithmetic import arithmetic
@@ -71,9 +72,21 @@ def check_labels(name, values):
     return labels
 
 
+def check_groups(groups, X):
+    """Labels of groups of the rows of X, (n,); ValueError for another shape or missing ones.
+
+    None stays None.
+    """
+    if groups is None:
+        return None
+    groups = column_or_1d(check_labels("groups", groups))
+    check_consistent_length(X, groups)
+    return groups
+
+
 def refuse_text(y):
     """ValueError if targets of a regressor are text."""
-    if np.asarray(y).dtype.kind in "US":
+    if np.asarray(y).dtype.kind in "US" and np.size(y):
         raise ValueError(
             f"y holds text, such as {str(np.ravel(y)[0])!r}: KernelBilevelClassifier is for "
             "labels; numbers written as text are read by y.astype(float)"

@@ -20,7 +20,6 @@ from ...parameters import Tunable, named_numbers
 from ...result import Status
 from ...search.session import prepare
 from ...solvers import Exact
-from .._common.copies import warn_of_copies
 from .._common.predict import values_at
 from .._common.solver import as_solver, learning_centers
 from .._common.start import (
@@ -32,7 +31,7 @@ from .._common.start import (
     tied_entries,
 )
 from .._common.table import read_rows
-from .._common.validation import computing
+from .._common.validation import check_groups, computing
 from .._common.widths import Widths
 from .criterion import criterion_name, leaves_open, make_criterion
 from .model import Model
@@ -111,8 +110,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
             The groups that splitters see.
         """
         self._begin()
-        if groups is None:
-            warn_of_copies(X, labels, sample_weight, stacklevel=3)
+        groups = check_groups(groups, X)
         random = None if self.random_state is None else check_random_state(self.random_state)
         units = self._table.units
         self.columns_, self.is_categorical_ = units.column, self._table.categorical

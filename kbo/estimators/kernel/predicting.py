@@ -120,7 +120,8 @@ class Predicting:
         Rows with missing cells are compared with samples that have some, and complete rows with
         complete samples (Mondrian conformal prediction), so that each kind has the coverage, on
         average over the cells that are missing. If ``fit`` was given groups, the whole group of a
-        sample is left out with it: the intervals are those of rows of new groups.
+        sample is left out with it, and groups count alike, whatever their sizes: the intervals are
+        those of a row of a new group (Dunn, Wasserman, Ramdas 2023, pooling by groups).
 
         Rows must be exchangeable: of a series that goes on, they hold less than ``coverage``.
 
@@ -172,8 +173,10 @@ class Predicting:
         freedom = max(n - self.n_parameters_, 0.5 * n) / n
         sizes = np.abs(left.residuals) / np.sqrt(freedom * left.variance)[:, None]
         for group, alike in self._groups_of(X, posterior.X, least):
-            units = len(np.unique(left.groups[alike]))
-            place = math.ceil(coverage * alike.sum() * (units + 1) / units - 1e-9)
+            _, member, sizes_of = np.unique(
+                left.groups[alike], return_inverse=True, return_counts=True
+            )
+            weights = 1 / ((len(sizes_of) + 1) * sizes_of[member])
             with computing(self.device):
                 for block in _blocks(len(group), n * p):
                     rows = group[block]
@@ -182,10 +185,8 @@ class Predicting:
                     changes = left.changes(posterior.smoother(known))
                     without = (centers[rows, None] - changes)[:, alike]
                     reach = spread * sizes[alike]
-                    for side, (end, k) in enumerate(
-                        [(without - reach, alike.sum() - place), (without + reach, place - 1)]
-                    ):
-                        ends[rows, :, side] = np.partition(end, k, axis=1)[:, k]
+                    ends[rows, :, 0] = -_quantile(reach - without, weights, coverage)
+                    ends[rows, :, 1] = _quantile(without + reach, weights, coverage)
         return ends.reshape(*scores.shape, 2)
 
     def _groups_of(self, X, samples, least):
@@ -201,8 +202,10 @@ class Predicting:
             if len(np.unique(self._left_out.groups[alike])) < least:
                 alike = np.ones(len(old), bool)
                 if gap:
+                    kind = "samples" if len(np.unique(self._left_out.groups)) == len(old) else (
+                        "groups")
                     warnings.warn(
-                        f"{len(rows)} rows have missing cells, and fewer than {least} samples of "
+                        f"{len(rows)} rows have missing cells, and fewer than {least} {kind} of "
                         "fit had any: the intervals of these rows are computed as for complete "
                         "rows, and may be too narrow",
                         UserWarning, stacklevel=3,
@@ -247,6 +250,19 @@ class Predicting:
                 self._left_out = LeftOut(made, rest, groups)
             self._posterior = made
         return self._posterior, np.atleast_1d(self.noise_) / math.sqrt(self.alpha_)
+
+
+def _quantile(ends, weights, coverage):
+    """The smallest of ``ends`` (k, n, p), along n, up to which weights sum to ``coverage``: (k, p).
+
+    The weights (n,) sum to less than 1: what is missing is the weight of a new sample.
+    """
+    if np.ptp(weights) == 0:
+        place = math.ceil(coverage / weights[0] - 1e-9) - 1
+        return np.partition(ends, place, axis=1)[:, place]
+    order = np.argsort(ends, axis=1)
+    place = (np.cumsum(weights[order], axis=1) >= coverage - 1e-9).argmax(1)
+    return np.take_along_axis(np.take_along_axis(ends, order, 1), place[:, None], 1)[:, 0]
 
 
 def _blocks(count, width):

@@ -187,12 +187,12 @@ class KernelBilevelRegressor(
     -----
     X may be a DataFrame as it is: numbers, dates (as days), categories and text. A category has one
     lengthscale, not one for each level; a level that ``fit`` has not seen is equally far from all
-    (1/√2 of their distance), and beyond 100 levels the rarest are one. A missing level is a level;
-    a missing number is at the median in its column, one spread away from known ones (if the column
-    had gaps in ``fit``). A number more than 100 spreads from the centre is moved
-    closer, to 100·(1 + log(spreads/100)) spreads. Neighbouring columns of two values each are one
-    category if each row has the higher value in exactly one of them, or if it has it in at most
-    one, where of independent columns two would have it in at least 10 rows.
+    (1/√2 of their distance), and levels beyond half the rows (but 100 to 1,000) are one, the
+    rarest. A missing level is a level; a missing number is at the median in its column, one spread
+    away from known ones (if the column had gaps in ``fit``). A number more than 100 spreads from
+    the centre is moved to 100·(1 + log(spreads/100)) of them. Neighbouring columns of two values
+    each are one category if each row has the higher value in exactly one of them, or if it has it
+    in at most one, where of independent columns two would have it in at least 10 rows.
 
     Examples
     --------

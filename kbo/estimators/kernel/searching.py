@@ -13,6 +13,7 @@ from ...result import BilevelError, Status
 from ...search.verbs import search
 from ...solvers import Exact
 from .._common.bounds import bound_texts, moved_bounds
+from .._common.copies import warn_of_copies
 from .._common.start import lengthscale_of
 from .held_out import SEEDS, cv_loss
 from .reporting import Reporting
@@ -45,6 +46,8 @@ class Searching(Reporting, SecondOpinion):
         ``whole`` is the session of the model on all samples; ``groups`` are those of samples.
         """
         X, targets = X[criterion.order], tuple(target[criterion.order] for target in targets)
+        if groups is None:
+            warn_of_copies(X, targets[1], criterion.weight, stacklevel=4)
         self.n_evaluations_, self.history_ = 0, []
         self._interrupted, self._stage_ends = False, {}
         task = Task(model, criterion, X, targets, whole, self._log_criterion)

@@ -115,6 +115,21 @@ def test_intervals_hold_rows_of_new_groups_if_the_groups_are_given():
     assert np.mean(covered[False]) < np.mean(covered[True]) - 0.1, covered
 
 
+def test_groups_of_any_size_count_alike():
+    """With one group of most rows, quantiles over rows would be those of this group."""
+    held = []
+    for seed in range(12):
+        drawn = np.random.default_rng(seed)
+        groups = np.repeat(np.arange(20), [200, *[5] * 19])
+        y = drawn.normal(size=20)[groups] + 0.1 * drawn.normal(size=len(groups))
+        model = KernelBilevelRegressor(kernel="linear", tune=(), alpha=1e6)
+        model.fit(np.ones((len(groups), 1)) + 1e-3 * drawn.normal(size=(len(groups), 1)), y, groups=groups)
+        low, high = model.predict_interval(np.ones((1, 1)), 0.8)[0]
+        new = drawn.normal(size=2000) + 0.1 * drawn.normal(size=2000)
+        held.append(np.mean((low <= new) & (new <= high)))
+    assert 0.7 < np.mean(held) < 0.92, held
+
+
 def test_too_few_groups_are_named():
     model = KernelBilevelRegressor(tune=()).fit(X, Y, groups=np.arange(60) % 5)
     with pytest.raises(ValueError, match="needs at least 9 groups, and there are 5"):
