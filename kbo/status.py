@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import enum
+import warnings
 from typing import Any
+
+WARNINGS = "guide/statuses.html#warnings"
 
 
 class Status(enum.Enum):
@@ -101,6 +104,11 @@ class Status(enum.Enum):
 
     def __str__(self) -> str:
         return self.value
+
+
+def warn_explained(text, category=UserWarning, stacklevel=1):
+    """Give a warning that ends with the page of the documentation that explains it."""
+    warnings.warn(f"{text} (documentation: {WARNINGS})", category, stacklevel=stacklevel + 1)
 
 
 class BilevelError(RuntimeError):

@@ -4,7 +4,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import sklearn
 from sklearn.datasets import load_diabetes
+from sklearn.kernel_ridge import KernelRidge
 
 import kbo
 import theory
@@ -75,3 +77,34 @@ def test_curves_of_any_values(values, drawn, log):
 
 def test_names_are_escaped():
     assert "<b>" not in html.facts({"<b>": "<i>"}) + html.bars({"<b>": (0.5, "<i>")})
+
+
+X, Y = load_diabetes(return_X_y=True)
+X, Y = X[:120], Y[:120]
+
+
+@pytest.mark.parametrize(
+    ("estimator", "wanted", "drawn"),
+    [
+        (KernelBilevelRegressor("gaussian", max_iter=5), ("status", "criterion at the start", "alpha"), True),
+        (kbo.KernelBilevelClassifier(max_iter=3), ("status", "loss on other folds"), True),
+        (kbo.HypergradientSearchCV(KernelRidge(kernel="rbf"), {"alpha": (1e-3, 10.0)}, max_iter=3),
+         ("best parameters", "alpha 0."), False),
+    ],
+)
+def test_a_fitted_estimator_shows_facts_below_its_diagram(estimator, wanted, drawn):
+    assert "evaluations</th>" not in estimator._repr_html_()  # nothing is known before fit
+    target = Y > 140 if isinstance(estimator, kbo.KernelBilevelClassifier) else Y
+    model = estimator.fit(X, target)
+    for text in (model._repr_html_(), model._repr_mimebundle_()["text/html"]):
+        assert all(word in text for word in wanted)
+        assert ("<polyline" in text) == drawn
+    with sklearn.config_context(display="text"):
+        assert "text/html" not in model._repr_mimebundle_()
+
+
+def test_two_stages_show_coefficients_with_errors():
+    data = kbo.datasets.make_iv_linear(300, random_state=0)
+    model = kbo.TwoStageLeastSquares().fit(data.X, data.y, data.Z)
+    text = model._repr_html_()
+    assert f"{model.coef_[0]:.4g} ± {model.standard_errors_[0]:.2g}" in text and "effective F" in text

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -14,6 +13,7 @@ import numpy as np
 from ..instance import of_instance
 from ..result import Cost, Hypergradient, Status
 from ..solvers.coefficients import inner_objective, outer_objective, rows
+from ..status import warn_explained
 from .base import PARAMETRIC, Method, all_finite, finish, on_device
 from .implicit import outer_value
 from .linear_solvers import CG, LinearSolver
@@ -159,7 +159,7 @@ class Parametric(Method):
         )
         corrected = solution.stationary and solution.status.ok
         if broken:
-            warnings.warn(SELECTION, stacklevel=2)
+            warn_explained(SELECTION, stacklevel=2)
         v, relative = np.asarray(v), float(jnp.max(relative))
         kept = v if all_finite(v) else None
         status = solution.status

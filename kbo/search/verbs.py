@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 
 import jax
@@ -16,6 +15,7 @@ from ..optimizers import Optimizer, default_optimizer
 from ..programs import identified
 from ..result import BilevelError, BilevelResult, Hypergradient, Status
 from ..spaces import NeuralSpace
+from ..status import warn_explained
 from .bounds import flat_bounds, names_of
 from .checkpoint import EvaluationLog
 from .run import Run, Stop
@@ -86,7 +86,7 @@ def value_and_hypergradient(
     status = result.status
     if throw and status is Status.ADJOINT_NOT_CONVERGED:
         error = BilevelError(status, result, result.hint)
-        warnings.warn(f"{error} (residuals.adjoint is {result.residuals.adjoint:.1e})",
+        warn_explained(f"{error} (residuals.adjoint is {result.residuals.adjoint:.1e})",
                       stacklevel=2)
     elif throw and not status.completed:
         raise BilevelError(status, result, result.hint)
@@ -106,7 +106,7 @@ def _warn_if_single_precision(instance):
     if isinstance(instance.space, NeuralSpace):
         return  # there is no kernel matrix whose inverse could lose them
     if float(jnp.min(instance.ridge)) < SMALL_RIDGE:
-        warnings.warn(
+        warn_explained(
             "float32 data with a ridge below 1e-4 lose digits: enable jax_enable_x64, or run "
             "inside `with jax.enable_x64(True):`",
             stacklevel=3,

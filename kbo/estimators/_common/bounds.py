@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-
 import jax
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+
+from ...status import warn_explained
 
 NEAR = 1e-6  # a value this close to an end, as a fraction of the range, is at the end
 SHOWN = 3  # maximal number of entries of one parameter that a warning lists
@@ -82,4 +82,4 @@ def warn_of_bounds(texts, remedy, stacklevel):
     """Give one ConvergenceWarning with all sentences and the remedy; none if there is no text."""
     if texts:
         message = f"{'; '.join(texts)}: {remedy}"
-        warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel + 1)
+        warn_explained(message, ConvergenceWarning, stacklevel=stacklevel + 1)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
+
+from ...status import warn_explained
 
 SHARE = 0.01  # of the rows; fewer copies change no estimate by much
 DISTINCT = 0.9  # share of the distinct rows that a column with different values in each tells apart
@@ -33,7 +33,7 @@ def warn_of_copies(X, y, weight, stacklevel):
         return
     values = max(len(np.unique(column)) for column in distinct.T)
     if values >= max(DISTINCT * len(distinct), len(rows) / REPEATS):
-        warnings.warn(
+        warn_explained(
             f"{copies} of {len(rows)} rows are exact copies of others, which then stand in the "
             "training and in the test part of a fold: criterion_ and cv_loss_ are too good, and "
             "the model follows the noise. Keep one of each (DataFrame.drop_duplicates), or give "

@@ -9,13 +9,13 @@ days since 1970.
 
 from __future__ import annotations
 
-import warnings
 from numbers import Real
 
 import numpy as np
 from sklearn.preprocessing import OneHotEncoder
 from sklearn.utils.validation import check_X_y, validate_data
 
+from ...status import warn_explained
 from .dummies import dummies, spread_of_dummies
 from .scale import Units, center_and_spread, has_curve
 from .text import warn_of_text
@@ -177,7 +177,7 @@ def fit_table(estimator, X, y, categorical_features, weight_of, **checks):
     for place, (count, share) in zip(np.flatnonzero(kinds), table.rare_levels(), strict=True):
         if count and share * np.count_nonzero(weight) >= 2 * count:
             name = X.columns[place] if is_frame(X) else place
-            warnings.warn(
+            warn_explained(
                 f"column {name!r} has so many levels that the {count} rarest of them are taken "
                 "as one: if they matter, encode the column before, for example by "
                 "sklearn.preprocessing.TargetEncoder",

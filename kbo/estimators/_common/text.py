@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-import warnings
+
+from ...status import warn_explained
 
 MOST = 0.9  # share of the levels, or of the rows, from which on a column is suspicious
 FEW = 10  # levels that are looked at without suspicion
@@ -36,7 +37,7 @@ def warn_of_text(name, levels, stacklevel):
         if len(apart) < MOST * len(known):
             return
         text = "names of the rows: leave it out"
-    warnings.warn(
+    warn_explained(
         f"column {name!r} is taken as a category of {len(apart)} levels, and looks like {text}; if "
         "it is meant to be a category, make it a pandas Categorical",
         UserWarning, stacklevel=stacklevel + 1,

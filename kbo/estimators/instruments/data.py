@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.utils.validation import check_array, check_consistent_length, validate_data
 
+from ...status import warn_explained
 from .._common.validation import check_weights
 
 SAME = 1e-4  # differences of this many standard deviations may be rounding to single precision
@@ -93,7 +93,7 @@ def exogenous_columns(X, Z, weight):
     X, Z = X[used], Z[used]
     exogenous = in_span(X, Z)
     if exogenous.all():
-        warnings.warn(
+        warn_explained(
             "every column of X is a combination of Z's columns: none is endogenous, and the fit is "
             "a regression that uses no instrument; leave the treatment out of Z, or give Z=None if "
             "this is meant", UserWarning, stacklevel=3,

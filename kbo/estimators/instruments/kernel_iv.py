@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral, Real
 from typing import ClassVar
 
@@ -14,8 +13,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ...solvers import Solver
+from ...status import warn_explained
 from .._common.folds import make_folds
 from .._common.predict import values_at
+from .._common.shown import ShownFit
 from .._common.validation import computing
 from .data import Standard, check_iv_data, distinct_rows, drawn, exogenous_columns
 from .strength import first_stage_strength, warn_if_few_values, warn_if_weak
@@ -29,7 +30,7 @@ OPTIONAL_ATTRIBUTES = (
 )
 
 
-class KernelIVRegressor(RegressorMixin, BaseEstimator):
+class KernelIVRegressor(RegressorMixin, ShownFit, BaseEstimator):
     """Nonparametric instrumental variables: y = h(X) + e with E[e | Z] = 0, h in an RKHS::
 
         first stage   Ê[g(X) | Z], by kernel ridge regression on Z (ridge λ, kernel k_Z)
@@ -259,7 +260,7 @@ class KernelIVRegressor(RegressorMixin, BaseEstimator):
         for stage, result in (("second", found.second), ("first", found.first)):
             if result is not None and not result.status.ok:
                 message = f"{stage} stage: {result.failure or result.status}"
-                warnings.warn(message, ConvergenceWarning, stacklevel=3)
+                warn_explained(message, ConvergenceWarning, stacklevel=3)
 
     def predict(self, X):
         """h(X), (k,): the mean of y if X were set by intervention rather than observed.

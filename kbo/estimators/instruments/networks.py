@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from numbers import Integral, Real
 from typing import ClassVar, NamedTuple
 
@@ -21,6 +20,8 @@ from ...arithmetic import arithmetic
 from ...losses import Readout
 from ...networks import MLP, Network, initial_weights
 from ...programs import program
+from ...status import warn_explained
+from .._common.shown import ShownFit
 from .data import Standard, check_iv_data, exogenous_columns
 from .strength import WEAK_R2, WeakInstrumentWarning
 
@@ -68,7 +69,7 @@ def _mean_derivative(features, params, slopes, x):
     return jnp.mean(jax.lax.map(gradient, x, batch_size=min(BLOCK, len(x))), 0)
 
 
-class NeuralIVBase(RegressorMixin, BaseEstimator):
+class NeuralIVBase(RegressorMixin, ShownFit, BaseEstimator):
     """h(x) = u·Ψ(x) + b with one half of the data for each stage; subclasses train Ψ."""
 
     __metadata_request__fit: ClassVar = {"Z": True}
@@ -147,7 +148,7 @@ class NeuralIVBase(RegressorMixin, BaseEstimator):
         missed = jnp.sum(share @ (truth - predicted) ** 2)
         self.first_stage_strength_ = float(1 - missed / spread)
         if not self._exogenous.all() and self.first_stage_strength_ < WEAK_R2:
-            warnings.warn(
+            warn_explained(
                 f"the instruments explain a share of {self.first_stage_strength_:.3f} of the "
                 f"treatment's features out of sample, less than {WEAK_R2}: the estimate is not "
                 "to be trusted; give stronger instruments or more samples",

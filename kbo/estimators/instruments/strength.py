@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import scipy.linalg
 
+from ...status import warn_explained
 from .._common.folds import Folds
 from .data import RANK, in_span
 from .first_stage import nystrom_features, principal_components
@@ -139,7 +138,7 @@ def warn_if_few_values(X, Z, exogenous, weight, stacklevel):
     excluded = Z[:, ~in_span(Z, X[:, exogenous])]
     values, needed = (len(np.unique(part, axis=0)) for part in (excluded, X[:, ~exogenous]))
     if values < min(needed, FEW):
-        warnings.warn(
+        warn_explained(
             f"the instruments take {values} different values, and the endogenous columns {needed}: "
             f"for given exogenous columns Z identifies {values - 1} slope{'s' * (values > 2)}, and "
             "the penalty on h's norm decides the rest of its shape; to estimate only the effect "
@@ -162,7 +161,7 @@ def warn_if_weak(estimator, kind, stacklevel):
             "stronger instruments"
         )
     if statistic < STRONG:
-        warnings.warn(
+        warn_explained(
             f"weak instruments: the first-stage F is {statistic:.1f}, below {STRONG:g}: "
             f"{WEAK[kind]}; {remedy}",
             WeakInstrumentWarning, stacklevel=stacklevel + 1,

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from .._common.shown import ShownFit
 from .anderson_rubin import ReducedForm
 from .data import Standard, check_iv_data, exogenous_columns, is_constant
 from .projection import Projection, least_explained, rank, ridge_readout, scaled_rows
@@ -18,7 +19,7 @@ from .sieve import expand, fitted, mean_slopes
 from .strength import warn_if_weak
 
 
-class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
+class TwoStageLeastSquares(RegressorMixin, ShownFit, BaseEstimator):
     """y = Φ(X)β + e with E[e | Z] = 0, by least squares on the projection of Φ onto Ψ(Z)::
 
         P = Ψ(ΨᵀWΨ)⁺ΨᵀW,    β = (ΦᵀWPΦ + alpha·I)⁻¹ ΦᵀWPy
@@ -42,9 +43,8 @@ class TwoStageLeastSquares(RegressorMixin, BaseEstimator):
         The coefficients of the columns of Φ other than the constant, and of the constant.
     covariance_ : ndarray (1 + p, 1 + p)
         That of ``(intercept_, coef_)``: A⁻¹ (Σ_i w_i² e_i² φ̂_i φ̂_iᵀ) A⁻¹ · n/(n − p − 1),
-        A = ΦᵀWPΦ + alpha·I, φ̂ = PΦ, e = y − Φβ, for n samples of positive weight. This sandwich
-        estimator is robust to heteroskedasticity (HC1) and exact for least squares as n → ∞. It
-        does not include the bias of a ridge, or of a sieve that is too small.
+        A = ΦᵀWPΦ + alpha·I, φ̂ = PΦ, e = y − Φβ, for n samples of positive weight (HC1: robust to
+        heteroskedasticity). It does not include the bias of a ridge, or of a sieve too small.
     standard_errors_ : ndarray (p,)
         Of ``coef_``: the roots of the diagonal of ``covariance_``.
     effective_f_ : float or None

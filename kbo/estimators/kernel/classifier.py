@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 
 from ... import losses
+from ...status import warn_explained
 from .._common.table import fit_table
 from .._common.validation import check_labels, check_weights, loss_by_name
 from .fit import KernelBilevelBase
@@ -174,7 +174,7 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
             )
         alone = self.classes_[np.bincount(index[weight > 0], minlength=K) == 1]
         if len(alone) and self.cv is None and self.tune != ():
-            warnings.warn(
+            warn_explained(
                 f"class {str(alone[0])!r} has one row only: a fold that leaves it out has no such "
                 "class to learn, so that the folds say nothing of it",
                 UserWarning, stacklevel=2,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import warnings
 from numbers import Integral, Real
 
 import jax
@@ -20,7 +19,9 @@ from ...parameters import Tunable, named_numbers
 from ...result import Status
 from ...search.session import prepare
 from ...solvers import Exact
+from ...status import warn_explained
 from .._common.predict import values_at
+from .._common.shown import ShownFit
 from .._common.solver import as_solver, learning_centers
 from .._common.start import (
     chosen_kernel,
@@ -50,7 +51,7 @@ OPTIONAL_ATTRIBUTES = (
 )
 
 
-class KernelBilevelBase(Searching, BaseEstimator):
+class KernelBilevelBase(Searching, ShownFit, BaseEstimator):
     """Validation, ``fit`` and scores of both estimators."""
 
     def __sklearn_tags__(self):
@@ -179,7 +180,7 @@ class KernelBilevelBase(Searching, BaseEstimator):
             fitted = self._refit(model, session, len(X))
         self._keep_samples(points, targets[0], sample_weight, groups, *fitted)
         for text in self._said:  # a dict, so that each text is given once
-            warnings.warn(text, ConvergenceWarning, stacklevel=3)
+            warn_explained(text, ConvergenceWarning, stacklevel=3)
         return self
 
     def _begin(self):

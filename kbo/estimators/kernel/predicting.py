@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from numbers import Real
 
 import numpy as np
 from sklearn.model_selection import TimeSeriesSplit
 
 from ...losses import Squared
+from ...status import warn_explained
 from .._common.validation import computing
 from .left_out import LeftOut
 from .posterior import Spanned, Whole
@@ -151,7 +151,7 @@ class Predicting:
         if not (isinstance(coverage, Real) and 0 < coverage < 1):
             raise ValueError(f"coverage={coverage!r} must be a number between 0 and 1")
         if isinstance(self.cv, TimeSeriesSplit):
-            warnings.warn(
+            warn_explained(
                 "predict_interval takes rows as exchangeable, and cv=TimeSeriesSplit says that "
                 "they are in the order of time: of a series that goes on, its intervals hold less "
                 "than coverage",
@@ -204,7 +204,7 @@ class Predicting:
                 if gap:
                     kind = "samples" if len(np.unique(self._left_out.groups)) == len(old) else (
                         "groups")
-                    warnings.warn(
+                    warn_explained(
                         f"{len(rows)} rows have missing cells, and fewer than {least} {kind} of "
                         "fit had any: the intervals of these rows are computed as for complete "
                         "rows, and may be too narrow",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -16,7 +15,9 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter, validat
 from ...optimizers import LBFGS
 from ...result import Status
 from ...search.verbs import minimize
+from ...status import warn_explained
 from .._common.scale import Units
+from .._common.shown import ShownFit
 from .._common.solver import as_solver
 from .._common.start import start_kernel
 from .._common.validation import computing
@@ -30,7 +31,7 @@ def final_has(name):
     return lambda self: hasattr(getattr(self, "estimator_", self._final()), name)
 
 
-class SampleReweighting(MetaEstimatorMixin, BaseEstimator):
+class SampleReweighting(MetaEstimatorMixin, ShownFit, BaseEstimator):
     """Parameters, checks and fit of the reweighting classifier and regressor."""
 
     __metadata_request__fit = {"trusted": True}  # noqa: RUF012
@@ -120,7 +121,7 @@ class SampleReweighting(MetaEstimatorMixin, BaseEstimator):
         if not result.status.usable:
             raise ValueError(f"the weights cannot be learned: {result.status}")
         if not result.status.ok and result.status is not Status.STOPPED:
-            warnings.warn(str(result.status), ConvergenceWarning, stacklevel=4)
+            warn_explained(str(result.status), ConvergenceWarning, stacklevel=4)
         self.criterion_start_, self.criterion_ = self.history_[0]["value"], float(result.value)
         self.n_iter_ = max(1, result.n_steps)
         return expit(result.omega[: len(sides[0][0])])

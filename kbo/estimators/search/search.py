@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import warnings
 from numbers import Integral, Real
 from types import SimpleNamespace
 
@@ -18,7 +17,9 @@ from sklearn.utils.validation import _num_samples
 
 from ...result import BilevelError
 from ...search.uncertainty import standard_errors
+from ...status import warn_explained
 from .._common.bounds import warn_of_bounds
+from .._common.shown import ShownFit
 from .._common.validation import check_weights, computing
 from .layers import weight_of
 from .problem import search_problem
@@ -28,7 +29,7 @@ from .trace import COLUMNS, Trace
 AT_BOUND = "widen that range in param_space, unless the end is meant"
 
 
-class HypergradientSearchCV(BaseSearchCV):
+class HypergradientSearchCV(ShownFit, BaseSearchCV):
     """Search an estimator's continuous parameters by the gradient of its cross-validated loss::
 
         L(θ) = mean_f mean_{j∈test_f} ℓ_out(h_{θ,f}(x_j), y_j),   minimised over θ by L-BFGS
@@ -199,7 +200,7 @@ class HypergradientSearchCV(BaseSearchCV):
         lowest = int(np.argmin(self.cv_results_["outer_loss"]))
         best = getattr(self, "best_params_", self.cv_results_["params"][lowest])
         for message in (*running.messages, *running.search.complaints(best)):
-            warnings.warn(message, ConvergenceWarning, stacklevel=2)
+            warn_explained(message, ConvergenceWarning, stacklevel=2)
         warn_of_bounds(running.search.bound_texts(best), AT_BOUND, stacklevel=2)
         return self
 
