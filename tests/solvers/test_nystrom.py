@@ -7,6 +7,7 @@ import pytest
 
 import kbo
 from kbo.solvers import Exact, Falkon, FullCG, Nystrom
+from kbo.solvers._newton.workspace import Workspace
 from tests import helpers
 from tests.solvers.common import assert_same, evaluate, kernel_problem, slow_but
 
@@ -133,3 +134,20 @@ def test_blocks_that_are_not_stored_share_one_compilation(solver, x64):
         return len(count)
 
     assert traces(4000) == traces(600)  # eight blocks and two
+
+
+def test_a_factor_keeps_its_coordinates_when_that_of_another_fold_changes(x64, monkeypatch):
+    problem, omega = helpers.folds_problem(n=60)
+    solver = Nystrom(12).fixed(problem.at(omega))
+    instance = solver.restrict(problem).at(omega)
+    system = solver.system(instance, Workspace())
+    F, n = system.weights.shape
+    curvatures = np.broadcast_to(system.weights[:, :, None, None], (F, n, 1, 1)).copy()
+    monkeypatch.setattr("kbo.solvers.nystrom.SAFE", 0.0)  # factors of whitened systems
+    system.factorise(range(F), curvatures)
+    monkeypatch.setattr("kbo.solvers.nystrom.SAFE", np.inf)  # not whitened
+    curvatures[1] *= 0.5
+    system.factorise([1], curvatures)
+    rhs = np.random.default_rng(0).normal(size=(F, system.size, 1))
+    rest = system.apply(system.solve(rhs), curvatures) - rhs
+    assert np.linalg.norm(rest) < 1e-6 * np.linalg.norm(rhs)
