@@ -5,8 +5,7 @@ Data augmentation that is learned: how far to turn and to shift the digits
 Only 100 digits have known labels, and the digits to be classified are rotated and shifted. Copies
 of the known ones are rotated by σ₁ε and shifted by σ₂ε', with normal ε that are drawn once. The
 hypergradient tunes σ₁ and σ₂ together with the ridge and the lengthscale, through a kernel ridge
-regression on all copies, by the loss on other digits. (The idea of Cubuk, Zoph, Mané, Vasudevan, Le
-2019, by gradient.)
+regression on all copies, by the loss on other digits. (Cubuk, Zoph, Mané, Vasudevan, Le 2019.)
 """
 
 import jax

@@ -56,13 +56,15 @@ def check_weights(sample_weight, X) -> np.ndarray:
 
 
 def check_labels(name, values):
-    """``values`` as an array of labels, none of which is missing.
+    """``values`` as an array of labels, none of which is missing; None stays None.
 
     Raises
     ------
     ValueError
         If a label is missing; the message names its row.
     """
+    if values is None:  # which scikit-learn refuses
+        return None
     labels = np.asarray(values)
     if labels.dtype.kind == "O":
         for row, label in enumerate(labels.ravel()):
