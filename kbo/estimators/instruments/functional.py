@@ -76,6 +76,8 @@ class FuncIVRegressor(NeuralIVBase):
         Draws the halves and the initial weights.
     callback : callable, optional
         Called with the StepRecord of every step of ω; a true return value stops the search.
+    verbose : int
+        1 shows the progress of the search.
 
     Attributes
     ----------
@@ -107,6 +109,7 @@ class FuncIVRegressor(NeuralIVBase):
         "average": [Interval(Real, 0, 1, closed="left")],
         "method": [Method, None],
         "callback": [callable, None],
+        "verbose": ["verbose"],
     }
 
     def __init__(
@@ -114,7 +117,7 @@ class FuncIVRegressor(NeuralIVBase):
         instrument_network=None, first_ridge=None, second_ridge=1e-2, max_iter=200,
         average=0.5, inner_iter=20, learning_rate=3e-3, weight_decay=1e-3, adjoint_network=None,
         adjoint_l2=1e-2, method=None, standardize=True,
-        random_state=None, callback=None,
+        random_state=None, callback=None, verbose=0,
     ):
         self.space = space
         self.n_features = n_features
@@ -133,6 +136,7 @@ class FuncIVRegressor(NeuralIVBase):
         self.method = method
         self.random_state = random_state
         self.callback = callback
+        self.verbose = verbose
 
     @arithmetic(double=False)
     def fit(self, X, y, Z=None, sample_weight=None):
@@ -177,6 +181,7 @@ class FuncIVRegressor(NeuralIVBase):
         )
         result = minimize(
             problem, params, solver=solver, method=self.method, callback=self.callback,
+            progress=self.verbose > 0,
             optimizer=Optax(
                 self._optimizer(), max_steps=self.max_iter, tol=-np.inf, average=self.average
             ),

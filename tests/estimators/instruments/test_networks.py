@@ -28,6 +28,15 @@ ESTIMATORS = {
 }
 
 
+def test_progress_is_shown_if_asked_for(capsys):
+    rng = np.random.default_rng(0)
+    Z = rng.normal(size=(40, 1))
+    X = Z + 0.3 * rng.normal(size=(40, 1))
+    for verbose in (0, 1):
+        kbo.FuncIVRegressor("rkhs", **SMALL, verbose=verbose).fit(X, X[:, 0], Z)
+        assert ("kbo.minimize" in capsys.readouterr().err) == bool(verbose)
+
+
 def test_the_second_stage_of_dfiv_has_the_implicit_hypergradient(x64):
     """Automatic differentiation through closed forms, against the adjoint of FuncID-linear."""
     rng = np.random.default_rng(0)
