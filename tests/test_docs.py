@@ -51,3 +51,18 @@ def test_each_walk_through_is_short():
     for heading, most in WALKS.items():
         lines = [line for cell in cells[heading] for line in cell.splitlines() if line.strip()]
         assert 0 < len(lines) <= most, (heading, len(lines))
+
+
+def test_every_warning_ends_with_the_section_that_explains_it():
+    from kbo.status import WARNINGS, warn_explained
+
+    package = Path(kbo.__file__).parent
+    bare = [str(path) for path in package.rglob("*.py")
+            if "warnings.warn(" in path.read_text() and path.name != "status.py"]
+    assert not bare, f"call kbo.status.warn_explained: {bare}"
+    page, _, section = WARNINGS.partition("#")
+    text = (DOCS / page.replace(".html", ".md")).read_text()
+    assert re.search(rf"^## {section}$", text, re.M | re.I)
+    with pytest.warns(UserWarning, match=re.escape(WARNINGS)) as given:
+        warn_explained("something is odd")
+    assert given[0].filename == __file__

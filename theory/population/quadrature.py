@@ -154,34 +154,37 @@ class QuadraturePopulation(Population):
             found = kbo.value_and_hypergradient(problem, np.asarray(omega, float))
         return found.value, np.asarray(found.grad)
 
-    def _checked(self, omega):
-        """ω as an array; ValueError if it lies outside of the box, and more nodes change L there.
+    def _verify(self, vector, value, grad):
+        """ValueError if ω lies outside of the box, and twice the level changes L or ∇L there.
 
         A gradient descent may leave the box.
         """
-        vector = super()._checked(omega)
         low, high = self.box
         if self._exact or not ((vector < low).any() or (vector > high).any()):
-            return vector
+            return
         if self._finer is None:
             self._finer = self._assemble(*self.rule(2 * self.level))
-        pair = [np.append(*self._at(p, vector)) for p in (self._problem, self._finer)]
-        change = np.abs(pair[0] - pair[1]).max()
+        finer = np.append(*self._at(self._finer, vector))
+        change = np.abs(finer - np.append(value, grad)).max()
         if not change < self._tol:
             raise ValueError(
                 f"omega={vector.tolist()} lies outside of the box {low.tolist()} to "
                 f"{high.tolist()}, in which the quadrature was made exact, and there twice the "
                 f"level changes value or gradient by {change:.1e}: give a larger box="
             )
-        return vector
 
     def value_and_grad(self, omega):
         """L(ω) and ∇L(ω), (q,), of the problem on the nodes."""
-        return self._at(self._problem, self._checked(omega))
+        vector = self._checked(omega)
+        found = self._at(self._problem, vector)
+        self._verify(vector, *found)
+        return found
 
     def _functions(self, omega):
+        vector = self._checked(omega)
         with jax.enable_x64(True):
-            found = kbo.value_and_hypergradient(self._problem, self._checked(omega))
+            found = kbo.value_and_hypergradient(self._problem, vector)
+        self._verify(vector, found.value, found.grad)
         return found.inner, found.adjoint
 
     def inner(self, omega, x):
