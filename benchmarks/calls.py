@@ -4,7 +4,8 @@
 
 Each line counts a second run, when everything is compiled: calls of kbo's functions, those that
 cross from one module into another, modules that are passed through, and preparations
-(problems made ready). With ``--top``, the functions that are called most.
+(problems made ready). With ``--top``, the functions that are called most. The last line is what one
+more evaluation costs in a search, from searches of two lengths.
 """
 
 import sys
@@ -68,6 +69,20 @@ def cases():
     yield "KernelIVRegressor.fit", lambda: kbo.KernelIVRegressor(max_iter=1).fit(t, outcome, z)
 
 
+def each_evaluation():
+    """(calls, calls across modules) of one evaluation of L and its gradient in a search."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 3))
+    y = np.sin(X[:, 0]) + 0.1 * rng.normal(size=40)
+    totals = []
+    for steps in (2, 10):
+        est = kbo.KernelBilevelRegressor(kernel="gaussian", cv=5, max_iter=steps).fit(X, y)
+        calls, across = counted(lambda est=est: est.fit(X, y))
+        totals.append((est.history_[-1].evaluations, calls.total(), across.total()))
+    evaluations, *counts = np.subtract(*totals[::-1])
+    return [float(count / evaluations) for count in counts]
+
+
 def main():
     top = arguments(__doc__, top=0).top
     warnings.simplefilter("ignore")
@@ -81,6 +96,7 @@ def main():
         for kind, table in (("calls", calls), ("across", across)):
             for (module, function), count in table.most_common(top):
                 print(f"    {kind} {count:5d} {Path(module).relative_to(ROOT)} {function}")
+    print("| each evaluation of a search | {:.0f} | {:.0f} | | |".format(*each_evaluation()))
 
 
 if __name__ == "__main__":

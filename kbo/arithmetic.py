@@ -31,6 +31,19 @@ def arithmetic(double):
         yield
 
 
+def as_jax(value, dtype=None) -> jax.Array:
+    """An array of JAX's, of a dtype if one is given.
+
+    ``jnp.asarray`` compiles a program for every shape that it has not seen.
+    """
+    if dtype is None and not isinstance(value, jax.Array):
+        value = np.asarray(value)
+    dtype = jax.dtypes.canonicalize_dtype(value.dtype if dtype is None else dtype)
+    if isinstance(value, jax.Array):
+        return value if value.dtype == dtype else value.astype(dtype)
+    return jax.device_put(np.asarray(value, dtype), may_alias=False)
+
+
 def arrays(tree, dtype):
     """``tree`` with every floating-point number and array as a JAX array of the given dtype.
 
@@ -43,7 +56,7 @@ def arrays(tree, dtype):
             continue
         is_array = isinstance(leaf, np.floating | np.ndarray | jax.Array)
         if jnp.issubdtype(leaf.dtype, jnp.floating) if is_array else isinstance(leaf, float):
-            changed[place] = jnp.asarray(leaf, dtype)
+            changed[place] = as_jax(leaf, dtype)
     if all(map(operator.is_, changed, leaves)):
         return tree
     return jax.tree.unflatten(structure, changed)
@@ -68,7 +81,18 @@ def raveled(tree):
 
 def is_traced(tree) -> bool:
     """Whether JAX is tracing a leaf, so that its numbers are not known."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+    kinds = set(map(type, jax.tree.leaves(tree)))
+    return any(issubclass(kind, jax.core.Tracer) for kind in kinds)
+
+
+def exp(logs):
+    """exp(logs), in NumPy, which compiles nothing, unless JAX is tracing them."""
+    return jnp.exp(logs) if isinstance(logs, jax.core.Tracer) else np.exp(np.asarray(logs))
+
+
+def known(value):
+    """An array as NumPy's, which computes with it at once, unless JAX is tracing it."""
+    return value if isinstance(value, jax.core.Tracer) else np.asarray(value)
 
 
 def resolve(value, omega):

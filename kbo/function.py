@@ -12,6 +12,7 @@ import numpy as np
 from . import linalg
 from .arithmetic import arithmetic
 from .instance import Instance, of_instance
+from .module import Module
 from .programs import program
 
 
@@ -32,7 +33,7 @@ def evaluate_at(kernel, anchors, x, coefficients):
     return linalg.matmul(kernel, x, anchors, coefficients)
 
 
-class Function(eqx.Module):
+class Function(Module):
     """h, which maps points (k, d) to values (k,) or (k, p).
 
     If there are several replicates, values have a leading axis (F,).

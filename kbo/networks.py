@@ -13,13 +13,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .module import Module
+
 __all__ = ["MLP", "LastLayer", "Module", "Network", "Pair"]
 
 POWER_STEPS = 10
 LAYER_NORM_EPS = 1e-5
 
 
-class Network(eqx.Module):
+class Network(Module):
     """A parametric map of one point (d,) to (p,)."""
 
     @abc.abstractmethod

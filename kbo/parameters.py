@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .arithmetic import is_traced
 from .kernels import Kernel
 from .losses import Loss
+from .module import Module
 
 
 def _leaves(tree):
@@ -59,22 +61,22 @@ def tunable_names(tree) -> set[str]:
     return {name for name, leaf, fixed in _leaves(tree) if _is_number(leaf) and not fixed}
 
 
-class Tunable(eqx.Module):
+class Tunable(Module):
     """ω ↦ a kernel or loss whose tuned parameters are their base values times exp(log).
 
     Parameters
     ----------
     base : pytree
         The kernel or loss at log = 0, with NumPy arrays.
-    tuned : tuple of bool
-        Whether each leaf is tuned, in flattening order.
+    tuned : tuple of (str or None)
+        The name of each leaf that is tuned, in flattening order; None for the others.
     tied : list of ndarray of int, or None
         For each leaf, the index of the log that applies to each of its entries; None if every
         entry has its own.
     """
 
     base: Any
-    tuned: tuple[bool, ...] = eqx.field(static=True)
+    tuned: tuple[str | None, ...] = eqx.field(static=True)
     tied: Any
 
     @classmethod
@@ -92,8 +94,8 @@ class Tunable(eqx.Module):
         """
         base = jax.tree.map(lambda v: np.array(v, float) if _is_number(v) else v, base)
         tuned = tuple(
-            _is_number(leaf) and not fixed and (tune is None or name in tune)
-            and bool((leaf > 0).all())
+            name if _is_number(leaf) and not fixed and (tune is None or name in tune)
+            and (leaf > 0).all() else None
             for name, leaf, fixed in _leaves(base)
         )
         return cls(base, tuned, [None] * len(tuned) if tied is None else tied)
@@ -108,30 +110,31 @@ class Tunable(eqx.Module):
         leaves = zip(jax.tree.leaves(self.base), self.tuned, self.tied, strict=True)
         return [
             np.zeros(np.shape(leaf) if tied is None else tied.max() + 1)
-            for leaf, tuned, tied in leaves if tuned
+            for leaf, name, tied in leaves if name is not None
         ]
 
     def names(self):
         """The names of the tuned leaves."""
-        leaves = zip(_leaves(self.base), self.tuned, strict=True)
-        return [name for (name, *_), tuned in leaves if tuned]
+        return [name for name in self.tuned if name is not None]
 
     def at(self, logs, exp=None):
         """The kernel or loss at these logs; in NumPy, which is quicker, unless they are traced.
 
         ``exp`` takes the place of NumPy's or JAX's exponential.
         """
-        if exp is None:
-            traced = any(isinstance(log, jax.core.Tracer) for log in jax.tree.leaves((self, logs)))
-            exp = jnp.exp if traced else lambda log: np.exp(np.asarray(log))
         leaves, structure = jax.tree.flatten(self.base)
+        if exp is None:
+            exp = jnp.exp if is_traced((leaves, self.tied, logs)) else _host_exp
         logs = iter(logs)
-        factor = lambda tied: exp(next(logs))[... if tied is None else tied]  # noqa: E731
-        scaled = [
-            _times(leaf, factor(tied)) if tuned else leaf
-            for leaf, tuned, tied in zip(leaves, self.tuned, self.tied, strict=True)
-        ]
-        return jax.tree.unflatten(structure, scaled)
+        for place, (name, tied) in enumerate(zip(self.tuned, self.tied, strict=True)):
+            if name is not None:
+                factor = exp(next(logs))
+                leaves[place] = _times(leaves[place], factor if tied is None else factor[tied])
+        return jax.tree.unflatten(structure, leaves)
+
+
+def _host_exp(log):
+    return np.exp(np.asarray(log))
 
 
 def _times(value, factor):

@@ -9,15 +9,16 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
-from .arithmetic import resolve
+from .arithmetic import is_traced, resolve
 from .instance import Instance
 from .kernels import Kernel
 from .losses import Joint, Loss, as_loss
+from .module import Module
 from .sample import Sample
 from .stream import Stream
 
 
-class BilevelProblem(eqx.Module):
+class BilevelProblem(Module):
     """A bilevel problem: ω is tuned through an inner problem in a space of functions.
 
     The inner and the outer problem are::
@@ -146,7 +147,8 @@ class BilevelProblem(eqx.Module):
             raise ValueError(
                 f"outer_data has {outer.x.shape[1]} features but inner_data has {inner.x.shape[1]}"
             )
-        ridge = jnp.asarray(ridge, inner.x.dtype)
+        xp = jnp if is_traced(ridge) else np  # which compiles nothing
+        ridge = xp.asarray(ridge, inner.x.dtype)
         counts = {
             "inner_data.weights": inner.replicates, "outer_data.weights": outer.replicates,
             "ridge": ridge.size,
@@ -159,14 +161,14 @@ class BilevelProblem(eqx.Module):
                     f"give 1 or {replicates}"
                 )
         if ridge.shape != (replicates,):
-            ridge = jnp.broadcast_to(ridge, (replicates,))
+            ridge = xp.broadcast_to(ridge, (replicates,))
         return Instance(self, omega, inner, outer, space, ridge)
 
     @property
     def streamed(self) -> bool:
         """Whether inner or outer points are a kbo.Stream, which stays on disk."""
-        data = (self.inner_data, self.outer_data)
-        return any(isinstance(part, Sample) and isinstance(part.x, Stream) for part in data)
+        points = [part.x for part in (self.inner_data, self.outer_data) if isinstance(part, Sample)]
+        return any([isinstance(x, Stream) for x in points])
 
     def whole(self, omega):
         """The whole of ω, from its floating-point leaves and the constant ones."""
@@ -183,7 +185,7 @@ class BilevelProblem(eqx.Module):
         return self.replace(constants=constants, **wrapped)
 
 
-class WithConstants(eqx.Module):
+class WithConstants(Module):
     """A function of ω that is called with the floating-point leaves of ω alone."""
 
     function: Callable

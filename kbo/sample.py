@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .arithmetic import as_jax, known
+from .module import Module
 from .result import InvalidPoint
 from .stream import Stream
 
 
-class Sample(eqx.Module):
+class Sample(Module):
     """Weighted points and targets (x_i, t_i, w_i), i = 1…n.
 
     Parameters
@@ -102,7 +103,8 @@ class Sample(eqx.Module):
         """Weights as (F, n); ones if none were given."""
         if self.weights is None:
             return jnp.ones((1, self.size), self.x.dtype)
-        return jnp.atleast_2d(self.weights)
+        weights = known(self.weights)
+        return weights if weights.ndim == 2 else weights[None]
 
 
 def _as_numbers(name, value, complex_too=False) -> jax.Array:
@@ -111,7 +113,7 @@ def _as_numbers(name, value, complex_too=False) -> jax.Array:
         raise ValueError(f"{name} has masked entries: drop or impute those rows")
     try:
         with jax.transfer_guard("allow"):  # giving data to kbo is an explicit transfer
-            array = value if isinstance(value, jax.Array) else jnp.asarray(_native(value))
+            array = value if isinstance(value, jax.Array) else as_jax(_native(value))
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{name} cannot be read as an array of numbers ({type(value).__name__}): {error}"

@@ -54,14 +54,11 @@ def polarised(left, right):
 
 
 @of_instance
-def _targets(instance, zeros):
-    return -instance.inner_slopes(zeros)[0]
+def _given(instance, zeros):
+    """The targets, (n, p), and penalty(ω)."""
+    return -instance.inner_slopes(zeros)[0], instance.penalty_value()
 
 
-@of_instance
-def penalty(instance):
-    """penalty(ω)."""
-    return instance.penalty_value()
 
 
 @of_instance
@@ -95,6 +92,8 @@ class Regression:
         √w.
     alpha : float
     targets : ndarray (k, p)
+    penalty : ndarray ()
+        penalty(ω).
     dual : ndarray (k, p)
         u = A⁻¹S t.
     factor : kbo.linalg.Cholesky
@@ -102,8 +101,9 @@ class Regression:
     """
 
     def __init__(self, instance, workspace):
-        # The outer data may have replicates; the regression has none.
-        instance = instance.replace(outer_data=instance.problem.inner_data)
+        # The outer data may have replicates or other points; the regression has none.
+        if instance.outer.replicates > 1 or not instance.shared:
+            instance = instance.replace(outer_data=instance.problem.inner_data)
         self._arena = workspace.arena
         system = self._system = KernelSystem(instance, workspace)
         self.alpha, weights = system.alpha[0], system.weights[0]
@@ -113,7 +113,9 @@ class Regression:
         ridge = Decoupled(kernel, weights[self.support], self.alpha, small=0.0)
         (self.factor,) = ridge.factors
         zeros = np.zeros((1, system.size, instance.n_outputs))
-        self._all_targets = np.asarray(_targets(instance, zeros), float)
+        self._all_targets, self.penalty = (
+            np.asarray(part, float) for part in _given(instance, zeros)
+        )
         self.targets = self._all_targets[self.support]
         self.dual = self.factor.solve(self.root[:, None] * self.targets)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Derivative, GramCriterion, penalty, polarised
+from .base import Derivative, GramCriterion, polarised
 
 
 class GCV(GramCriterion):
@@ -37,4 +37,4 @@ class GCV(GramCriterion):
             direct = 2 * value / alpha + by_free * trace
             return Derivative(np.vstack([plus, squared]), minus, alpha=direct)
 
-        return float(value + penalty(instance)), derive
+        return float(value + regression.penalty), derive

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Derivative, GramCriterion, penalty
+from .base import Derivative, GramCriterion
 
 
 class MarginalLikelihood(GramCriterion):
@@ -43,4 +43,4 @@ class MarginalLikelihood(GramCriterion):
             fitted = np.sqrt(0.5 * n / energy) * u
             return Derivative(np.zeros((0, n)), fitted.T, multiple=0.5 * p)
 
-        return float(value + penalty(instance)), derive
+        return float(value + regression.penalty), derive

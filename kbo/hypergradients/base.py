@@ -5,11 +5,11 @@ from __future__ import annotations
 import abc
 from typing import ClassVar
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from ..function import Function
+from ..module import Module
 from ..needs import Needs
 from ..result import Hypergradient, Residuals, Status
 from ..spaces import Space
@@ -26,7 +26,8 @@ def on_device(tree, dtype):
 
 def all_finite(tree) -> bool:
     """Whether every number of a pytree is."""
-    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
+    found = [np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]
+    return all(found)
 
 
 def finish(
@@ -60,7 +61,7 @@ def finish(
     )
 
 
-class Method(eqx.Module):
+class Method(Module):
     """Computes L(ω) and ∇L(ω) of a BilevelProblem.
 
     Attributes

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from ..module import Module
 from ..problem import Sample
 
 
@@ -63,7 +64,7 @@ def some(sample, rows) -> Sample:
     return Sample(sample.x[rows], jax.tree.map(lambda leaf: leaf[rows], sample.target), weights)
 
 
-class DrawnSample(eqx.Module):
+class DrawnSample(Module):
     """ω ↦ ``size`` random rows of a sample that depends on ω, the same rows for every ω.
 
     Parameters

@@ -10,8 +10,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ..module import Module
 
-class Kernel(eqx.Module):
+
+class Kernel(Module):
     """A positive semi-definite function k(x, z). Subclasses define ``evaluate``.
 
     Kernels add, multiply, and scale by a non-negative number: ``2.0 * Gaussian() + Linear()``.
@@ -156,7 +158,7 @@ class Composed(Kernel):
         return self.kernel.evaluate(self.feature_map(x), self.feature_map(z))
 
     def matrix(self, x, z):
-        return self.kernel.matrix(jax.vmap(self.feature_map)(x), jax.vmap(self.feature_map)(z))
+        return self.kernel.matrix(*each_once(jax.vmap(self.feature_map), x, z))
 
 
 class OwnKernel(Kernel):
@@ -173,6 +175,12 @@ class OwnKernel(Kernel):
 
     def evaluate(self, x, z):
         return jnp.asarray(self.function(x, z))
+
+
+def each_once(function, x, z):
+    """f(x) and f(z), which are one evaluation where x and z are the same array."""
+    of_x = function(x)
+    return of_x, of_x if z is x else function(z)
 
 
 def as_kernel(kernel) -> Kernel:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from .base import Kernel
+from .base import Kernel, each_once
 
 
 def _with_slope(profile, slope):
@@ -88,8 +88,8 @@ class Stationary(Kernel):
     def squared_distances(self, x: jax.Array, z: jax.Array) -> jax.Array:
         """‖e(x_i) − e(z_j)‖², (n, m), of ``x`` and ``z``; rounding may make it negative."""
         centre = jax.lax.stop_gradient(jnp.mean(z, axis=0))
-        x, z = x - centre, z - centre
-        ex, ez = self.embed(x), self.embed(z)
+        x, z = each_once(lambda points: points - centre, x, z)
+        ex, ez = each_once(self.embed, x, z)
         return jnp.sum(ex**2, 1)[:, None] + jnp.sum(ez**2, 1) - 2 * self.products(x, z)
 
 

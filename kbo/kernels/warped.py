@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from .base import Kernel
+from .base import Kernel, each_once
 
 STEEP = 3.0  # log of the slope, relative to the centre's, from which a curve goes on as its tangent
 
@@ -53,10 +53,10 @@ class Warped(Kernel):
         return self.kernel.evaluate(self.transform(x), self.transform(z))
 
     def matrix(self, x, z):
-        return self.kernel.matrix(self.transform(x), self.transform(z))
+        return self.kernel.matrix(*each_once(self.transform, x, z))
 
     def matrix_from(self, values, x, z):
-        return self.kernel.matrix_from(values, self.transform(x), self.transform(z))
+        return self.kernel.matrix_from(values, *each_once(self.transform, x, z))
 
 
 def _relative(t):

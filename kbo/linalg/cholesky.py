@@ -48,7 +48,7 @@ class Cholesky:
                 raise SingularSystem("the system has non-finite entries")
             self.jitter = level * scale
             matrix.flat[:: len(matrix) + 1] += self.jitter
-            with blas_threads.watched():
+            with blas_threads.watched(len(matrix)):
                 self._factor, info = dpotrf(matrix.T, lower=0, clean=0, overwrite_a=1)
             if info == 0 and np.isfinite(self._factor.diagonal()).all():
                 return

@@ -27,6 +27,14 @@ def tiled_size(n: int) -> int:
     return -(-n // _block_size(n)) * _block_size(n)
 
 
+def _each(function, blocks):
+    """``lax.map`` whose reverse pass evaluates blocks again; a plain call for a single block."""
+    if len(jax.tree.leaves(blocks)[0]) > 1:
+        return lax.map(jax.checkpoint(function), blocks)
+    only = function(jax.tree.map(lambda leaf: leaf[0], blocks))
+    return jax.tree.map(lambda leaf: leaf[None], only)
+
+
 def transposed_matmul(matrix, values):
     """matrixᵀ values, (M, q), for (n, M) and (n, q).
 
@@ -44,6 +52,8 @@ def gram(kernel, x, out):
     """
     block = _block_size(x.shape[0])
     blocks = _blocks(x, block)
+    if len(blocks) == 1:
+        return out.at[:].set(kernel.matrix(x, x))
     rows, columns = map(jnp.asarray, np.tril_indices(len(blocks)))
 
     def write(pair, out):
@@ -57,7 +67,7 @@ def gram(kernel, x, out):
 def cross_gram(kernel, x, z):
     """The matrix k(x_i, z_j), (n, m), computed in blocks of rows."""
     block = _block_size(x.shape[0])
-    tiles = lax.map(lambda rows: kernel.matrix(rows, z), _blocks(x, block))
+    tiles = _each(lambda rows: kernel.matrix(rows, z), _blocks(x, block))
     return tiles.reshape(-1, z.shape[0])[: x.shape[0]]
 
 
@@ -83,7 +93,6 @@ def symmetric_matmul(kernel, x, coefficients, known=None):
     blocks, cs = _blocks(x, block), _blocks(coefficients, block, "constant")
     rows, columns = map(jnp.asarray, np.tril_indices(len(blocks)))
 
-    @jax.checkpoint
     def pair(args):
         i, j, xi, xj, ci, cj, off_diagonal = args
         if known is None:
@@ -94,7 +103,7 @@ def symmetric_matmul(kernel, x, coefficients, known=None):
         return tile @ cj, off_diagonal * transposed_matmul(tile, ci)
 
     off = jnp.asarray(rows != columns, coefficients.dtype)
-    lower, upper = lax.map(
+    lower, upper = _each(
         pair, (rows, columns, blocks[rows], blocks[columns], cs[rows], cs[columns], off)
     )
     out = jnp.zeros_like(cs).at[rows].add(lower).at[columns].add(upper)
@@ -109,9 +118,11 @@ def gram_pairing(kernel, x, cotangent, known=None):
     """
     block = _block_size(x.shape[0])
     blocks = _blocks(x, block)
+    if len(blocks) == 1:
+        tile = kernel.matrix(x, x) if known is None else kernel.matrix_from(known, x, x)
+        return jnp.sum(jnp.tril(cotangent) * tile)
     rows, columns = map(jnp.asarray, np.tril_indices(len(blocks)))
 
-    @jax.checkpoint
     def pair(args):
         i, j, xi, xj = args
         at = (i * block, j * block)
@@ -123,7 +134,7 @@ def gram_pairing(kernel, x, cotangent, known=None):
         # The entries above the diagonal are arbitrary.
         return jnp.sum(jnp.where((i != j) | jnp.tril(jnp.ones((block, block), bool)), c, 0) * tile)
 
-    return jnp.sum(lax.map(pair, (rows, columns, blocks[rows], blocks[columns])))
+    return jnp.sum(_each(pair, (rows, columns, blocks[rows], blocks[columns])))
 
 
 def matmul(kernel, x, z, coefficients, known=None):
@@ -134,11 +145,11 @@ def matmul(kernel, x, z, coefficients, known=None):
     """
     blocks = _blocks(x, _block_size(x.shape[0]))
     if known is None:
-        rows = jax.checkpoint(lambda xi: kernel.matrix(xi, z) @ coefficients)
-        out = lax.map(rows, blocks)
+        rows = lambda xi: kernel.matrix(xi, z) @ coefficients  # noqa: E731
+        out = _each(rows, blocks)
     else:
-        rows = jax.checkpoint(lambda pair: kernel.matrix_from(*pair, z) @ coefficients)
-        out = lax.map(rows, (known.reshape(*blocks.shape[:2], len(z)), blocks))
+        rows = lambda pair: kernel.matrix_from(*pair, z) @ coefficients  # noqa: E731
+        out = _each(rows, (known.reshape(*blocks.shape[:2], len(z)), blocks))
     return out.reshape(-1, coefficients.shape[-1])[: x.shape[0]]
 
 

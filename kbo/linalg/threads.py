@@ -18,9 +18,12 @@ from threadpoolctl import ThreadpoolController
 from .._threads import available
 
 SMALL = 800  # rows up to which one thread is as quick
-SHORT = 2e-3  # seconds of a factorisation that says nothing about the machine
+BRIEF = 400  # rows of a factorisation that says nothing about the machine
 ENOUGH = 0.05  # seconds of factorisations after which they do
 CROWDED = 1.5  # wall-clock time of factorisations, in units of their thread's own time
+
+
+_UNWATCHED = contextlib.nullcontext()
 
 
 class BlasThreads(threading.local):
@@ -56,17 +59,18 @@ class BlasThreads(threading.local):
                 if outermost:
                     self._limits = None
 
-    @contextlib.contextmanager
-    def watched(self):
-        """Watch a factorisation: if it has to wait for its cores, what follows uses one thread.
+    def watched(self, n):
+        """Watch a factorisation of n rows: if it waits for its cores, what follows uses one thread.
 
         Only in this case do the last digits of a result depend on what else the machine does.
         """
+        return self._watched() if n > BRIEF and self._limits is not None else _UNWATCHED
+
+    @contextlib.contextmanager
+    def _watched(self):
         wall, own = time.perf_counter(), time.thread_time()
         yield
         wall, own = time.perf_counter() - wall, time.thread_time() - own
-        if wall < SHORT or self._limits is None:
-            return
         self._wall, self._own = self._wall + wall, self._own + own
         if self._wall > max(ENOUGH, CROWDED * self._own):
             self._limits.enter_context(self._limit(1))

@@ -6,15 +6,15 @@ import abc
 from collections.abc import Callable
 from typing import ClassVar
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from ..arithmetic import is_traced, resolve
+from ..module import Module
 from ..targets import Targets
 
 
-class Loss(eqx.Module):
+class Loss(Module):
     """ℓ(ω, v, t) for one sample: prediction v (scalar or (p,)), target t.
 
     Attributes
@@ -75,7 +75,7 @@ class OwnLoss(Loss):
         return self.function(omega, prediction, target)
 
 
-class Joint(eqx.Module):
+class Joint(Module):
     """An outer loss of all predictions at once, rather than a mean over samples."""
 
     @abc.abstractmethod

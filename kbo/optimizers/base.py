@@ -7,9 +7,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import ClassVar
 
-import equinox as eqx
 import numpy as np
 
+from ..module import Module
 from ..result import Status
 
 TIGHTER = 0.1  # factor of a loose tolerance where a line search fails
@@ -41,7 +41,7 @@ class OutOfTime(Exception):
     """Raised by ``evaluate`` on a part of the samples if only the whole may still be evaluated."""
 
 
-class Optimizer(eqx.Module):
+class Optimizer(Module):
     """A method to minimise L; ``run`` is a deterministic function of what it is given.
 
     Attributes

@@ -88,8 +88,8 @@ class BoxSearch:
         linalg.lbfgs has the compiled recursion, on whole pairs.
         """
         kept = []
-        for pair in self.pairs:
-            s, y = (part * free for part in pair)
+        for step, change in self.pairs:
+            s, y = step * free, change * free
             product = s @ y
             if product > POSITIVE * np.linalg.norm(s) * np.linalg.norm(y):
                 kept.append((s, y, product))

@@ -10,8 +10,10 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from ..module import Module
 
-class Regularizer(eqx.Module):
+
+class Regularizer(Module):
     """A convex function R, or the constraint x ∈ C as R = 0 in C and ∞ outside.
 
     Arguments are arrays or pytrees of them. Subclasses define R, ``prox`` and ``tangent``; if their

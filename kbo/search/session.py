@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..arithmetic import arithmetic, arrays
+from ..arithmetic import arithmetic, arrays, as_jax
 from ..hypergradients import as_method
 from ..instance import Instance
 from ..linalg import SingularSystem, blas_threads
@@ -58,10 +58,11 @@ class Session:
 
     def at(self, omega=None) -> Instance:
         """The problem at an ω of any numbers, by default the first one."""
-        if omega is None or omega is self.omega:
-            return self.first
-        like = lambda leaf, number: jnp.asarray(number, leaf.dtype)  # noqa: E731
-        return self.problem.at(jax.tree.map(like, self.omega, omega))
+        first = self.first
+        if omega is None or omega is first.omega:
+            return first
+        like = lambda leaf, number: as_jax(number, leaf.dtype)  # noqa: E731
+        return first.at(jax.tree.map(like, first.omega, omega))
 
     def starting_at(self, omega) -> Session:
         """The same with another first ω."""
@@ -107,7 +108,8 @@ class Session:
 
     def loosened(self, ratio) -> Session:
         """What suffices in a search whose gradient is still ``ratio`` times the first one."""
-        return dataclasses.replace(self, solver=self.solver.loosened(ratio))
+        solver = self.solver.loosened(ratio)
+        return self if solver is self.solver else dataclasses.replace(self, solver=solver)
 
     def within(self, tol) -> Session:
         """Inner problem and adjoint solved to the tolerance ``tol``, where they have one."""
@@ -278,7 +280,7 @@ def _outer_leaf(name, leaf, traced):
         raise ValueError(f"{name}={leaf!r} must be finite")
     if isinstance(leaf, jax.Array) and leaf.dtype == jnp.result_type(float) and not leaf.committed:
         return leaf, None
-    return jnp.asarray(np.asarray(leaf), float), None  # on no device in particular
+    return as_jax(np.asarray(leaf), float), None  # on no device in particular
 
 
 def _is_floating(leaf) -> bool:

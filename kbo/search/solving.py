@@ -7,6 +7,7 @@ import jax
 
 from ..arithmetic import arithmetic, is_traced
 from ..function import Function
+from ..module import Module
 from ..problem import BilevelProblem
 from ..programs import HoldsTracer, identified, program
 from ..result import BilevelError, Status
@@ -16,7 +17,7 @@ from .contract import check
 from .session import canonical, expect_instance
 
 
-class Solution(eqx.Module):
+class Solution(Module):
     """h_ω, a function of points and a differentiable value.
 
     Attributes

@@ -15,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 from ..arithmetic import resolve
 from ..criteria import LeaveOut
 from ..hypergradients import Implicit, Mean
+from ..module import Module
 from ..result import BilevelError
 from .bounds import flat_bounds
 from .session import prepare
@@ -193,7 +194,7 @@ def _reweighted(problem, weights):
     )
 
 
-class _RidgeOf(eqx.Module):
+class _RidgeOf(Module):
     """ω ↦ the ridge of one replicate."""
 
     ridge: Any
@@ -204,7 +205,7 @@ class _RidgeOf(eqx.Module):
         return ridge.reshape(-1)[self.replicate] if ridge.size > 1 else ridge.reshape(())
 
 
-class _SampleOf(eqx.Module):
+class _SampleOf(Module):
     """ω ↦ a sample that depends on ω, with the weights of one replicate."""
 
     sample: Any

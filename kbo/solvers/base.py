@@ -5,11 +5,11 @@ from __future__ import annotations
 import abc
 from typing import Any, ClassVar, NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
 
 from ..instance import Instance
+from ..module import Module
 from ..needs import Needs
 from ..problem import BilevelProblem
 from ..result import Status
@@ -92,7 +92,7 @@ class AdjointSolution(NamedTuple):
     values: np.ndarray | None = None
 
 
-class Solver(eqx.Module):
+class Solver(Module):
     """Solves the inner problem of an Instance.
 
     Attributes

@@ -14,6 +14,7 @@ from jax import lax
 from .. import linalg
 from ..arithmetic import is_traced, resolve
 from ..linalg import cross, diagonal_of, rp_cholesky
+from ..module import Module
 from ..programs import program
 from ..spaces import Subspace
 from ..stream import Stream
@@ -21,7 +22,7 @@ from ..stream import Stream
 STREAM_POOL = 100_000
 
 
-class Centers(eqx.Module):
+class Centers(Module):
     """A rule that chooses M of the inner and outer points, once, at the first ω.
 
     Attributes

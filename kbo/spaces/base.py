@@ -5,8 +5,9 @@ from __future__ import annotations
 import abc
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
+
+from ..module import Module
 
 
 class Frozen(NamedTuple):
@@ -52,7 +53,7 @@ class Evaluations(NamedTuple):
     regularization: jax.Array | float = 0.0
 
 
-class Space(eqx.Module):
+class Space(Module):
     """A space of functions from points (d,) to R^p.
 
     Attributes

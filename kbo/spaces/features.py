@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ..module import Module
 from .base import Evaluations, Frozen, Space
 
 
@@ -68,7 +69,7 @@ class FeatureSpace(Space):
         return Evaluations(h_inner, h_outer, a_inner, jnp.sum(frozen.h * frozen.a, (1, 2)))
 
 
-class RandomFourierFeatures(eqx.Module):
+class RandomFourierFeatures(Module):
     """φ(x) = √(2/q)·cos(Wx/lengthscale + b): E φ(x)ᵀφ(z) = exp(−‖x − z‖²/(2 lengthscale²)).
 
     Parameters

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from .. import linalg
 from ..kernels import Composed, Kernel, as_kernel
+from ..module import Module
 from ..networks import MLP, LastLayer, Network, as_network, initial_weights, positive_integer
 from .base import Evaluations, Frozen, Space
 from .features import FeatureSpace
@@ -31,7 +32,7 @@ class Adjoint(NamedTuple):
     params: Any
 
 
-class InnerProduct(eqx.Module):
+class InnerProduct(Module):
     """⟨h, a⟩ = (1/Σw) Σ_i w_i jet_h(x_i)·jet_a(x_i), over the inner sample."""
 
     @abc.abstractmethod
@@ -186,7 +187,7 @@ def _everywhere(function, params, x):
     return jax.lax.map(of_one, params)
 
 
-class NeuralFeatures(eqx.Module):
+class NeuralFeatures(Module):
     """h(x) = [φ(x), 1]ᵀW with ‖h‖ = ‖W‖, or h in the RKHS of k(φ(x), φ(z)), where φ is a network.
 
     This is FuncID-linear: φ is trained by gradient on the inner objective minimised over h. On the
@@ -228,7 +229,7 @@ class NeuralFeatures(eqx.Module):
         return RKHS(Composed(self.kernel, NetworkFeatures(self.network, params, constant=False)))
 
 
-class NetworkFeatures(eqx.Module):
+class NetworkFeatures(Module):
     """φ, or [φ, 1], with its weights: a map from one point (d,) to (q,)."""
 
     network: Network

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ..module import Module
 from ..regularizers import Box, Regularizer
 from .base import Evaluations, Frozen
 
 
-class RegularizedFeatures(eqx.Module):
+class RegularizedFeatures(Module):
     """h(x) = φ(x)ᵀθ, whose inner objective is J(θ) + R(θ) with (ridge/2)‖θ‖² in J::
 
         θ = argmin (1/Σw) Σ_i w_i ℓ_in(ω, φ(x_i)ᵀθ, t_i) + (ridge/2)‖θ‖² + R(θ)

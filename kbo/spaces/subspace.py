@@ -12,6 +12,7 @@ from .. import linalg
 from ..arithmetic import resolve
 from ..kernels import Kernel, as_kernel
 from ..linalg.sharding import row_matmul
+from ..module import Module
 from .base import Evaluations, Frozen, Space, replicates_first, replicates_last
 
 NUGGET = 10.0  # in units of eps·trace, the size of the rounding errors in a Gram matrix
@@ -96,7 +97,7 @@ class Subspace(Space):
         return jnp.sum(left * image, (1, 2))
 
 
-class Restriction(eqx.Module):
+class Restriction(Module):
     """ω ↦ the Subspace of an RKHS spanned by centres; both may depend on ω.
 
     Parameters

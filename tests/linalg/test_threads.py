@@ -58,7 +58,7 @@ def test_a_crowded_machine_is_noticed(several, monkeypatch):
         clocks = {"perf_counter": iter((0.0, wall)), "thread_time": iter((0.0, own))}
         for name, values in clocks.items():
             monkeypatch.setattr(threads.time, name, lambda values=values: next(values))
-        with several.watched():
+        with several.watched(5000):
             pass
 
     with several.sized(5000):

@@ -10,6 +10,7 @@ import equinox as eqx
 import numpy as np
 
 from ... import solvers
+from ...module import Module
 from .scale import center_and_spread
 
 
@@ -55,7 +56,7 @@ def as_solver(solver, n_centers, seed) -> solvers.Solver:
     return chosen
 
 
-class MovedCenters(eqx.Module):
+class MovedCenters(Module):
     """ω ↦ the centres z + scale·ω["centers"]."""
 
     base: Any

@@ -60,10 +60,10 @@ class Widths(NamedTuple):
     def used(self, tunable):
         """For each tuned leaf of the kernel, which of its logs apply to own coordinates."""
         found = []
-        for leaf, tuned, tied in zip(
+        for leaf, name, tied in zip(
             jax.tree.leaves(tunable.base), tunable.tuned, tunable.tied, strict=True
         ):
-            if tuned:
+            if name is not None:
                 places = np.arange(np.size(leaf)) if tied is None else tied
                 shape = np.shape(leaf) if tied is None else (places.max() + 1,)
                 own = places[: self.own] if len(places) == self.padded else places

@@ -9,6 +9,7 @@ import optax
 
 from ...arithmetic import arithmetic
 from ...losses import Readout
+from ...module import Module
 from ...networks import initial_weights
 from ...programs import program
 from .networks import BODY_FEATURES, NeuralIVBase
@@ -117,7 +118,7 @@ class DeepFeatureIV(NeuralIVBase):
         return self._finish(features, params, second, predicted)
 
 
-class TwoStages(eqx.Module):
+class TwoStages(Module):
     """The objectives of the two stages."""
 
     features: eqx.Module

@@ -6,7 +6,6 @@ import functools
 from numbers import Integral, Real
 from typing import ClassVar, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from ...arithmetic import arithmetic
 from ...losses import Readout
+from ...module import Module
 from ...networks import MLP, Network, initial_weights
 from ...programs import program
 from ...status import warn_explained
@@ -44,7 +44,7 @@ class StageData(NamedTuple):
     weight: jax.Array
 
 
-class TreatmentFeatures(eqx.Module):
+class TreatmentFeatures(Module):
     """Ψ_ω(x) = tanh(network(x)), (q,): bounded, so that the second stage is well scaled."""
 
     network: Network

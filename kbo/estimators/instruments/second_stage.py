@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from ...instance import of_instance
 from ...kernels import Kernel, OnFeatures
 from ...losses import Squared
+from ...module import Module
 from ...parameters import Tunable
 from ...problem import BilevelProblem, Sample
 from ...spaces import FeatureSpace
@@ -43,7 +43,7 @@ class TreatmentKernel(Kernel):
         return value * parts[1].matrix(x, z) if parts[1:] else value
 
 
-class EmbeddingSpace(eqx.Module):
+class EmbeddingSpace(Module):
     """ω ↦ the feature space of h for the kernel at ω.
 
     Parameters
@@ -74,7 +74,7 @@ class EmbeddingSpace(eqx.Module):
         return jnp.linalg.cholesky(matrix + jnp.diag(NUGGET * level + level * (1 - self.valid)))
 
 
-class Embedding(eqx.Module):
+class Embedding(Module):
     """t ↦ L⁻¹ k(C, X)t, or x ↦ L⁻¹ k(C, x), where LLᵀ = k(C, C) + δI.
 
     For rows t only the last product and the triangular solve depend on the argument: under
@@ -101,7 +101,7 @@ def feature_root(instance):
     return space.root(space.kernel.at(instance.omega["kernel"]))
 
 
-class Posterior(eqx.Module):
+class Posterior(Module):
     """ℓ(ω, v, y) = ½ c(ω) y (y − v),  c(ω) = det(I + RᵀWR/alpha)^{1/n} e^{‖log ℓ − m‖²/n}·Σw/n.
 
     The rows of R are the features of the second stage, and ℓ in ‖log ℓ − m‖ are the lengthscales.

@@ -214,7 +214,7 @@ class KernelBilevelBase(Searching, ShownFit, BaseEstimator):
             solution = session.solve()
         except SingularSystem as error:
             raise ValueError(f"the final fit failed: {Status.SINGULAR}") from error
-        anchors = at.inner.x[:n] if at.space.centers is None else at.space.centers
+        anchors = np.asarray(at.inner.x)[:n] if at.space.centers is None else at.space.centers
         if not solution.status.ok:
             self._warn(str(solution.status))
         self.X_fit_ = np.array(anchors[:, : model.widths.own])

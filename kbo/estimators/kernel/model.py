@@ -11,12 +11,12 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ...arithmetic import arrays
+from ...arithmetic import arrays, exp, known
 from ...kernels import Kernel
 from ...losses import Loss, SquaredPerOutput, as_loss
+from ...module import Module
 from ...optimizers import InStages
 from ...parameters import Tunable
 from ...problem import BilevelProblem, Sample
@@ -41,7 +41,7 @@ def kernel_diagonal(kernel, X):
     return np.asarray(_diagonal(arrays(kernel, X.dtype), pad(X, bucket(len(X)))))[: len(X)]
 
 
-class TunedSpace(eqx.Module):
+class TunedSpace(Module):
     """ω ↦ the RKHS of the kernel at ω["kernel"]."""
 
     kernel: Tunable
@@ -50,16 +50,16 @@ class TunedSpace(eqx.Module):
         return RKHS(self.kernel.at(omega["kernel"]))
 
 
-class TunedAlpha(eqx.Module):
+class TunedAlpha(Module):
     """ω ↦ alpha₀ exp(ω["alpha"]), with alpha₀'s shape; alpha₀ if alpha is not tuned."""
 
     start: Any
 
     def __call__(self, omega):
-        return self.start * (jnp.exp(omega["alpha"]) if "alpha" in omega else 1.0)
+        return known(self.start) * (exp(omega["alpha"]) if "alpha" in omega else 1.0)
 
 
-class TunedRidge(eqx.Module):
+class TunedRidge(Module):
     """ω ↦ alpha/Σw for each fold, all with the same alpha.
 
     If every output has its own alpha, these are part of the loss, and the ridge is 1/Σw.
@@ -69,7 +69,7 @@ class TunedRidge(eqx.Module):
     total: Any
 
     def __call__(self, omega):
-        return (1.0 if self.alpha.start.ndim else self.alpha(omega)) / self.total
+        return (1.0 if self.alpha.start.ndim else self.alpha(omega)) / known(self.total)
 
 
 class TunedLoss(Loss):
@@ -88,7 +88,7 @@ class TunedLoss(Loss):
         return loss.probabilities(omega, self.offset + prediction)
 
 
-class Model(eqx.Module):
+class Model(Module):
     """Kernel, losses and alpha at their start values; poses the bilevel problem for samples.
 
     Attributes

@@ -6,13 +6,16 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
+
+from ...module import Module
 
 LONGER = 1.0  # mean of the mean log lengthscale, over its start √d times the spread
 WIDE = 3.0  # standard deviation of the logarithm of a part's scale
 BENT = 0.5  # standard deviation of the logarithm of a feature's skew
 
 
-class KernelPrior(eqx.Module):
+class KernelPrior(Module):
     """The negative logarithm of a prior that is normal in the logarithms of the numbers.
 
         P(ω) = strength/2 { Σ_parts [Σ_j (s_j − s̄)² + level·(s̄ − 1)² + (log c/3)²]
@@ -61,7 +64,7 @@ class KernelPrior(eqx.Module):
             for kind in ("lengthscale", "scale", "skew")
         ]
         used = [mask.astype(float) for mask in used]
-        return cls(*places, used, jnp.asarray(float(strength)), jnp.asarray(float(level)))
+        return cls(*places, used, np.array(float(strength)), np.array(float(level)))
 
     def __call__(self, omega):
         """P(ω)."""
@@ -76,7 +79,7 @@ class KernelPrior(eqx.Module):
         return 0.5 * self.strength * total
 
 
-class WeightedPrior(eqx.Module):
+class WeightedPrior(Module):
     """weight·P(ω): the penalty of a problem whose L is a mean of negative log-likelihoods."""
 
     prior: KernelPrior

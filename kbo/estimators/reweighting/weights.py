@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from ... import losses
+from ...module import Module
 from ...problem import BilevelProblem, Sample
 from ...spaces import RKHS
 from .._common.folds import bucket, pad
 
 
-class WeightedSample(eqx.Module):
+class WeightedSample(Module):
     """ω ↦ the Sample with weights wᵢσ(ωᵢ)."""
 
     x: Any
@@ -26,7 +26,7 @@ class WeightedSample(eqx.Module):
         return Sample(self.x, self.target, self.weight * jax.nn.sigmoid(omega))
 
 
-class RidgeOfWeights(eqx.Module):
+class RidgeOfWeights(Module):
     """ω ↦ alpha/Σᵢ wᵢσ(ωᵢ): the ridge relative to a sum of losses is alpha for every ω."""
 
     alpha: Any
@@ -36,7 +36,7 @@ class RidgeOfWeights(eqx.Module):
         return self.alpha / jnp.sum(self.weight * jax.nn.sigmoid(omega))
 
 
-class MeanSquare(eqx.Module):
+class MeanSquare(Module):
     """ω ↦ size·Σᵢ wᵢωᵢ²/Σᵢ wᵢ."""
 
     size: Any

@@ -9,6 +9,8 @@ import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
+from ...module import Module
+
 # The least value a parameter may take, by the last part of its name: as a number, and in words.
 POSITIVE = np.nextafter(0.0, 1.0), "must be positive (it is searched in logs)"
 LOWEST = {"epsilon": (0.0, "may not be negative"), "coef0": (-np.inf, "")}
@@ -118,7 +120,7 @@ def _is_number(value):
     return isinstance(value, Real) and not isinstance(value, bool | np.bool_)
 
 
-class Values(eqx.Module):
+class Values(Module):
     """ω ↦ a dict of all differentiable parameters by name, searched or fixed.
 
     Parameters

@@ -6,8 +6,9 @@ import abc
 import dataclasses
 from typing import ClassVar, NamedTuple
 
-import equinox as eqx
 import jax
+
+from ...module import Module
 
 ACCEPTABLE = 1e-3  # ‖b − Hv‖/‖b‖ up to which a system counts as solved
 BLOWN_UP = 1e2  # ‖b − Hv‖/‖b‖ from which v is useless: the solver has diverged
@@ -37,7 +38,7 @@ class Solved(NamedTuple):
     met: jax.Array | bool = True
 
 
-class LinearSolver(eqx.Module):
+class LinearSolver(Module):
     """Maps H, b, a start and an estimate of H⁻¹ to an approximate solution v of Hv = b.
 
     Attributes

@@ -16,6 +16,7 @@ from ... import serial
 from ...arithmetic import arrays
 from ...function import Function
 from ...instance import of_instance
+from ...module import Module
 from ...result import Cost, Hypergradient, Status
 from ...solvers import Gradient
 from ...solvers.coefficients import rows, start
@@ -34,7 +35,7 @@ class LoopState(NamedTuple):
     memory: Any
 
 
-class Typed(eqx.Module):
+class Typed(Module):
     """A schedule whose values have the data's dtype.
 
     Parameters

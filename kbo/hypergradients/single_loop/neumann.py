@@ -8,11 +8,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ...module import Module
 from .sampler import descend, hypergradient, slopes
 from .stepper import Stepper, now
 
 
-class Series(eqx.Module):
+class Series(Module):
     """v = s Σ_{k<Q} Π_{i≤k} (I − s ∂²_θθJ_i) b, each factor on another batch.
 
     Parameters

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ...module import Module
 from ...solvers.coefficients import inner_objective, outer_objective
 
 
@@ -27,7 +28,7 @@ class Slopes(NamedTuple):
     cross: jax.Array
 
 
-class Batches(eqx.Module):
+class Batches(Module):
     """The objectives of a problem as functions of a flat ω (q,) and θ (F, N), on random rows.
 
     ``inner(tag)`` and ``outer(tag)`` are the same batches for the same tag, others for others.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import equinox as eqx
 
+from ...module import Module
 from ...spaces import FeatureSpace, NeuralSpace, Subspace
 from ..base import PARAMETRIC
 from .sampler import Batches
@@ -15,7 +16,7 @@ AT_LEAST_ONE = ("steps", "adjoint_steps", "terms", "period")
 POSITIVE = ("multiplier", "barrier", "momentum")
 
 
-class Stepper(eqx.Module):
+class Stepper(Module):
     """Base class: one step of θ, and of what the method remembers, for each step of ω.
 
     Given as ``method=`` of kbo.minimize, with kbo.optimizers.Optax(optax.sgd(rate)), whose step

@@ -206,7 +206,8 @@ class Decoupled(Symmetric):
         return out
 
     def _solve_symmetric(self, rhs):
-        return solve_columns(self.factors, rhs)
+        (factor, *others) = self.factors
+        return solve_columns(self.factors, rhs) if others else factor.solve(rhs)
 
 
 def solve_columns(factors, rhs):

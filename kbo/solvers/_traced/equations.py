@@ -17,6 +17,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ...module import Module
 from .factors import convex_part
 
 LARGEST_COUPLED = 6000  # unknowns of a system with coupled outputs, which is factorised as a whole
@@ -30,7 +31,7 @@ class Pointwise(NamedTuple):
     curvatures: jax.Array
 
 
-class Equations(eqx.Module):
+class Equations(Module):
     """The equations of F replicates, with coefficients (F, N, p).
 
     Attributes

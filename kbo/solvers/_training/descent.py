@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from ...instance import Instance
+from ...module import Module
 from ...problem import Sample
 from ...result import Status
 
@@ -45,7 +46,7 @@ class LoopReport(NamedTuple):
     diverged: jax.Array
 
 
-class Plan(eqx.Module):
+class Plan(Module):
     """Settings of a training loop.
 
     Attributes

@@ -9,10 +9,10 @@ the sum over these.
 
 from __future__ import annotations
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from ...module import Module
 from ...spaces.neural import Adjoint, Prediction
 from .descent import batch_of
 
@@ -22,7 +22,7 @@ def constant_curvature(instance) -> bool:
     return instance.problem.inner_loss.constant_curvature
 
 
-class Pointwise(eqx.Module):
+class Pointwise(Module):
     """Maps (values, batch, rows) to ℓ_in and ∂_vℓ_in, up to constants in v.
 
     A loss of constant curvature follows from its slopes at v = 0. Terms in ω and the targets are

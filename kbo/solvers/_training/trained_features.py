@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
@@ -12,6 +11,7 @@ from ... import serial
 from ...arithmetic import resolve
 from ...instance import of_instance
 from ...losses import Loss
+from ...module import Module
 from ...problem import Sample
 from ..base import InnerSolution
 from ..exact import Exact
@@ -38,7 +38,7 @@ def features_objective(instance, of):
     return objective
 
 
-class OnTrained(eqx.Module):
+class OnTrained(Module):
     """ω ↦ the space on top of φ with given weights, where NeuralFeatures may depend on ω.
 
     Parameters

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.gaussian_process import GaussianProcessRegressor
 
 from .... import kernels, losses
+from ....module import Module
 from ....problem import BilevelProblem
 from ....spaces import RKHS
 from ..space import Values
@@ -99,7 +100,7 @@ def _translate(described, values):
     return (one if left is None or right is None else left + right), noise + more
 
 
-class KernelTree(eqx.Module):
+class KernelTree(Module):
     """ω ↦ the RKHS of a Gaussian process's kernel, without its noise."""
 
     values: Values
@@ -109,7 +110,7 @@ class KernelTree(eqx.Module):
         return RKHS(_translate(self.described, self.values(omega))[0])
 
 
-class NoiseRidge(eqx.Module):
+class NoiseRidge(Module):
     """ω ↦ (alpha + noise levels)/Σw."""
 
     values: Values

@@ -8,6 +8,7 @@ import equinox as eqx
 import numpy as np
 
 from .... import losses
+from ....module import Module
 from ....problem import BilevelProblem
 from ....spaces import RKHS
 from ..._common.scale import Units
@@ -21,7 +22,7 @@ from .base import Adapter, Classifier, n_outputs, register_adapter, samples
 from .parts import RidgeOf, Shifted
 
 
-class NamedKernel(eqx.Module):
+class NamedKernel(Module):
     """ω ↦ the RKHS of the named kernel at ω's lengthscale, or of ``kernel`` if none is searched."""
 
     values: Values

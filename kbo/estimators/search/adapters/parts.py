@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .... import kernels, losses
+from ....module import Module
 from ....regularizers import L1
 from ....spaces import RKHS, FeatureSpace, RegularizedFeatures
 from ..space import Values
@@ -82,7 +83,7 @@ class SmoothInsensitive(losses.Loss):
         return jnp.sum(width * sides)
 
 
-class KernelOf(eqx.Module):
+class KernelOf(Module):
     """ω ↦ the RKHS of scikit-learn's kernel of this name, plus ``constant`` for an intercept.
 
     Parameters
@@ -131,7 +132,7 @@ USES = {"linear": (), "rbf": ("gamma",), "laplacian": ("gamma",), "poly": ("gamm
         "sigmoid": ("gamma", "coef0")}
 
 
-class FixedSpace(eqx.Module):
+class FixedSpace(Module):
     """ω ↦ the linear functions of (x, constant); with ``constant`` zero, of x alone.
 
     Parameters
@@ -145,7 +146,7 @@ class FixedSpace(eqx.Module):
         return FeatureSpace(LinearFeatures(self.constant))
 
 
-class ElasticSpace(eqx.Module):
+class ElasticSpace(Module):
     """ω ↦ the linear functions of x, with strength(ω)·‖θ‖₁."""
 
     strength: Any
@@ -154,7 +155,7 @@ class ElasticSpace(eqx.Module):
         return RegularizedFeatures(LinearFeatures(jnp.zeros(0)), L1(self.strength(omega)))
 
 
-class LinearFeatures(eqx.Module):
+class LinearFeatures(Module):
     """x ↦ (x, constant), or x where there is none (0,)."""
 
     constant: Any
@@ -163,7 +164,7 @@ class LinearFeatures(eqx.Module):
         return jnp.concatenate([x, jnp.ravel(self.constant)])
 
 
-class ValueOf(eqx.Module):
+class ValueOf(Module):
     """ω ↦ the estimator's parameter of this name.
 
     Parameters
@@ -180,7 +181,7 @@ class ValueOf(eqx.Module):
         return self.values(omega)[self.name]
 
 
-class ShareOf(eqx.Module):
+class ShareOf(Module):
     """ω ↦ alpha·l1_ratio, or the ``rest``, alpha·(1 − l1_ratio); l1_ratio is 1 if not a parameter.
     """
 
@@ -193,7 +194,7 @@ class ShareOf(eqx.Module):
         return values["alpha"] * (1 - share if self.rest else share)
 
 
-class RidgeOf(eqx.Module):
+class RidgeOf(Module):
     """ω ↦ alpha/Σw, or 1/(C Σw) if the parameter's name is "C".
 
     Parameters
