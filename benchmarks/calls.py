@@ -78,7 +78,7 @@ def each_evaluation():
     for steps in (2, 10):
         est = kbo.KernelBilevelRegressor(kernel="gaussian", cv=5, max_iter=steps).fit(X, y)
         calls, across = counted(lambda est=est: est.fit(X, y))
-        totals.append((est.history_[-1].evaluations, calls.total(), across.total()))
+        totals.append((est.history_[-1]["evaluations"], calls.total(), across.total()))
     evaluations, *counts = np.subtract(*totals[::-1])
     return [float(count / evaluations) for count in counts]
 
