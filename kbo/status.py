@@ -99,6 +99,8 @@ class Status(enum.Enum):
     @classmethod
     def of_all(cls, *statuses: Status) -> Status:
         """The status of a whole: that of its worst part, the first if several are alike."""
+        if len(set(statuses)) == 1:
+            return statuses[0]
         grade = lambda status: (status.usable, status.completed, status.ok)  # noqa: E731
         return min(statuses, key=grade)
 
