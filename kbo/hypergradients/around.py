@@ -29,6 +29,11 @@ class Around(Method):
         return self.method.stochastic
 
     @property
+    def curved(self):
+        """Whether ``method`` needs the curvature of the inner loss."""
+        return self.method.curved
+
+    @property
     def remedy(self):
         """The remedy of ``method``."""
         return self.method.remedy

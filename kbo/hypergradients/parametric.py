@@ -109,6 +109,8 @@ class Parametric(Method):
     Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Section 4 (comparison).
     """
 
+    curved = True
+
     linear_solver: LinearSolver = CG()
     warm: bool = eqx.field(static=True, default=False)
 

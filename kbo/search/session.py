@@ -19,7 +19,7 @@ from ..problem import BilevelProblem
 from ..programs import digest_of, identified, plain, traced_once
 from ..result import BilevelError, Hypergradient, InvalidPoint, Residuals, Status
 from ..solvers import Solver, default_solver
-from .contract import check, sample_at
+from .contract import check, check_curvature, sample_at
 from .diagnosis import not_differentiable
 
 
@@ -179,6 +179,8 @@ def prepare(problem, omega, solver=None, method=None, key=None):
             instance, solver = _prepared(stack, problem, omega, default.solver, key)
         stack.enter_context(blas_threads.sized(instance.inner.size))
         if method is not None:
+            if method.curved:
+                check_curvature(instance)
             others = lambda other: _prepared(stack, other, omega, solver)[0].problem  # noqa: E731
             method = identified(method).fixed(others)
         yield Session(instance, solver, method)

@@ -265,3 +265,50 @@ def test_kernels_that_are_not_symmetric_are_refused(space, x64):
         evaluate(problem(space=space))
     straight = lambda w: kbo.RKHS(Crooked(jnp.exp(0.0 * w[0])))
     assert evaluate(problem(space=straight)).status is kbo.Status.CONVERGED
+
+
+STRAIGHT = {
+    "hinge": lambda w, v, t: jnp.maximum(0.0, 1 - t * v),
+    "absolute value": lambda w, v, t: jnp.abs(v - 1e3 * t),
+    "quantile": lambda w, v, t: jnp.where(t > v, 0.9 * (t - v), 0.1 * (v - t)),
+}
+
+
+@pytest.mark.parametrize("name", STRAIGHT)
+@pytest.mark.parametrize("method", [None, kbo.hypergradients.Parametric()])
+def test_inner_losses_of_straight_pieces_are_refused(name, method, x64):
+    p = problem(inner_loss=STRAIGHT[name])
+    with pytest.raises(ValueError, match="inner_loss has kinks and no curvature.*Smooth"):
+        evaluate(p, method=method)
+    with pytest.raises(ValueError, match="inner_loss has kinks"):
+        kbo.minimize(p, OMEGA, method=method)
+
+
+BENT = {
+    "linear": lambda w, v, t: -t * v,  # a mean of k(x_i, .), whose derivative is no question
+    "a squared hinge": lambda w, v, t: 0.5 * jnp.maximum(0.0, 1 - t * v) ** 2,
+    "a curve far away": lambda w, v, t: jnp.where(
+        jnp.abs(v - t) < 1, 0.5 * (v - t) ** 2, jnp.abs(v - t) - 0.5
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BENT)
+def test_other_losses_of_ones_own_are_solved(name, x64):
+    p = problem(inner_loss=BENT[name])
+    assert kbo.check_hypergradient(p, OMEGA).verdict == "right"
+
+
+def test_steps_through_kinks_need_no_curvature(x64):
+    space = kbo.FeatureSpace(lambda x: jnp.stack([jnp.ones(()), x[0], x[1], jnp.sin(x[0])]))
+    p = problem(inner_loss=STRAIGHT["hinge"], space=space)
+    method = kbo.hypergradients.Unrolled(20)
+    found = evaluate(p, method=method)
+    assert found.status.usable
+    step = 1e-6
+    ahead, behind = (
+        evaluate(p, jax.tree.map(lambda leaf, s=s: leaf + s, OMEGA), method=method).value
+        for s in (step, -step)
+    )
+    slope = sum(float(jnp.sum(jnp.asarray(leaf))) for leaf in jax.tree.leaves(found.grad))
+    np.testing.assert_allclose(slope, (ahead - behind) / (2 * step), rtol=1e-4, atol=1e-8)
