@@ -34,6 +34,8 @@ class InStages(Optimizer):
         For all stages, which share its ``max_steps`` in equal parts, as far as they use them.
     looser : float
         Factor on ``optimizer.ftol`` in the stages before the last, whose ends are but starts.
+    freely : bool
+        Whether the last stage follows, in which each number moves alone.
 
     Raises
     ------
@@ -48,10 +50,12 @@ class InStages(Optimizer):
     )
     optimizer: LBFGS = LBFGS()
     looser: float = 1.0
+    freely: bool = eqx.field(static=True, default=True)
 
     def run(self, evaluate, report, omega, lower, upper, tree=None):
         """All stages; see Optimizer.run."""
         known, taken = {}, 0  # what a later stage need not evaluate again, and the steps so far
+        status = Status.CONVERGED
 
         def once(point, **more):
             found = None if more else known.pop(point.tobytes(), None)
@@ -64,14 +68,17 @@ class InStages(Optimizer):
                 continue  # every number alone, as in the last stage, or none
             left = self.optimizer.max_steps - taken
             stage = _Stage(labels, omega, lower, upper, once, report, known)
-            share = left // (len(self.stages) + 1 - place)
+            share = left // (len(self.stages) + self.freely - place)
             optimizer = dataclasses.replace(
                 self.optimizer, max_steps=max(min(1, left), share),
                 ftol=self.looser * self.optimizer.ftol,
             )
-            if optimizer.run(stage.evaluate, stage.accept, *stage.box()) is Status.NON_FINITE:
-                return Status.NON_FINITE
+            status = optimizer.run(stage.evaluate, stage.accept, *stage.box())
+            if status is Status.NON_FINITE:
+                return status
             omega, taken = stage.last, taken + stage.taken
+        if not self.freely:
+            return status
         left = max(0, self.optimizer.max_steps - taken)
         last = dataclasses.replace(self.optimizer, max_steps=left)
         return last.run(once, report, omega, lower, upper, tree)

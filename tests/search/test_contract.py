@@ -278,7 +278,7 @@ STRAIGHT = {
 @pytest.mark.parametrize("method", [None, kbo.hypergradients.Parametric()])
 def test_inner_losses_of_straight_pieces_are_refused(name, method, x64):
     p = problem(inner_loss=STRAIGHT[name])
-    with pytest.raises(ValueError, match="inner_loss has kinks and no curvature.*Smooth"):
+    with pytest.raises(ValueError, match=r"inner_loss has kinks and no curvature.*Smooth"):
         evaluate(p, method=method)
     with pytest.raises(ValueError, match="inner_loss has kinks"):
         kbo.minimize(p, OMEGA, method=method)

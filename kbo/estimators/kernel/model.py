@@ -170,6 +170,23 @@ class Model(Module):
                 found[stage] = flat
         return found
 
+    def one_lengthscale(self):
+        """Labels (q,) by which lengthscales of one kernel move together, and all else alone.
+
+        None if that ties nothing.
+        """
+        alone = itertools.count()
+        others = lambda log: np.array([next(alone) for _ in range(np.size(log))], int)  # noqa: E731
+        labels = {part: jax.tree.map(others, logs) for part, logs in self.start().items()}
+        labels["kernel"] = [
+            np.where(used, next(alone) if name == "lengthscale" else others(log), InStages.held)
+            for name, log, used in self._kernel_logs()
+        ]
+        flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(labels)])
+        moving, places = np.unique(flat[flat != InStages.held], return_inverse=True)
+        flat[flat != InStages.held] = places
+        return flat if len(moving) < len(places) else None
+
     def _kernel_logs(self):
         """(name, log at the start, which of its numbers belong to columns that are not zeros)."""
         used = map(np.ravel, self.widths.used(self.kernel))

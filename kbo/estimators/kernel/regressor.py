@@ -90,11 +90,11 @@ class KernelBilevelRegressor(
         (squared loss, solver="auto" or "exact", one alpha, samples that count alike, targets that
         vary) and neither ``cv``, ``groups``, an outer loss nor standard errors are asked for;
         otherwise it is "cv". The likelihood is that of 2,000 samples at most, drawn at random
-        (``n_tuned_``); the final fit is on all. "auto" then checks the minimum: the search has
-        stages (a common factor for all lengthscales; one for each; curves of the features too), of
-        which a later one is kept (``kept_``) if its loss on other folds is 3 % lower, unless ``cv``
-        is a splitter. If that is not a tenth lower than the first stage's, the loss over five folds
-        is minimised too; its end is kept if its loss on other folds is lower by another tenth.
+        (``n_tuned_``); the final fit is on all. "auto" checks the minimum: of the search's stages
+        (a common factor for all lengthscales; one for each; curves too) a later one is kept
+        (``kept_``) if its loss on other folds is 3 % lower, unless ``cv`` is a splitter. If that is
+        not a tenth lower than the first stage's, five folds are searched too, and kept if lower by
+        another tenth; and, by leaving one out, one lengthscale with curves, kept if lower at all.
     prior : float, default 1.0
         The strength of a prior that draws the logarithms of the lengthscales to their mean (and,
         where ``lengthscale`` is None, that mean to 1 above its start): with few samples a criterion
@@ -168,8 +168,8 @@ class KernelBilevelRegressor(
         parameters and without the prior. It is computed on the ``n_tuned_`` samples, or on 512 if
         ``max_time`` was used up.
     kept_ : str
-        With criterion="auto", which end was kept: "common lengthscale", "no curves" or "folds", or
-        the last: "marginal likelihood", or "own lengthscales" of a search by folds alone.
+        With criterion="auto", the end that was kept: "common lengthscale", "no curves", "folds",
+        "one lengthscale", "marginal likelihood", or "own lengthscales" of a search by folds alone.
     history_ : list of dict
         The arguments of ``callback``: the starts and the accepted steps, in order, of the search
         whose end was kept.

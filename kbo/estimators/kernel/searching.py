@@ -210,7 +210,8 @@ class Searching(Reporting, SecondOpinion):
 
     # -- one descent ----------------------------------------------------------------------------
 
-    def _minimize(self, task, bounds, restart, start, suffix, tied=False):
+    def _minimize(self, task, bounds, restart, start, suffix, tied=False, labels=None):
+        """One search; in stages if ``tied``, and with ``labels`` of what moves together (q,)."""
         checkpoint = self.checkpoint
         if checkpoint is not None:
             checkpoint = f"{checkpoint}{task.suffix}{'.part' if task.is_part else ''}{suffix}"
@@ -219,6 +220,8 @@ class Searching(Reporting, SecondOpinion):
         if tied and task.model.center_shape is None:
             stages = tuple(task.model.stages().values())
             optimizer = InStages(stages, optimizer, looser=max(1.0, EARLY / self.tol))
+        elif labels is not None:
+            optimizer = InStages((labels,), optimizer, freely=False)
         result = search(
             task.session, start, bounds=bounds, throw=False,
             max_time=None if self.max_time is None else self._time_left(),

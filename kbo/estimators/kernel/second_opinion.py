@@ -16,7 +16,9 @@ from .task import Task
 
 CLEAR = 0.9  # a loss by this factor lower is no chance, nor what a search for it gains by itself
 SIMPLER = 0.97  # unless its loss is by this factor lower, a later stage's end is not worth it
+OWN_PAY = 0.6  # by this factor below the loss of a common lengthscale, own ones need no doubt
 COMMON = "common lengthscale"  # the name of the stage
+ONE = "one lengthscale"  # the name of the search with curves for features, but no lengthscales
 SEEDS = (11, 12, 13)  # of the draws of folds; cv_loss_ has others
 
 
@@ -33,9 +35,11 @@ class SecondOpinion:
 
         The ends of the search's stages are compared by their loss on folds, from the simplest on: a
         later one is kept if its loss is lower by SIMPLER than that of the one kept so far. If they
-        are of the marginal likelihood, and the loss is not lower by CLEAR than that of the stage
-        with a common lengthscale, five folds are searched too; their end is kept if its loss is
-        lower by CLEAR again.
+        are of the marginal likelihood there may be two more searches. Five folds are searched if
+        the loss is not lower by CLEAR than that of the stage with a common lengthscale, and their
+        end is kept if its loss is lower by CLEAR again. One lengthscale with curves for each
+        feature is searched by leaving one out, unless own lengthscales have lowered the loss by
+        OWN_PAY, and is kept if its loss is lower.
         """
         likely = task.kind == "nats"
         last = "marginal likelihood" if likely else "own lengthscales"
@@ -43,37 +47,61 @@ class SecondOpinion:
         if not (likely or (len(ends) > 1 and self._draws_folds())):
             return task, ended
         bounds, rejected = ended[1:]
-        found = {name: (task, end, bounds) for name, end in ends.items()}
+        found = {name: (task, end, bounds, self._course()) for name, end in ends.items()}
         judged = self._in_time(task, groups)
         loss = lambda omega: cv_loss(judged, omega, SEEDS, classifier, groups)  # noqa: E731
         losses = {name: loss(end.omega) for name, end in ends.items()}
         first, *later = losses
         for name in later:
-            if losses[name] < losses[first] - (1 - SIMPLER) * abs(losses[first]):
+            if _is_lower(losses[name], losses[first], SIMPLER):
                 first = name
-        level = CLEAR * losses.get(COMMON, 0.0)
-        enough = losses[first] <= level or self._interrupted or task.is_part
-        if likely and not enough and self._time_left() > 0:
-            state = self.history_, self.criterion_start_, self._said
-            other = self._by_folds(task)
+        common = losses.get(COMMON, 0.0)
+        further = []
+        if likely and not task.is_part:
+            if losses[first] > CLEAR * common:
+                further.append(("folds", CLEAR, lambda: self._on_folds(task)))
+            if losses[first] > OWN_PAY * common > 0 and task.model.one_lengthscale() is not None:
+                start = ends[COMMON].omega
+                further.append((ONE, 1.0, lambda: self._with_one_lengthscale(task, start)))
+        for name, factor, search in further:
+            if self._interrupted or self._time_left() <= 0:
+                break
             self.history_, self._said = [], {}
-            result, *more = self._from_all_starts(other)
-            rejected += more[1]
+            other, result, bounds, more = search()
+            rejected += more
             if result.status.usable:
-                lowest, losses["folds"] = losses[first], loss(result.omega)
-                if losses["folds"] < CLEAR * lowest:
-                    first, found["folds"] = "folds", (other, result, more[0])
-            if first != "folds":
-                self.history_, self.criterion_start_, self._said = state
-        if first not in (last, "folds"):  # stages are of the first start, whose steps come first
-            self.history_ = self.history_[: len(ends[first].history)]
+                found[name] = (other, result, bounds, self._course())
+                losses[name] = loss(result.omega)
+                first = name if _is_lower(losses[name], losses[first], factor) else first
+        task, best, bounds, course = found[first]
+        self.history_, self.criterion_start_, self._said = course
+        if first in self._stage_ends:  # stages are of the first start, whose steps come first
+            self.history_ = self.history_[: len(best.history)]
         self.kept_ = first
-        task, best, bounds = found[first]
         return task, (best, bounds, rejected)
+
+    def _course(self):
+        """What a search leaves behind besides its end."""
+        return self.history_, self.criterion_start_, self._said
+
+    def _on_folds(self, task):
+        """The search by five folds: its task, and what ``_from_all_starts`` returns."""
+        other = self._by(task, "cv")
+        return other, *self._from_all_starts(other)
+
+    def _with_one_lengthscale(self, task, start):
+        """The search with one lengthscale and curves, by leaving one out; as ``_on_folds``."""
+        other = self._by(task, "loo")
+        self.criterion_start_ = other.shown(other.session.value(task.model.start()))
+        bounds = other.bounds()
+        labels = task.model.one_lengthscale()
+        result = self._minimize(other, bounds, 0, start, ".one", labels=labels)
+        return other, result, bounds, result.n_rejected
 
     def _count_tuned(self, model):
         """How many numbers are tuned for the end that is kept, positions of centres aside."""
-        stage = model.stages().get(getattr(self, "kept_", None))
+        kept = getattr(self, "kept_", None)
+        stage = model.one_lengthscale() if kept == ONE else model.stages().get(kept)
         if stage is not None:
             return len(np.unique(stage[stage != InStages.held]))
         return model.count()
@@ -82,12 +110,12 @@ class SecondOpinion:
         """Whether other folds may be drawn than those of ``cv``."""
         return self.cv is None or isinstance(self.cv, Integral)
 
-    def _by_folds(self, task):
-        """The task with the criterion "cv" in place of its own."""
+    def _by(self, task, name):
+        """The task with the criterion "cv" or "loo" in place of its own."""
         weight, y = task.criterion.weight, task.targets[1]
         random = None if self.random_state is None else check_random_state(self.random_state)
         criterion = make_criterion(
-            "cv", None, task.X, y, weight, False, random, task.model.inner_loss.base, None,
+            name, None, task.X, y, weight, False, random, task.model.inner_loss.base, None,
             task.whole.solver,
         )
         order = criterion.order
@@ -95,6 +123,11 @@ class SecondOpinion:
         return Task(
             task.model, criterion, task.X[order], targets, task.whole, True, suffix=".folds"
         )
+
+
+def _is_lower(loss, level, factor):
+    """Whether a loss is below a level, which may be negative, by a factor."""
+    return loss < level - (1 - factor) * abs(level)
 
 
 def ends_of_stages(model, result):
