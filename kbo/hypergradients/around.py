@@ -29,9 +29,9 @@ class Around(Method):
         return self.method.stochastic
 
     @property
-    def curved(self):
+    def needs_curvature(self):
         """Whether ``method`` needs the curvature of the inner loss."""
-        return self.method.curved
+        return self.method.needs_curvature
 
     @property
     def remedy(self):

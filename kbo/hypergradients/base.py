@@ -68,14 +68,14 @@ class Method(Module):
     ----------
     stochastic : bool
         Whether two evaluations at one ω may differ by what they draw.
-    curved : bool
+    needs_curvature : bool
         Whether it solves a system with the curvature of the inner loss.
     remedy : str
         What makes the adjoint, or the method's own iteration, more exact.
     """
 
     stochastic: ClassVar[bool] = False
-    curved: ClassVar[bool] = False
+    needs_curvature: ClassVar[bool] = False
     remedy: ClassVar[str] = ""
 
     def __str__(self):

@@ -109,7 +109,7 @@ class Parametric(Method):
     Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Section 4 (comparison).
     """
 
-    curved = True
+    needs_curvature = True
 
     linear_solver: LinearSolver = CG()
     warm: bool = eqx.field(static=True, default=False)

@@ -35,12 +35,14 @@ class InStages(Optimizer):
     looser : float
         Factor on ``optimizer.ftol`` in the stages before the last, whose ends are but starts.
     freely : bool
-        Whether the last stage follows, in which each number moves alone.
+        Whether the last stage follows, in which each number moves alone. Without it the minimum is
+        that of ω + Ty alone.
 
     Raises
     ------
     ValueError
-        If ω has another number of entries than there are labels.
+        If ω has another number of entries than there are labels; with ``freely=False``, if there is
+        no stage in which a number moves.
     """
 
     held: ClassVar[int] = -1
@@ -51,6 +53,10 @@ class InStages(Optimizer):
     optimizer: LBFGS = LBFGS()
     looser: float = 1.0
     freely: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self):
+        if not (self.freely or any(max(labels, default=-1) >= 0 for labels in self.stages)):
+            raise ValueError("freely=False needs a stage with a label that is not negative")
 
     def run(self, evaluate, report, omega, lower, upper, tree=None):
         """All stages; see Optimizer.run."""
@@ -64,7 +70,8 @@ class InStages(Optimizer):
         for place, labels in enumerate(map(np.array, self.stages)):
             if labels.shape != np.shape(omega):
                 raise ValueError(f"{len(labels)} labels for an omega of {np.size(omega)} numbers")
-            if np.array_equal(np.unique(labels), np.arange(len(labels))) or labels.max() < 0:
+            alone = np.array_equal(np.unique(labels), np.arange(len(labels)))
+            if (alone and self.freely) or labels.max() < 0:
                 continue  # every number alone, as in the last stage, or none
             left = self.optimizer.max_steps - taken
             stage = _Stage(labels, omega, lower, upper, once, report, known)

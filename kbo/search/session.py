@@ -179,7 +179,7 @@ def prepare(problem, omega, solver=None, method=None, key=None):
             instance, solver = _prepared(stack, problem, omega, default.solver, key)
         stack.enter_context(blas_threads.sized(instance.inner.size))
         if method is not None:
-            if method.curved:
+            if method.needs_curvature:
                 check_curvature(instance)
             others = lambda other: _prepared(stack, other, omega, solver)[0].problem  # noqa: E731
             method = identified(method).fixed(others)

@@ -110,3 +110,17 @@ def test_a_search_that_was_cut_resumes(tmp_path, x64):
     )
     resumed = kbo.minimize(problem, start, optimizer=optimizer, checkpoint=path, throw=False)
     np.testing.assert_array_equal(resumed.omega["l"], whole.omega["l"])
+
+
+def test_without_the_last_stage_the_end_is_the_tied_minimum():
+    start = np.array([0.3, 0.1, 0.2, 0.0])
+    optimizer = InStages([LABELS], LBFGS(tol=1e-9, ftol=0.0), freely=False)
+    status, _, accepted = run(optimizer, start)
+    assert status is Status.CONVERGED
+    tied = scipy_minimize(lambda y: quadratic(start + y[list(LABELS)])[0], np.zeros(2), tol=1e-12)
+    np.testing.assert_allclose(accepted[-1], start + tied.x[list(LABELS)], atol=1e-6)
+    assert quadratic(accepted[-1])[0] > 1.0  # the free minimum is 0
+    alone = InStages([range(4)], LBFGS(tol=1e-9, ftol=0.0), freely=False)
+    np.testing.assert_allclose(run(alone, start)[2][-1], TARGET, atol=1e-6)
+    with pytest.raises(ValueError, match="freely=False needs a stage"):
+        InStages([(-1, -1)], freely=False)
