@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .arithmetic import as_jax, known
+from .arithmetic import as_jax
 from .module import Module
 from .result import InvalidPoint
 from .stream import Stream
@@ -103,8 +103,7 @@ class Sample(Module):
         """Weights as (F, n); ones if none were given."""
         if self.weights is None:
             return jnp.ones((1, self.size), self.x.dtype)
-        weights = known(self.weights)
-        return weights if weights.ndim == 2 else weights[None]
+        return self.weights if self.weights.ndim == 2 else self.weights[None]
 
 
 def _as_numbers(name, value, complex_too=False) -> jax.Array:

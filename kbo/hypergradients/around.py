@@ -29,11 +29,6 @@ class Around(Method):
         return self.method.stochastic
 
     @property
-    def needs_curvature(self):
-        """Whether ``method`` needs the curvature of the inner loss."""
-        return self.method.needs_curvature
-
-    @property
     def remedy(self):
         """The remedy of ``method``."""
         return self.method.remedy

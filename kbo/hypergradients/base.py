@@ -68,14 +68,11 @@ class Method(Module):
     ----------
     stochastic : bool
         Whether two evaluations at one ω may differ by what they draw.
-    needs_curvature : bool
-        Whether it solves a system with the curvature of the inner loss.
     remedy : str
         What makes the adjoint, or the method's own iteration, more exact.
     """
 
     stochastic: ClassVar[bool] = False
-    needs_curvature: ClassVar[bool] = False
     remedy: ClassVar[str] = ""
 
     def __str__(self):

@@ -58,7 +58,6 @@ class Implicit(Method):
     Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Theorem 2.3.
     """
 
-    needs_curvature = True
     needs = Needs(
         spaces=ANY, memory=False, adjoint=True,
         remedy="use method=kbo.hypergradients.Parametric(), or solver=kbo.solvers.Exact()",

@@ -109,8 +109,6 @@ class Parametric(Method):
     Petrulionyte, Mairal, Arbel (2024), Functional Bilevel Optimization, Section 4 (comparison).
     """
 
-    needs_curvature = True
-
     linear_solver: LinearSolver = CG()
     warm: bool = eqx.field(static=True, default=False)
 

@@ -15,14 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ..arithmetic import is_traced, resolve
-from ..instance import of_instance
-from ..losses import Joint, Loss, OwnLoss
+from ..losses import Joint, Loss
 from ..programs import signature
 from ..sample import Sample
 from .space_contract import check_space, check_symmetry, expect_scalar, kind_of
 
 SEEN = 4096
-ROWS = 64  # of the inner sample, at which the curvature of a loss is looked at
 _seen: dict[int, None] = {}
 _checked_targets: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 
@@ -48,7 +46,8 @@ def check(problem, omega):
         if isinstance(loss, Loss):
             loss.check(omega)
             _check_targets(side, loss, sample, problem.n_outputs)
-    if not _is_new((problem, omega)):
+    seen = hash(signature((problem, omega))[0])
+    if seen in _seen:
         return
     dtype = inner.x.dtype
     check_space(problem, omega, jax.ShapeDtypeStruct(inner.x.shape[1:], dtype))
@@ -58,56 +57,7 @@ def check(problem, omega):
         expect_scalar("penalty", _shape_of("penalty", problem.penalty, omega), "for omega")
     _check_ridge(problem, omega)
     check_symmetry(problem, omega, inner.x)
-    _remember((problem, omega))
-
-
-def check_curvature(instance):
-    """Refuse an inner loss of one's own whose pieces are straight, so that no derivative bends it.
-
-    Its second derivative, by which Newton's method and the adjoint see a loss, is zero wherever it
-    exists, and the solution is held by kinks that it does not see.
-    """
-    losses = jax.tree.leaves(instance.problem.inner_loss, is_leaf=_is_own)
-    if not any(map(_is_own, losses)) or not _is_new(instance):
-        return
-    random, p = np.random.default_rng(0), instance.n_outputs
-    draws = random.normal(size=(8, ROWS, p)) * np.logspace(-2, 2, 8)[:, None, None]
-    bent, jumps = _pieces(instance, draws.astype(instance.dtype))
-    if not bent and jumps:
-        raise ValueError(
-            "inner_loss has kinks and no curvature between them, as a hinge or an absolute value "
-            "has: h and its derivative need the second derivative. Smooth the kinks, as "
-            "kbo.losses.Huber and SmoothQuantile or a squared hinge do, or use method="
-            "kbo.hypergradients.Unrolled(steps), which needs none"
-        )
-    _remember(instance)
-
-
-def _is_own(node):
-    kbos = type(node).__module__.partition(".")[0] == "kbo"
-    return isinstance(node, Loss) and (isinstance(node, OwnLoss) or not kbos)
-
-
-@of_instance
-def _pieces(instance, draws):
-    """Whether curvatures are anything but zero, and whether slopes differ, at some predictions."""
-    rows = min(ROWS, instance.inner.size)
-    target = jax.tree.map(lambda leaf: leaf[:rows], instance.inner.target)
-    few = Sample(jnp.zeros((rows, 1), instance.dtype), target)
-    values = draws[:, :rows]
-    if eqx.is_array(target) and jnp.issubdtype(target.dtype, jnp.floating):
-        values = values + target.reshape(rows, -1)  # where a loss of v − t has its kink
-    few = instance.with_samples(few, few)
-    slopes = few.inner_slopes(values)
-    return jnp.any(few.inner_curvatures(values) != 0), jnp.any(slopes != slopes[:1])
-
-
-def _is_new(tree):
-    return hash(signature(tree)[0]) not in _seen
-
-
-def _remember(tree):
-    _seen[hash(signature(tree)[0])] = None
+    _seen[seen] = None
     while len(_seen) > SEEN:
         del _seen[next(iter(_seen))]
 

@@ -1,12 +1,19 @@
-"""Diagnosis of a failed evaluation: which function is finite but has a derivative of NaN."""
+"""Diagnosis of a failed evaluation: which function has no derivative, or no curvature."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from ..instance import of_instance
+
 SAMPLES = 256  # number of points at which functions of the space are evaluated
+STRAIGHT = (
+    "the inner loss has no curvature at any sample, as a hinge or an absolute value has none: "
+    "smooth its kinks, as kbo.losses.Huber, SmoothQuantile or a squared hinge do"
+)
 
 
 def not_differentiable(instance) -> str:
@@ -33,6 +40,20 @@ def not_differentiable(instance) -> str:
         if _is_broken(function, point):
             return f"{name} has a derivative in {variable} that is NaN, while its value is finite"
     return ""
+
+
+@of_instance
+def _curvatures(instance, values):
+    return instance.inner_curvatures(values)
+
+
+def is_straight(instance, result) -> bool:
+    """Whether the inner loss has no curvature at the values of a result's h."""
+    if instance.problem.streamed or not callable(result.inner):
+        return False
+    shape = instance.ridge.shape[0], instance.inner.size, instance.n_outputs
+    values = np.reshape(np.asarray(result.inner(instance.inner.x)), shape)
+    return not np.any(_curvatures(instance, values.astype(instance.dtype)))
 
 
 def _values_of(instance):

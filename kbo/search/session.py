@@ -19,8 +19,8 @@ from ..problem import BilevelProblem
 from ..programs import digest_of, identified, plain, traced_once
 from ..result import BilevelError, Hypergradient, InvalidPoint, Residuals, Status
 from ..solvers import Solver, default_solver
-from .contract import check, check_curvature, sample_at
-from .diagnosis import not_differentiable
+from .contract import check, sample_at
+from .diagnosis import STRAIGHT, is_straight, not_differentiable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +125,9 @@ class Session:
         return ""
 
     def explained(self, result, omega=None) -> Hypergradient:
-        """A result at ω without usable numbers, with the function to blame where a slope is NaN."""
+        """A failed result at ω, with the function to blame: a slope of NaN, or a loss of kinks."""
+        if result.status is Status.INNER_NOT_CONVERGED and is_straight(self.at(omega), result):
+            return dataclasses.replace(result, hint=STRAIGHT)
         if result.status not in (Status.NON_FINITE, Status.SINGULAR):
             return result
         blamed = not_differentiable(self.at(omega))
@@ -179,8 +181,6 @@ def prepare(problem, omega, solver=None, method=None, key=None):
             instance, solver = _prepared(stack, problem, omega, default.solver, key)
         stack.enter_context(blas_threads.sized(instance.inner.size))
         if method is not None:
-            if method.needs_curvature:
-                check_curvature(instance)
             others = lambda other: _prepared(stack, other, omega, solver)[0].problem  # noqa: E731
             method = identified(method).fixed(others)
         yield Session(instance, solver, method)

@@ -173,8 +173,10 @@ class Model(Module):
     def one_lengthscale(self):
         """Labels (q,) by which lengthscales of one kernel move together, and all else alone.
 
-        None if that ties nothing.
+        None if that ties nothing, or if there are no curves of features.
         """
+        if "skew" not in self.kernel.names():
+            return None
         alone = itertools.count()
         others = lambda log: np.array([next(alone) for _ in range(np.size(log))], int)  # noqa: E731
         labels = {part: jax.tree.map(others, logs) for part, logs in self.start().items()}

@@ -39,7 +39,8 @@ class SecondOpinion:
         the loss is not lower by CLEAR than that of the stage with a common lengthscale, and their
         end is kept if its loss is lower by CLEAR again. One lengthscale with curves for each
         feature is searched by leaving one out, unless own lengthscales have lowered the loss by
-        OWN_PAY, and is kept if its loss is lower.
+        OWN_PAY, and is kept if its loss is lower; by SIMPLER than that of the first stage, which is
+        simpler.
         """
         likely = task.kind == "nats"
         last = "marginal likelihood" if likely else "own lengthscales"
@@ -61,8 +62,8 @@ class SecondOpinion:
             if losses[first] > CLEAR * common:
                 further.append(("folds", CLEAR, lambda: self._on_folds(task)))
             if losses[first] > OWN_PAY * common > 0 and task.model.one_lengthscale() is not None:
-                start = ends[COMMON].omega
-                further.append((ONE, 1.0, lambda: self._with_one_lengthscale(task, start)))
+                start, factor = ends[COMMON].omega, SIMPLER if first == COMMON else 1.0
+                further.append((ONE, factor, lambda: self._with_one_lengthscale(task, start)))
         for name, factor, search in further:
             if self._interrupted or self._time_left() <= 0:
                 break
@@ -75,7 +76,7 @@ class SecondOpinion:
                 first = name if _is_lower(losses[name], losses[first], factor) else first
         task, best, bounds, course = found[first]
         self.history_, self.criterion_start_, self._said = course
-        if first in self._stage_ends:  # stages are of the first start, whose steps come first
+        if first in ends and first != last:  # stages are of the first start, whose steps come first
             self.history_ = self.history_[: len(best.history)]
         self.kept_ = first
         return task, (best, bounds, rejected)

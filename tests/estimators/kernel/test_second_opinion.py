@@ -34,7 +34,7 @@ ENDS = ["common lengthscale", "no curves", "marginal likelihood", "folds", "one 
 def test_the_lowest_loss_is_kept(monkeypatch, kept):
     """With losses made up for the ends in turn, the model is that end's."""
     order = {
-        "common lengthscale": [1.0, 0.98, 0.98, 0.91, 1.0],
+        "common lengthscale": [1.0, 0.98, 0.98, 0.91, 0.98],
         "no curves": [1.0, 0.96, 0.94, 0.87, 0.96],
         "marginal likelihood": [1.0, 0.96, 0.92, 0.83, 0.92],
         "folds": [1.0, 0.98, 0.98, 0.89, 0.89],
