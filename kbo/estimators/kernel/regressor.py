@@ -94,7 +94,7 @@ class KernelBilevelRegressor(
         (a common factor for all lengthscales; one for each; curves too) a later one is kept
         (``kept_``) if its loss on other folds is 3 % lower, unless ``cv`` is a splitter. If that is
         not a tenth lower than the first stage's, five folds are searched too, and kept if lower by
-        another tenth; and, by leaving one out, one lengthscale with curves, kept if lower at all.
+        another tenth; by leaving one out also a common factor with curves, which is kept if lower.
     prior : float, default 1.0
         The strength of a prior that draws the logarithms of the lengthscales to their mean (and,
         where ``lengthscale`` is None, that mean to 1 above its start): with few samples a criterion
