@@ -59,8 +59,6 @@ def _given(instance, zeros):
     return -instance.inner_slopes(zeros)[0], instance.penalty_value()
 
 
-
-
 @of_instance
 def _reverse_pass(instance, cotangent, alpha_slope, gram, values):
     """∂_ω of φ through the kernel, α and the outer loss at fixed values; and of the penalty."""
