@@ -1,5 +1,7 @@
 """The site names what there is; its code is executed when it is built (see CONTRIBUTING.md)."""
 
+import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -28,6 +30,28 @@ def test_pages_have_one_title_and_no_paths_of_a_machine(page):
     prose = re.sub(r"^(`{3,}|~{3,}).*?^\1\s*$", "", page.read_text(), flags=re.S | re.M)
     assert len(re.findall(r"^# \S", prose, re.M)) == 1
     assert not re.search(r"/(work|tmp|root|home)/", page.read_text())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS)))
+def test_the_names_in_code_cells_exist(page):
+    cells = re.findall(r"^```\{code-cell\} python\n(.*?)^```", page.read_text(), re.S | re.M)
+    code = "\n".join(re.sub(r"^(:|%|!).*$", "", cell, flags=re.M) for cell in cells)
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in ("kbo", "theory"):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute) and ast.unparse(node).startswith(("kbo.", "theory.")):
+            names = [ast.unparse(node)]
+        else:
+            continue
+        for name in names:
+            found, *parts = name.split(".")
+            found = importlib.import_module(found)
+            for part in parts:
+                if not re.fullmatch(r"\w+", part):  # a call, or an item
+                    break
+                if not hasattr(found, part):
+                    importlib.import_module(f"{found.__name__}.{part}")
+                found = getattr(found, part)
 
 
 def test_no_entry_of_the_bibliography_stands_twice():
