@@ -6,8 +6,9 @@ FOLDER is that of benchmarks.tuning, whose ``load`` gives the rows: standardised
 random training rows, the standard test rows; of bike without the columns that make its target, and
 of parkinsons with whole patients as test rows. Models whose package is not installed are left out,
 which is said. What has been measured is kept in the file of results and not measured again: a run
-that was stopped goes on, and another split adds its rows (``--again`` measures all anew). There are
-two tables: without and with the tuned rivals, each of the cases that all its models were fitted to.
+that was stopped goes on, and another split adds its rows (``--again`` measures anew what is asked
+for). There are two tables: without and with the tuned rivals, each of the cases that all its models
+were fitted to.
 
 "best" is the lowest RMSE of all models in hindsight. The models: KernelBilevelRegressor(); RidgeCV;
 GridSearchCV(KernelRidge(kernel="rbf")), 7 × 9 points and five shuffled folds; scikit-learn's
@@ -149,13 +150,13 @@ def main():
     models = [name for name in args.models if find_spec(MODELS[name][1])]
     if missing := sorted(set(args.models) - set(models)):
         print(f"not installed, left out: {missing}")
-    found = {} if args.again else known()
+    found = known()
     for split in args.splits:
         for name in args.sets:
             case = found.setdefault((name, split), {})
             X, y, X_test, y_test, _ = load(args.folder, name, ROWS, split)
             for model in models:
-                if model in case:
+                if model in case and not args.again:
                     continue
                 seconds, fitted = timed(MODELS[model][0]().fit, X, y)
                 rmse = float(np.sqrt(np.mean((fitted.predict(X_test) - y_test) ** 2)))

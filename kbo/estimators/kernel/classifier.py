@@ -63,9 +63,10 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         time. "auto" is "cv" on at most 1000 samples for two classes, 1000/K^⅓ for K of them (but 3
         of each) and 2000 with loss="squared" (``n_tuned_``), if the solver is exact or "auto" and
         neither ``cv``, ``groups``, an outer loss, standard errors, learned centres nor ``max_time``
-        are asked for; the final fit is on all. The minimum is then checked: unless a separate
-        lengthscale for each feature has a loss on other folds that is 3 % lower, the result of the
-        search's first stage is kept, which has a common factor for all (``kept_``).
+        are asked for; the final fit is on all. The minimum is then checked: the end of
+        the search, or that of its first stage, which has a common factor for all lengthscales, is
+        kept (``kept_``), by the lower L exp(q/n), L being the loss on other folds, q the count of
+        tuned numbers, and n that of samples, times that of scores.
     prior : float, default 20.0
         As in KernelBilevelRegressor, the precision of log lengthscales around their level; with few
         samples, a lengthscale for each feature overfits the folds without it.

@@ -149,45 +149,36 @@ class Model(Module):
         "common lengthscale": all lengthscales of one kernel move together; "no curves": each moves
         alone. In both the skews of features are held. A stage that is as the next one is left out.
         """
-        omega = self.start()
-        others = lambda log: np.array([next(alone) for _ in range(np.size(log))], int)  # noqa: E731
-        skewed = "skew" in self.kernel.names()
+        common, own = self._labels(True, False), self._labels(False, False)
         found = {}
-        for stage, common in (("common lengthscale", True), ("no curves", False)):
-            alone, labels = itertools.count(), {}
-            for part in omega:
-                if part != "kernel":
-                    labels[part] = jax.tree.map(others, omega[part])
-            labels["kernel"] = [
-                np.full(np.size(log), InStages.held) if name == "skew"
-                else np.where(used, next(alone), InStages.held) if common and name == "lengthscale"
-                else np.where(used, others(log), InStages.held)
-                for name, log, used in self._kernel_logs()
-            ]
-            flat = np.concatenate([np.zeros(0, int), *jax.tree.leaves(labels)])
-            moving = flat[flat != InStages.held]
-            if len(np.unique(moving)) < len(moving) or (skewed and not common):
-                found[stage] = flat
+        if common.max(initial=-1) < own.max(initial=-1):
+            found["common lengthscale"] = common
+        if "skew" in self.kernel.names():
+            found["no curves"] = own
         return found
 
-    def one_lengthscale(self):
-        """Labels (q,) by which lengthscales of one kernel move together, and all else alone.
+    def tied_lengthscales(self):
+        """Labels (q,) by which lengthscales of one kernel move together, and all else alone."""
+        return self._labels(True, True)
 
-        None if that ties nothing, or if there are no curves of features.
+    def _labels(self, common, curves):
+        """Labels (q,) of the entries of the flat ω: 0, 1, … of those that move, by what they move
+        with. These are the lengthscales of one kernel if ``common``; skews move if ``curves``.
         """
-        if "skew" not in self.kernel.names():
-            return None
         alone = itertools.count()
         others = lambda log: np.array([next(alone) for _ in range(np.size(log))], int)  # noqa: E731
         labels = {part: jax.tree.map(others, logs) for part, logs in self.start().items()}
         labels["kernel"] = [
-            np.where(used, next(alone) if name == "lengthscale" else others(log), InStages.held)
+            np.where(
+                used & (curves or name != "skew"),
+                next(alone) if common and name == "lengthscale" else others(log), InStages.held,
+            )
             for name, log, used in self._kernel_logs()
         ]
-        flat = np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(labels)])
-        moving, places = np.unique(flat[flat != InStages.held], return_inverse=True)
-        flat[flat != InStages.held] = places
-        return flat if len(moving) < len(places) else None
+        flat = np.concatenate([np.zeros(0, int), *map(np.ravel, jax.tree.leaves(labels))])
+        moving = flat != InStages.held
+        flat[moving] = np.unique(flat[moving], return_inverse=True)[1]
+        return flat
 
     def _kernel_logs(self):
         """(name, log at the start, which of its numbers belong to columns that are not zeros)."""

@@ -90,11 +90,11 @@ class KernelBilevelRegressor(
         (squared loss, solver="auto" or "exact", one alpha, samples that count alike, targets that
         vary) and neither ``cv``, ``groups``, an outer loss nor standard errors are asked for;
         otherwise it is "cv". The likelihood is that of 2,000 samples at most, drawn at random
-        (``n_tuned_``); the final fit is on all. "auto" checks the minimum: of the search's stages
-        (a common factor for all lengthscales; one for each; curves too) a later one is kept
-        (``kept_``) if its loss on other folds is 3 % lower, unless ``cv`` is a splitter. If that is
-        not a tenth lower than the first stage's, five folds are searched too, and kept if lower by
-        another tenth; by leaving one out also a common factor with curves, which is kept if lower.
+        (``n_tuned_``); the final fit is on all. "auto" checks the minimum, unless ``cv`` is a
+        splitter: of the ends of the search's stages (a common factor for all lengthscales; one for
+        each; curves too), and of one by leaving one out with a common factor and curves, that with
+        the lowest L exp(q/n) is kept (``kept_``). L is the mean of the loss on other folds and the
+        leave-one-out loss (the former, if folds were searched); q numbers are tuned.
     prior : float, default 1.0
         The strength of a prior that draws the logarithms of the lengthscales to their mean (and,
         where ``lengthscale`` is None, that mean to 1 above its start): with few samples a criterion
@@ -168,8 +168,8 @@ class KernelBilevelRegressor(
         parameters and without the prior. It is computed on the ``n_tuned_`` samples, or on 512 if
         ``max_time`` was used up.
     kept_ : str
-        With criterion="auto", the end that was kept: "common lengthscale", "no curves", "folds",
-        "one lengthscale", "marginal likelihood", or "own lengthscales" of a search by folds alone.
+        With criterion="auto", the end that was kept: "common lengthscale", "no curves",
+        "leave-one-out", "marginal likelihood", or "own lengthscales" of a search by folds.
     history_ : list of dict
         The arguments of ``callback``: the starts and the accepted steps, in order, of the search
         whose end was kept.

@@ -59,9 +59,9 @@ class Searching(Reporting, SecondOpinion):
             model = task.model
             ended = self._with_little_time(task) or self._from_all_starts(task)
             if self.criterion == "auto" and ended[0].status.usable and not self.standard_errors:
-                task, ended = self._best_by_folds(task, ended, classifier, groups)
+                task, ended = self._kept_of(task, ended, classifier, groups)
         best, bounds, rejected = ended
-        self.n_parameters_ = self._count_tuned(task.model)
+        self.n_parameters_ = self._count_tuned(task.model, getattr(self, "kept_", None))
         self.n_iter_ = max(1, best.n_steps)
         self.status_ = best.status.name
         self.criterion_ = task.shown(best.value)
@@ -217,7 +217,8 @@ class Searching(Reporting, SecondOpinion):
             checkpoint = f"{checkpoint}{task.suffix}{'.part' if task.is_part else ''}{suffix}"
         optimizer = LBFGS(self.max_iter, tol=0.0, ftol=self.tol, log=task.kind != "mean")
         # Learned centres would follow the level that the first stage finds.
-        if tied and task.model.center_shape is None:
+        staged = tied and task.model.center_shape is None
+        if staged:
             stages = tuple(task.model.stages().values())
             optimizer = InStages(stages, optimizer, looser=max(1.0, EARLY / self.tol))
         elif labels is not None:
@@ -229,7 +230,7 @@ class Searching(Reporting, SecondOpinion):
             checkpoint=checkpoint,
         )
         self.n_evaluations_ += result.n_evaluations
-        if isinstance(optimizer, InStages) and not suffix:
+        if staged and not suffix:
             self._stage_ends = ends_of_stages(task.model, result)
         return result
 

@@ -1,4 +1,4 @@
-"""Which end of a search is kept, by a loss on folds that it has not seen."""
+"""Which end of a search is kept, by its loss on left-out rows and the count of its numbers."""
 
 from __future__ import annotations
 
@@ -7,40 +7,43 @@ from numbers import Integral
 
 import jax
 import numpy as np
-from sklearn.utils import check_random_state
 
 from ...optimizers import InStages
 from .criterion import make_criterion
 from .held_out import cv_loss
 from .task import Task
+from .tuning import better_start
 
-CLEAR = 0.9  # a loss by this factor lower is no chance, nor what a search for it gains by itself
-SIMPLER = 0.97  # unless its loss is by this factor lower, a later stage's end is not worth it
+PRICE = 1.0  # of each tuned number: this over n in the logarithm of the loss; 2 is Akaike's
 OWN_PAY = 0.6  # by this factor below the loss of a common lengthscale, own ones need no doubt
 COMMON = "common lengthscale"  # the name of the stage
-ONE = "one lengthscale"  # the name of the search with curves for features, but no lengthscales
+ALONE = "leave-one-out"  # the name of the search by this criterion
 SEEDS = (11, 12, 13)  # of the draws of folds; cv_loss_ has others
 
 
 class SecondOpinion:
-    """The part of the estimators that checks the minimum of a criterion by another loss.
+    """The part of the estimators that chooses among the ends of searches.
 
-    With a lengthscale for each feature, folds can be overfitted; where the noise is not normal, the
-    marginal likelihood may end at a model that follows the noise, or at one that takes everything
-    for noise.
+    A criterion of a lengthscale and a curve for each feature can be overfitted. The marginal
+    likelihood may moreover end at a model that follows the noise where this is not normal, or at
+    one that takes everything for noise.
     """
 
-    def _best_by_folds(self, task, ended, classifier, groups):
+    def _kept_of(self, task, ended, classifier, groups):
         """The task and the end, as ``_from_all_starts`` returns it, that are kept.
 
-        The ends of the search's stages are compared by their loss on folds, from the simplest on: a
-        later one is kept if its loss is lower by SIMPLER than that of the one kept so far. If they
-        are of the marginal likelihood there may be two more searches. Five folds are searched if
-        the loss is not lower by CLEAR than that of the stage with a common lengthscale, and their
-        end is kept if its loss is lower by CLEAR again. One lengthscale with curves for each
-        feature is searched by leaving one out, unless own lengthscales have lowered the loss by
-        OWN_PAY, and is kept if its loss is lower; by SIMPLER than that of the first stage, which is
-        simpler.
+        They are the ones with the lowest L exp(PRICE q/n). q numbers are tuned, and n samples
+        judge; L is the loss on other folds, or, where ends are of the marginal likelihood, the mean
+        of this and the leave-one-out loss. Among the ends are those of the search's stages. If they
+        are of the marginal likelihood, a common factor for all lengthscales with curves for
+        features is searched by leaving one out too, unless own lengthscales have lowered L by
+        OWN_PAY.
+
+        References
+        ----------
+        Akaike (1970), Statistical Predictor Identification, Annals of the Institute of Statistical
+        Mathematics 22 (a squared loss is too low by the factor exp(-2q/n), nearly, where it is
+        minimised over q numbers without a prior).
         """
         likely = task.kind == "nats"
         last = "marginal likelihood" if likely else "own lengthscales"
@@ -49,86 +52,72 @@ class SecondOpinion:
             return task, ended
         bounds, rejected = ended[1:]
         found = {name: (task, end, bounds, self._course()) for name, end in ends.items()}
-        judged = self._in_time(task, groups)
-        loss = lambda omega: cv_loss(judged, omega, SEEDS, classifier, groups)  # noqa: E731
-        losses = {name: loss(end.omega) for name, end in ends.items()}
-        first, *later = losses
-        for name in later:
-            if _is_lower(losses[name], losses[first], SIMPLER):
-                first = name
-        common = losses.get(COMMON, 0.0)
-        further = []
-        if likely and not task.is_part:
-            if losses[first] > CLEAR * common:
-                further.append(("folds", CLEAR, lambda: self._on_folds(task)))
-            if losses[first] > OWN_PAY * common > 0 and task.model.one_lengthscale() is not None:
-                start, factor = ends[COMMON].omega, SIMPLER if first == COMMON else 1.0
-                further.append((ONE, factor, lambda: self._with_one_lengthscale(task, start)))
-        for name, factor, search in further:
-            if self._interrupted or self._time_left() <= 0:
-                break
+        price = self._price(self._in_time(task, groups), classifier, groups)
+        prices = {name: price(name, end.omega) for name, end in ends.items()}
+        kept = min(prices, key=prices.get)
+        doubtful = likely and prices[kept] > OWN_PAY * prices.get(COMMON, 0.0)
+        if doubtful and not (task.is_part or self._interrupted) and self._time_left() > 0:
             self.history_, self._said = [], {}
-            other, result, bounds, more = search()
-            rejected += more
-            if result.status.usable:
-                found[name] = (other, result, bounds, self._course())
-                losses[name] = loss(result.omega)
-                first = name if _is_lower(losses[name], losses[first], factor) else first
-        task, best, bounds, course = found[first]
+            other, result, limits = self._search_leaving_out(task, next(iter(ends.values())).omega)
+            rejected += result.n_rejected
+            if result.status.usable and price(ALONE, result.omega) < prices[kept]:
+                kept, found[ALONE] = ALONE, (other, result, limits, self._course())
+        task, best, bounds, course = found[kept]
         self.history_, self.criterion_start_, self._said = course
-        if first in ends and first != last:  # stages are of the first start, whose steps come first
+        if kept in ends and kept != last:  # stages are of the first start, whose steps come first
             self.history_ = self.history_[: len(best.history)]
-        self.kept_ = first
+        self.kept_ = kept
         return task, (best, bounds, rejected)
+
+    def _price(self, task, classifier, groups):
+        """The function of an end's name and ω that decides; a negative L is raised alike."""
+        losses = [lambda omega: cv_loss(task, omega, SEEDS, classifier, groups)]
+        if task.kind == "nats":
+            losses.append(self._task_leaving_out(task).plain().value)
+
+        def price(name, omega):
+            value = float(np.mean([loss(omega) for loss in losses]))
+            share = self._count_tuned(task.model, name) / task.samples
+            found = value + abs(value) * np.expm1(PRICE * share)
+            return found if np.isfinite(found) else np.inf
+
+        return price
 
     def _course(self):
         """What a search leaves behind besides its end."""
         return self.history_, self.criterion_start_, self._said
 
-    def _on_folds(self, task):
-        """The search by five folds: its task, and what ``_from_all_starts`` returns."""
-        other = self._by(task, "cv")
-        return other, *self._from_all_starts(other)
+    def _search_leaving_out(self, task, start):
+        """The search with a common factor for all lengthscales: its task, result and bounds.
 
-    def _with_one_lengthscale(self, task, start):
-        """The search with one lengthscale and curves, by leaving one out; as ``_on_folds``."""
-        other = self._by(task, "loo")
+        It begins at ``start``, or at the start of a search of its own if the loss is lower there.
+        """
+        other = self._task_leaving_out(task)
+        bounds, labels = other.bounds(), task.model.tied_lengthscales()
         self.criterion_start_ = other.shown(other.session.value(task.model.start()))
-        bounds = other.bounds()
-        labels = task.model.one_lengthscale()
-        result = self._minimize(other, bounds, 0, start, ".one", labels=labels)
-        return other, result, bounds, result.n_rejected
+        starts = jax.tree.map(np.clip, start, *bounds), better_start(
+            other, self._robust, self._time_left
+        )[1]
+        start = min(starts, key=other.session.value)
+        return other, self._minimize(other, bounds, 0, start, "", labels=labels), bounds
 
-    def _count_tuned(self, model):
-        """How many numbers are tuned for the end that is kept, positions of centres aside."""
-        kept = getattr(self, "kept_", None)
-        stage = model.one_lengthscale() if kept == ONE else model.stages().get(kept)
-        if stage is not None:
-            return len(np.unique(stage[stage != InStages.held]))
-        return model.count()
+    def _count_tuned(self, model, kept):
+        """How many numbers are tuned for the end of this name, positions of centres aside."""
+        stage = model.tied_lengthscales() if kept == ALONE else model.stages().get(kept)
+        return model.count() if stage is None else int(stage.max()) + 1
 
     def _draws_folds(self):
         """Whether other folds may be drawn than those of ``cv``."""
         return self.cv is None or isinstance(self.cv, Integral)
 
-    def _by(self, task, name):
-        """The task with the criterion "cv" or "loo" in place of its own."""
+    def _task_leaving_out(self, task):
+        """The task with the leave-one-out loss in place of its criterion."""
         weight, y = task.criterion.weight, task.targets[1]
-        random = None if self.random_state is None else check_random_state(self.random_state)
         criterion = make_criterion(
-            name, None, task.X, y, weight, False, random, task.model.inner_loss.base, None,
+            "loo", None, task.X, y, weight, False, None, task.model.inner_loss.base, None,
             task.whole.solver,
         )
-        order = criterion.order
-        targets = tuple(target[order] for target in task.targets)
-        return Task(
-            task.model, criterion, task.X[order], targets, task.whole, True, suffix=".folds"
-        )
-
-
-def _is_lower(loss, level, factor):
-    """Whether a loss is below a level, which may be negative, by a factor."""
-    return loss < level - (1 - factor) * abs(level)
+        return Task(task.model, criterion, task.X, task.targets, task.whole, True, suffix=".loo")
 
 
 def ends_of_stages(model, result):

@@ -1,5 +1,6 @@
 """The end of a search is kept only where it predicts rows that it has not seen."""
 
+import jax
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
@@ -19,7 +20,7 @@ NAMES = Tunable.of(KernelBilevelRegressor(tune=()).fit(X, HEAVY).kernel_).names(
 
 def test_where_one_feature_matters_the_likelihood_is_kept_without_a_second_search(monkeypatch):
     monkeypatch.setattr(
-        second_opinion.SecondOpinion, "_by", lambda *_: pytest.fail("a second search")
+        second_opinion.SecondOpinion, "_search_leaving_out", lambda *_: pytest.fail("a second search")
     )
     many = np.random.default_rng(1).normal(size=(150, 10))
     model = KernelBilevelRegressor().fit(many, np.sin(2 * many[:, 0]))
@@ -27,29 +28,22 @@ def test_where_one_feature_matters_the_likelihood_is_kept_without_a_second_searc
     assert model.criterion_ <= model.history_[0]["value"]
 
 
-ENDS = ["common lengthscale", "no curves", "marginal likelihood", "folds", "one lengthscale"]
+ENDS = ["common lengthscale", "no curves", "marginal likelihood", "leave-one-out"]
 
 
 @pytest.mark.parametrize("kept", ENDS)
-def test_the_lowest_loss_is_kept(monkeypatch, kept):
-    """With losses made up for the ends in turn, the model is that end's."""
-    order = {
-        "common lengthscale": [1.0, 0.98, 0.98, 0.91, 0.98],
-        "no curves": [1.0, 0.96, 0.94, 0.87, 0.96],
-        "marginal likelihood": [1.0, 0.96, 0.92, 0.83, 0.92],
-        "folds": [1.0, 0.98, 0.98, 0.89, 0.89],
-        "one lengthscale": [1.0, 0.96, 0.94, 0.87, 0.95],
-    }[kept]
-    given, seen = iter(order), []
+def test_the_end_with_the_lowest_price_is_kept(monkeypatch, kept):
+    seen = {}
 
-    def loss(task, omega, *_):
-        seen.append(omega)
-        return next(given)
+    def price(name, omega):
+        seen[name] = omega
+        return 1.0 + (name != kept)
 
-    monkeypatch.setattr(second_opinion, "cv_loss", loss)
+    monkeypatch.setattr(second_opinion.SecondOpinion, "_price", lambda *_: price)
+    monkeypatch.setattr(second_opinion, "OWN_PAY", 0.0)
     model = KernelBilevelRegressor().fit(X, HEAVY)
     assert model.kept_ == kept
-    wanted = seen[ENDS.index(kept)]
+    assert list(seen) == ENDS
     start = KernelBilevelRegressor(tune=()).fit(X, HEAVY)
     for name in ("lengthscale", "skew"):
         logs = [np.log(b / a) for a, b in zip(*(
@@ -57,26 +51,47 @@ def test_the_lowest_loss_is_kept(monkeypatch, kept):
         ), strict=True)]
         places = [k for k, n in enumerate(NAMES) if n == name]
         for place, log in zip(places, logs, strict=True):
-            np.testing.assert_allclose(log, wanted["kernel"][place], rtol=1e-6, atol=1e-12)
+            np.testing.assert_allclose(log, seen[kept]["kernel"][place], rtol=1e-6, atol=1e-12)
             if name == "skew" and kept in ("common lengthscale", "no curves"):
                 assert not log.any()
-            if name == "lengthscale" and kept in ("common lengthscale", "one lengthscale"):
+            if name == "lengthscale" and kept in ("common lengthscale", "leave-one-out"):
                 assert np.ptp(log) < 1e-9
     assert model.history_[-1]["value"] == pytest.approx(model.criterion_, rel=1e-12)
-    if kept in ("folds", "one lengthscale"):
+    if kept == "leave-one-out":
         assert model.criterion_ > 0  # a mean loss, not a log-likelihood
     assert model.criterion_ <= model.criterion_start_
 
 
-def test_the_folds_end_is_that_of_its_own_criterion(monkeypatch):
-    monkeypatch.setattr(second_opinion, "CLEAR", 0.0)
-    with_folds = iter([1.0, 1.0, -1.0, 0.0])
-    monkeypatch.setattr(second_opinion, "cv_loss", lambda *_: next(with_folds))
-    model = KernelBilevelRegressor("matern32").fit(X, HEAVY)
-    alone = KernelBilevelRegressor(criterion="cv").fit(X, HEAVY)
-    assert model.kept_ == "folds"
-    assert model.criterion_ == pytest.approx(alone.criterion_, rel=1e-9)
-    np.testing.assert_allclose(model.lengthscale_, alone.lengthscale_, rtol=1e-6)
+def test_the_price_is_the_mean_loss_of_rows_left_out_raised_for_each_number(monkeypatch):
+    prices, real = {}, second_opinion.SecondOpinion._price
+
+    def spy(self, *given):
+        price = real(self, *given)
+        return lambda name, omega: prices.setdefault(name, price(name, omega))
+
+    monkeypatch.setattr(second_opinion.SecondOpinion, "_price", spy)
+    model = KernelBilevelRegressor().fit(X, HEAVY)
+    with jax.enable_x64(True):
+        gram = np.asarray(model.kernel_.matrix(model.X_fit_, model.X_fit_))
+    inverse = np.linalg.inv(gram + model.alpha_ * np.eye(len(X)))
+    dual = inverse @ (HEAVY - model.intercept_)
+    alone = np.mean((dual / inverse.diagonal()) ** 2)
+    folds = [test for seed in second_opinion.SEEDS
+             for _, test in KFold(5, shuffle=True, random_state=seed).split(X)]
+    left = [np.linalg.solve(inverse[np.ix_(test, test)], dual[test]) for test in folds]
+    loss = 0.25 * (alone + np.mean([np.mean(rest**2) for rest in left]))
+    assert min(prices, key=prices.get) == model.kept_
+    assert prices[model.kept_] == pytest.approx(
+        loss * np.exp(second_opinion.PRICE * model.n_parameters_ / len(X)), rel=1e-6
+    )
+
+
+def test_the_end_by_leaving_out_has_the_lowest_loss_of_rows_left_out():
+    options = {"kernel": "matern32", "ard": False, "prior": 0.0}
+    model = KernelBilevelRegressor(**options).fit(X, PLAIN)
+    alone = KernelBilevelRegressor(**options, criterion="loo").fit(X, PLAIN)
+    assert model.kept_ == "leave-one-out"
+    assert model.criterion_ == pytest.approx(alone.criterion_, rel=1e-3)
 
 
 def test_outliers_that_mislead_the_likelihood_do_not_mislead_the_default():
@@ -91,12 +106,10 @@ def test_outliers_that_mislead_the_likelihood_do_not_mislead_the_default():
     default = KernelBilevelRegressor()
     alone = loss(KernelBilevelRegressor(criterion="marginal_likelihood"))
     assert loss(default) < 0.75 * alone
-    assert default.kept_ == "folds"
+    assert default.kept_ == "leave-one-out"
 
 
-def test_one_lengthscale_has_folds_for_a_second_opinion():
-    model = KernelBilevelRegressor(ard=False).fit(X, HEAVY)
-    assert model.kept_ in ("no curves", "marginal likelihood", "folds")
+def test_only_the_default_criterion_has_a_second_opinion():
     other = KernelBilevelRegressor(criterion="marginal_likelihood").fit(X, HEAVY)
     assert not hasattr(other, "kept_")
     assert not hasattr(KernelBilevelRegressor(cv=KFold(3)).fit(X, HEAVY), "kept_")
@@ -105,7 +118,7 @@ def test_one_lengthscale_has_folds_for_a_second_opinion():
 def test_two_searches_have_two_checkpoints(tmp_path):
     path = tmp_path / "fit"
     model = KernelBilevelRegressor(ard=False, checkpoint=path).fit(X, HEAVY)
-    assert {file.name for file in tmp_path.iterdir()} >= {"fit", "fit.folds"}
+    assert {file.name for file in tmp_path.iterdir()} >= {"fit", "fit.loo"}
     again = KernelBilevelRegressor(ard=False, checkpoint=path).fit(X, HEAVY)
     np.testing.assert_array_equal(again.dual_coef_, model.dual_coef_)
 
