@@ -127,13 +127,14 @@ class Searching(Reporting, SecondOpinion):
                 break
         return best, best_bounds, rejected
 
-    def _in_moving_bounds(self, task, bounds, restart, start, suffix, tied):
+    def _in_moving_bounds(self, task, bounds, restart, start, suffix, tied=False, labels=None):
         """A search that goes on with wider bounds if it ended at a bound; and the last bounds.
 
         Bounds are relative to the start, not set by the user, so they may be moved. The user is
         warned of the last one only if moving a bound has lowered L.
         """
-        result, paid = self._minimize(task, bounds, restart, start, suffix, tied), False
+        result = self._minimize(task, bounds, restart, start, suffix, tied, labels)
+        paid = False
         for k in range(1, WIDENINGS + 1):
             wider = moved_bounds(result.omega, bounds, task.model.reaches())
             if wider is None or result.status not in (
@@ -141,7 +142,9 @@ class Searching(Reporting, SecondOpinion):
             ):
                 return result, bounds
             known = self.history_[:]
-            more = self._minimize(task, wider, restart, result.omega, f"{suffix}.wider{k}")
+            more = self._minimize(
+                task, wider, restart, result.omega, f"{suffix}.wider{k}", labels=labels
+            )
             lower = more.value < result.value - self.tol * abs(result.value)
             solved = more.status in (Status.CONVERGED, Status.STEPS_EXHAUSTED, Status.STOPPED)
             if not (lower and solved):

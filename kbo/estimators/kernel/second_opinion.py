@@ -99,7 +99,7 @@ class SecondOpinion:
             other, self._robust, self._time_left
         )[1]
         start = min(starts, key=other.session.value)
-        return other, self._minimize(other, bounds, 0, start, "", labels=labels), bounds
+        return other, *self._in_moving_bounds(other, bounds, 0, start, "", labels=labels)
 
     def _count_tuned(self, model, kept):
         """How many numbers are tuned for the end of this name, positions of centres aside."""

@@ -321,11 +321,12 @@ def test_restarts_keep_the_best_end():
 
 def test_random_state_shuffles_folds():
     X, y = SMALL
-    make = lambda s: KernelBilevelRegressor(max_iter=2, cv=5, random_state=s).fit(X, y).criterion_
+    plain = KernelBilevelRegressor(max_iter=2, criterion="cv")
+    make = lambda s: clone(plain).set_params(cv=5, random_state=s).fit(X, y).criterion_
     assert make(0) == make(np.random.RandomState(0))
     assert make(0) != make(1)
     shuffled = KFold(5, shuffle=True, random_state=0)
-    assert make(None) == KernelBilevelRegressor(max_iter=2, cv=shuffled).fit(X, y).criterion_
+    assert make(None) == clone(plain).set_params(cv=shuffled).fit(X, y).criterion_
 
 
 def test_multi_output():
@@ -349,7 +350,7 @@ def test_callback_verbose_and_checkpoint(tmp_path, capsys):
     again = KernelBilevelRegressor(n_restarts=1, checkpoint=path).fit(X, y)
     np.testing.assert_array_equal(first.predict(X), again.predict(X))
     assert again.n_evaluations_ == evaluated
-    written = sorted(p.name for p in tmp_path.iterdir() if ".folds" not in p.name)
+    written = sorted(p.name for p in tmp_path.iterdir() if ".loo" not in p.name)
     assert written == ["search", "search.1"]  # the likelihood has no warm start
 
 
@@ -500,7 +501,8 @@ GROUPS = np.arange(120) // 7
 
 
 @pytest.mark.parametrize("estimator", [
-    KernelBilevelRegressor(max_iter=2), KernelBilevelClassifier(loss="squared", max_iter=2),
+    KernelBilevelRegressor(max_iter=2, criterion="cv"),
+    KernelBilevelClassifier(loss="squared", max_iter=2, criterion="cv"),
 ])
 def test_groups_reach_the_folds(estimator):
     X, y = SMALL
