@@ -38,7 +38,7 @@ OPEN = {
     "estimators": {"_common", "kernel", "instruments", "reweighting", "search"},
 }
 PRIVATE = {  # whom a private package is shown to, besides its own
-    ("solvers", "_newton"): {"criteria"}, ("solvers", "_traced"): {"search"}, ("solvers", "_training"): {"hypergradients", "estimators"},
+    ("solvers", "_newton"): {"criteria"}, ("solvers", "_traced"): {"hypergradients", "search"}, ("solvers", "_training"): {"hypergradients", "estimators"},
     ("estimators", "_common"): {"inspection", "tabular", "cli"},
 }
 ALLOWED = {

@@ -15,6 +15,7 @@ from ..result import Hypergradient, Status
 from ..spaces import Frozen
 from .base import Method, finish, on_device
 from .bounds import error_bound
+from .fused import fused
 from .streaming import streamed_reverse_pass
 
 
@@ -70,6 +71,14 @@ class Implicit(Method):
 
     def evaluate(self, instance, solver, state=None) -> Hypergradient:
         """L(ω) and ∇L(ω) from an inner solution and its adjoint."""
+        found = fused(instance, solver)
+        if found is not None:
+            return finish(
+                instance, solver, found.value, found.grad, found.frozen.h, Status.CONVERGED,
+                tuple(map(float, found.residuals)), state=state,
+                adjoint=Function(instance, found.adjoint, not instance.shared),
+                _bound=lambda: error_bound(instance, found.frozen, instance.shared),
+            )
         solution = solver.solve(instance, state)
         instance, shared = solution.instance, solution.instance.shared
         h, h_inner, h_outer = on_device(

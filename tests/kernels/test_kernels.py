@@ -71,3 +71,20 @@ def test_a_kernel_times_a_function_is_a_product(x64):
     product = kbo.kernels.Gaussian() * (lambda a, b: jnp.dot(a, b))
     expected = kbo.kernels.Gaussian().matrix(x, x) * (x @ x.T)
     np.testing.assert_allclose(product.matrix(x, x), expected, rtol=1e-12)
+
+
+def test_features_of_levels_change_no_value_of_the_laplacian_nor_a_derivative(x64):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(np.hstack([rng.normal(size=(30, 2)), np.eye(4)[rng.integers(4, size=30)]]))
+    z = x[:7].at[0, 2:].set(0.0)  # a level that is none of these
+    lengths = jnp.asarray(rng.uniform(0.5, 2.0, 6)).at[5].set(jnp.inf)
+
+    def total(lengths, x, numbers):
+        return jnp.sum(kernels.Laplacian(lengths, numbers).matrix(x, z) ** 2)
+
+    for numbers in (2, 3, 6, 8):
+        quick = kernels.Laplacian(lengths, numbers).matrix(x, z)
+        known = jnp.exp(-jnp.abs((x[:, None] - z) / lengths).sum(-1))
+        np.testing.assert_allclose(quick, known, rtol=1e-13)
+        each = jax.grad(total)(lengths, x, numbers)
+        np.testing.assert_allclose(each, jax.grad(total)(lengths, x, None), rtol=1e-11, atol=1e-13)

@@ -6,10 +6,11 @@ import jax
 import numpy as np
 
 from ... import kernels
+from .widths import bucket_of_columns
 
 AUTO = "auto"  # the name of a kernel for tables
-WARPED = ("matern32", "laplacian")  # its parts
-LITTLE = 0.1  # start of the scale of the second, lest it take what the first can explain as well
+WARPED = ("matern32", "laplacian")  # its parts with lengthscales, beside a linear one
+LITTLE = 0.1  # start of the others' scales, lest they take what the first can explain as well
 PLAIN = "matern32"  # what stands for it where there is no likelihood to choose so many numbers
 
 
@@ -128,7 +129,8 @@ def kernel_names(kernel):
 def lengthscale_of(kernel):
     """The lengthscale of a kernel or mixture: 1/ℓ = Σ_p c_p/ℓ_p / Σ_p c_p; None if it has none.
 
-    c_p and ℓ_p are the scales and the lengthscales of the parts of a sum.
+    c_p and ℓ_p are the scales and the lengthscales of the parts of a sum, except for those that
+    are held.
     """
     parts = _parts(kernel)
     if len({np.shape(length) for _, length in parts}) != 1 or parts[0][1] is None:
@@ -148,6 +150,8 @@ def _parts(kernel, scale=1.0):
         return _parts(kernel.kernel, scale * float(kernel.scale))
     if isinstance(kernel, kernels.Warped):
         return _parts(kernel.kernel, scale)
+    if isinstance(kernel, kernels.Held):
+        return []
     return [(scale, getattr(kernel, "lengthscale", None))]
 
 
@@ -198,18 +202,21 @@ def mixture(names, lengthscale, units, share=1.0) -> kernels.Kernel:
 
     The first has no scale: a factor on all of them would do what alpha does.
     Kernels of inner products see the points minus the ``units``' center; the others depend on
-    differences of points alone. "auto" stands for WARPED of features that are transformed.
+    differences of points alone. "auto" stands for WARPED and a linear kernel, whose lengthscales
+    are held, of features that are transformed.
     """
     if names == (AUTO,):
         inner = mixture(WARPED, lengthscale, units, LITTLE)
+        inner += kernels.Held(mixture(("linear",), lengthscale, units)) * LITTLE
         spread = units.spread * units.curved
         return kernels.Warped(inner, units.center, spread, np.ones(len(spread)))
-    center = units.center
-    parts = [
-        kind(lengthscale=lengthscale, center=center) if "center" in kind.__dataclass_fields__
-        else kind(lengthscale=lengthscale)
-        for kind in (kernels.NAMED[name] for name in names)
-    ]
+    # In a bucket, like widths: some levels may well be taken for numbers.
+    numbers = bucket_of_columns(int((~units.level).sum())) if units.level.any() else None
+    facts = {"center": units.center, "numbers": numbers}
+    parts = []
+    for kind in (kernels.NAMED[name] for name in names):
+        own = {name: value for name, value in facts.items() if name in kind.__dataclass_fields__}
+        parts.append(kind(lengthscale=lengthscale, **own))
     mixed = parts[0]
     for part in parts[1:]:
         mixed = mixed + part * share

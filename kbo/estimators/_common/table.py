@@ -89,10 +89,9 @@ class Table:
             np.concatenate([spread, self._apart, np.repeat(spreads, sizes)]),
             np.concatenate([place, place[self._gaps], owner]),
             np.concatenate([place[first], place[self._gaps], owner]),
-            np.concatenate([
-                has_curve(np.where(missing, self._medians, numbers)),
-                np.zeros(len(self._apart) + len(owner), bool),
-            ]),
+            np.append(has_curve(np.where(missing, self._medians, numbers)),
+                      np.zeros(len(self._apart) + len(owner), bool)),
+            np.arange(starts[-1]) >= starts[0],
         )
 
     def encode(self, numbers, categories):

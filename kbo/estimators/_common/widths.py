@@ -33,7 +33,7 @@ class Widths(NamedTuple):
     @classmethod
     def of(cls, kernel, n, d, more=True):
         """The widths for n points of d coordinates; without columns of zeros unless ``more``."""
-        padded = _bucket(d) if more and n <= ROWS and _ignores_columns(kernel, d) else d
+        padded = bucket_of_columns(d) if more and n <= ROWS and _ignores_columns(kernel, d) else d
         return cls(d, padded)
 
     def points(self, X):
@@ -81,7 +81,7 @@ class Widths(NamedTuple):
         return np.concatenate([leaf, np.full(self.padded - self.own, IGNORED[_name(path)])])
 
 
-def _bucket(d):
+def bucket_of_columns(d):
     """1, 2, 3, 4, 6, 8, 12, 16, 24, …: at most half as much again, or a column."""
     power = 1 << (d - 1).bit_length()
     return 3 * power // 4 if power >= 4 and d <= 3 * power // 4 else power
@@ -99,7 +99,7 @@ def _is_known(kernel):
     """Whether it consists of kernels of which this is known."""
     if type(kernel) is kernels.Sum:
         return _is_known(kernel.left) and _is_known(kernel.right)
-    if type(kernel) in (kernels.Scaled, kernels.Warped):
+    if type(kernel) in (kernels.Held, kernels.Scaled, kernels.Warped):
         return _is_known(kernel.kernel)
     return type(kernel) in BASES
 
