@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         KernelBilevelClassifier,
         KernelBilevelRegressor,
         KernelIVRegressor,
+        PowerTargetRegressor,
         SampleReweightingClassifier,
         SampleReweightingRegressor,
         TwoStageLeastSquares,
@@ -60,8 +61,9 @@ if TYPE_CHECKING:
 _MODULES = ("datasets", "estimators", "inspection", "metrics")
 _ESTIMATORS = (
     "DeepFeatureIV", "FuncIVRegressor", "HypergradientSearchCV", "KernelBilevelClassifier",
-    "KernelBilevelRegressor", "KernelIVRegressor", "SampleReweightingClassifier",
-    "SampleReweightingRegressor", "TwoStageLeastSquares", "register_adapter",
+    "KernelBilevelRegressor", "KernelIVRegressor", "PowerTargetRegressor",
+    "SampleReweightingClassifier", "SampleReweightingRegressor", "TwoStageLeastSquares",
+    "register_adapter",
 )
 
 
@@ -81,9 +83,10 @@ __all__ = [
     "RKHS", "BilevelError", "BilevelProblem", "BilevelResult", "DeepFeatureIV", "FeatureSpace",
     "FuncIVRegressor", "Function", "Hypergradient", "HypergradientSearchCV",
     "KernelBilevelClassifier", "KernelBilevelRegressor", "KernelIVRegressor", "NeuralFeatures",
-    "NeuralSpace", "RandomFourierFeatures", "RegularizedFeatures", "Residuals", "Sample",
-    "SampleReweightingClassifier", "SampleReweightingRegressor", "StandardErrors", "Status",
-    "StepRecord", "Stream", "Subspace", "TwoStageLeastSquares", "__version__",
+    "NeuralSpace", "PowerTargetRegressor", "RandomFourierFeatures", "RegularizedFeatures",
+    "Residuals", "Sample", "SampleReweightingClassifier", "SampleReweightingRegressor",
+    "StandardErrors", "Status", "StepRecord", "Stream", "Subspace", "TwoStageLeastSquares",
+    "__version__",
     "check_hypergradient", "criteria", "datasets", "estimators", "hypergradients", "inspection",
     "kernels", "losses", "metrics", "minimize", "networks", "optimizers", "outer_objective",
     "register_adapter", "regularizers", "solve", "solvers", "spaces", "standard_errors",

@@ -56,3 +56,14 @@ def test_single_precision_means_float32(ridge):
         on_cpu = kbo.value_and_hypergradient(problem, omega)
     np.testing.assert_allclose(single.value, on_cpu.value, rtol=1e-3)
     np.testing.assert_allclose(single.grad, on_cpu.grad, rtol=1e-3)
+
+
+@pytest.mark.parametrize("n", [60, 2000])
+def test_the_exact_solver_on_the_gpu_does_not_go_to_the_host(n, monkeypatch, x64):
+    problem, omega = helpers.everything_problem("gaussian", "squared", n, 40)
+    with jax.default_device(jax.devices("cpu")[0]):
+        on_cpu = kbo.value_and_hypergradient(problem, omega)
+    monkeypatch.setattr(kbo.solvers.Exact, "system", lambda *_: pytest.fail("on the host"))
+    on_gpu = kbo.value_and_hypergradient(problem, omega)
+    np.testing.assert_allclose(on_gpu.value, on_cpu.value, rtol=1e-9)
+    np.testing.assert_allclose(helpers.flat(on_gpu.grad), helpers.flat(on_cpu.grad), rtol=1e-6)

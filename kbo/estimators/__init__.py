@@ -8,12 +8,13 @@ from .instruments import (
     WeakInstrumentWarning,
 )
 from .kernel import KernelBilevelClassifier, KernelBilevelRegressor
+from .power_target import PowerTargetRegressor
 from .reweighting import SampleReweightingClassifier, SampleReweightingRegressor
 from .search import HypergradientSearchCV, register_adapter
 
 __all__ = [
     "DeepFeatureIV", "FuncIVRegressor", "HypergradientSearchCV", "KernelBilevelClassifier",
-    "KernelBilevelRegressor", "KernelIVRegressor", "SampleReweightingClassifier",
-    "SampleReweightingRegressor", "TwoStageLeastSquares", "WeakInstrumentWarning",
-    "register_adapter",
+    "KernelBilevelRegressor", "KernelIVRegressor", "PowerTargetRegressor",
+    "SampleReweightingClassifier", "SampleReweightingRegressor", "TwoStageLeastSquares",
+    "WeakInstrumentWarning", "register_adapter",
 ]

@@ -1,9 +1,10 @@
-"""An evaluation by implicit differentiation as one compiled program, for few points.
+"""An evaluation by implicit differentiation as one compiled program: for few points, or on a GPU.
 
 With a squared loss and the representer theorem, the inner solution, its adjoint and the reverse
 pass of Λ fit into one XLA program. At a few dozen points the calls between LAPACK and the parts of
-the evaluation take longer than all that is computed. A result that the program cannot certify, for
-want of a positive definite system or of digits, is left to the solver on the host.
+the evaluation take longer than all that is computed; and on a GPU no matrix need go to the host. A
+result that the program cannot certify, for want of a positive definite system or of digits, is left
+to the solver on the host.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ..solvers._traced import newton
 from ..spaces import RKHS, Frozen
 
 LARGEST = 200  # points times replicates, up to which it is quicker than the host: benchmarks.solve
+ON_DEVICE = 20_000  # the same on an accelerator, where the matrices of all replicates must fit
 DIGITS = 1e-9  # relative residual of both systems that is certified
 
 
@@ -48,15 +50,21 @@ class Fused(NamedTuple):
 
 
 def fused(instance, solver) -> Fused | None:
-    """L and ∇L of few points with a squared loss; None where they are left to the host."""
+    """L and ∇L with a squared loss; None where they are left to the host."""
     if not (
         type(solver) is Exact and type(instance.space) is RKHS and instance.dtype == np.float64
         and instance.problem.inner_loss.constant_curvature and not instance.problem.streamed
-        and instance.inner.size * len(instance.ridge) <= LARGEST
+        and instance.inner.size * len(instance.ridge) <= _most(instance.inner.x)
     ):
         return None
     found = _evaluated(instance, solver, instance.shared)
     return found if found.certified else None
+
+
+def _most(x):
+    """How many points times replicates, where the points ``x`` are."""
+    platforms = {device.platform for device in x.devices()} if isinstance(x, jax.Array) else {"cpu"}
+    return LARGEST if "cpu" in platforms else ON_DEVICE
 
 
 @of_instance

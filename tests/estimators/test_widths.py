@@ -15,7 +15,7 @@ MIXED = kernels.Gaussian(lengthscale=np.full(5, 2.0)) + kernels.Matern12(np.full
 
 
 def without(monkeypatch):
-    monkeypatch.setattr(widths, "_bucket", lambda d: d)
+    monkeypatch.setattr(widths, "bucket_of_columns", lambda d: d)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_no_columns_are_added_to_long_tables_nor_where_errors_or_centres_are_ask
 
 
 def test_buckets_exceed_the_width_by_half_at_most():
-    sizes = [widths._bucket(d) for d in range(1, 2000)]
+    sizes = [widths.bucket_of_columns(d) for d in range(1, 2000)]
     assert all(d <= size <= max(1.5 * d, d + 1) for d, size in enumerate(sizes, 1))
     assert sizes == sorted(sizes)
     assert len(set(sizes)) <= 24

@@ -98,3 +98,14 @@ def test_an_invalid_ridge_is_named_by_the_host(found, x64):
     with pytest.raises(InvalidPoint, match="ridge"):
         kbo.value_and_hypergradient(problem.replace(ridge=-1.0), omega)
     assert len(found) == 1
+
+
+def test_many_points_are_for_accelerators_alone(found, monkeypatch, x64):
+    problem, omega = helpers.folds_problem("squared", n=90)
+    monkeypatch.setattr(fused, "_most", lambda x: fused.ON_DEVICE)  # as where x is on a GPU
+    ours = kbo.value_and_hypergradient(problem, omega)
+    assert len(found) == 1 and found[0].certified
+    monkeypatch.undo()
+    assert fused._most(np.zeros((2, 1))) == fused._most(jnp.zeros((2, 1))) == fused.LARGEST
+    theirs = kbo.value_and_hypergradient(problem, omega)
+    np.testing.assert_allclose(helpers.flat(ours.grad), helpers.flat(theirs.grad), rtol=1e-8)

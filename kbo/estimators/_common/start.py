@@ -10,7 +10,7 @@ from .widths import bucket_of_columns
 
 AUTO = "auto"  # the name of a kernel for tables
 WARPED = ("matern32", "laplacian")  # its parts with lengthscales, beside a linear one
-LITTLE = 0.1  # start of the others' scales, lest they take what the first can explain as well
+LITTLE = 0.1  # start of the second's scale, lest it take what the first can explain as well
 PLAIN = "matern32"  # what stands for it where there is no likelihood to choose so many numbers
 
 
@@ -207,7 +207,7 @@ def mixture(names, lengthscale, units, share=1.0) -> kernels.Kernel:
     """
     if names == (AUTO,):
         inner = mixture(WARPED, lengthscale, units, LITTLE)
-        inner += kernels.Held(mixture(("linear",), lengthscale, units)) * LITTLE
+        inner += kernels.Scaled(kernels.Held(mixture(("linear",), lengthscale, units)), 1.0)
         spread = units.spread * units.curved
         return kernels.Warped(inner, units.center, spread, np.ones(len(spread)))
     # In a bucket, like widths: some levels may well be taken for numbers.

@@ -73,6 +73,22 @@ class Predicting:
             ])
         return mean, (np.sqrt(variance)[:, None] * unit).reshape(mean.shape)
 
+    def predict_left_out(self):
+        """c + h₋ᵢ(x_i), (n,) or (n, p): the prediction of each sample by the others.
+
+        The samples are those of positive weight. The whole group of a sample is left out with it,
+        if ``fit`` was given groups. Hyperparameters, tuned on all samples, stay as they are.
+
+        Raises
+        ------
+        ValueError
+            For losses other than "squared", or an alpha for each output.
+        """
+        self._known("predict_left_out")
+        points, _, rest, *_ = self._samples
+        scores = self._scores(points)
+        return scores + (rest - self._left_out.residuals).reshape(scores.shape)
+
     def predict_average(self, X):
         """The mean of c + h over the rows of X, and its standard deviation, without noise::
 

@@ -93,7 +93,7 @@ class KernelBilevelRegressor(
         (``n_tuned_``); the final fit is on all. "auto" checks the minimum, unless ``cv`` is a
         splitter: of the ends of the search's stages (a common factor for all lengthscales; one for
         each; curves too), and of one by leaving one out with a common factor and curves, that with
-        the lowest L exp(1.5q/n) is kept (``kept_``). L is the mean of the loss on other folds and
+        the lowest L exp(q/n) is kept (``kept_``). L is the mean of the loss on other folds and
         the leave-one-out loss (the former, if folds were searched); q numbers are tuned.
     prior : float, default 1.0
         The strength of a prior that draws the logarithms of the lengthscales to their mean (and,

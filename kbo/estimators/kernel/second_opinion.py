@@ -14,7 +14,7 @@ from .held_out import cv_loss
 from .task import Task
 from .tuning import better_start
 
-PRICE = 1.5  # of each tuned number: this over n in the logarithm of the loss; 2 is Akaike's
+PRICE = 1.0  # of each tuned number: this over n in the logarithm of the loss; 2 is Akaike's
 OWN_PAY = 0.6  # by this factor below the loss of a common lengthscale, own ones need no doubt
 COMMON = "common lengthscale"  # the name of the stage
 ALONE = "leave-one-out"  # the name of the search by this criterion

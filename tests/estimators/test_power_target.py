@@ -1,0 +1,127 @@
+"""A power of the target is taken where it predicts the target better, and means are of the target."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold, cross_val_score
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from kbo import KernelBilevelRegressor, PowerTargetRegressor
+from kbo.estimators import power_target
+
+rng = np.random.default_rng(0)
+X, X_NEW = rng.uniform(-2, 2, size=(150, 2)), rng.uniform(-2, 2, size=(3000, 2))
+QUICK = KernelBilevelRegressor("gaussian", ard=False, criterion="loo", max_iter=15)
+
+
+def log_of(x):
+    return 1 + x[:, 0] + np.sin(2 * x[:, 1])
+
+
+def prices(x, noise=0.6):
+    return np.exp(log_of(x) + noise * rng.normal(size=len(x)))
+
+
+COPIES = "a sample of weight 2 is left out as a whole, and one of two copies alone"
+
+
+@parametrize_with_checks(
+    [PowerTargetRegressor(QUICK)],
+    expected_failed_checks=lambda _: {"check_sample_weight_equivalence_on_dense_data": COPIES},
+)
+def test_sklearn_contract(estimator, check):
+    check(estimator)
+
+
+def test_a_price_is_not_modelled_as_it_is():
+    price = prices(X, 0.2)
+    model = PowerTargetRegressor(QUICK).fit(X, price)
+    assert model.power_ < 1 and set(model.errors_) == {1.0, 0.5, 0.0}
+    assert model.errors_[model.power_] == min(model.errors_.values())
+    truth = np.exp(log_of(X_NEW) + 0.5 * 0.2**2)  # the mean of a log-normal variable
+    error = lambda guess: np.sqrt(np.mean((guess - truth) ** 2))
+    assert error(model.predict(X_NEW)) < 0.85 * error(QUICK.fit(X, price).predict(X_NEW))
+
+
+def test_the_prediction_is_the_mean_of_the_target_and_intervals_hold_it():
+    price_new = prices(X_NEW)
+    model = PowerTargetRegressor(QUICK, powers=0).fit(X, prices(X))
+    truth = np.exp(log_of(X_NEW) + 0.5 * 0.6**2)
+    mean, median = model.predict(X_NEW), np.exp(model.regressor_.predict(X_NEW))
+    assert abs(mean.mean() / truth.mean() - 1) < 0.1 < abs(median.mean() / truth.mean() - 1)
+    ends = model.predict_interval(X_NEW)
+    assert (ends > 0).all() and (ends[:, 0] < ends[:, 1]).all()
+    assert abs(np.mean((ends[:, 0] <= price_new) & (price_new <= ends[:, 1])) - 0.9) < 0.05
+
+
+def test_a_symmetric_target_is_left_as_it_is_and_so_is_a_negative_one():
+    plain = 20 + log_of(X) + 0.1 * rng.normal(size=150)
+    one = PowerTargetRegressor(QUICK).fit(X, plain)
+    assert abs(one.errors_[1.0] / one.errors_[0.0] - 1) < 0.1  # powers differ little far from 0
+    negative = PowerTargetRegressor(QUICK).fit(X, plain - 20)
+    assert negative.power_ == 1 and set(negative.errors_) == {1.0}
+    known = QUICK.fit(X, plain - 20)
+    np.testing.assert_allclose(negative.predict(X_NEW), known.predict(X_NEW), rtol=1e-10)
+    np.testing.assert_allclose(
+        negative.predict_interval(X_NEW[:9]), known.predict_interval(X_NEW[:9]), rtol=1e-10)
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5, 0.0])
+def test_the_error_is_that_of_samples_left_out(power, x64):
+    """Against a fit without each sample, at the same hyperparameters."""
+    price = prices(X[:40])
+    model = PowerTargetRegressor(QUICK, powers=power).fit(X[:40], price)
+    g = {1.0: lambda y: y, 0.5: lambda y: 2 * (np.sqrt(y) - 1), 0.0: np.log}[power]
+    back = {1.0: lambda u: u, 0.5: lambda u: np.maximum(1 + u / 2, 0) ** 2, 0.0: np.exp}[power]
+    target, fitted = g(price), model.regressor_
+    gram, rest = np.asarray(fitted.kernel_.matrix(X[:40], X[:40])), target - fitted.intercept_
+    alone = np.empty(40)
+    for k in range(40):
+        others = np.arange(40) != k
+        system = gram[np.ix_(others, others)] + fitted.alpha_ * np.eye(39)
+        alone[k] = fitted.intercept_ + gram[k, others] @ np.linalg.solve(system, rest[others])
+    np.testing.assert_allclose(fitted.predict_left_out(), alone, rtol=1e-7)
+    rest = target - alone
+    if power == 1:
+        mean = alone
+    else:
+        mean = np.array([back(alone[k] + rest[np.arange(40) != k]).mean() for k in range(40)])
+    assert model.errors_[power] == pytest.approx(np.mean((mean - price) ** 2), rel=1e-7)
+
+
+def test_zeros_have_a_logarithm_too():
+    counts = rng.poisson(np.exp(log_of(X)))
+    assert (counts == 0).any()
+    model = PowerTargetRegressor(QUICK, powers=(0.5, 0)).fit(X, counts)
+    assert np.isfinite(model.predict(X_NEW)).all() and np.isfinite(list(model.errors_.values())).all()
+    logs = PowerTargetRegressor(QUICK, powers=[0.0]).fit(X, counts)
+    ends = logs.predict_interval(X_NEW)
+    assert ends.min() > -0.5  # half of the smallest positive count was added
+
+
+def test_weights_groups_and_names_go_through(monkeypatch):
+    monkeypatch.setattr(power_target, "ENTRIES", 1000)  # so that points are done in blocks
+    frame, price = pd.DataFrame(X, columns=["size", "age"]), prices(X)
+    weight = np.where(np.arange(150) < 20, 0.0, 1.0)
+    one = PowerTargetRegressor(QUICK).fit(frame, price, sample_weight=weight)
+    two = PowerTargetRegressor(QUICK).fit(frame[20:], price[20:])
+    np.testing.assert_allclose(one.predict(frame), two.predict(frame), rtol=1e-4)
+    assert list(one.feature_names_in_) == ["size", "age"] and one.n_features_in_ == 2
+    folds = KernelBilevelRegressor("gaussian", ard=False, max_iter=5)
+    grouped = PowerTargetRegressor(folds, powers=0).fit(X, price, groups=np.arange(150) // 10)
+    assert grouped.errors_[0.0] != PowerTargetRegressor(folds, powers=0).fit(X, price).errors_[0.0]
+    assert np.mean(cross_val_score(PowerTargetRegressor(QUICK), X, price, cv=KFold(3))) > 0.2
+
+
+@pytest.mark.parametrize(
+    ("options", "target", "words"), [
+        ({"powers": ()}, X[:, 0], "powers="), ({"powers": 2.0}, X[:, 0], "from 0"),
+        ({"powers": "log"}, X[:, 0], "powers="), ({"regressor": Ridge()}, X[:, 0], "left out"),
+        ({}, X, "1d array"),
+        ({"regressor": KernelBilevelRegressor(loss="huber", max_iter=1)}, X[:, 0], "squared"),
+    ],
+)
+def test_wrong_arguments_are_named(options, target, words):
+    with pytest.raises(ValueError, match=words):
+        PowerTargetRegressor(**options).fit(X, target)
