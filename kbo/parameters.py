@@ -16,17 +16,16 @@ from .losses import Loss
 from .module import Module
 
 
-def _leaves(tree, held=False):
-    """(name, leaf, whether a class keeps it fixed) of every leaf, in flattening order."""
+def _leaves(tree):
+    """(name, leaf, whether its class keeps it fixed) of every leaf, in flattening order."""
     fixed_of = lambda node: node.fixed if isinstance(node, Kernel | Loss) else ()  # noqa: E731
     fixed, within = fixed_of(tree), lambda node: node is not tree and bool(fixed_of(node))
     for path, node in jax.tree_util.tree_flatten_with_path(tree, is_leaf=within)[0]:
-        names = [key.name if isinstance(key, jax.tree_util.GetAttrKey) else "" for key in path]
-        own = held or (bool(names) and names[0] in fixed)
         if within(node):
-            yield from _leaves(node, own)
-        else:
-            yield (names or [""])[-1], node, own
+            yield from _leaves(node)
+            continue
+        names = [key.name if isinstance(key, jax.tree_util.GetAttrKey) else "" for key in path]
+        yield (names or [""])[-1], node, bool(names) and names[0] in fixed
 
 
 def _is_number(leaf) -> bool:

@@ -26,7 +26,7 @@ PACKAGES = {
         {"_training", "falkon"}, {"coefficients"}, {"gradient", "quasi_newton", "falkon_library", "proximal"},
         {"auto"},
     ],
-    "estimators": [{"_common"}, {"kernel"}, {"search", "instruments", "reweighting"}],
+    "estimators": [{"_common"}, {"kernel"}, {"search", "instruments", "reweighting", "power_target"}],
 }
 # Modules of a package that others may import besides its face, until the face offers their names.
 OPEN = {

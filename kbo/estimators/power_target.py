@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, RegressorMixin, clon
 from sklearn.utils import column_or_1d, get_tags
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
 
+from ._common.validation import check_groups, refuse_text
 from .kernel import KernelBilevelRegressor
 
 POWERS = (1.0, 0.5, 0.0)
@@ -25,7 +26,8 @@ class PowerTargetRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
 
     is the mean of y, where g⁻¹(f(x)) would be nearer to its median (Duan's smearing estimate). λ is
     the power with the lowest mean squared error of y, each sample left out. s is 0, or half the
-    smallest positive value if y has zeros.
+    smallest positive value if y has zeros. If ``fit`` was given groups, the whole group of a sample
+    is left out with it.
 
     Parameters
     ----------
@@ -102,27 +104,35 @@ class PowerTargetRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             )
         if y is None:
             raise ValueError("fit requires y to be passed, but the target y is None")
+        refuse_text(y)
         y = column_or_1d(y, warn=True)
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
-        if (y < 0).any():
-            powers = [1.0]
         weight = _check_sample_weight(sample_weight, y, dtype=np.float64)
         used = weight > 0
-        self.errors_ = {}
+        target, share = y[used], weight[used] / weight.sum()
+        if (target < 0).any():
+            powers = [1.0]
+        together = np.arange(len(y)) if groups is None else check_groups(groups, X)
+        members = np.unique(np.asarray(together)[used], return_inverse=True)[1]
+        positive = target[target > 0]
+        half = 0.5 * positive.min() if len(positive) else 1.0
+        self.errors_, kept = {}, None
         for power in powers:
-            shift = 0.5 * y[y > 0].min(initial=2.0) if power == 0 and not y.all() else 0.0
-            regressor = clone(self._made())
-            regressor.fit(X, _power(y + shift, power), sample_weight, groups)
+            shift = half if power == 0 and not target.all() else 0.0
+            scores = np.zeros(len(y))  # of samples without weight, whose power may not exist
+            scores[used] = _power(target + shift, power)
+            regressor = clone(self._made()).fit(X, scores, sample_weight, groups)
             guess = regressor.predict_left_out()
-            rest = _power(y[used] + shift, power) - guess
-            share = weight[used] / weight.sum()
-            left = _mean(guess, (rest, share), power, shift)
-            if power != 1:  # without the sample's own residual, which would lead back to its target
-                left = (left - share * y[used]) / np.maximum(1 - share, 1e-12)
-            self.errors_[power] = float(share @ (left - y[used]) ** 2)
-            if self.errors_[power] <= min(self.errors_.values()):
-                kept = power, shift, regressor, (rest, share)
-        self.power_, self._shift, self.regressor_, self._residuals = kept
+            rest = scores[used] - guess
+            left = np.empty(len(target))
+            for member in range(members.max() + 1):
+                own = members == member  # their residuals would lead back to their targets
+                others = share[~own] / max(share[~own].sum(), np.finfo(float).tiny)
+                left[own] = _mean(guess[own], (rest[~own], others), power, shift)
+            self.errors_[power] = error = float(share @ (left - target) ** 2)
+            if kept is None or error < kept[0]:
+                kept = error, power, shift, regressor, (rest, share)
+        _, self.power_, self._shift, self.regressor_, self._residuals = kept
         self.n_features_in_ = self.regressor_.n_features_in_
         if hasattr(self.regressor_, "feature_names_in_"):
             self.feature_names_in_ = self.regressor_.feature_names_in_
@@ -164,13 +174,16 @@ def _mean(scores, residuals, power, shift):
 
 def _power(y, power):
     """(y^λ − 1)/λ, or log y; y itself for λ = 1."""
-    if power in (0, 1):
-        return y if power else np.log(y)
-    return (y**power - 1) / power
+    if power == 1:
+        return y
+    with np.errstate(divide="ignore"):
+        logarithm = np.log(y)  # −∞ at zeros, where a power above 0 is −1/λ
+    return logarithm if power == 0 else np.expm1(power * logarithm) / power
 
 
 def _inverse(scores, power):
     """The y of which they are the power; 0 where no y is."""
     if power in (0, 1):
         return scores if power else np.exp(scores)
-    return np.maximum(1 + power * scores, 0.0) ** (1 / power)
+    with np.errstate(divide="ignore"):
+        return np.exp(np.log1p(np.maximum(power * scores, -1.0)) / power)

@@ -21,6 +21,7 @@ from ..solvers._traced import newton
 from ..spaces import RKHS, Frozen
 
 LARGEST = 200  # points times replicates, up to which it is quicker than the host: benchmarks.solve
+JUDGED = 10  # times as many outer points at most: their matrix is formed as a whole
 ON_DEVICE = 20_000  # the same on an accelerator, where the matrices of all replicates must fit
 DIGITS = 1e-9  # relative residual of both systems that is certified
 
@@ -51,10 +52,12 @@ class Fused(NamedTuple):
 
 def fused(instance, solver) -> Fused | None:
     """L and ∇L with a squared loss; None where they are left to the host."""
+    most = _most(instance.inner.x)
     if not (
         type(solver) is Exact and type(instance.space) is RKHS and instance.dtype == np.float64
         and instance.problem.inner_loss.constant_curvature and not instance.problem.streamed
-        and instance.inner.size * len(instance.ridge) <= _most(instance.inner.x)
+        and instance.inner.size * len(instance.ridge) <= most
+        and instance.outer.size <= JUDGED * most
     ):
         return None
     found = _evaluated(instance, solver, instance.shared)

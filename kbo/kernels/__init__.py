@@ -1,6 +1,6 @@
 """Positive semi-definite kernels; each defines one method, ``evaluate(x, z)``, on two points."""
 
-from .base import Composed, Held, Kernel, OnFeatures, OwnKernel, Product, Scaled, Sum, as_kernel
+from .base import Composed, Kernel, OnFeatures, OwnKernel, Product, Scaled, Sum, as_kernel
 from .dot_product import Linear, Polynomial
 from .names import NAMED, register_kernel
 from .stationary import (
@@ -16,7 +16,7 @@ from .stationary import (
 from .warped import Warped
 
 __all__ = [
-    "NAMED", "Composed", "Gaussian", "Held", "Kernel", "Laplacian", "Linear", "Matern12",
-    "Matern32", "Matern52", "OnFeatures", "OwnKernel", "Periodic", "Polynomial", "Product",
+    "NAMED", "Composed", "Gaussian", "Kernel", "Laplacian", "Linear", "Matern12", "Matern32",
+    "Matern52", "OnFeatures", "OwnKernel", "Periodic", "Polynomial", "Product",
     "RationalQuadratic", "Scaled", "Stationary", "Sum", "Warped", "as_kernel", "register_kernel",
 ]

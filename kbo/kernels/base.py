@@ -109,31 +109,6 @@ class Scaled(Kernel):
         return self.scale * self.kernel.matrix(x, z)
 
 
-class Held(Kernel):
-    """k(x, z) = k₀(x, z), of which the estimators tune no number.
-
-    ``Scaled(Held(k₀), 1.0)`` is a kernel with a tuned factor, whose own parameters are as given.
-
-    Parameters
-    ----------
-    kernel : Kernel
-        k₀.
-    """
-
-    fixed = ("kernel",)
-
-    kernel: Kernel
-
-    def evaluate(self, x, z):
-        return self.kernel.evaluate(x, z)
-
-    def matrix(self, x, z):
-        return self.kernel.matrix(x, z)
-
-    def matrix_from(self, values, x, z):
-        return self.kernel.matrix_from(values, x, z)
-
-
 class OnFeatures(Kernel):
     """k(x, z) = k₀(x_S, z_S), where S are the indices of features in ``columns``.
 

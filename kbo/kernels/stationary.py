@@ -237,22 +237,26 @@ class Laplacian(Kernel):
     lengthscale : float or array (d,)
         In the units of the points; positive. An array has one for each feature.
     numbers : int, optional
-        How many features, from the first, may have any value. All others have the values 0 and 1,
-        as those of levels of categories do: ``matrix`` is quicker with them. None: all features.
+        How many features, from the first, have this distance; others have (x_k − z_k)² in its
+        place. Of values 0 and 1, as those of levels of categories, both are the same, and for
+        squares one matrix product serves all features. None: all features.
     """
 
     lengthscale: jax.Array | float = 1.0
     numbers: int | None = eqx.field(static=True, default=None)
 
     def evaluate(self, x, z):
-        return jnp.exp(-jnp.sum(jnp.abs(x - z) / self.lengthscale))
+        apart = jnp.abs(x - z)
+        if self.numbers is not None:
+            apart = apart.at[self.numbers :].power(2)
+        return jnp.exp(-jnp.sum(apart / self.lengthscale))
 
     def matrix(self, x, z):
         weight = jnp.broadcast_to(1 / jnp.asarray(self.lengthscale, x.dtype), x.shape[1:])
         count = self.numbers
         distances = _weighted_distances(weight[:count], x[:, :count], z[:, :count])
         if count is not None and count < x.shape[1]:
-            distances += _of_levels(weight[count:], x[:, count:], z[:, count:])
+            distances += _weighted_squares(weight[count:], x[:, count:], z[:, count:])
         return jnp.exp(-distances)
 
 
@@ -268,6 +272,6 @@ def _weighted_distances(weight, x, z):
     return jax.lax.scan(jax.checkpoint(add), total, (weight, x.T, z.T))[0]
 
 
-def _of_levels(weight, x, z):
-    """The same of values 0 and 1, whose distance |a − b| = a + b − 2ab needs one matrix product."""
-    return (x @ weight)[:, None] + z @ weight - 2 * (x * weight) @ z.T
+def _weighted_squares(weight, x, z):
+    """Σ_k w_k (x_ik − z_jk)², (n, m), by one matrix product."""
+    return (x**2 @ weight)[:, None] + z**2 @ weight - 2 * (x * weight) @ z.T

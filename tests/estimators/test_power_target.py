@@ -114,8 +114,49 @@ def test_weights_groups_and_names_go_through(monkeypatch):
     assert np.mean(cross_val_score(PowerTargetRegressor(QUICK), X, price, cv=KFold(3))) > 0.2
 
 
+def test_what_is_added_to_zeros_is_in_the_unit_of_the_target():
+    price = prices(X)
+    price[:8] = 0
+    one, other = (PowerTargetRegressor(QUICK, powers=0).fit(X, k * price) for k in (1.0, 1e4))
+    assert other.errors_[0.0] == pytest.approx(1e8 * one.errors_[0.0], rel=1e-3)
+    np.testing.assert_allclose(other.predict(X_NEW), 1e4 * one.predict(X_NEW), rtol=1e-3)
+    with np.errstate(divide="ignore"):
+        logs = np.log(price[8:])
+    assert logs.min() > np.log(2 * one._shift) - 1e-12
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0])
+def test_samples_without_weight_decide_nothing(value):
+    price, weight = prices(X), np.where(np.arange(150) < 1, 0.0, 1.0)
+    price[0] = value
+    with_it = PowerTargetRegressor(QUICK).fit(X, price, sample_weight=weight)
+    without = PowerTargetRegressor(QUICK).fit(X[1:], price[1:])
+    assert with_it.power_ == without.power_ < 1
+    np.testing.assert_allclose(with_it.predict(X_NEW), without.predict(X_NEW), rtol=1e-3)
+
+
+def test_the_error_of_groups_leaves_out_the_residuals_of_the_group_too(x64):
+    groups = np.arange(60) % 3
+    price = np.exp(0.3 * X[:60, 0] + 2.0 * groups)
+    folds = KernelBilevelRegressor("gaussian", ard=False, max_iter=3)
+    model = PowerTargetRegressor(folds, powers=0).fit(X[:60], price, groups=groups)
+    guess = model.regressor_.predict_left_out()
+    rest, left = np.log(price) - guess, np.empty(60)
+    for k in range(60):
+        left[k] = np.exp(guess[k] + rest[groups != groups[k]]).mean()
+    assert model.errors_[0.0] == pytest.approx(np.mean((left - price) ** 2), rel=1e-10)
+
+
+def test_a_power_near_zero_is_nearly_the_logarithm():
+    price = prices(X)
+    near = PowerTargetRegressor(QUICK, powers=1e-9).fit(X, price)
+    log = PowerTargetRegressor(QUICK, powers=0).fit(X, price)
+    np.testing.assert_allclose(near.predict(X_NEW), log.predict(X_NEW), rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("options", "target", "words"), [
+        ({}, np.array(["1.0"] * 150), "text"),
         ({"powers": ()}, X[:, 0], "powers="), ({"powers": 2.0}, X[:, 0], "from 0"),
         ({"powers": "log"}, X[:, 0], "powers="), ({"regressor": Ridge()}, X[:, 0], "left out"),
         ({}, X, "1d array"),

@@ -85,6 +85,7 @@ def test_what_is_not_its_own_is_not_asked_of_it(found, x64):
     kbo.value_and_hypergradient(*helpers.everything_problem("features", "squared"))
     kbo.value_and_hypergradient(squared, omega, solver=kbo.solvers.FullCG())
     kbo.value_and_hypergradient(*helpers.folds_problem("squared", n=90))  # 3 times 90
+    kbo.value_and_hypergradient(*helpers.everything_problem(m=2001))
     assert not found
 
 

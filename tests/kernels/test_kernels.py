@@ -88,3 +88,15 @@ def test_features_of_levels_change_no_value_of_the_laplacian_nor_a_derivative(x6
         np.testing.assert_allclose(quick, known, rtol=1e-13)
         each = jax.grad(total)(lengths, x, numbers)
         np.testing.assert_allclose(each, jax.grad(total)(lengths, x, None), rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("numbers", [0, 2, 3])
+def test_the_laplacian_of_squares_is_a_kernel_between_levels_too(numbers, x64):
+    """As at centres that are tuned, or at the mean of the points."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(25, 3)))
+    kernel = kernels.Laplacian(jnp.array([0.5, 1.0, 2.0]), numbers)
+    matrix = np.asarray(kernel.matrix(x, x))
+    pairs = [[kernel.evaluate(a, b) for b in x] for a in x]
+    np.testing.assert_allclose(matrix, pairs, rtol=1e-10)
+    np.testing.assert_allclose(matrix.diagonal(), 1.0, rtol=1e-12)
+    assert np.linalg.eigvalsh(matrix).min() > -1e-12

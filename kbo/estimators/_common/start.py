@@ -9,8 +9,8 @@ from ... import kernels
 from .widths import bucket_of_columns
 
 AUTO = "auto"  # the name of a kernel for tables
-WARPED = ("matern32", "laplacian")  # its parts with lengthscales, beside a linear one
-LITTLE = 0.1  # start of the second's scale, lest it take what the first can explain as well
+WARPED = ("matern32", "laplacian")  # its parts
+LITTLE = 0.1  # start of the scale of the second, lest it take what the first can explain as well
 PLAIN = "matern32"  # what stands for it where there is no likelihood to choose so many numbers
 
 
@@ -129,8 +129,7 @@ def kernel_names(kernel):
 def lengthscale_of(kernel):
     """The lengthscale of a kernel or mixture: 1/ℓ = Σ_p c_p/ℓ_p / Σ_p c_p; None if it has none.
 
-    c_p and ℓ_p are the scales and the lengthscales of the parts of a sum, except for those that
-    are held.
+    c_p and ℓ_p are the scales and the lengthscales of the parts of a sum.
     """
     parts = _parts(kernel)
     if len({np.shape(length) for _, length in parts}) != 1 or parts[0][1] is None:
@@ -150,8 +149,6 @@ def _parts(kernel, scale=1.0):
         return _parts(kernel.kernel, scale * float(kernel.scale))
     if isinstance(kernel, kernels.Warped):
         return _parts(kernel.kernel, scale)
-    if isinstance(kernel, kernels.Held):
-        return []
     return [(scale, getattr(kernel, "lengthscale", None))]
 
 
@@ -202,20 +199,19 @@ def mixture(names, lengthscale, units, share=1.0) -> kernels.Kernel:
 
     The first has no scale: a factor on all of them would do what alpha does.
     Kernels of inner products see the points minus the ``units``' center; the others depend on
-    differences of points alone. "auto" stands for WARPED and a linear kernel, whose lengthscales
-    are held, of features that are transformed.
+    differences of points alone. "auto" stands for WARPED of features that are transformed.
     """
     if names == (AUTO,):
         inner = mixture(WARPED, lengthscale, units, LITTLE)
-        inner += kernels.Scaled(kernels.Held(mixture(("linear",), lengthscale, units)), 1.0)
         spread = units.spread * units.curved
         return kernels.Warped(inner, units.center, spread, np.ones(len(spread)))
     # In a bucket, like widths: some levels may well be taken for numbers.
     numbers = bucket_of_columns(int((~units.level).sum())) if units.level.any() else None
-    facts = {"center": units.center, "numbers": numbers}
     parts = []
     for kind in (kernels.NAMED[name] for name in names):
-        own = {name: value for name, value in facts.items() if name in kind.__dataclass_fields__}
+        own = {"center": units.center} if "center" in kind.__dataclass_fields__ else {}
+        if kind is kernels.Laplacian:
+            own["numbers"] = numbers
         parts.append(kind(lengthscale=lengthscale, **own))
     mixed = parts[0]
     for part in parts[1:]:

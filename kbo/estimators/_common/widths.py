@@ -99,7 +99,7 @@ def _is_known(kernel):
     """Whether it consists of kernels of which this is known."""
     if type(kernel) is kernels.Sum:
         return _is_known(kernel.left) and _is_known(kernel.right)
-    if type(kernel) in (kernels.Held, kernels.Scaled, kernels.Warped):
+    if type(kernel) in (kernels.Scaled, kernels.Warped):
         return _is_known(kernel.kernel)
     return type(kernel) in BASES
 

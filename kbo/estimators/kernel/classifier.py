@@ -65,8 +65,8 @@ class KernelBilevelClassifier(ClassifierMixin, KernelBilevelBase):
         neither ``cv``, ``groups``, an outer loss, standard errors, learned centres nor ``max_time``
         are asked for; the final fit is on all. The minimum is then checked: the end of
         the search, or that of its first stage, which has a common factor for all lengthscales, is
-        kept (``kept_``), by the lower L exp(q/n), L being the loss on other folds, q the count
-        of tuned numbers, and n that of samples, times that of scores.
+        kept (``kept_``), by the lower L exp(q/n), L being the loss on other folds, q the count of
+        tuned numbers, and n that of samples, times that of scores.
     prior : float, default 20.0
         As in KernelBilevelRegressor, the precision of log lengthscales around their level; with few
         samples, a lengthscale for each feature overfits the folds without it.

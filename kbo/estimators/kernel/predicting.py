@@ -7,6 +7,7 @@ from numbers import Real
 
 import numpy as np
 from sklearn.model_selection import TimeSeriesSplit
+from sklearn.utils.validation import check_is_fitted
 
 from ...losses import Squared
 from ...status import warn_explained
@@ -84,6 +85,7 @@ class Predicting:
         ValueError
             For losses other than "squared", or an alpha for each output.
         """
+        check_is_fitted(self)
         self._known("predict_left_out")
         points, _, rest, *_ = self._samples
         scores = self._scores(points)

@@ -32,11 +32,11 @@ class KernelBilevelRegressor(
         A name ("gaussian", "laplacian", "matern12", "matern32", "matern52",
         "rational_quadratic", "linear", "polynomial"), a list of names (a mixture with tuned
         weights), a kernel with its own start values, or a JAX function k(x, z). "auto" is the
-        mixture of "matern32", "laplacian" and "linear", of features transformed by
-        kbo.kernels.Warped: a smooth kernel, a rough one in which features interact little, and
-        straight lines, whose shares the criterion decides, and for each numeric feature a curve
-        such as a logarithm, with a tuned skew. So many numbers are chosen by the marginal
-        likelihood only: where ``criterion`` is another one, "auto" is "matern32".
+        mixture of "matern32" and "laplacian", of features transformed by kbo.kernels.Warped: a
+        smooth kernel plus a rough one in which features interact little, whose shares the
+        criterion decides, and for each numeric feature a curve such as a logarithm or an
+        exponential, with a tuned skew. So many numbers are chosen by the marginal likelihood only:
+        where ``criterion`` is another one, "auto" is "matern32".
     loss : str, kbo.losses.Loss or callable, default "squared"
         The inner loss ℓ: "squared", "huber", "quantile", "poisson" (log link: ``predict``
         returns the mean), a Loss, or a callable loss(omega, prediction, target), convex in the
@@ -93,8 +93,8 @@ class KernelBilevelRegressor(
         (``n_tuned_``); the final fit is on all. "auto" checks the minimum, unless ``cv`` is a
         splitter: of the ends of the search's stages (a common factor for all lengthscales; one for
         each; curves too), and of one by leaving one out with a common factor and curves, that with
-        the lowest L exp(q/n) is kept (``kept_``). L is the mean of the loss on other folds and
-        the leave-one-out loss (the former, if folds were searched); q numbers are tuned.
+        the lowest L exp(q/n) is kept (``kept_``). L is the mean of the loss on other folds and the
+        leave-one-out loss (the former, if folds were searched); q numbers are tuned.
     prior : float, default 1.0
         The strength of a prior that draws the logarithms of the lengthscales to their mean (and,
         where ``lengthscale`` is None, that mean to 1 above its start): with few samples a criterion

@@ -12,8 +12,7 @@ from kbo.estimators._common import start
 from kbo.estimators._common.start import lengthscale_of
 from kbo.estimators.kernel import fit as fitting
 from kbo.estimators.kernel.tuning import is_scaled
-from kbo.kernels import Gaussian, Held, Laplacian, Linear, Matern32, Scaled, Sum, Warped
-from kbo.parameters import tunable_names
+from kbo.kernels import Gaussian, Laplacian, Linear, Matern32, Scaled, Sum, Warped
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(150, 3))
@@ -27,11 +26,8 @@ def error(model, A, y):
 def test_it_is_a_mixture_where_the_likelihood_tunes_it_and_plain_elsewhere():
     kernel = KernelBilevelRegressor(max_iter=2).fit(X, Y).kernel_
     assert isinstance(kernel, Warped) and isinstance(kernel.kernel, Sum)
-    both, linear = kernel.kernel.left, kernel.kernel.right
-    assert isinstance(both.left, Matern32)
-    assert isinstance(both.right, Scaled) and isinstance(both.right.kernel, Laplacian)
-    assert isinstance(linear, Scaled) and isinstance(linear.kernel, Held)
-    assert isinstance(linear.kernel.kernel, Linear)
+    assert isinstance(kernel.kernel.left, Matern32)
+    assert isinstance(kernel.kernel.right, Scaled) and isinstance(kernel.kernel.right.kernel, Laplacian)
     weight = np.where(np.arange(150) < 75, 1.0, 2.0)
     for options, more in [
         ({"cv": KFold(3)}, {}), ({"criterion": "loo"}, {}), ({"loss": "huber"}, {}),
@@ -151,7 +147,7 @@ def test_which_kernels_alpha_could_scale_as_well():
 
 
 def rough(fit):
-    return fit.kernel_.kernel.left.right.kernel
+    return fit.kernel_.kernel.right.kernel
 
 
 def test_levels_are_known_to_the_kernel_and_change_no_fit(monkeypatch):
@@ -165,24 +161,3 @@ def test_levels_are_known_to_the_kernel_and_change_no_fit(monkeypatch):
     assert numbers == [2, None]
     np.testing.assert_allclose(*(fit.predict(frame) for fit in fits), rtol=1e-8)
     assert rough(KernelBilevelRegressor(tune=()).fit(X, Y)).numbers is None
-
-
-def test_a_straight_line_is_followed_beyond_the_samples():
-    def truth(x):
-        return 3 * x[:, 0] - x[:, 1] + np.sin(3 * x[:, 2])
-
-    noisy = truth(X) + 0.05 * rng.normal(size=150)
-    far = np.array([[4.0, 0.0, 0.0], [0.0, -5.0, 0.0], [-4.0, 4.0, 1.0]])
-    off = [np.abs(KernelBilevelRegressor(kernel).fit(X, noisy).predict(far) - truth(far)).max()
-           for kernel in ("auto", ["matern32", "laplacian"])]
-    assert off[0] < 0.25 and off[0] < 0.6 * off[1]
-
-
-def test_the_linear_part_is_held_but_for_its_factor():
-    fit = KernelBilevelRegressor(max_iter=3).fit(X, Y)
-    start_of = KernelBilevelRegressor(tune=()).fit(X, Y)
-    parts = [model.kernel_.kernel.right for model in (fit, start_of)]
-    np.testing.assert_array_equal(*(part.kernel.kernel.lengthscale for part in parts))
-    assert parts[0].scale != parts[1].scale
-    assert tunable_names(Held(2.0 * Linear(1.0))) == set()
-    assert tunable_names(2.0 * Held(Warped(Linear(1.0), 0.0, 1.0, 1.0))) == {"scale"}

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import TimeSeriesSplit
@@ -338,3 +339,8 @@ def test_intervals_of_rows_in_time_are_warned_of():
     model = KernelBilevelRegressor(cv=TimeSeriesSplit(3), max_iter=2).fit(X, Y)
     with pytest.warns(UserWarning, match="order of time"):
         model.predict_interval(X_NEW)
+
+
+def test_predictions_left_out_need_a_fit():
+    with pytest.raises(NotFittedError):
+        KernelBilevelRegressor().predict_left_out()

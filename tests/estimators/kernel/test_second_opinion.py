@@ -8,21 +8,14 @@ from sklearn.model_selection import KFold
 
 from kbo import KernelBilevelClassifier, KernelBilevelRegressor
 from kbo.estimators.kernel import searching, second_opinion
-from kbo.parameters import Tunable
+from kbo.parameters import Tunable, named_numbers
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(120, 4))
 PLAIN = np.sin(2 * X[:, 0]) + 0.1 * rng.normal(size=120)
 # Rare large values that no feature explains: the marginal likelihood follows them.
 HEAVY = np.exp(2.5 * rng.normal(size=120)) + X[:, 1]
-
-
-def tuned_numbers(kernel):
-    parts = Tunable.of(kernel)
-    return [(n, v) for n, v in zip(parts.tuned, jax.tree.leaves(parts.base), strict=True) if n]
-
-
-NAMES = [name for name, _ in tuned_numbers(KernelBilevelRegressor(tune=()).fit(X, HEAVY).kernel_)]
+NAMES = Tunable.of(KernelBilevelRegressor(tune=()).fit(X, HEAVY).kernel_).names()
 
 
 def test_where_one_feature_matters_the_likelihood_is_kept_without_a_second_search(monkeypatch):
@@ -54,7 +47,7 @@ def test_the_end_with_the_lowest_price_is_kept(monkeypatch, kept):
     start = KernelBilevelRegressor(tune=()).fit(X, HEAVY)
     for name in ("lengthscale", "skew"):
         logs = [np.log(b / a) for a, b in zip(*(
-            [v for n, v in tuned_numbers(m.kernel_) if n == name] for m in (start, model)
+            [v for n, v in named_numbers(m.kernel_) if n == name] for m in (start, model)
         ), strict=True)]
         places = [k for k, n in enumerate(NAMES) if n == name]
         for place, log in zip(places, logs, strict=True):
