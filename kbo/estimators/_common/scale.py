@@ -80,8 +80,8 @@ class Units(NamedTuple):
         dummies; otherwise each has its own.
     curved : ndarray (D,) of bool
         Whether a coordinate has more than two values, between which a curve can change distances.
-    level : ndarray (D,) of bool
-        Whether it is 1 for a level of a category and otherwise 0. These come last.
+    levels : int
+        How many coordinates, the last ones, are 1 for a level of a category and otherwise 0.
     """
 
     center: np.ndarray
@@ -89,20 +89,21 @@ class Units(NamedTuple):
     column: np.ndarray
     variable: np.ndarray
     curved: np.ndarray
-    level: np.ndarray
+    levels: int
 
     @classmethod
     def of(cls, X, weight):
         """The units of numbers X (n, d) with weights (n,)."""
         each = np.arange(X.shape[1])
-        return cls(*center_and_spread(X, weight), each, each, has_curve(X), each < 0)
+        return cls(*center_and_spread(X, weight), each, each, has_curve(X), 0)
 
     def take(self, columns):
-        """The units of some coordinates, whose columns are numbered anew."""
+        """The units of some coordinates, in their order, whose columns are numbered anew."""
         column = np.unique(self.column[columns], return_inverse=True)[1]
+        levels = np.count_nonzero(np.asarray(columns) >= len(self.column) - self.levels)
         return Units(
             self.center[columns], self.spread[columns], column, self.variable[columns],
-            self.curved[columns], self.level[columns],
+            self.curved[columns], levels,
         )
 
     @property

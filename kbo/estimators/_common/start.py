@@ -206,7 +206,8 @@ def mixture(names, lengthscale, units, share=1.0) -> kernels.Kernel:
         spread = units.spread * units.curved
         return kernels.Warped(inner, units.center, spread, np.ones(len(spread)))
     # In a bucket, like widths: some levels may well be taken for numbers.
-    numbers = bucket_of_columns(int((~units.level).sum())) if units.level.any() else None
+    others = len(units.column) - units.levels
+    numbers = bucket_of_columns(others) if units.levels else None
     parts = []
     for kind in (kernels.NAMED[name] for name in names):
         own = {"center": units.center} if "center" in kind.__dataclass_fields__ else {}

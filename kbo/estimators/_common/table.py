@@ -91,7 +91,7 @@ class Table:
             np.concatenate([place[first], place[self._gaps], owner]),
             np.append(has_curve(np.where(missing, self._medians, numbers)),
                       np.zeros(len(self._apart) + len(owner), bool)),
-            np.arange(starts[-1]) >= starts[0],
+            len(owner),
         )
 
     def encode(self, numbers, categories):
