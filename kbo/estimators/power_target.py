@@ -124,11 +124,7 @@ class PowerTargetRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             regressor = clone(self._made()).fit(X, scores, sample_weight, groups)
             guess = regressor.predict_left_out()
             rest = scores[used] - guess
-            left = np.empty(len(target))
-            for member in range(members.max() + 1):
-                own = members == member  # their residuals would lead back to their targets
-                others = share[~own] / max(share[~own].sum(), np.finfo(float).tiny)
-                left[own] = _mean(guess[own], (rest[~own], others), power, shift)
+            left = _means_left_out(guess, (rest, share), power, shift, members)
             self.errors_[power] = error = float(share @ (left - target) ** 2)
             if kept is None or error < kept[0]:
                 kept = error, power, shift, regressor, (rest, share)
@@ -170,6 +166,19 @@ def _mean(scores, residuals, power, shift):
     size = max(1, ENTRIES // len(rest))
     parts = [scores[k : k + size, None] + rest for k in range(0, len(scores), size)]
     return np.concatenate([_inverse(part, power) @ share for part in parts]) - shift
+
+
+def _means_left_out(scores, residuals, power, shift, members):
+    """The same for each sample, (n,), without the residuals of its group, which know its target."""
+    if power == 1:
+        return scores
+    rest, share = residuals
+    left = np.empty(len(scores))
+    for member in range(members.max() + 1):
+        own = members == member
+        others = share[~own] / max(share[~own].sum(), np.finfo(float).tiny)
+        left[own] = _mean(scores[own], (rest[~own], others), power, shift)
+    return left
 
 
 def _power(y, power):
