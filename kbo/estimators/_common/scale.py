@@ -100,7 +100,7 @@ class Units(NamedTuple):
     def take(self, columns):
         """The units of some coordinates, in their order, whose columns are numbered anew."""
         column = np.unique(self.column[columns], return_inverse=True)[1]
-        levels = np.count_nonzero(np.asarray(columns) >= len(self.column) - self.levels)
+        levels = int(np.count_nonzero(np.asarray(columns) >= len(self.column) - self.levels))
         return Units(
             self.center[columns], self.spread[columns], column, self.variable[columns],
             self.curved[columns], levels,
