@@ -63,6 +63,9 @@ def _add_tune(parser):
         "estimator's)")
     add("--loss", help="inner loss (regression: squared, huber, quantile, poisson; "
         "classification: logistic, squared)")
+    add("--power", type=_power, default="auto", help="the power of the target that is modelled, "
+        "from 1 to 0 (the logarithm); auto: of a target that is never negative and skewed, 1, .5 "
+        "and 0 are compared, in three fits; predictions are means of the target itself")
     add("--ard", action=argparse.BooleanOptionalAction, default=True,
         help="one lengthscale per column of the table, where they pay (default), or one for all")
     add("--cv", type=int, help="number of folds (default: what the estimators choose)")
@@ -111,6 +114,18 @@ def _share(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a probability between 0 and 1, such as 0.9"
         )
+    return value
+
+
+def _power(text):
+    if text == "auto":
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = np.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither auto nor a number from 0 to 1")
     return value
 
 

@@ -14,10 +14,11 @@ import numpy as np
 from sklearn.base import clone, is_classifier
 from sklearn.exceptions import ConvergenceWarning
 
+from ._models import core
+
 REPEATS = 3
 SECONDS = 30.0  # time limit of the check, unless the user asks for it
 ROBUST = "huber", "quantile"
-TUNED, START = "tuned by kbo", "start"
 
 
 def errors_left_out(candidates, X, y, seed, rows, seconds=SECONDS) -> dict:
@@ -51,7 +52,7 @@ def errors_left_out(candidates, X, y, seed, rows, seconds=SECONDS) -> dict:
             for train, test in rows.usable(y, seed + repeat, classes):
                 count += len(test)
                 for name, model in candidates.items():
-                    fitted = clone(model).set_params(verbose=0)
+                    fitted = _silent(clone(model))
                     fitted.fit(X[train], y[train], **rows.part(train).options)
                     total[name] += float(errors_of(fitted, X[test], y[test]).sum())
         if (time.perf_counter() - started) * (repeat + 1) / repeat > seconds:
@@ -59,11 +60,17 @@ def errors_left_out(candidates, X, y, seed, rows, seconds=SECONDS) -> dict:
     return {name: errors / count for name, errors in total.items()} if count else None
 
 
+def _silent(model):
+    """The model without progress bars."""
+    options = [name for name in model.get_params() if name.rpartition("__")[2] == "verbose"]
+    return model.set_params(**dict.fromkeys(options, 0))
+
+
 def kind_of_error(model):
     """What ``errors_of`` means over rows, in words."""
     if is_classifier(model):
         return "log-loss"
-    return "absolute" if model.loss in ROBUST else "MSE"
+    return "absolute" if core(model).loss in ROBUST else "MSE"
 
 
 def errors_of(model, X, y):
@@ -72,7 +79,7 @@ def errors_of(model, X, y):
     """
     if is_classifier(model):
         return _log_loss(model, X, y)
-    size = np.abs if model.loss in ROBUST else np.square
+    size = np.abs if core(model).loss in ROBUST else np.square
     return size(model.predict(X) - y)
 
 

@@ -3,64 +3,27 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from dataclasses import replace
 
 import joblib
 import numpy as np
-from sklearn.base import clone, is_classifier
+from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.impute import SimpleImputer
-from sklearn.kernel_ridge import KernelRidge
-from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
-from sklearn.svm import SVC
 
 from .. import tabular
-from ..estimators import KernelBilevelClassifier, KernelBilevelRegressor
 from ..inspection import EffectDisplay, TuningDisplay
 from ..inspection import report as what_matters
 from ..serial import write_atomically
-from ._check import SECONDS, START, TUNED, errors_left_out, errors_of, kind_of_error
+from ._check import SECONDS, errors_left_out, errors_of, kind_of_error
 from ._data import load
+from ._models import START, TUNED, candidates, core, count_fits, grid, settled, words_of_power
 from ._page import write_page
 from ._rows import SPLITS
 from ._text import say, table
 
 CHANCE = 2.0  # standard errors by which a difference of errors must exceed zero
-MANY_SCORES = 8000  # samples times classes beyond which the softmax likelihood takes minutes
-
-
-def _estimator(args, data, n_scores, labels):
-    classification = data.classification
-    chosen = {
-        "cv": data.rows.folds(args.cv), "max_iter": args.max_iter,
-        "max_time": args.max_time, "solver": args.solver, "n_centers": args.n_centers,
-        "random_state": args.seed, "device": args.device,
-        "verbose": int(sys.stderr.isatty() and not args.quiet),
-    }
-    chosen["ard"] = labels if args.ard else False
-    if args.kernel:
-        chosen["kernel"] = args.kernel[0] if len(args.kernel) == 1 else args.kernel
-    if args.loss:
-        chosen["loss"] = args.loss
-    elif classification and n_scores > MANY_SCORES:
-        chosen["loss"] = "squared"
-        print("loss: squared, much faster for so many classes (--loss logistic for the other)")
-    return (KernelBilevelClassifier if classification else KernelBilevelRegressor)(**chosen)
-
-
-def _grid(classification, n_features, folds):
-    """The usual alternative, for comparison: GridSearchCV over a 7 × 9 grid."""
-    gamma = np.logspace(-3, 1, 9) / n_features
-    model, name, values, scoring = (
-        (SVC(), "C", np.logspace(-2, 4, 7), None) if classification else
-        (KernelRidge(kernel="rbf"), "alpha", np.logspace(-5, 1, 7), "neg_mean_squared_error")
-    )
-    filled = Pipeline([("fill", SimpleImputer(strategy="median")), ("model", model)])
-    grid = {f"model__{name}": values, "model__gamma": gamma}
-    return GridSearchCV(filled, grid, cv=folds, scoring=scoring)
 
 
 def _timed_fit(model, X, y, **options):
@@ -94,14 +57,13 @@ def tune(args) -> dict:
     encode = tabular.encoder(data.columns).fit(X_train)
     train, test = (encode.transform(X_train), y_train), (encode.transform(X_test), y_test)
     features = tabular.features(encode)
-    n_scores = len(X_train) * (len(np.unique(data.y)) if data.classification else 1)
-    tuned = _estimator(args, data, n_scores, features.labels)
-    models = {START: clone(tuned).set_params(tune=(), verbose=0), TUNED: tuned}
+    models = candidates(args, data, y_train, features.labels)
     seconds = {
         name: _timed_fit(model, *train, **rows.options) for name, model in models.items()
     }
+    tuned = core(models[TUNED])
     args.output.mkdir(parents=True, exist_ok=True)
-    _write_model(args, data, encode, tuned)
+    _write_model(args, data, encode, models[TUNED])
     report = {
         "task": "classification" if data.classification else "regression",
         "metric": "accuracy" if data.classification else "R2",
@@ -113,16 +75,18 @@ def tune(args) -> dict:
         "status": tuned.status_, "n_iter": tuned.n_iter_, "n_evaluations": tuned.n_evaluations_,
         "solver": tuned.solver_, "errors_left_out": None,
         "models": {name: _facts(model, seconds[name], test) for name, model in models.items()},
+        "power": getattr(models[TUNED], "power_", 1.0),
+        "power_errors": getattr(models[TUNED], "errors_", {}),
         "without_features": _constant(data.classification, y_train, y_test),
         "worse_on_test_rows": _worse(models, test),
     }
     report["models"][START]["criterion"] = tuned.criterion_start_
 
-    found = _keep(report, TUNED, tuned, features, X_train.index)
+    found = _keep(report, TUNED, models[TUNED], features, X_train.index)
     _write_report(args, report)
     _draw(args, tuned, report)
     allowed = SECONDS if args.max_time is None else args.max_time
-    if _affordable(args, tuned, allowed):
+    if _affordable(args, tuned, allowed, count_fits(models[TUNED])):
         report["errors_left_out"] = errors = errors_left_out(
             models, *train, args.seed, rows, allowed
         )
@@ -133,7 +97,7 @@ def tune(args) -> dict:
             _write_model(args, data, encode, models[START])
             found = _keep(report, START, models[START], None, X_train.index)
         _write_report(args, report)
-    drawn = _draw_effects(args, encode, tuned, X_train, report["features"])
+    drawn = _draw_effects(args, encode, models[TUNED], X_train, report["features"])
     if args.compare:
         folds = rows.usable(y_train, args.seed, data.classification)
         if folds:
@@ -157,7 +121,8 @@ def _keep(report, name, model, features, rows):
     Relevances and lengthscales are by variables of the table, in its units, and influences by rows
     of the table.
     """
-    found = what_matters(model)
+    fitted = core(model)
+    found = what_matters(fitted)
     by_variable = {}
     if features is not None:
         for row in found.features:  # the most relevant level of a category stands for it
@@ -169,7 +134,7 @@ def _keep(report, name, model, features, rows):
     samples = [{**s, "index": int(rows[s["index"]]) + 1} for s in found.samples]  # from 1
     scores = [report["models"][kind]["score"] for kind in (name, START)]
     report.update(kept=name, score=scores[0], score_start=scores[1], numbers=found.numbers,
-                  alike=found.alike, kernel=repr(model.kernel_),
+                  alike=found.alike, kernel=repr(fitted.kernel_),
                   features=list(by_variable.values()),
                   samples=[{"row": s["index"], "influence": s["influence"]} for s in samples])
     return replace(found, features=report["features"], samples=samples)
@@ -196,8 +161,8 @@ def _draw_effects(args, encode, tuned, X, features):
     return bool(names)
 
 
-def _affordable(args, tuned, allowed):
-    """Whether to check the tuned model against its start, which repeats the search SPLITS times.
+def _affordable(args, tuned, allowed, fits=1):
+    """Whether to check the tuned model against its start, which repeats SPLITS times the searches.
 
     The first evaluation is not counted, because most of it is compilation, which happens once.
     """
@@ -205,7 +170,7 @@ def _affordable(args, tuned, allowed):
         return args.check
     first, last = tuned.history_[0], tuned.history_[-1]
     later = max(1, last["evaluations"] - first["evaluations"])
-    takes = SPLITS * tuned.n_evaluations_ * (last["seconds"] - first["seconds"]) / later
+    takes = SPLITS * fits * tuned.n_evaluations_ * (last["seconds"] - first["seconds"]) / later
     if takes > allowed:
         say("it was not checked whether tuning made the model worse: --check does so, and takes "
             f"about {takes:.0f} s")
@@ -214,8 +179,8 @@ def _affordable(args, tuned, allowed):
 
 def _facts(model, seconds, test):
     """The entries of a model's row in the printed table."""
-    return {"criterion": getattr(model, "criterion_", None), "score": model.score(*test),
-            "error": _error(model, *test), "seconds": seconds, "alpha": model.alpha_}
+    return {"criterion": getattr(core(model), "criterion_", None), "score": model.score(*test),
+            "error": _error(model, *test), "seconds": seconds, "alpha": core(model).alpha_}
 
 
 def _error(model, X, y):
@@ -239,14 +204,14 @@ def _worse(models, test):
 
 
 def _compare(classification, train, test, folds):
-    grid = _grid(classification, train[0].shape[1], folds)
-    seconds = _timed_fit(grid, *train)
-    best = {name.removeprefix("model__"): float(v) for name, v in grid.best_params_.items()}
-    return {"score": grid.best_estimator_.score(*test), "seconds": seconds, "best_params": best}
+    search = grid(classification, train[0].shape[1], folds)
+    seconds = _timed_fit(search, *train)
+    best = {name.removeprefix("model__"): float(v) for name, v in search.best_params_.items()}
+    return {"score": search.best_estimator_.score(*test), "seconds": seconds, "best_params": best}
 
 
 def _write_model(args, data, encode, model):
-    pipeline = Pipeline([("columns", data.columns), ("encode", encode), ("model", model)])
+    pipeline = Pipeline([("columns", data.columns), ("encode", encode), ("model", settled(model))])
     write_atomically(args.output / "model.joblib", lambda f: joblib.dump(pipeline, f))
 
 
@@ -274,6 +239,11 @@ def _print(args, report, found, drawn):
         ]
     ]
     print(table(rows, ["model", "criterion", left_out, test, error, "seconds", "alpha"]))
+    if report["power_errors"]:
+        compared = ", ".join(f"{words_of_power(power)} {error:.4g}"
+                             for power, error in report["power_errors"].items())
+        print(f"modelled is of the target {words_of_power(report['power'])}; mean squared errors "
+              f"of the target, left out: {compared}")
     if report["kept"] == START:
         print("kept is the start: it predicts training rows that are left out better than the "
               "tuned model does")
