@@ -130,6 +130,7 @@ class PowerTargetRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
                 kept = error, power, shift, regressor, (rest, share)
         _, self.power_, self._shift, self.regressor_, self._residuals = kept
         self.n_features_in_ = self.regressor_.n_features_in_
+        vars(self).pop("feature_names_in_", None)  # of an earlier fit
         if hasattr(self.regressor_, "feature_names_in_"):
             self.feature_names_in_ = self.regressor_.feature_names_in_
         return self
@@ -158,27 +159,27 @@ class PowerTargetRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         return _inverse(ends, self.power_) - self._shift
 
 
-def _mean(scores, residuals, power, shift):
-    """The mean of g⁻¹(score + residual), (k,), over residuals with shares that sum to one."""
+def _mean(scores, residuals, power, shift, known=lambda rows: 1.0):
+    """The mean of g⁻¹(score + residual), (k,), over residuals and their shares, (n,) each.
+
+    The shares of some rows are multiplied by ``known(rows)``, (k, n), and sum to one again.
+    """
     if power == 1:
         return scores
     rest, share = residuals
-    size = max(1, ENTRIES // len(rest))
-    parts = [scores[k : k + size, None] + rest for k in range(0, len(scores), size)]
-    return np.concatenate([_inverse(part, power) @ share for part in parts]) - shift
+    size, means = max(1, ENTRIES // len(rest)), np.empty(len(scores))
+    for start in range(0, len(scores), size):
+        rows = slice(start, start + size)
+        own = np.broadcast_to(share * known(rows), (len(scores[rows]), len(rest)))
+        values = np.einsum("kn,kn->k", _inverse(scores[rows, None] + rest, power), own)
+        means[rows] = values / np.maximum(own.sum(1), np.finfo(float).tiny)
+    return means - shift
 
 
 def _means_left_out(scores, residuals, power, shift, members):
     """The same for each sample, (n,), without the residuals of its group, which know its target."""
-    if power == 1:
-        return scores
-    rest, share = residuals
-    left = np.empty(len(scores))
-    for member in range(members.max() + 1):
-        own = members == member
-        others = share[~own] / max(share[~own].sum(), np.finfo(float).tiny)
-        left[own] = _mean(scores[own], (rest[~own], others), power, shift)
-    return left
+    others = lambda rows: members[rows, None] != members  # noqa: E731
+    return _mean(scores, residuals, power, shift, others)
 
 
 def _power(y, power):

@@ -166,3 +166,19 @@ def test_a_power_near_zero_is_nearly_the_logarithm():
 def test_wrong_arguments_are_named(options, target, words):
     with pytest.raises(ValueError, match=words):
         PowerTargetRegressor(**options).fit(X, target)
+
+
+def test_a_second_fit_forgets_the_names_of_the_first():
+    model = PowerTargetRegressor(QUICK, powers=0.5).fit(pd.DataFrame(X[:30], columns=["a", "b"]), prices(X[:30]))
+    assert list(model.feature_names_in_) == ["a", "b"]
+    assert not hasattr(model.fit(X[:30], prices(X[:30])), "feature_names_in_")
+
+
+def test_means_in_blocks_are_those_of_one(monkeypatch):
+    price = prices(X[:40])
+    model = PowerTargetRegressor(QUICK, powers=0).fit(X[:40], price)
+    whole, error = model.predict(X_NEW[:20]), model.errors_[0.0]
+    monkeypatch.setattr(power_target, "ENTRIES", 100)  # two rows at a time
+    np.testing.assert_allclose(model.predict(X_NEW[:20]), whole, rtol=1e-12)
+    again = PowerTargetRegressor(QUICK, powers=0).fit(X[:40], price)
+    np.testing.assert_allclose(again.errors_[0.0], error, rtol=1e-12)
