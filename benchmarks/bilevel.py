@@ -1,7 +1,7 @@
 """Methods of bilevel optimisation compared on equal terms: problems × methods × seeds.
 
     python -m benchmarks.bilevel [--data FOLDER] [--problems quadratics digits …] [--methods …]
-        [--seeds 3] [--seconds 5] [--store FOLDER] [--report]
+        [--seeds 3] [--seconds 5] [--store FOLDER] [--report] [--name bilevel]
 
 The problems are those of bilevel_problems.py. parkinsons needs FOLDER, as for tuning.py; with its
 random split a model interpolates within patients, so that parkinsons_patients is split by patient.
@@ -11,7 +11,8 @@ compiles. A finished run is a file in the store and is not run again: give anoth
 change. L at the iterates is evaluated afterwards, exactly. Suboptimality is (L − min L)/(L(ω0) −
 min L), where min L is known, or is the lowest value that any search of the problem found, including
 a long one by L-BFGS with exact hypergradients. Step sizes were chosen by hand on seed 0, among
-powers of √10; QuasiNewton's ``loose`` on seed 0 of the digits problems, among 1e-1 … 1e-5.
+powers of √10; QuasiNewton's ``loose`` on seed 0 of the digits problems, among 1e-1 … 1e-5. "kbo,
+default" is given neither.
 
 Costs are counted in passes over the inner sample: gradients of J, and products with its second
 derivatives. Methods that solve a linear system by factorisation have none. Writes
@@ -147,8 +148,13 @@ def kernel_ridge():
 
 
 def methods(problem):
-    """name ↦ (method, optimizer, solver), for one problem."""
-    return {
+    """name ↦ (method, optimizer, solver), for one problem; None is what kbo.minimize chooses."""
+    default = {"kbo, default": (None, None, None)}
+    if problem == "quadratics":  # whose loss is strongly convex in θ and needs no ridge
+        default = {"kbo, default": (Parametric(), None, QuasiNewton())}
+    elif problem == "equilibrium":  # not a minimum, but a fixed point
+        default = {}
+    return default | {
         "quadratics": lambda: loops(0.1, 0.1, 0.3),
         "parkinsons": kernel_ridge, "parkinsons_patients": kernel_ridge,
         "digits": lambda: by_gradient() | black_box(100, QuasiNewton(tol=1e-8, memory=60)),
@@ -226,6 +232,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--store", default="bilevel-store")
+    parser.add_argument("--name", default="bilevel", help="of the files of results")
     parser.add_argument("--report", action="store_true", help="of what the store holds, no runs")
     args = parser.parse_args()
     chosen = args.problems or [p for p in PROBLEMS if args.data or not p.startswith("parkinsons")]
@@ -249,9 +256,9 @@ def main():
             for name, found in runs.items():
                 print(problem, name, seed, flush=True)
                 cells.append(judged(problem, name, seed, found, lowest))
-    write_results("bilevel", table(cells))
-    curves(cells)
-    profiles(cells)
+    write_results(args.name, table(cells))
+    curves(cells, args.name)
+    profiles(cells, args.name)
 
 
 def judged(problem, name, seed, found, lowest):
@@ -298,7 +305,7 @@ def shown(number, form):
     return form.format(number) if np.isfinite(number) else "–"
 
 
-def curves(cells):
+def curves(cells, title):
     """Plot the best suboptimality so far against cost, as medians over the seeds."""
     plt = pyplot()
     problems = list(dict.fromkeys(c["problem"] for c in cells))
@@ -327,7 +334,7 @@ def curves(cells):
         column[0].legend(fontsize=6)
     axes[0, 0].set_ylabel("suboptimality")
     figure.tight_layout()
-    write_figure("bilevel_curves", figure)
+    write_figure(f"{title}_curves", figure)
 
 
 def steps(curve, unit):
@@ -339,7 +346,7 @@ def steps(curve, unit):
     return np.array(cost), np.minimum.accumulate([row[4] for row in curve])
 
 
-def profiles(cells):
+def profiles(cells, title):
     """Plot the share of (problem, seed) solved to 1e-3 within a factor of the fastest time."""
     plt, level = pyplot(), LEVELS[-1]
     pairs = list(dict.fromkeys((c["problem"], c["seed"]) for c in cells))
@@ -362,7 +369,7 @@ def profiles(cells):
     ax.set(xlabel="time over that of the soonest", ylabel="share solved to 1e-3", ylim=(0, 1.02))
     ax.legend(fontsize=6, ncol=2)
     figure.tight_layout()
-    write_figure("bilevel_profiles", figure)
+    write_figure(f"{title}_profiles", figure)
 
 
 if __name__ == "__main__":

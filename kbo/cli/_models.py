@@ -26,9 +26,11 @@ def candidates(args, data, y, labels):
 
     Of a target that is never negative and skewed, both are of the power that predicts it best.
     """
-    tuned = _estimator(args, data, y, labels)
-    models = {START: clone(tuned).set_params(tune=(), verbose=0), TUNED: tuned}
     powers = _powers(args, data, y)
+    tuned = _estimator(args, data, y, labels)
+    if args.max_time is not None:
+        tuned.set_params(max_time=args.max_time / len(powers))
+    models = {START: clone(tuned).set_params(tune=(), verbose=0), TUNED: tuned}
     if powers == (1.0,):
         return models
     return {name: PowerTargetRegressor(model, powers=powers) for name, model in models.items()}
@@ -68,9 +70,8 @@ def _powers(args, data, y):
 
 def _estimator(args, data, y, labels):
     chosen = {
-        "cv": data.rows.folds(args.cv), "max_iter": args.max_iter,
-        "max_time": args.max_time, "solver": args.solver, "n_centers": args.n_centers,
-        "random_state": args.seed, "device": args.device,
+        "cv": data.rows.folds(args.cv), "max_iter": args.max_iter, "solver": args.solver,
+        "n_centers": args.n_centers, "random_state": args.seed, "device": args.device,
         "verbose": int(sys.stderr.isatty() and not args.quiet),
     }
     chosen["ard"] = labels if args.ard else False

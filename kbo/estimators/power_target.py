@@ -13,7 +13,8 @@ from ._common.validation import check_groups, refuse_text
 from .kernel import KernelBilevelRegressor
 
 POWERS = (1.0, 0.5, 0.0)
-ENTRIES = 2**22  # of the array (points, samples) that one block of points makes
+ENTRIES = 2**22  # of the array (points, residuals) that one block of points makes
+MOST = 4096  # residuals that are averaged over
 
 
 class PowerTargetRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
@@ -27,7 +28,7 @@ class PowerTargetRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     is the mean of y, where g⁻¹(f(x)) would be nearer to its median (Duan's smearing estimate). λ is
     the power with the lowest mean squared error of y, each sample left out. s is 0, or half the
     smallest positive value if y has zeros. If ``fit`` was given groups, the whole group of a sample
-    is left out with it.
+    is left out with it. More than 4,096 residuals are averaged in so many bins of neighbours first.
 
     Parameters
     ----------
@@ -123,11 +124,11 @@ class PowerTargetRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
             scores[used] = _power(target + shift, power)
             regressor = clone(self._made()).fit(X, scores, sample_weight, groups)
             guess = regressor.predict_left_out()
-            rest = scores[used] - guess
-            left = _means_left_out(guess, (rest, share), power, shift, members)
+            residuals = scores[used] - guess, share
+            left = _means_left_out(guess, residuals, power, shift, members)
             self.errors_[power] = error = float(share @ (left - target) ** 2)
             if kept is None or error < kept[0]:
-                kept = error, power, shift, regressor, (rest, share)
+                kept = error, power, shift, regressor, _in_bins(*residuals)
         _, self.power_, self._shift, self.regressor_, self._residuals = kept
         self.n_features_in_ = self.regressor_.n_features_in_
         vars(self).pop("feature_names_in_", None)  # of an earlier fit
@@ -177,9 +178,24 @@ def _mean(scores, residuals, power, shift, known=lambda rows: 1.0):
 
 
 def _means_left_out(scores, residuals, power, shift, members):
-    """The same for each sample, (n,), without the residuals of its group, which know its target."""
+    """The same for each sample, (n,), without the residuals of its group, which know its target.
+
+    Of so many samples that they are averaged in bins, one hardly counts.
+    """
+    if len(scores) > MOST:
+        return _mean(scores, _in_bins(*residuals), power, shift)
     others = lambda rows: members[rows, None] != members  # noqa: E731
     return _mean(scores, residuals, power, shift, others)
+
+
+def _in_bins(rest, share):
+    """The residuals and their shares; MOST means of neighbours, if there are more."""
+    if len(rest) <= MOST:
+        return rest, share
+    order = np.argsort(rest)
+    starts = np.linspace(0, len(rest), MOST, endpoint=False).astype(int)
+    total = np.add.reduceat(share[order], starts)
+    return np.add.reduceat((share * rest)[order], starts) / total, total
 
 
 def _power(y, power):

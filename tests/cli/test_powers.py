@@ -86,3 +86,8 @@ def test_a_power_is_a_number(prices, capsys):
     with pytest.raises(SystemExit):
         main(["tune", str(prices), "--target", "price", "--power", "2"])
     assert "neither auto nor a number from 0 to 1" in capsys.readouterr().err
+
+
+def test_the_searches_share_the_time(prices):
+    model, _ = tune(prices, "--power", "auto", "--max-time", "30", "--no-check")
+    assert model["model"].regressor_.max_time == 10

@@ -182,3 +182,14 @@ def test_means_in_blocks_are_those_of_one(monkeypatch):
     np.testing.assert_allclose(model.predict(X_NEW[:20]), whole, rtol=1e-12)
     again = PowerTargetRegressor(QUICK, powers=0).fit(X[:40], price)
     np.testing.assert_allclose(again.errors_[0.0], error, rtol=1e-12)
+
+
+def test_many_residuals_are_averaged_in_bins(monkeypatch):
+    price = prices(X)
+    whole = PowerTargetRegressor(QUICK, powers=0).fit(X, price)
+    monkeypatch.setattr(power_target, "MOST", 60)
+    binned = PowerTargetRegressor(QUICK, powers=0).fit(X, price)
+    assert len(binned._residuals[0]) == 60
+    np.testing.assert_allclose(binned._residuals[1].sum(), 1)
+    np.testing.assert_allclose(binned.predict(X_NEW[:50]), whole.predict(X_NEW[:50]), rtol=0.01)
+    np.testing.assert_allclose(binned.errors_[0.0], whole.errors_[0.0], rtol=0.05)

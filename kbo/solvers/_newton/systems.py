@@ -64,7 +64,9 @@ class System(abc.ABC):
         if not (np.isfinite(ridge).all() and (ridge > 0).all()):
             raise InvalidPoint(
                 f"ridge={ridge.tolist()} must be positive and finite: tune its logarithm, "
-                "ridge=lambda omega: jnp.exp(omega[…]), or bound omega (bounds=)"
+                "ridge=lambda omega: jnp.exp(omega[…]), or bound omega (bounds=); a loss that is "
+                "strongly convex in the coefficients needs none with solver=QuasiNewton(), "
+                "method=Parametric()"
             )
         F = len(ridge)
         self.weights = np.broadcast_to(weights, (F, weights.shape[-1]))
