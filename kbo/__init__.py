@@ -18,6 +18,7 @@ from . import (
     spaces,
 )
 from ._version import __version__
+from .compiling import compile_seconds
 from .function import Function
 from .problem import BilevelProblem, Sample
 from .result import BilevelError, BilevelResult, Hypergradient, Residuals, Status, StepRecord
@@ -87,7 +88,8 @@ __all__ = [
     "Residuals", "Sample", "SampleReweightingClassifier", "SampleReweightingRegressor",
     "StandardErrors", "Status", "StepRecord", "Stream", "Subspace", "TwoStageLeastSquares",
     "__version__",
-    "check_hypergradient", "criteria", "datasets", "estimators", "hypergradients", "inspection",
+    "check_hypergradient", "compile_seconds", "criteria", "datasets", "estimators",
+    "hypergradients", "inspection",
     "kernels", "losses", "metrics", "minimize", "networks", "optimizers", "outer_objective",
     "register_adapter", "regularizers", "solve", "solvers", "spaces", "standard_errors",
     "value_and_hypergradient",

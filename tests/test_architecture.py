@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LEVELS = [
-    {"status", "html", "module"},
+    {"status", "html", "module", "compiling"},
     {"result", "_version", "_threads", "stream", "arithmetic", "targets", "serial", "registry",
      "regularizers"},
     {"fingerprint", "sample"},

@@ -12,7 +12,7 @@ from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 
-from .. import tabular
+from .. import compile_seconds, tabular
 from ..inspection import EffectDisplay, TuningDisplay
 from ..inspection import report as what_matters
 from ..serial import write_atomically
@@ -45,7 +45,7 @@ def _count_gaps(args, X):
 
 def tune(args) -> dict:
     """Split, tune, write model, report and figure, check and compare; return the report."""
-    started = time.perf_counter()
+    started, compiled = time.perf_counter(), compile_seconds()
     data = load(args)
     gaps = _count_gaps(args, data.X)
     first, last, note = data.rows.split(data.y, args.test_size, args.seed, data.classification)
@@ -110,6 +110,7 @@ def tune(args) -> dict:
     if args.html:
         write_page(args.output, args.dataset or args.file, report)
     report["seconds"] = time.perf_counter() - started
+    report["compile_seconds"] = compile_seconds() - compiled
     _write_report(args, report)
     _print(args, report, found, drawn)
     return report
@@ -252,7 +253,8 @@ def _print(args, report, found, drawn):
             "than chance explains")
     print(f"\n{found}")
     print(
-        f"\n{report['seconds']:.0f} s in all; wrote {args.output}/report.json, figure.png, "
+        f"\n{report['seconds']:.0f} s in all, {report['compile_seconds']:.0f} of them compiling; "
+        f"wrote {args.output}/report.json, figure.png, "
         f"{'effects.png, ' * drawn}model.joblib (for kbo predict; a "
         "joblib pickle of the whole pipeline: load it only where you trust the file)"
     )
