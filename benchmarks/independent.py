@@ -5,7 +5,7 @@
 RIVALS is a virtual environment without kbo, made by
 
     python -m venv RIVALS
-    RIVALS/bin/pip install torch --index-url https://download.pytorch.org/whl/cpu
+    RIVALS/bin/pip install torch    # a build for the CPU is enough
     RIVALS/bin/pip install optimistix jaxopt gradhpo torchopt matplotlib 'pip<24.1'
     RIVALS/bin/pip install --no-deps boat-torch higher betty-ml==0.1.1
 

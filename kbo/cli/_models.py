@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import numpy as np
 from scipy.stats import skew
@@ -14,58 +15,100 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
 from ..estimators import KernelBilevelClassifier, KernelBilevelRegressor, PowerTargetRegressor
+from ._rows import InTime
+from ._text import say
 
 TUNED, START = "tuned by kbo", "start"
 MANY_SCORES = 8000  # samples times classes beyond which the softmax likelihood takes minutes
-SKEWED = 1.0  # skewness beyond which powers of a target are compared
-WORDS = {1.0: "itself", 0.5: "its square root", 0.0: "its logarithm"}
+SKEWED = 1.0  # skewness of a target beyond which its powers are compared
+WORDS = {1.0: "y", 0.5: "√y", 0.0: "log y"}
 
 
-def candidates(args, data, y, labels):
-    """The tuned model and its start, by name, for the targets y of the training rows.
+def tuned_model(args, data, y, labels):
+    """The model to tune, for the targets y of the training rows.
 
-    Of a target that is never negative and skewed, both are of the power that predicts it best.
+    Of a target that is never negative and skewed, it is one of the power that predicts it best.
     """
     powers = _powers(args, data, y)
-    tuned = _estimator(args, data, y, labels)
+    model = _estimator(args, data, y, labels)
+    if powers is None:
+        return model.set_params(max_time=args.max_time)
+    tested = PowerTargetRegressor(model, **powers)
+    searches = np.size(tested.powers)
     if args.max_time is not None:
-        tuned.set_params(max_time=args.max_time / len(powers))
-    models = {START: clone(tuned).set_params(tune=(), verbose=0), TUNED: tuned}
-    if powers == (1.0,):
-        return models
-    return {name: PowerTargetRegressor(model, powers=powers) for name, model in models.items()}
+        each = float(f"{args.max_time / searches:.3g}")
+        model.set_params(max_time=each)
+        if searches > 1:
+            say(f"--max-time: {each:g} s for each of {searches} powers of the target")
+    return tested
+
+
+def start_of(tuned):
+    """The start of the search that a fitted model is the end of: of the same power."""
+    start = lambda model: clone(model).set_params(tune=(), verbose=0)  # noqa: E731
+    if isinstance(tuned, PowerTargetRegressor):
+        return PowerTargetRegressor(start(tuned.regressor), powers=tuned.power_)
+    return start(tuned)
 
 
 def core(model):
     """The fitted kernel model: of the target, or of a power of it."""
-    return getattr(model, "regressor_", model)
+    return model.regressor_ if isinstance(model, PowerTargetRegressor) else model
 
 
 def settled(model):
-    """The model without the powers that were compared, if none of them is needed."""
-    return core(model) if getattr(model, "power_", 1.0) == 1.0 else model
+    """The fitted model, without the powers that were compared if the target itself was the best."""
+    return core(model) if power_of(model) == 1 else model
 
 
-def count_fits(model):
-    """The number of searches in one fit."""
-    return len(getattr(model, "errors_", [0]))
+def power_of(model):
+    """The power of the target that a fitted model is of."""
+    return model.power_ if isinstance(model, PowerTargetRegressor) else 1.0
 
 
-def words_of_power(power):
-    """A power of the target, in words."""
-    return WORDS.get(power, f"its power {power:g}")
+def errors_of_powers(model):
+    """The mean squared errors of the target, left out, by the powers that were compared."""
+    return model.errors_ if isinstance(model, PowerTargetRegressor) else {}
+
+
+def word_of(power):
+    """A power of the target y, as it is printed."""
+    return WORDS.get(power, f"y^{power:g}")
+
+
+def words_of_powers(report):
+    """A line that says which power is modelled, if any were asked for, and why."""
+    errors = {word_of(power): error for power, error in report["power_errors"].items()}
+    if not errors:
+        return ""
+    why = ", ".join(f"{word} {error:.4g}" for word, error in errors.items())
+    return f"the model is of {word_of(report['power'])}; mean squared error of y, left out: {why}\n"
 
 
 def _powers(args, data, y):
-    squared = not data.classification and args.loss in (None, "squared") and np.ndim(y) == 1
-    if args.power != "auto":
-        if not squared:
-            raise ValueError("--power is for regression of one target with the squared loss")
-        if args.power < 1 and np.min(y) < 0:
-            raise ValueError(f"--power {args.power:g} is for targets that are never negative")
-        return (args.power,)
-    skewed = squared and np.min(y) >= 0 and skew(y) > SKEWED
-    return PowerTargetRegressor().powers if skewed else (1.0,)
+    """Arguments of PowerTargetRegressor; None to model the target itself."""
+    negative = not data.classification and np.min(data.y) < 0
+    refused = {
+        "--task regression is needed": data.classification,
+        f"leave out --loss {args.loss}": args.loss not in (None, "squared"),
+        "the target has several columns": np.ndim(y) > 1,
+        "the target has negative values": negative,
+    }
+    if args.power == "auto":
+        in_time = isinstance(data.rows, InTime)  # errors left out would be of models of later rows
+        return {} if not (in_time or any(refused.values())) and _is_skewed(y) else None
+    if args.power == 1:
+        return None
+    for reason, applies in refused.items():
+        if applies:
+            raise ValueError(f"--power {args.power:g} cannot be: {reason}")
+    return {"powers": args.power}
+
+
+def _is_skewed(y):
+    with warnings.catch_warnings():  # of targets that are nearly all the same
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return skew(y) > SKEWED
 
 
 def _estimator(args, data, y, labels):

@@ -18,11 +18,24 @@ from ..inspection import report as what_matters
 from ..serial import write_atomically
 from ._check import SECONDS, errors_left_out, errors_of, kind_of_error
 from ._data import load
-from ._models import START, TUNED, candidates, core, count_fits, grid, settled, words_of_power
+from ._models import (
+    START,
+    TUNED,
+    core,
+    errors_of_powers,
+    grid,
+    power_of,
+    settled,
+    start_of,
+    tuned_model,
+    word_of,
+    words_of_powers,
+)
 from ._page import write_page
 from ._rows import SPLITS
 from ._text import say, table
 
+IN_UNITS = "criterion", "loss on other folds", "standard deviation of noise"  # of what is modelled
 CHANCE = 2.0  # standard errors by which a difference of errors must exceed zero
 
 
@@ -57,11 +70,11 @@ def tune(args) -> dict:
     encode = tabular.encoder(data.columns).fit(X_train)
     train, test = (encode.transform(X_train), y_train), (encode.transform(X_test), y_test)
     features = tabular.features(encode)
-    models = candidates(args, data, y_train, features.labels)
-    seconds = {
-        name: _timed_fit(model, *train, **rows.options) for name, model in models.items()
-    }
-    tuned = core(models[TUNED])
+    model = tuned_model(args, data, y_train, features.labels)
+    seconds = {TUNED: _timed_fit(model, *train, **rows.options)}
+    models = {START: start_of(model), TUNED: model}
+    seconds[START] = _timed_fit(models[START], *train, **rows.options)
+    tuned, power = core(model), power_of(model)
     args.output.mkdir(parents=True, exist_ok=True)
     _write_model(args, data, encode, models[TUNED])
     report = {
@@ -75,8 +88,7 @@ def tune(args) -> dict:
         "status": tuned.status_, "n_iter": tuned.n_iter_, "n_evaluations": tuned.n_evaluations_,
         "solver": tuned.solver_, "errors_left_out": None,
         "models": {name: _facts(model, seconds[name], test) for name, model in models.items()},
-        "power": getattr(models[TUNED], "power_", 1.0),
-        "power_errors": getattr(models[TUNED], "errors_", {}),
+        "power": power, "power_errors": errors_of_powers(model),
         "without_features": _constant(data.classification, y_train, y_test),
         "worse_on_test_rows": _worse(models, test),
     }
@@ -86,7 +98,7 @@ def tune(args) -> dict:
     _write_report(args, report)
     _draw(args, tuned, report)
     allowed = SECONDS if args.max_time is None else args.max_time
-    if _affordable(args, tuned, allowed, count_fits(models[TUNED])):
+    if _affordable(args, tuned, allowed, max(1, len(report["power_errors"]))):
         report["errors_left_out"] = errors = errors_left_out(
             models, *train, args.seed, rows, allowed
         )
@@ -97,7 +109,7 @@ def tune(args) -> dict:
             _write_model(args, data, encode, models[START])
             found = _keep(report, START, models[START], None, X_train.index)
         _write_report(args, report)
-    drawn = _draw_effects(args, encode, models[TUNED], X_train, report["features"])
+    drawn = _draw_effects(args, encode, settled(model), X_train, report["features"])
     if args.compare:
         folds = rows.usable(y_train, args.seed, data.classification)
         if folds:
@@ -134,11 +146,16 @@ def _keep(report, name, model, features, rows):
                 "lengthscale": float(row["lengthscale"] * unit)})
     samples = [{**s, "index": int(rows[s["index"]]) + 1} for s in found.samples]  # from 1
     scores = [report["models"][kind]["score"] for kind in (name, START)]
-    report.update(kept=name, score=scores[0], score_start=scores[1], numbers=found.numbers,
+    of_power = "" if report["power"] == 1 else f" of {word_of(report['power'])}"
+    numbers = {f"{key}{of_power if key.startswith(IN_UNITS) else ''}": value
+               for key, value in found.numbers.items()}
+    report.update(kept=name, score=scores[0], score_start=scores[1], numbers=numbers,
                   alike=found.alike, kernel=repr(fitted.kernel_),
                   features=list(by_variable.values()),
                   samples=[{"row": s["index"], "influence": s["influence"]} for s in samples])
-    return replace(found, features=report["features"], samples=samples)
+    return replace(
+        found, features=report["features"], samples=samples, numbers=report["numbers"]
+    )
 
 
 def _draw(args, tuned, report):
@@ -228,10 +245,11 @@ def _plain(value):
 def _print(args, report, found, drawn):
     test, errors = f"test {report['metric']}", report["errors_left_out"] or {}
     shown = lambda value, form: "" if value is None else format(value, form)  # noqa: E731
+    criterion = "criterion" if report["power"] == 1 else f"criterion of {word_of(report['power'])}"
     error, left_out = f"test {report['test_error']}", f"error left out ({report['error_kind']})"
     rows = [
         {"model": name + " (kept)" * (name == report["kept"]),
-         "criterion": shown(facts.get("criterion"), ".5g"),
+         criterion: shown(facts.get("criterion"), ".5g"),
          left_out: shown(errors.get(name), ".4g"), test: f"{facts['score']:.4f}",
          error: shown(facts.get("error"), ".4g"),
          "seconds": shown(facts.get("seconds"), ".2f"), "alpha": shown(facts.get("alpha"), ".3g")}
@@ -239,12 +257,8 @@ def _print(args, report, found, drawn):
             *report["models"].items(), ("without features", report["without_features"])
         ]
     ]
-    print(table(rows, ["model", "criterion", left_out, test, error, "seconds", "alpha"]))
-    if report["power_errors"]:
-        compared = ", ".join(f"{words_of_power(power)} {error:.4g}"
-                             for power, error in report["power_errors"].items())
-        print(f"modelled is of the target {words_of_power(report['power'])}; mean squared errors "
-              f"of the target, left out: {compared}")
+    print(table(rows, ["model", criterion, left_out, test, error, "seconds", "alpha"]))
+    print(words_of_powers(report), end="")
     if report["kept"] == START:
         print("kept is the start: it predicts training rows that are left out better than the "
               "tuned model does")

@@ -15,6 +15,7 @@ from .kernel import KernelBilevelRegressor
 POWERS = (1.0, 0.5, 0.0)
 ENTRIES = 2**22  # of the array (points, residuals) that one block of points makes
 MOST = 4096  # residuals that are averaged over
+LARGE = 0.01  # share of the samples from which on a group is left out of many
 
 
 class PowerTargetRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
@@ -44,14 +45,14 @@ class PowerTargetRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
     errors_ : dict
         The mean squared error of y for each power, each sample (or group) left out.
     regressor_ : KernelBilevelRegressor
-        That of g(y).
+        That of g(y), for kbo.inspection and all that a tuned regressor knows.
     n_features_in_, feature_names_in_
 
     Raises
     ------
     ValueError
-        For powers outside [0, 1], a regressor that cannot predict samples left out, or a target of
-        several columns.
+        For powers outside [0, 1], or none of them 1 where y has negative values; a regressor that
+        cannot predict samples left out; or a target of several columns.
 
     References
     ----------
@@ -112,6 +113,11 @@ class PowerTargetRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         used = weight > 0
         target, share = y[used], weight[used] / weight.sum()
         if (target < 0).any():
+            if 1 not in powers:
+                raise ValueError(
+                    f"y has negative values, which powers={self.powers!r} do not have: add 1, or "
+                    "leave powers out"
+                )
             powers = [1.0]
         together = np.arange(len(y)) if groups is None else check_groups(groups, X)
         members = np.unique(np.asarray(together)[used], return_inverse=True)[1]
@@ -157,7 +163,9 @@ class PowerTargetRegressor(MetaEstimatorMixin, RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         ends = self.regressor_.predict_interval(X, coverage)
-        return _inverse(ends, self.power_) - self._shift
+        if self.power_ == 1:
+            return ends
+        return np.maximum(_inverse(ends, self.power_) - self._shift, 0.0)
 
 
 def _mean(scores, residuals, power, shift, known=lambda rows: 1.0):
@@ -174,18 +182,24 @@ def _mean(scores, residuals, power, shift, known=lambda rows: 1.0):
         own = np.broadcast_to(share * known(rows), (len(scores[rows]), len(rest)))
         values = np.einsum("kn,kn->k", _inverse(scores[rows, None] + rest, power), own)
         means[rows] = values / np.maximum(own.sum(1), np.finfo(float).tiny)
-    return means - shift
+    return np.maximum(means - shift, 0.0)  # y is never negative
 
 
 def _means_left_out(scores, residuals, power, shift, members):
     """The same for each sample, (n,), without the residuals of its group, which know its target.
 
-    Of so many samples that they are averaged in bins, one hardly counts.
+    Where there are so many that they are averaged in bins, only groups of a share above LARGE are
+    left out: those of a smaller one hardly count.
     """
-    if len(scores) > MOST:
-        return _mean(scores, _in_bins(*residuals), power, shift)
-    others = lambda rows: members[rows, None] != members  # noqa: E731
-    return _mean(scores, residuals, power, shift, others)
+    if len(scores) <= MOST:
+        others = lambda rows: members[rows, None] != members  # noqa: E731
+        return _mean(scores, residuals, power, shift, others)
+    rest, share = residuals
+    means = _mean(scores, _in_bins(rest, share), power, shift)
+    for member in np.flatnonzero(np.bincount(members, share) > LARGE):
+        own = members == member
+        means[own] = _mean(scores[own], _in_bins(rest[~own], share[~own]), power, shift)
+    return means
 
 
 def _in_bins(rest, share):

@@ -45,8 +45,9 @@ def effect(estimator, X, feature, *, points=20):
     mean : ndarray (v,) or (v, K)
     std : ndarray (v,) or None
         The standard deviation of the mean under the Gaussian process behind the model (see
-        ``KernelBilevelRegressor.predict_average``). None where there is none: for classifiers, and
-        regressors of several outputs or with another loss than the squared one.
+        ``KernelBilevelRegressor.predict_average``). None where there is none: for classifiers,
+        PowerTargetRegressor, and regressors of several outputs or with another loss than the
+        squared one.
 
     Raises
     ------

@@ -20,7 +20,7 @@ def test_the_table_warns_where_tuning_lost_on_the_test_rows(capsys):
     row = {"criterion": 1.0, "seconds": 0.1, "alpha": 0.1}
     report = {
         "metric": "R2", "test_error": "RMSE", "error_kind": "MSE", "seconds": 0.2, "compile_seconds": 0.1, "errors_left_out": None,
-        "power_errors": {},
+        "power_errors": {}, "power": 1.0,
         "kept": "tuned by kbo", "without_features": {"score": 0.0, "error": 1.0},
         "models": {"start": row | {"score": 0.5}, "tuned by kbo": row | {"score": 0.4}},
     }

@@ -97,7 +97,7 @@ def test_zeros_have_a_logarithm_too():
     assert np.isfinite(model.predict(X_NEW)).all() and np.isfinite(list(model.errors_.values())).all()
     logs = PowerTargetRegressor(QUICK, powers=[0.0]).fit(X, counts)
     ends = logs.predict_interval(X_NEW)
-    assert ends.min() > -0.5  # half of the smallest positive count was added
+    assert ends.min() >= 0 and model.predict(X_NEW).min() >= 0  # although a half was added
 
 
 def test_weights_groups_and_names_go_through(monkeypatch):
@@ -193,3 +193,21 @@ def test_many_residuals_are_averaged_in_bins(monkeypatch):
     np.testing.assert_allclose(binned._residuals[1].sum(), 1)
     np.testing.assert_allclose(binned.predict(X_NEW[:50]), whole.predict(X_NEW[:50]), rtol=0.01)
     np.testing.assert_allclose(binned.errors_[0.0], whole.errors_[0.0], rtol=0.05)
+
+
+def test_a_large_group_is_left_out_of_many_residuals_too(monkeypatch):
+    """Against the same without bins; a group's own residuals would halve the error."""
+    group = np.arange(150) % 3
+    price = np.exp(0.3 * X[:, 0] + 2 * group + 0.1 * rng.normal(size=150))
+    folds = KernelBilevelRegressor("gaussian", ard=False, max_iter=3)
+    fit = lambda: PowerTargetRegressor(folds, powers=0).fit(X, price, groups=group).errors_[0.0]
+    exact = fit()
+    monkeypatch.setattr(power_target, "MOST", 80)
+    np.testing.assert_allclose(fit(), exact, rtol=0.02)
+    monkeypatch.setattr(power_target, "LARGE", 1.0)
+    assert fit() < 0.8 * exact
+
+
+def test_powers_that_negative_targets_do_not_have():
+    with pytest.raises(ValueError, match="add 1, or leave powers out"):
+        PowerTargetRegressor(QUICK, powers=0).fit(X, prices(X) - 5)
