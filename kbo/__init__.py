@@ -89,8 +89,7 @@ __all__ = [
     "StandardErrors", "Status", "StepRecord", "Stream", "Subspace", "TwoStageLeastSquares",
     "__version__",
     "check_hypergradient", "compile_seconds", "criteria", "datasets", "estimators",
-    "hypergradients", "inspection",
-    "kernels", "losses", "metrics", "minimize", "networks", "optimizers", "outer_objective",
-    "register_adapter", "regularizers", "solve", "solvers", "spaces", "standard_errors",
-    "value_and_hypergradient",
+    "hypergradients", "inspection", "kernels", "losses", "metrics", "minimize", "networks",
+    "optimizers", "outer_objective", "register_adapter", "regularizers", "solve", "solvers",
+    "spaces", "standard_errors", "value_and_hypergradient",
 ]

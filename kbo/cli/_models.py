@@ -76,6 +76,11 @@ def word_of(power):
     return WORDS.get(power, f"y^{power:g}")
 
 
+def of_power(report):
+    """What is added to the name of a number in units of the power that is modelled."""
+    return "" if report["power"] == 1 else f" of {word_of(report['power'])}"
+
+
 def words_of_powers(report):
     """A line that says which power is modelled, if any were asked for, and why."""
     errors = {word_of(power): error for power, error in report["power_errors"].items()}

@@ -7,7 +7,7 @@ import html
 
 from ..html import bars, facts
 from ..serial import write_atomically
-from ._models import words_of_powers
+from ._models import of_power, words_of_powers
 
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}"
@@ -42,7 +42,8 @@ def write_page(folder, title, report):
         "task": report["task"], "rows divided": report["divided"],
         "training rows": report["n_train"], "test rows": report["n_test"],
         "status": report["status"], **report["numbers"],
-        "criterion": f"{report['criterion']:.5g} (at the start {report['criterion_start']:.5g})",
+        f"criterion{of_power(report)}":
+            f"{report['criterion']:.5g} (at the start {report['criterion_start']:.5g})",
         **({"power": words_of_powers(report)} if report["power_errors"] else {}),
         "missing cells": ", ".join(f"{name}: {k}" for name, k in report["missing"].items()),
     }

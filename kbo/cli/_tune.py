@@ -24,11 +24,11 @@ from ._models import (
     core,
     errors_of_powers,
     grid,
+    of_power,
     power_of,
     settled,
     start_of,
     tuned_model,
-    word_of,
     words_of_powers,
 )
 from ._page import write_page
@@ -146,8 +146,7 @@ def _keep(report, name, model, features, rows):
                 "lengthscale": float(row["lengthscale"] * unit)})
     samples = [{**s, "index": int(rows[s["index"]]) + 1} for s in found.samples]  # from 1
     scores = [report["models"][kind]["score"] for kind in (name, START)]
-    of_power = "" if report["power"] == 1 else f" of {word_of(report['power'])}"
-    numbers = {f"{key}{of_power if key.startswith(IN_UNITS) else ''}": value
+    numbers = {f"{key}{of_power(report) if key.startswith(IN_UNITS) else ''}": value
                for key, value in found.numbers.items()}
     report.update(kept=name, score=scores[0], score_start=scores[1], numbers=numbers,
                   alike=found.alike, kernel=repr(fitted.kernel_),
@@ -245,7 +244,7 @@ def _plain(value):
 def _print(args, report, found, drawn):
     test, errors = f"test {report['metric']}", report["errors_left_out"] or {}
     shown = lambda value, form: "" if value is None else format(value, form)  # noqa: E731
-    criterion = "criterion" if report["power"] == 1 else f"criterion of {word_of(report['power'])}"
+    criterion = f"criterion{of_power(report)}"
     error, left_out = f"test {report['test_error']}", f"error left out ({report['error_kind']})"
     rows = [
         {"model": name + " (kept)" * (name == report["kept"]),

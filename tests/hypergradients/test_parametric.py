@@ -431,3 +431,15 @@ def test_inner_problems_that_are_not_convex_are_reported():
         warnings.simplefilter("error")
         found = evaluate(0.1)
     assert found.inner(np.zeros((1, 1)))[0] == pytest.approx(-1.0, abs=0.05)
+
+
+def test_what_the_refusal_of_a_ridge_of_zero_advises_solves_the_problem(x64):
+    made = kbo.datasets.make_bilevel_quadratics(64, 10, 3, random_state=0)
+    with pytest.raises(kbo.status.InvalidPoint, match=r"QuasiNewton\(\), method=Parametric\(\)"):
+        kbo.minimize(made.problem, made.omega0)
+    found = kbo.minimize(
+        made.problem, made.omega0, solver=kbo.solvers.QuasiNewton(),
+        method=kbo.hypergradients.Parametric(), bounds=(-50.0, 50.0), throw=False,
+    )
+    gap = lambda omega: made.value(np.asarray(omega)) - made.lowest
+    assert gap(found.omega) < 1e-3 * gap(made.omega0)
